@@ -1,0 +1,233 @@
+//! The dataset folder: what `prepare` writes, and what training, evaluation and serving read.
+//!
+//! ```text
+//! dataset/
+//!   manifest.json        counts, protocol, steps, configuration, hash of every file
+//!   users.vocab  items.vocab  events.vocab
+//!   titles.texts         title of each item row, for people
+//!   encoders.json        the fitted encoders: the same object that serving uses
+//!   offsets.u64  items.u32  timestamps.i64  events.u8  sessions.u32  values.f32
+//!   validation_start.u32  test_start.u32
+//!   dense.f32  sparse_offsets.u64  sparse_indices.u32
+//! ```
+//! Number columns are little endian and memory-mapped. Start at [`Dataset::open`].
+
+mod manifest;
+mod writer;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bytemuck::Pod;
+
+pub use manifest::{
+    Counts, Description, FORMAT_VERSION, FileEntry, Manifest, Reason, SeenItems, StepReport,
+};
+pub use writer::{DatasetWriter, EventRow, Tables};
+
+use crate::encode::FeatureProgram;
+use crate::error::DataError;
+use crate::features::ItemFeatures;
+use crate::id::UserIdx;
+use crate::sequences::{Column, History, PackedSequences};
+use crate::split::{Part, Split};
+use crate::storage;
+use crate::texts::TextTable;
+use crate::vocabulary::Vocabulary;
+
+/// A prepared dataset, opened: vocabularies in memory, number columns mapped.
+#[derive(Debug)]
+pub struct Dataset {
+    folder: PathBuf,
+    /// What the folder holds and how it was made.
+    pub manifest: Manifest,
+    /// Users; counts are their training events.
+    pub users: Vocabulary,
+    /// Items; counts are their training events.
+    pub items: Vocabulary,
+    /// Event names; the sequences name them by `u8`.
+    pub event_names: Vocabulary,
+    /// Title of each item row; empty where the catalog has none.
+    pub titles: TextTable,
+    /// The fitted encoders of item attributes.
+    pub encoders: FeatureProgram,
+    /// All events.
+    pub sequences: PackedSequences,
+    /// Where validation and test start.
+    pub split: Split,
+    /// Encoded item attributes.
+    pub item_features: ItemFeatures,
+}
+
+impl Dataset {
+    /// Opens the dataset in `folder` and checks everything that later reads rely on.
+    ///
+    /// The lengths of all files and the ranges of all indices are checked; their hashes are not
+    /// (see [`Self::verify`]).
+    ///
+    /// # Errors
+    /// [`DataError::NotADataset`], [`DataError::FormatVersion`], [`DataError::Damaged`], or
+    /// [`DataError::Io`].
+    pub fn open(folder: &Path) -> Result<Self, DataError> {
+        let manifest_path = folder.join("manifest.json");
+        if !manifest_path.is_file() {
+            return Err(DataError::NotADataset { path: folder.to_owned() });
+        }
+        let manifest = read_manifest(&manifest_path)?;
+        for (name, entry) in &manifest.files {
+            let path = folder.join(name);
+            let plain = Path::new(name).file_name().is_some_and(|file| file == name.as_str());
+            let found = fs::metadata(&path).map(|metadata| metadata.len()).ok();
+            if !plain || found != Some(entry.n_bytes) {
+                let reason = format!("the manifest says {} bytes", entry.n_bytes);
+                return Err(DataError::damaged(path, reason));
+            }
+        }
+        let encoders_path = folder.join("encoders.json");
+        let encoders = serde_json::from_slice(&read(&encoders_path)?)
+            .map_err(|error| DataError::damaged(&encoders_path, error.to_string()))?;
+        let titles_path = folder.join("titles.texts");
+        let dataset = Self {
+            users: vocabulary(folder, "users.vocab")?,
+            items: vocabulary(folder, "items.vocab")?,
+            event_names: vocabulary(folder, "events.vocab")?,
+            titles: TextTable::from_bytes(&read(&titles_path)?, &titles_path)?,
+            encoders,
+            sequences: PackedSequences {
+                offsets: map(folder, "offsets.u64")?,
+                items: map(folder, "items.u32")?,
+                timestamps_ms: map(folder, "timestamps.i64")?,
+                events: map(folder, "events.u8")?,
+                sessions: map(folder, "sessions.u32")?,
+                values: map(folder, "values.f32")?,
+            },
+            split: Split {
+                validation_start: map(folder, "validation_start.u32")?,
+                test_start: map(folder, "test_start.u32")?,
+            },
+            item_features: ItemFeatures {
+                names: manifest.feature_names.clone(),
+                dense: map(folder, "dense.f32")?,
+                sparse_offsets: map(folder, "sparse_offsets.u64")?,
+                sparse_indices: map(folder, "sparse_indices.u32")?,
+            },
+            folder: folder.to_owned(),
+            manifest,
+        };
+        dataset.check().map_err(|reason| DataError::damaged(folder, reason))?;
+        Ok(dataset)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let (n_items, n_users) = (self.items.len(), self.users.len());
+        if self.sequences.n_user_rows() != n_users {
+            return Err("offsets do not fit the user vocabulary".into());
+        }
+        if self.event_names.len() > 256 {
+            return Err("more than 255 event names".into());
+        }
+        self.sequences.check(n_items, self.event_names.len())?;
+        if self.titles.len() != n_items {
+            return Err("titles do not fit the item vocabulary".into());
+        }
+        let (validation, test) = (&self.split.validation_start, &self.split.test_start);
+        if validation.len() != n_users || test.len() != n_users {
+            return Err("the split does not fit the user vocabulary".into());
+        }
+        for user in 0..n_users {
+            let n_events = self.sequences.range(UserIdx(user as u32)).len();
+            if validation[user] > test[user] || test[user] as usize > n_events {
+                return Err(format!("the split of user row {user} is out of range"));
+            }
+        }
+        self.item_features.check(n_items)
+    }
+
+    /// Reads every file and compares it with the hash in the manifest.
+    ///
+    /// # Errors
+    /// [`DataError::Damaged`] names the first file that differs.
+    pub fn verify(&self) -> Result<(), DataError> {
+        for (name, entry) in &self.manifest.files {
+            let path = self.folder.join(name);
+            if storage::sha256_file(&path)? != entry.sha256 {
+                return Err(DataError::damaged(path, "its SHA-256 is not the manifest's"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The folder that was opened.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// All known users, in index order.
+    pub fn user_indices(&self) -> impl Iterator<Item = UserIdx> + Clone + use<> {
+        (1..self.users.len() as u32).map(UserIdx)
+    }
+
+    /// What is known of `user` when `part` begins: everything for training before it.
+    ///
+    /// `Part::Train` gives an empty history, `Part::Validation` the training events, `Part::Test`
+    /// the training and validation events.
+    pub fn history_before(&self, user: UserIdx, part: Part) -> History<'_> {
+        let all = self.sequences.history(user);
+        all.slice(0..self.start_of(user, part))
+    }
+
+    /// The events of `user` in `part`: the ground truth where `part` is not for training.
+    pub fn events_in(&self, user: UserIdx, part: Part) -> History<'_> {
+        let all = self.sequences.history(user);
+        let end = match part {
+            Part::Train => self.start_of(user, Part::Validation),
+            Part::Validation => self.start_of(user, Part::Test),
+            Part::Test => all.items.len(),
+        };
+        all.slice(self.start_of(user, part)..end)
+    }
+
+    fn start_of(&self, user: UserIdx, part: Part) -> usize {
+        let starts = match part {
+            Part::Train => return 0,
+            Part::Validation => &self.split.validation_start,
+            Part::Test => &self.split.test_start,
+        };
+        starts.get(user.row()).map_or(0, |start| *start as usize)
+    }
+}
+
+fn read_manifest(path: &Path) -> Result<Manifest, DataError> {
+    #[derive(serde::Deserialize)]
+    struct Version {
+        format: String,
+        format_version: u32,
+    }
+    let bytes = read(path)?;
+    let damaged = |error: serde_json::Error| DataError::damaged(path, error.to_string());
+    let version: Version = serde_json::from_slice(&bytes).map_err(damaged)?;
+    if version.format != "forecart-dataset" {
+        return Err(DataError::damaged(path, "its `format` is not forecart-dataset"));
+    }
+    if version.format_version > FORMAT_VERSION {
+        return Err(DataError::FormatVersion {
+            path: path.to_owned(),
+            found: version.format_version,
+            supported: FORMAT_VERSION,
+        });
+    }
+    serde_json::from_slice(&bytes).map_err(damaged)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, DataError> {
+    fs::read(path).map_err(DataError::io("read", path))
+}
+
+fn vocabulary(folder: &Path, name: &str) -> Result<Vocabulary, DataError> {
+    let path = folder.join(name);
+    Vocabulary::from_bytes(&read(&path)?, &path)
+}
+
+fn map<T: Pod>(folder: &Path, name: &str) -> Result<Column<T>, DataError> {
+    Column::map(&folder.join(name))
+}

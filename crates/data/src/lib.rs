@@ -1,0 +1,31 @@
+//! What training and serving share: ids, events, vocabularies, encoders, packed sequences and the
+//! dataset folder.
+//!
+//! This crate knows no model, no SQL and no async. Start at [`Dataset::open`] for a dataset that
+//! stands on disk, at [`DatasetWriter`] for making one.
+
+mod error;
+mod id;
+
+pub mod event;
+
+mod texts;
+mod vocabulary;
+
+pub mod encode;
+pub mod features;
+
+mod sequences;
+mod split;
+
+pub mod dataset;
+pub mod storage;
+
+pub use dataset::{Dataset, DatasetWriter, Manifest, SeenItems};
+pub use error::DataError;
+pub use features::ItemFeatures;
+pub use id::{ItemId, ItemIdx, UserId, UserIdx};
+pub use sequences::{Column, History, PackedSequences};
+pub use split::{Part, Protocol, Split};
+pub use texts::TextTable;
+pub use vocabulary::Vocabulary;

@@ -1,0 +1,3 @@
+//! Integration tests of `forecart-data`.
+
+mod dataset;
