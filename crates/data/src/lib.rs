@@ -15,6 +15,7 @@ mod vocabulary;
 pub mod encode;
 pub mod features;
 
+mod progress;
 mod sequences;
 mod split;
 
@@ -25,6 +26,7 @@ pub use dataset::{Dataset, DatasetWriter, Manifest, SeenItems};
 pub use error::DataError;
 pub use features::ItemFeatures;
 pub use id::{ItemId, ItemIdx, UserId, UserIdx};
+pub use progress::{Progress, Silent};
 pub use sequences::{Column, History, PackedSequences};
 pub use split::{Part, Protocol, Split};
 pub use texts::TextTable;

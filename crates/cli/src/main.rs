@@ -1,0 +1,2 @@
+//! The `forecart` binary.
+fn main() {}
