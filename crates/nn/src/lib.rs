@@ -1,0 +1,71 @@
+//! Neural layers with explicit forward and backward passes, losses and optimizers.
+//!
+//! Here are numbers and their derivatives alone: no shop, no file format, no clock, no async. There is no tape and
+//! no graph: a model calls the `forward` of its layers in order and their `backward` in reverse, and owns the
+//! buffers between them, so a training step allocates nothing once its buffers have grown.
+//!
+//! Start reading at [`Linear`] (one layer), [`Mlp`] (layers composed, with a doctest that trains), then
+//! [`DataParallel`] (a batch over threads).
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`Matrix`] | the container of all weights, activations and gradients |
+//! | [`Parameters`], [`Trainable`], [`Gradients`] | parameters under stable names; what an optimizer and a model file walk over |
+//! | [`Embedding`], [`Bags`], [`RowGradients`] | tables with sparse gradients; single lookups and ragged bags |
+//! | [`Linear`], [`Activation`], [`Dropout`], [`Mlp`] | dense layers |
+//! | [`loss`] | binary, softmax, full softmax over items in blocks, sampled softmax |
+//! | [`Optimizer`], [`optim`] | SGD, AdaGrad, Adam and AdamW, dense and by lazy rows |
+//! | [`DataParallel`] | tiles of a batch on all threads, summed in tile order |
+//! | [`gradient_check`] | finite differences, for tests |
+//!
+//! # Contracts
+//! - **Shapes** are checked on entry and reported as [`NnError::Shape`]; nothing panics on data.
+//! - **NaN and infinity** in a loss or in the norm of the gradients are [`NnError::NonFinite`], before a parameter
+//!   is changed.
+//! - **Backward adds** to gradients of parameters and overwrites those of inputs.
+//! - **The same seed gives the same bytes** on any number of threads: random numbers come from a passed
+//!   generator or a hash of positions, tiles have a fixed size, and sums a fixed order.
+//!
+//! # Where a GPU will stand
+//! Layers hold [`Matrix`] values, and everything outside of this crate reaches their numbers through
+//! [`Matrix::to_host`] and [`Matrix::copy_from_host`] alone when it saves, loads or compares them. A CUDA
+//! implementation is a second set of these layer types over a device matrix, with the same method names,
+//! parameter names and shapes, in a module of its own behind a feature; the traits in [`Parameters`] name no
+//! host slice. Each of its layers will be held to the one here by a parity test.
+
+mod error;
+mod kernels;
+
+mod matrix;
+mod parameters;
+mod row_gradients;
+
+mod init;
+
+mod activation;
+mod dropout;
+mod embedding;
+mod embedding_bag;
+mod linear;
+mod mlp;
+
+pub mod loss;
+pub mod optim;
+
+mod gradient_check;
+mod parallel;
+
+pub use activation::{Activation, sigmoid};
+pub use dropout::{Dropout, DropoutKey};
+pub use embedding::Embedding;
+pub use embedding_bag::{BagMode, Bags};
+pub use error::NnError;
+pub use gradient_check::{GradientReport, gradient_check};
+pub use init::Init;
+pub use linear::{Linear, LinearGradients};
+pub use matrix::Matrix;
+pub use mlp::{Mlp, MlpConfig, MlpGradients, MlpWorkspace, Pass};
+pub use optim::{AdaGrad, Adam, Optimizer, Rule, Sgd};
+pub use parallel::DataParallel;
+pub use parameters::{Gradient, Gradients, Name, Parameters, Trainable};
+pub use row_gradients::RowGradients;

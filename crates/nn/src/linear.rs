@@ -1,0 +1,255 @@
+//! The affine layer.
+
+use rand_chacha::ChaCha8Rng;
+
+use crate::{
+    Gradient, Gradients, Init, Matrix, Name, NnError, Parameters, Trainable,
+    error::check_shape,
+    kernels::{Operand, matmul},
+};
+
+/// `y = x Wᵀ + b`.
+///
+/// # Shapes
+/// `x: [n, n_in]`, `weight: [n_out, n_in]` (as PyTorch stores it), `bias: [1, n_out]`, `y: [n, n_out]`.
+///
+/// Backward, with `dy = ∂L/∂y`: `dx = dy W`, `dW = dyᵀ x`, `db = Σ_rows dy`
+/// (Goodfellow, Bengio and Courville, *Deep Learning*, 2016, section 6.5.6).
+#[derive(Debug, Clone)]
+pub struct Linear {
+    weight: Matrix,
+    bias: Option<Matrix>,
+}
+
+/// Gradients of a [`Linear`] layer, in the shapes of its parameters.
+#[derive(Debug, Clone)]
+pub struct LinearGradients {
+    /// `[n_out, n_in]`.
+    pub weight: Matrix,
+    /// `[1, n_out]`, if the layer has a bias.
+    pub bias: Option<Matrix>,
+}
+
+impl Linear {
+    /// A layer with drawn weights and zero bias.
+    ///
+    /// # Errors
+    /// Those of [`Init::matrix`].
+    pub fn new(
+        n_in: usize,
+        n_out: usize,
+        init: Init,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Self, NnError> {
+        Ok(Self { weight: init.matrix(n_out, n_in, rng)?, bias: Some(Matrix::zeros(1, n_out)) })
+    }
+
+    /// A layer from given weights `[n_out, n_in]` and bias `[1, n_out]`.
+    ///
+    /// # Errors
+    /// [`NnError::Shape`] if the bias does not fit the weights.
+    pub fn from_parts(weight: Matrix, bias: Option<Matrix>) -> Result<Self, NnError> {
+        if let Some(bias) = &bias {
+            check_shape("linear bias", [1, weight.rows()], bias.shape())?;
+        }
+        Ok(Self { weight, bias })
+    }
+
+    /// Number of input columns.
+    pub fn n_in(&self) -> usize {
+        self.weight.cols()
+    }
+
+    /// Number of output columns.
+    pub fn n_out(&self) -> usize {
+        self.weight.rows()
+    }
+
+    /// The weights, `[n_out, n_in]`.
+    pub fn weight(&self) -> &Matrix {
+        &self.weight
+    }
+
+    /// The bias, `[1, n_out]`.
+    pub fn bias(&self) -> Option<&Matrix> {
+        self.bias.as_ref()
+    }
+
+    /// Writes `y: [n, n_out]`; `y` takes its shape from `x: [n, n_in]`.
+    ///
+    /// # Errors
+    /// [`NnError::Shape`] if `x` has other than `n_in` columns.
+    pub fn forward(&self, x: &Matrix, y: &mut Matrix) -> Result<(), NnError> {
+        check_shape("linear input", [x.rows(), self.n_in()], x.shape())?;
+        y.reshape(x.rows(), self.n_out());
+        if let Some(bias) = &self.bias {
+            for row in y.as_mut_slice().chunks_exact_mut(self.n_out().max(1)) {
+                row.copy_from_slice(bias.as_slice());
+            }
+        }
+        let weight = Operand::new(self.weight.as_slice(), self.n_out(), self.n_in());
+        let input = Operand::new(x.as_slice(), x.rows(), self.n_in());
+        matmul(input, weight.transposed(), y.as_mut_slice(), self.bias.is_some()); // [n, n_out]
+        Ok(())
+    }
+
+    /// Adds to `gradients` and, where a `dx` is wanted, overwrites it with `[n, n_in]`.
+    ///
+    /// `x` is the input of the forward pass, `dy: [n, n_out]` the gradient of its output. A first layer passes
+    /// `None` for `dx` and saves a third of the work.
+    ///
+    /// # Errors
+    /// [`NnError::Shape`] if `x`, `dy` or `gradients` do not fit the layer.
+    pub fn backward(
+        &self,
+        x: &Matrix,
+        dy: &Matrix,
+        dx: Option<&mut Matrix>,
+        gradients: &mut LinearGradients,
+    ) -> Result<(), NnError> {
+        let (n, n_in, n_out) = (x.rows(), self.n_in(), self.n_out());
+        check_shape("linear input", [n, n_in], x.shape())?;
+        check_shape("gradient of linear output", [n, n_out], dy.shape())?;
+        check_shape("gradient of linear weight", [n_out, n_in], gradients.weight.shape())?;
+        let d_output = Operand::new(dy.as_slice(), n, n_out);
+        let input = Operand::new(x.as_slice(), n, n_in);
+        matmul(d_output.transposed(), input, gradients.weight.as_mut_slice(), true); // [n_out, n_in]
+        if self.bias.is_some() {
+            let bias = gradients.bias.as_mut().map_or(&mut [][..], Matrix::as_mut_slice);
+            crate::error::check_length("gradient of linear bias", n_out, bias.len())?;
+            for row in dy.as_slice().chunks_exact(n_out.max(1)) {
+                for (sum, value) in bias.iter_mut().zip(row) {
+                    *sum += value;
+                }
+            }
+        }
+        if let Some(dx) = dx {
+            dx.reshape(n, n_in);
+            let weight = Operand::new(self.weight.as_slice(), n_out, n_in);
+            matmul(d_output, weight, dx.as_mut_slice(), false); // [n, n_in]
+        }
+        Ok(())
+    }
+}
+
+impl Parameters for Linear {
+    fn visit(&self, name: &Name<'_>, visit: &mut dyn FnMut(&Name<'_>, &Matrix)) {
+        visit(&name.child("weight"), &self.weight);
+        if let Some(bias) = &self.bias {
+            visit(&name.child("bias"), bias);
+        }
+    }
+
+    fn visit_mut(
+        &mut self,
+        name: &Name<'_>,
+        visit: &mut dyn FnMut(&Name<'_>, &mut Matrix) -> Result<(), NnError>,
+    ) -> Result<(), NnError> {
+        visit(&name.child("weight"), &mut self.weight)?;
+        self.bias.as_mut().map_or(Ok(()), |bias| visit(&name.child("bias"), bias))
+    }
+}
+
+impl Trainable for Linear {
+    type Gradients = LinearGradients;
+
+    fn new_gradients(&self) -> LinearGradients {
+        LinearGradients {
+            weight: Matrix::zeros(self.n_out(), self.n_in()),
+            bias: self.bias.as_ref().map(|_| Matrix::zeros(1, self.n_out())),
+        }
+    }
+
+    fn visit_with_gradients(
+        &mut self,
+        gradients: &LinearGradients,
+        name: &Name<'_>,
+        visit: &mut dyn FnMut(&Name<'_>, &mut Matrix, Gradient<'_>) -> Result<(), NnError>,
+    ) -> Result<(), NnError> {
+        visit(&name.child("weight"), &mut self.weight, Gradient::Dense(&gradients.weight))?;
+        match (&mut self.bias, &gradients.bias) {
+            (Some(bias), Some(gradient)) => {
+                visit(&name.child("bias"), bias, Gradient::Dense(gradient))
+            }
+            (None, None) => Ok(()),
+            (bias, gradient) => {
+                let shape = |bias: Option<&Matrix>| bias.map_or([0, 0], Matrix::shape);
+                check_shape("linear bias", shape(bias.as_ref()), shape(gradient.as_ref()))
+            }
+        }
+    }
+}
+
+impl Gradients for LinearGradients {
+    fn clear(&mut self) {
+        self.weight.clear();
+        self.bias.iter_mut().for_each(Gradients::clear);
+    }
+
+    fn add(&mut self, other: &Self) -> Result<(), NnError> {
+        self.weight.add(&other.weight)?;
+        match (&mut self.bias, &other.bias) {
+            (Some(sum), Some(other)) => sum.add(other),
+            _ => Ok(()),
+        }
+    }
+
+    fn scale(&mut self, factor: f32) {
+        self.weight.scale(factor);
+        self.bias.iter_mut().for_each(|bias| bias.scale(factor));
+    }
+
+    fn squared_norm(&self) -> f64 {
+        self.weight.squared_norm() + self.bias.as_ref().map_or(0.0, Gradients::squared_norm)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer() -> Linear {
+        let weight = Matrix::from_rows(&[[1.0, 2.0, 3.0], [0.0, -1.0, 1.0]]);
+        Linear::from_parts(weight, Some(Matrix::from_rows(&[[10.0, 20.0]]))).unwrap()
+    }
+
+    #[test]
+    fn forward_by_hand() {
+        let x = Matrix::from_rows(&[[1.0, 1.0, 1.0], [2.0, 0.0, -1.0]]);
+        let mut y = Matrix::default();
+        layer().forward(&x, &mut y).unwrap();
+        assert_eq!(y, Matrix::from_rows(&[[16.0, 20.0], [9.0, 19.0]]));
+    }
+
+    #[test]
+    fn backward_by_hand_adds_to_gradients_and_overwrites_dx() {
+        let layer = layer();
+        let x = Matrix::from_rows(&[[1.0, 1.0, 1.0], [2.0, 0.0, -1.0]]);
+        let dy = Matrix::from_rows(&[[1.0, 0.0], [1.0, 2.0]]);
+        let mut gradients = layer.new_gradients();
+        gradients.bias.as_mut().unwrap().fill(100.0);
+        let mut dx = Matrix::from_rows(&[[7.0]]);
+        layer.backward(&x, &dy, Some(&mut dx), &mut gradients).unwrap();
+        assert_eq!(gradients.weight, Matrix::from_rows(&[[3.0, 1.0, 0.0], [4.0, 0.0, -2.0]]));
+        assert_eq!(gradients.bias.unwrap(), Matrix::from_rows(&[[102.0, 102.0]]));
+        assert_eq!(dx, Matrix::from_rows(&[[1.0, 2.0, 3.0], [1.0, 0.0, 5.0]]));
+    }
+
+    #[test]
+    fn no_rows_is_a_valid_batch() {
+        let mut y = Matrix::default();
+        layer().forward(&Matrix::zeros(0, 3), &mut y).unwrap();
+        assert_eq!(y.shape(), [0, 2]);
+    }
+
+    #[test]
+    fn shapes_are_checked() {
+        let error = layer().forward(&Matrix::zeros(2, 4), &mut Matrix::default()).unwrap_err();
+        let want = NnError::Shape { what: "linear input", expected: [2, 3], found: [2, 4] };
+        assert_eq!(error, want);
+        let (x, dy) = (Matrix::zeros(2, 3), Matrix::zeros(1, 2));
+        let mut gradients = layer().new_gradients();
+        assert!(layer().backward(&x, &dy, None, &mut gradients).is_err());
+        assert!(Linear::from_parts(Matrix::zeros(2, 3), Some(Matrix::zeros(1, 3))).is_err());
+    }
+}

@@ -1,0 +1,31 @@
+//! Losses: each returns its value and writes the gradient of its input in one call.
+//!
+//! All take `mean_over`, the number (or total weight) of examples of the **whole** batch. A tile of a batch
+//! thereby returns its share: the values and gradients of the tiles add up to those of the batch, to
+//! rounding. Values are computed and summed in f64.
+//!
+//! - [`bce_with_logits`]: yes or no, for clicks and purchases;
+//! - [`softmax_cross_entropy`]: one of a few classes, logits given;
+//! - [`full_softmax`]: one of many items, logits never stored;
+//! - [`sampled_softmax`]: one of many items against shared negatives.
+
+mod bce;
+mod full_softmax;
+mod sampled_softmax;
+mod softmax;
+
+pub use bce::bce_with_logits;
+pub use full_softmax::{FullSoftmaxGradients, FullSoftmaxWorkspace, full_softmax};
+pub use sampled_softmax::{SampledSoftmax, SampledSoftmaxWorkspace, sampled_softmax};
+pub use softmax::softmax_cross_entropy;
+
+use crate::{NnError, error::check_range};
+
+fn check_mean_over(mean_over: f64) -> Result<(), NnError> {
+    let inside = mean_over > 0.0 && mean_over.is_finite();
+    check_range("mean_over", mean_over, inside, "finite and positive")
+}
+
+fn weight_of(weights: Option<&[f32]>, position: usize) -> f64 {
+    weights.map_or(1.0, |weights| f64::from(weights[position]))
+}

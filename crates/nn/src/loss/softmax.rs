@@ -1,0 +1,89 @@
+//! Cross-entropy over given logits.
+
+use super::{check_mean_over, weight_of};
+use crate::{
+    Matrix, NnError,
+    error::{check_finite, check_indices, check_length},
+};
+
+/// Softmax cross-entropy of one label a row: `Σ w (ln Σ_c exp(z_c) - z_label) / mean_over`.
+///
+/// # Shapes
+/// `logits: [n, n_classes]`, `labels: [n]`, `weights: [n]`; `d_logits` becomes `[n, n_classes]`, with
+/// `w (softmax(z)_c - [c = label]) / mean_over`.
+///
+/// # Errors
+/// [`NnError::Length`]; [`NnError::Index`] for a label outside of the classes; [`NnError::NonFinite`] if the
+/// loss is NaN or infinite.
+///
+/// Source: Goodfellow et al., *Deep Learning*, equations 6.29 to 6.33 (the largest logit is subtracted).
+pub fn softmax_cross_entropy(
+    logits: &Matrix,
+    labels: &[u32],
+    weights: Option<&[f32]>,
+    mean_over: f64,
+    d_logits: &mut Matrix,
+) -> Result<f64, NnError> {
+    let [n, n_classes] = logits.shape();
+    check_length("labels", n, labels.len())?;
+    check_length("weights", n, weights.map_or(n, <[f32]>::len))?;
+    check_indices("label", labels, n_classes)?;
+    check_mean_over(mean_over)?;
+    d_logits.reshape(n, n_classes);
+    let mut sum = 0.0_f64;
+    for (position, &label) in labels.iter().enumerate() {
+        let (row, d_row) = (logits.row(position), d_logits.row_mut(position));
+        let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let mut total = 0.0_f64;
+        for (d_logit, &logit) in d_row.iter_mut().zip(row) {
+            *d_logit = (logit - max).exp();
+            total += f64::from(*d_logit);
+        }
+        let weight = weight_of(weights, position);
+        sum += weight * (total.ln() + f64::from(max) - f64::from(row[label as usize]));
+        let scale = (weight / mean_over / total) as f32;
+        d_row.iter_mut().for_each(|d_logit| *d_logit *= scale);
+        d_row[label as usize] -= (weight / mean_over) as f32;
+    }
+    check_finite("softmax cross-entropy", sum / mean_over)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn by_hand() {
+        // exp: 1, 3, 4; softmax 1/8, 3/8, 4/8.
+        let logits = Matrix::from_rows(&[[0.0, 3.0_f32.ln(), 4.0_f32.ln()]]);
+        let mut d_logits = Matrix::default();
+        let loss = softmax_cross_entropy(&logits, &[1], None, 2.0, &mut d_logits).unwrap();
+        assert!((loss - (8.0_f64 / 3.0).ln() / 2.0).abs() < 1e-7);
+        for (got, want) in d_logits.as_slice().iter().zip([0.0625, -0.3125, 0.25]) {
+            assert!((got - want).abs() < 1e-7);
+        }
+    }
+
+    #[test]
+    fn shifted_logits_change_nothing_and_large_ones_do_not_overflow() {
+        let small = Matrix::from_rows(&[[1.0, 2.0, 4.0]]);
+        let large = Matrix::from_rows(&[[1025.0, 1026.0, 1028.0]]);
+        let (mut d_small, mut d_large) = (Matrix::default(), Matrix::default());
+        let a = softmax_cross_entropy(&small, &[0], None, 1.0, &mut d_small).unwrap();
+        let b = softmax_cross_entropy(&large, &[0], None, 1.0, &mut d_large).unwrap();
+        assert!((a - b).abs() < 1e-12);
+        assert_eq!(d_small, d_large);
+    }
+
+    #[test]
+    fn nan_and_bad_labels_are_errors() {
+        let mut d_logits = Matrix::default();
+        let nan = Matrix::from_rows(&[[0.0, f32::NAN]]);
+        let result = softmax_cross_entropy(&nan, &[0], None, 1.0, &mut d_logits);
+        assert!(matches!(result, Err(NnError::NonFinite { .. })));
+        let zero = Matrix::from_rows(&[[0.0, 0.0]]);
+        let result = softmax_cross_entropy(&zero, &[2], None, 1.0, &mut d_logits);
+        assert!(matches!(result, Err(NnError::Index { what: "label", index: 2, .. })));
+        assert!(softmax_cross_entropy(&zero, &[0, 1], None, 1.0, &mut d_logits).is_err());
+    }
+}

@@ -1,0 +1,257 @@
+//! Parameters under stable names, and the gradients that belong to them.
+//!
+//! A layer or model lists its parameters by visiting: a model file walks [`Parameters::visit`] to save and
+//! [`Parameters::visit_mut`] to load; an optimizer walks [`Trainable::visit_with_gradients`]. The three
+//! list the same parameters in the same order under the same names, which are those of PyTorch where a
+//! layer has a counterpart there (`layers.0.weight`).
+
+use std::fmt;
+
+use crate::{Matrix, NnError, RowGradients, error::check_shape};
+
+/// A dotted name such as `tower.layers.0.weight`, built on the stack while visiting, so that a training step
+/// allocates no strings; `to_string` gives the owned name.
+///
+/// ```
+/// use forecart_nn::Name;
+/// let root = Name::root();
+/// let tower = root.child("tower");
+/// assert_eq!(tower.index(0).child("weight").to_string(), "tower.0.weight");
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Name<'a> {
+    parent: Option<&'a Name<'a>>,
+    part: Part<'a>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Part<'a> {
+    Root,
+    Text(&'a str),
+    Index(usize),
+}
+
+impl Name<'_> {
+    /// The empty name that a whole model is visited under.
+    pub fn root() -> Self {
+        Self { parent: None, part: Part::Root }
+    }
+
+    /// This name, a dot, and `part`.
+    pub fn child<'b>(&'b self, part: &'b str) -> Name<'b> {
+        Name { parent: Some(self), part: Part::Text(part) }
+    }
+
+    /// This name, a dot, and a number.
+    pub fn index(&self, index: usize) -> Name<'_> {
+        Name { parent: Some(self), part: Part::Index(index) }
+    }
+}
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(parent) = self.parent {
+            parent.fmt(f)?;
+            if !matches!(parent.part, Part::Root) {
+                f.write_str(".")?;
+            }
+        }
+        match self.part {
+            Part::Root => Ok(()),
+            Part::Text(text) => f.write_str(text),
+            Part::Index(index) => write!(f, "{index}"),
+        }
+    }
+}
+
+/// What can be saved and loaded: anything with named parameters.
+pub trait Parameters {
+    /// Calls `visit` for each parameter, in an order that never changes.
+    fn visit(&self, name: &Name<'_>, visit: &mut dyn FnMut(&Name<'_>, &Matrix));
+
+    /// The same with mutable access, for loading.
+    ///
+    /// # Errors
+    /// The first error of `visit`; parameters before it keep what they were given.
+    fn visit_mut(
+        &mut self,
+        name: &Name<'_>,
+        visit: &mut dyn FnMut(&Name<'_>, &mut Matrix) -> Result<(), NnError>,
+    ) -> Result<(), NnError>;
+
+    /// Number of trainable values.
+    fn n_parameters(&self) -> usize {
+        let mut n_parameters = 0;
+        self.visit(&Name::root(), &mut |_, value| n_parameters += value.rows() * value.cols());
+        n_parameters
+    }
+}
+
+/// The gradient of one parameter, as the optimizer sees it.
+#[derive(Debug, Clone, Copy)]
+pub enum Gradient<'a> {
+    /// One value for each value of the parameter.
+    Dense(&'a Matrix),
+    /// Only the rows that the batch touched: embedding tables.
+    Rows(&'a RowGradients),
+}
+
+/// What an optimizer can update: parameters, and a buffer type for their gradients.
+///
+/// Gradients live apart from the parameters, so that each tile of a batch has its own
+/// ([`crate::DataParallel`]) while all read the same weights.
+pub trait Trainable: Parameters {
+    /// The gradients of all parameters.
+    type Gradients: Gradients;
+
+    /// A buffer of zero gradients that fits the parameters.
+    fn new_gradients(&self) -> Self::Gradients;
+
+    /// Calls `visit` for each parameter together with its gradient, in the order of [`Parameters::visit`].
+    ///
+    /// # Errors
+    /// The first error of `visit`, or [`NnError::Shape`] for gradients that belong to another model.
+    fn visit_with_gradients(
+        &mut self,
+        gradients: &Self::Gradients,
+        name: &Name<'_>,
+        visit: &mut dyn FnMut(&Name<'_>, &mut Matrix, Gradient<'_>) -> Result<(), NnError>,
+    ) -> Result<(), NnError>;
+}
+
+/// A buffer that backward passes add to.
+pub trait Gradients: Send {
+    /// Sets all gradients to zero and keeps the allocations.
+    fn clear(&mut self);
+
+    /// Adds another buffer of the same model: the step that the order of a reduction decides about.
+    ///
+    /// # Errors
+    /// [`NnError::Shape`] if `other` belongs to another model.
+    fn add(&mut self, other: &Self) -> Result<(), NnError>;
+
+    /// Puts sparse gradients in the order of their rows; called once after the last `add`.
+    fn finish(&mut self) {}
+
+    /// Multiplies all gradients, for clipping.
+    fn scale(&mut self, factor: f32);
+
+    /// Sum of the squares of all gradients, summed in f64 in a fixed order. Not finite if any gradient is not.
+    fn squared_norm(&self) -> f64;
+}
+
+impl Gradients for Matrix {
+    fn clear(&mut self) {
+        self.fill(0.0);
+    }
+
+    fn add(&mut self, other: &Self) -> Result<(), NnError> {
+        check_shape("gradients to add", self.shape(), other.shape())?;
+        for (sum, value) in self.as_mut_slice().iter_mut().zip(other.as_slice()) {
+            *sum += value;
+        }
+        Ok(())
+    }
+
+    fn scale(&mut self, factor: f32) {
+        self.as_mut_slice().iter_mut().for_each(|value| *value *= factor);
+    }
+
+    fn squared_norm(&self) -> f64 {
+        sum_of_squares(self.as_slice())
+    }
+}
+
+/// Sum of squares in f64, in eight interleaved sums so that the compiler may use vector registers.
+pub(crate) fn sum_of_squares(values: &[f32]) -> f64 {
+    let mut sums = [0.0_f64; 8];
+    let (blocks, rest) = values.as_chunks::<8>();
+    for block in blocks {
+        for (sum, &value) in sums.iter_mut().zip(block) {
+            *sum += f64::from(value) * f64::from(value);
+        }
+    }
+    let rest: f64 = rest.iter().map(|&value| f64::from(value) * f64::from(value)).sum();
+    sums.iter().sum::<f64>() + rest
+}
+
+impl<G: Gradients> Gradients for Vec<G> {
+    fn clear(&mut self) {
+        self.iter_mut().for_each(Gradients::clear);
+    }
+
+    fn add(&mut self, other: &Self) -> Result<(), NnError> {
+        crate::error::check_length("gradients to add", self.len(), other.len())?;
+        self.iter_mut().zip(other).try_for_each(|(sum, value)| sum.add(value))
+    }
+
+    fn finish(&mut self) {
+        self.iter_mut().for_each(Gradients::finish);
+    }
+
+    fn scale(&mut self, factor: f32) {
+        self.iter_mut().for_each(|gradients| gradients.scale(factor));
+    }
+
+    fn squared_norm(&self) -> f64 {
+        self.iter().map(Gradients::squared_norm).sum()
+    }
+}
+
+/// Gradients of a model made of parts: `(A, B)`, nested for more.
+impl<A: Gradients, B: Gradients> Gradients for (A, B) {
+    fn clear(&mut self) {
+        self.0.clear();
+        self.1.clear();
+    }
+
+    fn add(&mut self, other: &Self) -> Result<(), NnError> {
+        self.0.add(&other.0)?;
+        self.1.add(&other.1)
+    }
+
+    fn finish(&mut self) {
+        self.0.finish();
+        self.1.finish();
+    }
+
+    fn scale(&mut self, factor: f32) {
+        self.0.scale(factor);
+        self.1.scale(factor);
+    }
+
+    fn squared_norm(&self) -> f64 {
+        self.0.squared_norm() + self.1.squared_norm()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_join_with_dots() {
+        let root = Name::root();
+        assert_eq!(root.to_string(), "");
+        assert_eq!(root.child("weight").to_string(), "weight");
+        assert_eq!(root.child("layers").index(12).child("bias").to_string(), "layers.12.bias");
+    }
+
+    #[test]
+    fn matrices_add_scale_and_measure() {
+        let mut sum = Matrix::from_rows(&[[1.0, 2.0]]);
+        sum.add(&Matrix::from_rows(&[[2.0, -6.0]])).unwrap();
+        assert_eq!(sum.as_slice(), [3.0, -4.0]);
+        assert_eq!(sum.squared_norm(), 25.0);
+        sum.scale(0.5);
+        assert_eq!(sum.as_slice(), [1.5, -2.0]);
+        assert!(sum.add(&Matrix::zeros(2, 1)).is_err());
+    }
+
+    #[test]
+    fn squares_of_many_values_are_all_counted() {
+        let values: Vec<f32> = (1..=19).map(|value| value as f32).collect();
+        assert_eq!(sum_of_squares(&values), 2470.0);
+        assert!(!sum_of_squares(&[1.0, f32::NAN, 2.0]).is_finite());
+    }
+}
