@@ -1,1 +1,30 @@
-//! Under construction.
+//! Measures recommenders honestly: full ranking, ties that earn nothing, intervals, paired
+//! significance, and a report that always shows the baselines.
+//!
+//! This crate knows no model. Whatever implements [`Scorer`] is measured by [`evaluate()`] on a
+//! prepared dataset.
+//!
+//! # The rank of a target
+//! `1 + #greater + #equal / 2` over the other items, so constant scores put a target in the middle
+//! of the catalog and earn nothing. Several targets of one user share one list: see
+//! [`metrics`].
+
+mod error;
+mod scorer;
+
+pub mod exposure;
+pub mod metrics;
+
+mod cases;
+mod rank;
+
+mod evaluate;
+mod evaluation;
+mod options;
+
+pub use error::EvalError;
+pub use evaluate::evaluate;
+pub use evaluation::{DataFacts, Evaluation, Tally};
+pub use metrics::{Metric, MetricKind};
+pub use options::{EvaluateOptions, TestGuard};
+pub use scorer::Scorer;

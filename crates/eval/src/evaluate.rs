@@ -1,0 +1,221 @@
+//! Scores every case of a part, in parallel over users, and keeps what the metrics need.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use forecart_data::{Dataset, ItemIdx, Progress, UserIdx};
+use rayon::prelude::*;
+
+use crate::cases::{Case, groups_of};
+use crate::error::EvalError;
+use crate::evaluation::{Evaluation, Tally};
+use crate::exposure::ItemPopularity;
+use crate::options::{EvaluateOptions, part_name};
+use crate::rank::{rank_targets, top_k};
+use crate::scorer::Scorer;
+
+/// Users in one piece of work: enough to hide the scheduling, few enough for even progress. The
+/// result does not depend on it.
+const USERS_PER_CHUNK: usize = 64;
+
+/// Measures `scorer` on the part of `dataset` that `options` names: full ranking, every item a
+/// candidate.
+///
+/// Seen items are masked as the options say; all of a user's earlier items count as seen, not only
+/// the newest `max_history`. A target is never masked: where the ground truth repeats an item of
+/// the history, the item competes like any other, and [`Tally::n_seen_targets`] says how often.
+/// Targets that the vocabulary does not hold are misses, counted in [`Tally::n_unknown_targets`].
+/// Users without events in the part are left out, users without history are not.
+///
+/// Users are scored in parallel on the current rayon pool with one score buffer for each piece of
+/// work in flight. The result is the same bits for any number of threads.
+///
+/// # Errors
+/// [`EvalError::NanScore`] names the first user with a score that is not a number,
+/// [`EvalError::NoTargets`] if the part is empty, [`EvalError::TestReadTwice`] if the guard has
+/// seen the label, [`EvalError::Cancelled`] if `progress` asks to stop, [`EvalError::Option`].
+///
+/// # Cost
+/// One call of the scorer for each case, then about two passes over the scores.
+pub fn evaluate(
+    dataset: &Dataset,
+    scorer: &dyn Scorer,
+    options: &EvaluateOptions,
+    progress: &dyn Progress,
+) -> Result<Evaluation, EvalError> {
+    options.begin()?;
+    let n_item_rows = dataset.items.len();
+    let shared = Shared {
+        dataset,
+        scorer,
+        options,
+        popularity: ItemPopularity::new(&dataset.items),
+        masks_seen: options.masks_seen(dataset),
+        n_shown: (0..n_item_rows).map(|_| AtomicU64::new(0)).collect(),
+    };
+    let users: Vec<UserIdx> = dataset.user_indices().collect();
+    progress.begin("evaluate", Some(users.len() as u64));
+    let chunks: Vec<Result<Chunk, EvalError>> = users
+        .par_chunks(USERS_PER_CHUNK)
+        .map_init(
+            || Worker::new(n_item_rows),
+            |worker, users| {
+                if progress.is_cancelled() {
+                    return Err(EvalError::Cancelled);
+                }
+                let mut chunk = Chunk::default();
+                for user in users {
+                    worker.measure_user(&shared, *user, &mut chunk)?;
+                }
+                progress.advance(users.len() as u64);
+                Ok(chunk)
+            },
+        )
+        .collect();
+    let mut evaluation = Evaluation::new(dataset, options);
+    // In user order, so that the error of the first user is the one that is told.
+    for chunk in chunks {
+        evaluation.append(chunk?);
+    }
+    if evaluation.tally.n_cases == 0 {
+        return Err(EvalError::NoTargets { part: part_name(options.part()) });
+    }
+    let n_shown = shared.n_shown.iter().skip(1).map(|n| n.load(Ordering::Relaxed)).collect();
+    evaluation.set_exposure(n_shown);
+    Ok(evaluation)
+}
+
+/// What all workers read. `n_shown` is written with additions alone, whose order does not matter.
+struct Shared<'a> {
+    dataset: &'a Dataset,
+    scorer: &'a dyn Scorer,
+    options: &'a EvaluateOptions,
+    popularity: ItemPopularity,
+    masks_seen: bool,
+    n_shown: Vec<AtomicU64>,
+}
+
+/// Results of some consecutive users.
+#[derive(Debug, Default)]
+pub(crate) struct Chunk {
+    pub(crate) group_users: Vec<UserIdx>,
+    /// Cases of each group.
+    pub(crate) group_sizes: Vec<u32>,
+    pub(crate) cases: Vec<CaseResult>,
+    /// Ranks of all cases end to end.
+    pub(crate) ranks: Vec<f64>,
+    pub(crate) tally: Tally,
+}
+
+/// What is kept of one case.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct CaseResult {
+    /// Ranked targets; their ranks stand in the common column.
+    pub(crate) n_ranks: u32,
+    /// All targets, unknown ones included.
+    pub(crate) n_targets: u32,
+    pub(crate) novelty: Option<f64>,
+    pub(crate) popularity: Option<f64>,
+    pub(crate) popularity_bias: Option<f64>,
+}
+
+/// Buffers that one worker uses again and again.
+struct Worker {
+    scores: Vec<f32>,
+    /// Number of the case that last saw the item.
+    seen_in: Vec<u64>,
+    case_number: u64,
+    /// Distinct seen items that are masked in the ranking.
+    masked: Vec<ItemIdx>,
+    list: Vec<(f32, ItemIdx)>,
+}
+
+impl Worker {
+    fn new(n_item_rows: usize) -> Self {
+        Self {
+            scores: vec![0.0; n_item_rows],
+            seen_in: vec![0; n_item_rows],
+            case_number: 0,
+            masked: Vec::new(),
+            list: Vec::new(),
+        }
+    }
+
+    fn measure_user(
+        &mut self,
+        shared: &Shared<'_>,
+        user: UserIdx,
+        chunk: &mut Chunk,
+    ) -> Result<(), EvalError> {
+        let groups = groups_of(shared.dataset, user, shared.options.part());
+        chunk.tally.n_users += 1;
+        chunk.tally.n_users_without_targets += u64::from(groups.is_empty());
+        for cases in groups {
+            chunk.group_users.push(user);
+            chunk.group_sizes.push(cases.len() as u32);
+            for case in cases {
+                self.measure_case(shared, &case, chunk).ok_or_else(|| EvalError::NanScore {
+                    user: shared.dataset.users.text(user.0).to_owned(),
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `None` if a score is not a number.
+    fn measure_case(
+        &mut self,
+        shared: &Shared<'_>,
+        case: &Case<'_>,
+        chunk: &mut Chunk,
+    ) -> Option<()> {
+        self.scores.fill(f32::NAN);
+        let history = case.history.newest(shared.options.max_history);
+        shared.scorer.score_all(history, &mut self.scores);
+        self.mark_seen(case, shared.masks_seen, &mut chunk.tally);
+
+        // The unknown item sorts first.
+        let is_unknown = case.targets.first().is_some_and(|target| !target.is_known());
+        let known = &case.targets[usize::from(is_unknown)..];
+        let ties = rank_targets(&self.scores, known, &self.masked, &mut chunk.ranks)?;
+
+        let (seen_in, number) = (&self.seen_in, self.case_number);
+        let is_masked = |item: ItemIdx| shared.masks_seen && seen_in[item.row()] == number;
+        top_k(&self.scores, shared.options.list_length, is_masked, &mut self.list);
+        let list = || self.list.iter().map(|(_, item)| *item);
+        for item in list() {
+            shared.n_shown[item.row()].fetch_add(1, Ordering::Relaxed);
+        }
+        chunk.cases.push(CaseResult {
+            n_ranks: known.len() as u32,
+            n_targets: case.targets.len() as u32,
+            novelty: shared.popularity.novelty(list()),
+            popularity: shared.popularity.mean_count(list()),
+            popularity_bias: shared.popularity.bias(list(), case.history.items),
+        });
+        let tally = &mut chunk.tally;
+        tally.n_cases += 1;
+        tally.n_cold_cases += u64::from(case.history.items.is_empty());
+        tally.n_targets += case.targets.len() as u64;
+        tally.n_unknown_targets += u64::from(is_unknown);
+        tally.n_tied_targets += ties.n_tied;
+        Some(())
+    }
+
+    /// Notes the items of the history, and which of them the ranking leaves out.
+    fn mark_seen(&mut self, case: &Case<'_>, masks_seen: bool, tally: &mut Tally) {
+        self.case_number += 1;
+        self.masked.clear();
+        for item in case.history.items {
+            let seen_in = &mut self.seen_in[item.row()];
+            if *seen_in == self.case_number || !item.is_known() {
+                continue;
+            }
+            *seen_in = self.case_number;
+            if case.targets.binary_search(item).is_ok() {
+                tally.n_seen_targets += 1;
+            } else if masks_seen {
+                self.masked.push(*item);
+            }
+        }
+    }
+}
