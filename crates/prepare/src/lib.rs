@@ -1,1 +1,15 @@
-//! Under construction.
+//! From a shop's log to a dataset: import, validate, prepare.
+//!
+//! Async and SQL stay inside: every public function blocks. Memory is bounded by
+//! [`Resources::memory_limit_bytes`], and what does not fit is spilled to
+//! [`Resources::scratch`]. Start at [`log`] for what import writes and prepare reads.
+
+mod error;
+mod resources;
+
+pub mod log;
+pub mod session;
+
+pub use error::PrepareError;
+pub use log::LogManifest;
+pub use resources::Resources;
