@@ -22,9 +22,14 @@ mod evaluate;
 mod evaluation;
 mod options;
 
+mod bootstrap;
+mod significance;
+
+pub use bootstrap::{Bootstrap, Interval, interval};
 pub use error::EvalError;
 pub use evaluate::evaluate;
 pub use evaluation::{DataFacts, Evaluation, Tally};
 pub use metrics::{Metric, MetricKind};
 pub use options::{EvaluateOptions, TestGuard};
 pub use scorer::Scorer;
+pub use significance::{Comparison, choose, compare, holm};
