@@ -1,1 +1,17 @@
-//! Under construction.
+//! Models by application, and the file that a fitted model is stored in.
+//!
+//! A model is fitted on what a [`recommend::TrainingView`] hands out, answers from a history, and is
+//! stored in one [`model_file::ModelFile`] that holds all it needs to answer for external ids. Nothing
+//! here measures a model: that is the part of another crate, so that no model can grade itself.
+//!
+//! Start reading at [`recommend`].
+
+mod error;
+mod tensors;
+#[cfg(test)]
+mod testing;
+
+pub mod recommend;
+
+pub use error::ModelError;
+pub use tensors::{Tensor, TensorData, Tensors};

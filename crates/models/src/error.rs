@@ -1,0 +1,179 @@
+//! The one error type of this crate.
+
+use std::path::PathBuf;
+
+use forecart_data::DataError;
+use forecart_nn::NnError;
+
+/// What can go wrong when a model is chosen, fitted, stored or loaded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// A dataset or a file could not be read or written.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A layer, a loss or an optimizer refused its input; a loss that is not finite is one of these.
+    #[error("training of {model} failed{}", at_epoch(*.epoch))]
+    Training {
+        /// Name of the model.
+        model: &'static str,
+        /// The epoch, from 1, if training had begun.
+        epoch: Option<usize>,
+        /// What was refused.
+        source: NnError,
+    },
+    /// No model has this name.
+    #[error("unknown model {name:?}{}; known models: {}", did_you_mean(.suggestion), .known.join(", "))]
+    UnknownModel {
+        /// The name asked for.
+        name: String,
+        /// The known name nearest to it.
+        suggestion: Option<String>,
+        /// All names.
+        known: Vec<&'static str>,
+    },
+    /// A model has no hyperparameter of this name.
+    #[error("model {model} has no hyperparameter {key:?}{}; it has: {}",
+        did_you_mean(.suggestion), list_or_none(.known))]
+    UnknownKey {
+        /// Name of the model.
+        model: &'static str,
+        /// The key found.
+        key: String,
+        /// The known key nearest to it.
+        suggestion: Option<String>,
+        /// All keys of the model.
+        known: Vec<String>,
+    },
+    /// A hyperparameter has a value that the model cannot work with.
+    #[error("hyperparameter {name} of model {model}: {reason}")]
+    Hyperparameter {
+        /// Name of the model.
+        model: &'static str,
+        /// Name of the hyperparameter; empty if the value as a whole is at fault.
+        name: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// A model that counts days was asked to learn from a log without times.
+    #[error(
+        "model {model} counts days back from the newest event, but this dataset has an order and no \
+         times; use `popularity`, or prepare the dataset from a log with a timestamp column"
+    )]
+    NeedsTime {
+        /// Name of the model.
+        model: &'static str,
+    },
+    /// There is nothing to learn from.
+    #[error(
+        "the part of the dataset that model {model} may learn from has no event of a known item"
+    )]
+    NoEvents {
+        /// Name of the model.
+        model: &'static str,
+    },
+    /// Training would need more memory than it may use.
+    #[error(
+        "training {model} needs about {needed_mb} MB, the memory limit is {limit_mb} MB; {hint}"
+    )]
+    Memory {
+        /// Name of the model.
+        model: &'static str,
+        /// The estimate, in MB of 10^6 bytes.
+        needed_mb: u64,
+        /// The limit, in MB of 10^6 bytes.
+        limit_mb: u64,
+        /// Which hyperparameters lower the need.
+        hint: &'static str,
+    },
+    /// The user asked to stop.
+    #[error("training was cancelled; nothing was written")]
+    Cancelled,
+    /// A thread pool could not be made.
+    #[error("cannot start {n_threads} threads: {reason}")]
+    Threads {
+        /// How many were asked for.
+        n_threads: usize,
+        /// What the system said.
+        reason: String,
+    },
+    /// An id that has to be known is not.
+    #[error("item {id:?} is not in the vocabulary of this model")]
+    UnknownItem {
+        /// The external id.
+        id: String,
+    },
+    /// Bytes that are not a model file, or a damaged one.
+    #[error("{path:?} is not a whole model file: {reason}")]
+    Damaged {
+        /// The file, or `model file` for bytes in memory.
+        path: PathBuf,
+        /// What does not fit.
+        reason: String,
+    },
+    /// A model file was written by a version that this program does not read.
+    #[error(
+        "{path:?} has model format version {found} (written by forecart {forecart_version}), this \
+         program reads up to {supported}; use that version of forecart or a newer one, or train again"
+    )]
+    FormatVersion {
+        /// The file.
+        path: PathBuf,
+        /// The version in the file.
+        found: u32,
+        /// The newest version that can be read.
+        supported: u32,
+        /// The program that wrote it.
+        forecart_version: String,
+    },
+}
+
+impl ModelError {
+    /// A [`ModelError::Hyperparameter`].
+    pub(crate) fn hyperparameter(
+        model: &'static str,
+        name: impl Into<String>,
+        reason: impl Into<String>,
+    ) -> Self {
+        Self::Hyperparameter { model, name: name.into(), reason: reason.into() }
+    }
+
+    /// A [`ModelError::Damaged`] of bytes whose file is not known here.
+    pub(crate) fn damaged(reason: impl Into<String>) -> Self {
+        Self::Damaged { path: PathBuf::from("model file"), reason: reason.into() }
+    }
+
+    /// A builder of [`ModelError::Training`] for `map_err`.
+    pub(crate) fn training(
+        model: &'static str,
+        epoch: impl Into<Option<usize>>,
+    ) -> impl FnOnce(NnError) -> Self {
+        let epoch = epoch.into();
+        move |source| Self::Training { model, epoch, source }
+    }
+}
+
+fn did_you_mean(suggestion: &Option<String>) -> String {
+    suggestion.as_ref().map(|name| format!(", did you mean {name:?}?")).unwrap_or_default()
+}
+
+fn list_or_none(names: &[String]) -> String {
+    if names.is_empty() { "none".into() } else { names.join(", ") }
+}
+
+fn at_epoch(epoch: Option<usize>) -> String {
+    epoch.map(|epoch| format!(" in epoch {epoch}")).unwrap_or_default()
+}
+
+/// The candidate nearest to `name`, if any is near enough to be what was meant.
+pub(crate) fn nearest<'a>(
+    name: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<String> {
+    let similar = |candidate: &str| strsim::jaro_winkler(name, candidate);
+    let best = candidates
+        .into_iter()
+        .map(|candidate| (similar(candidate), candidate))
+        .max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| b.1.cmp(a.1)));
+    best.filter(|(similarity, _)| *similarity >= 0.75).map(|(_, candidate)| candidate.to_owned())
+}

@@ -1,0 +1,251 @@
+//! What every model can do: be fitted, score, recommend, give reasons, be stored.
+
+use std::fmt::Debug;
+use std::num::NonZeroUsize;
+
+use forecart_data::{History, ItemIdx, Progress, SeenItems};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::top_k::{Scored, TopK, top_k};
+use super::view::TrainingView;
+use crate::error::ModelError;
+use crate::tensors::Tensors;
+
+/// How a model is fitted, beside its hyperparameters. None of it changes the result but `seed`.
+#[derive(Clone, Copy)]
+pub struct FitContext<'a> {
+    /// Where all randomness comes from.
+    pub seed: u64,
+    /// Threads that may work; the result is the same for any number.
+    pub n_threads: NonZeroUsize,
+    /// Told how far the work is, and asked whether to stop.
+    pub progress: &'a dyn Progress,
+    /// Training that is estimated to need more is refused before it starts.
+    pub memory_limit_bytes: Option<u64>,
+}
+
+impl Debug for FitContext<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FitContext")
+            .field("seed", &self.seed)
+            .field("n_threads", &self.n_threads)
+            .field("memory_limit_bytes", &self.memory_limit_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl FitContext<'_> {
+    /// Refuses training that would need more memory than the limit; `hint` says what lowers the need.
+    ///
+    /// # Errors
+    /// [`ModelError::Memory`].
+    pub fn check_memory(
+        &self,
+        model: &'static str,
+        needed_bytes: u64,
+        hint: &'static str,
+    ) -> Result<(), ModelError> {
+        match self.memory_limit_bytes {
+            Some(limit) if needed_bytes > limit => Err(ModelError::Memory {
+                model,
+                needed_mb: needed_bytes.div_ceil(1_000_000),
+                limit_mb: limit / 1_000_000,
+                hint,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends long work that the user asked to stop.
+    ///
+    /// # Errors
+    /// [`ModelError::Cancelled`].
+    pub fn check_cancelled(&self) -> Result<(), ModelError> {
+        if self.progress.is_cancelled() { Err(ModelError::Cancelled) } else { Ok(()) }
+    }
+
+    /// Runs `work` on a pool of `n_threads` threads.
+    ///
+    /// # Errors
+    /// [`ModelError::Threads`] if the pool cannot be made, else those of `work`.
+    pub fn on_threads<T: Send>(
+        &self,
+        work: impl FnOnce() -> Result<T, ModelError> + Send,
+    ) -> Result<T, ModelError> {
+        let n_threads = self.n_threads.get();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build();
+        let pool =
+            pool.map_err(|error| ModelError::Threads { n_threads, reason: error.to_string() })?;
+        pool.install(work)
+    }
+}
+
+/// One pass over the training examples.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct EpochRecord {
+    /// From 1.
+    pub epoch: usize,
+    /// Mean loss of the epoch's examples, in nats.
+    pub train_loss: f64,
+    /// NDCG@10 on the validation part, where the model may look at it.
+    pub validation_ndcg_at_10: Option<f64>,
+}
+
+/// How a fit went.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct FitRecord {
+    /// One entry an epoch; empty for models that are counted, not trained.
+    pub curve: Vec<EpochRecord>,
+    /// The epoch whose weights the model has, where training has epochs.
+    pub chosen_epoch: Option<usize>,
+}
+
+/// A fitted model and how the fit went.
+#[derive(Debug)]
+pub struct Fitted {
+    /// The model.
+    pub model: Box<dyn Recommender>,
+    /// The loss of each epoch, and which was chosen.
+    pub record: FitRecord,
+}
+
+impl Fitted {
+    /// A model that has no epochs.
+    pub fn counted(model: impl Recommender + 'static) -> Self {
+        Self { model: Box::new(model), record: FitRecord::default() }
+    }
+}
+
+/// A model with its hyperparameters, ready to be fitted.
+pub trait ModelSpec: Debug + Send + Sync {
+    /// The model's name in the [registry](super::registry).
+    fn name(&self) -> &'static str;
+
+    /// All hyperparameters with their values, as a JSON object.
+    fn hyperparameters(&self) -> Value;
+
+    /// Whether another seed gives another model: such models are measured with several.
+    fn uses_seed(&self) -> bool;
+
+    /// Memory that fitting needs at its peak, beside the dataset: an estimate, stated before it starts.
+    fn needed_bytes(&self, view: &TrainingView<'_>) -> u64;
+
+    /// Fits the model.
+    ///
+    /// # Errors
+    /// [`ModelError::Memory`] before anything else if the estimate is past the limit,
+    /// [`ModelError::NoEvents`], [`ModelError::NeedsTime`], [`ModelError::Hyperparameter`],
+    /// [`ModelError::Training`] or [`ModelError::Cancelled`].
+    fn fit(&self, view: &TrainingView<'_>, context: &FitContext<'_>) -> Result<Fitted, ModelError>;
+
+    /// The spec for fitting once more on more data, with what `record` chose (the number of epochs).
+    fn for_refit(&self, record: &FitRecord) -> Box<dyn ModelSpec>;
+}
+
+/// Why an answer is the popularity of the items and not what the model makes of the history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fallback {
+    /// The history is empty.
+    NoHistory,
+    /// The history holds no item that the model has learned anything about.
+    NothingKnown,
+}
+
+/// Why an item was scored as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Reason {
+    /// Because of an event of the history.
+    Event {
+        /// Position in the history that was asked about, from 0, the oldest.
+        position: usize,
+        /// The item of that event.
+        item: ItemIdx,
+        /// How much of the score it brought. For models that add up, the contributions of all events
+        /// are the score; for networks, what the score loses without this event.
+        contribution: f32,
+    },
+    /// Because many others chose it.
+    Popular {
+        /// Events counted, weighted by age where the model does so.
+        n_events: f32,
+        /// Place among all items, from 1.
+        rank: usize,
+        /// Over how many days the events were counted; `None` if over all time or by decay.
+        days: Option<u32>,
+    },
+}
+
+/// A fitted model: from a history to scores.
+///
+/// A history is all that is known of a user, so users who were not there at training are answered like
+/// any other. Indices past the model's items count as the unknown item.
+pub trait Recommender: Debug + Send + Sync {
+    /// The model's name in the [registry](super::registry).
+    fn name(&self) -> &'static str;
+
+    /// The hyperparameters that it was fitted with, as a JSON object.
+    fn hyperparameters(&self) -> Value;
+
+    /// Rows of a table over the items: known ones and row 0, the unknown item.
+    fn n_item_rows(&self) -> usize;
+
+    /// Scores every item for `history`.
+    ///
+    /// All scores are finite. Where [`Self::fallback`] is not `None` they are the popularity of the items.
+    ///
+    /// # Shapes
+    /// `scores: [n_item_rows]`; row 0, the unknown item, becomes 0 and means nothing.
+    ///
+    /// # Panics
+    /// If `scores` has another length.
+    fn score_all(&self, history: History<'_>, scores: &mut [f32]);
+
+    /// Why the answer to `history` is the popularity of the items, `None` if it is the model's own.
+    fn fallback(&self, history: History<'_>) -> Option<Fallback>;
+
+    /// Scores `candidates` for `history`: equal to what [`Self::score_all`] gives for them, to the bit.
+    /// The unknown item and indices past the table get 0.
+    fn score(&self, history: History<'_>, candidates: &[ItemIdx]) -> Vec<f32> {
+        let mut scores = vec![0.0; self.n_item_rows()];
+        self.score_all(history, &mut scores);
+        let score = |item: &ItemIdx| scores.get(item.row()).copied().unwrap_or(0.0);
+        candidates.iter().map(score).collect()
+    }
+
+    /// The best items for `history`, best first, equal scores in the order of [`ItemIdx`].
+    ///
+    /// Fewer than `k` if the items left are fewer.
+    fn recommend(&self, history: History<'_>, request: &TopK<'_>) -> Vec<Scored> {
+        let mut scores = vec![0.0; self.n_item_rows()];
+        self.score_all(history, &mut scores);
+        top_k(&scores, history, request)
+    }
+
+    /// The items most like `item`, best first, without it.
+    ///
+    /// Unless a model knows better: its answer to a history of this one item.
+    fn similar(&self, item: ItemIdx, k: NonZeroUsize) -> Vec<Scored> {
+        let history = [item];
+        self.recommend(History::of(&history), &TopK::new(k, SeenItems::Exclude))
+    }
+
+    /// At most `n` reasons for the score of `item`, the weightiest first; empty if there is none.
+    fn reasons(&self, history: History<'_>, item: ItemIdx, n: usize) -> Vec<Reason>;
+
+    /// What the model has learned, for the model file; the registry's entry of its name reads it back.
+    fn tensors(&self) -> Tensors;
+}
+
+/// Sorts contributions by weight and keeps the first `n`; those that are 0 say nothing.
+pub(super) fn weightiest(mut reasons: Vec<(usize, ItemIdx, f32)>, n: usize) -> Vec<Reason> {
+    reasons.retain(|(_, _, contribution)| *contribution != 0.0);
+    // Equal contributions: the newest event first.
+    reasons.sort_by(|a, b| b.2.total_cmp(&a.2).then(b.0.cmp(&a.0)));
+    let reasons = reasons.into_iter().take(n);
+    reasons
+        .map(|(position, item, contribution)| Reason::Event { position, item, contribution })
+        .collect()
+}

@@ -1,0 +1,32 @@
+//! Which items will this user want next: one contract, and a file for each model.
+//!
+//! - [`ModelSpec`] is a model with checked hyperparameters that can be fitted on a [`TrainingView`];
+//! - [`Recommender`] is a fitted model: it scores items for a history, so that users it has never seen
+//!   are answered like any other;
+//! - [`registry`] finds specs by name, from the command line or a configuration file.
+//!
+//! Models know dense indices alone; [`crate::model_file::LoadedModel`] answers for external ids.
+//!
+//! ```
+//! use forecart_models::recommend::registry;
+//!
+//! let spec = registry::spec("seq-rules", &serde_json::json!({"window": 5})).unwrap();
+//! assert_eq!(spec.hyperparameters()["window"], 5);
+//! let error = registry::spec("seq-rule", &serde_json::json!({})).unwrap_err();
+//! assert!(error.to_string().contains("did you mean \"seq-rules\""));
+//! ```
+
+mod contract;
+mod top_k;
+mod view;
+
+mod popularity;
+
+pub mod registry;
+
+pub use contract::{
+    EpochRecord, Fallback, FitContext, FitRecord, Fitted, ModelSpec, Reason, Recommender,
+};
+pub use popularity::{Popularity, PopularityConfig, Window};
+pub use top_k::{Scored, TopK, top_k};
+pub use view::{FitOn, Holdout, TrainingView};

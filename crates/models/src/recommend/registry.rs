@@ -1,0 +1,158 @@
+//! Models by name. A new model is a file and one entry of [`MODELS`].
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::contract::{ModelSpec, Recommender};
+use super::popularity::{Popularity, PopularityConfig, Window};
+use crate::error::{ModelError, nearest};
+use crate::tensors::Tensors;
+
+/// Stands for [`DEFAULT_MODEL`] wherever a name is asked for.
+pub const DEFAULT: &str = "default";
+
+/// The model that is trained when none is named.
+pub const DEFAULT_MODEL: &str = "popularity";
+
+/// A model that can be asked for by name.
+#[derive(Debug)]
+pub struct Entry {
+    /// The name.
+    pub name: &'static str,
+    /// What it does, in one line.
+    pub about: &'static str,
+    /// From the keys of a configuration file (a JSON object or null) to a checked spec.
+    spec: fn(&Value) -> Result<Box<dyn ModelSpec>, ModelError>,
+    /// From hyperparameters, what [`Recommender::tensors`] gave, and the number of item rows.
+    load: Load,
+}
+
+type Load = fn(&Value, &mut Tensors, usize) -> Result<Box<dyn Recommender>, ModelError>;
+
+macro_rules! popularity {
+    ($name:literal, $about:literal, $window:expr) => {
+        Entry {
+            name: $name,
+            about: $about,
+            spec: |keys| Ok(Box::new(PopularityConfig::from_keys($window, keys)?)),
+            load: |keys, tensors, n_item_rows| {
+                let config = PopularityConfig::from_keys($window, keys)?;
+                Ok(Box::new(Popularity::load(config, tensors, n_item_rows)?))
+            },
+        }
+    };
+}
+/// All models, simplest first.
+pub static MODELS: &[Entry] = &[
+    popularity!("popularity", "most chosen items of all time", Window::AllTime),
+    popularity!("popularity-7d", "most chosen items of the last 7 days", Window::Last7Days),
+    popularity!("popularity-30d", "most chosen items of the last 30 days", Window::Last30Days),
+    popularity!(
+        "popularity-decay",
+        "most chosen items, recent events counting more",
+        Window::Decay { half_life_days: 7.0 }
+    ),
+];
+
+/// The entry called `name`; [`DEFAULT`] is the one of [`DEFAULT_MODEL`].
+///
+/// # Errors
+/// [`ModelError::UnknownModel`].
+pub fn entry(name: &str) -> Result<&'static Entry, ModelError> {
+    let name = if name == DEFAULT { DEFAULT_MODEL } else { name };
+    MODELS.iter().find(|entry| entry.name == name).ok_or_else(|| ModelError::UnknownModel {
+        name: name.to_owned(),
+        suggestion: nearest(name, MODELS.iter().map(|entry| entry.name)),
+        known: MODELS.iter().map(|entry| entry.name).collect(),
+    })
+}
+
+/// The model called `name` with `keys` in place of its defaults; `keys` is a JSON object or null.
+///
+/// # Errors
+/// [`ModelError::UnknownModel`], [`ModelError::UnknownKey`] or [`ModelError::Hyperparameter`].
+pub fn spec(name: &str, keys: &Value) -> Result<Box<dyn ModelSpec>, ModelError> {
+    (entry(name)?.spec)(keys)
+}
+
+/// A fitted model from what its [`Recommender::hyperparameters`] and [`Recommender::tensors`] gave.
+///
+/// # Errors
+/// [`ModelError::UnknownModel`], [`ModelError::Damaged`] if a tensor is missing, left over or does not fit.
+pub fn load(
+    name: &str,
+    hyperparameters: &Value,
+    mut tensors: Tensors,
+    n_item_rows: usize,
+) -> Result<Box<dyn Recommender>, ModelError> {
+    let model = (entry(name)?.load)(hyperparameters, &mut tensors, n_item_rows)?;
+    tensors.expect_empty()?;
+    Ok(model)
+}
+
+/// `T` from its defaults and `keys`; the error names the key.
+pub(super) fn parse_keys<T>(model: &'static str, keys: &Value) -> Result<T, ModelError>
+where
+    T: Default + Serialize + DeserializeOwned,
+{
+    let none = Map::new();
+    let keys = match keys {
+        Value::Object(keys) => keys,
+        Value::Null => &none,
+        _ => return Err(ModelError::hyperparameter(model, "", "not a table of names and values")),
+    };
+    let unreadable = |name: &str, error: serde_json::Error| {
+        ModelError::hyperparameter(model, name, error.to_string())
+    };
+    let defaults = serde_json::to_value(T::default()).map_err(|error| unreadable("", error))?;
+    let Value::Object(defaults) = defaults else { return Ok(T::default()) };
+    for (key, value) in keys {
+        if !defaults.contains_key(key) {
+            let known: Vec<String> = defaults.keys().cloned().collect();
+            let suggestion = nearest(key, known.iter().map(String::as_str));
+            return Err(ModelError::UnknownKey { model, key: key.clone(), suggestion, known });
+        }
+        // One key at a time, so that the error can name it.
+        let mut one = defaults.clone();
+        one.insert(key.clone(), value.clone());
+        serde_json::from_value::<T>(Value::Object(one)).map_err(|error| unreadable(key, error))?;
+    }
+    let mut all = defaults;
+    all.extend(keys.iter().map(|(key, value)| (key.clone(), value.clone())));
+    serde_json::from_value(Value::Object(all)).map_err(|error| unreadable("", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn every_entry_makes_a_spec_of_its_own_name_whose_hyperparameters_it_reads_back() {
+        for entry in MODELS {
+            let spec = spec(entry.name, &Value::Null).unwrap();
+            assert_eq!(spec.name(), entry.name);
+            let again = super::spec(entry.name, &spec.hyperparameters()).unwrap();
+            assert_eq!(again.hyperparameters(), spec.hyperparameters());
+            assert!(!entry.about.is_empty());
+        }
+        assert_eq!(spec(DEFAULT, &Value::Null).unwrap().name(), DEFAULT_MODEL);
+    }
+
+    #[test]
+    fn mistakes_are_named_with_the_nearest_right_name() {
+        let error = spec("popularty", &Value::Null).unwrap_err().to_string();
+        assert!(error.contains("did you mean \"popularity\""), "{error}");
+        let error = spec("popularity-decay", &json!({"half_life": 2})).unwrap_err().to_string();
+        assert!(error.contains("did you mean \"half_life_days\""), "{error}");
+        let error = spec("popularity-decay", &json!({"half_life_days": "x"})).unwrap_err();
+        assert!(
+            matches!(&error, ModelError::Hyperparameter { name, .. } if name == "half_life_days"),
+            "{error}"
+        );
+        assert!(spec("popularity", &json!(3)).is_err());
+        let error = spec("popularity", &json!({"zzz": 1})).unwrap_err().to_string();
+        assert!(error.ends_with("it has: none"), "{error}");
+    }
+}

@@ -1,0 +1,73 @@
+//! Small datasets for unit tests, written and opened like real ones.
+
+use forecart_data::dataset::{Description, EventRow, Tables};
+use forecart_data::encode::FeatureProgram;
+use forecart_data::{
+    Dataset, DatasetWriter, ItemFeatures, ItemIdx, Protocol, SeenItems, TextTable, Vocabulary,
+};
+
+/// Users' events as `(item, time in ms)`, and how many of the newest are not for training.
+#[derive(Debug, Clone)]
+pub(crate) struct Log {
+    n_items: u32,
+    users: Vec<Vec<(u32, i64)>>,
+    has_time: bool,
+    leave_one_out: bool,
+}
+
+impl Log {
+    /// Users' items, oldest first, without times; the last two events of each user are held out.
+    pub(crate) fn new(n_items: u32, users: &[&[u32]]) -> Self {
+        let users = users.iter().map(|items| items.iter().map(|item| (*item, 0)).collect());
+        Self { n_items, users: users.collect(), has_time: false, leave_one_out: true }
+    }
+
+    pub(crate) fn with_times(n_items: u32, users: &[&[(u32, i64)]]) -> Self {
+        let users = users.iter().map(|events| events.to_vec()).collect();
+        Self { n_items, users, has_time: true, leave_one_out: true }
+    }
+
+    pub(crate) fn all_for_training(mut self) -> Self {
+        self.leave_one_out = false;
+        self
+    }
+}
+
+/// The dataset of `log` in a folder that lives as long as the first value.
+pub(crate) fn dataset(log: &Log) -> (tempfile::TempDir, Dataset) {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("dataset");
+    let mut writer = DatasetWriter::new(&folder, log.has_time).unwrap();
+    for events in &log.users {
+        for &(item, timestamp_ms) in events {
+            let item = ItemIdx(item);
+            writer.push(EventRow { item, timestamp_ms, event: 1, session: 0, value: 1.0 }).unwrap();
+        }
+        let n = events.len() as u32;
+        let held_out = if log.leave_one_out && n >= 3 { 2 } else { 0 };
+        writer.end_user(n - held_out, n - held_out / 2).unwrap();
+    }
+    let names = |prefix: &str, n: u32| {
+        let entries = (1..=n).map(|index| (format!("{prefix}{index}"), 1));
+        Vocabulary::from_entries(entries, 0).unwrap()
+    };
+    let tables = Tables {
+        users: names("u", log.users.len() as u32),
+        items: names("i", log.n_items),
+        event_names: names("e", 1),
+        titles: (0..=log.n_items).map(|_| "").collect::<TextTable>(),
+        encoders: FeatureProgram::default(),
+        item_features: ItemFeatures::default(),
+        description: Description {
+            protocol: Protocol::LooFull,
+            seen: SeenItems::Exclude,
+            has_time: log.has_time,
+            data_hash: "00".into(),
+            config: serde_json::Value::Null,
+            steps: Vec::new(),
+        },
+    };
+    writer.finish(tables).unwrap();
+    let dataset = Dataset::open(&folder).unwrap();
+    (root, dataset)
+}
