@@ -40,21 +40,15 @@ pub fn sigmoid(x: f32) -> f32 {
 impl Activation {
     /// Writes `y = f(x)`; `y` takes the shape of `x`.
     pub fn forward(self, x: &Matrix, y: &mut Matrix) {
-        y.reshape(x.rows(), x.cols());
-        let apply = |y: &mut Matrix, f: fn(f32) -> f32| {
-            for (y, &x) in y.as_mut_slice().iter_mut().zip(x.as_slice()) {
-                *y = f(x);
-            }
-        };
         match self {
             Self::Identity => y.copy_from(x),
             // Not f32::max, which would turn NaN into 0 and hide a diverged run.
-            Self::Relu => apply(y, |x| if x < 0.0 { 0.0 } else { x }),
-            Self::GeluTanh => {
-                apply(y, |x| 0.5 * x * (1.0 + (GELU_SCALE * (x + GELU_CUBIC * x * x * x)).tanh()))
-            }
-            Self::Sigmoid => apply(y, sigmoid),
-            Self::Tanh => apply(y, f32::tanh),
+            Self::Relu => write_each(x, y, |x| if x < 0.0 { 0.0 } else { x }),
+            Self::GeluTanh => write_each(x, y, |x| {
+                0.5 * x * (1.0 + (GELU_SCALE * (x + GELU_CUBIC * x * x * x)).tanh())
+            }),
+            Self::Sigmoid => write_each(x, y, sigmoid),
+            Self::Tanh => write_each(x, y, f32::tanh),
         }
     }
 
@@ -64,29 +58,39 @@ impl Activation {
     /// [`NnError::Shape`] if `x` and `dy` differ in shape.
     pub fn backward(self, x: &Matrix, dy: &mut Matrix) -> Result<(), NnError> {
         check_shape("gradient of activation", x.shape(), dy.shape())?;
-        let apply = |dy: &mut Matrix, derivative: fn(f32) -> f32| {
-            for (dy, &x) in dy.as_mut_slice().iter_mut().zip(x.as_slice()) {
-                *dy *= derivative(x);
-            }
-        };
         match self {
             Self::Identity => {}
-            Self::Relu => apply(dy, |x| if x > 0.0 { 1.0 } else { 0.0 }),
-            Self::GeluTanh => apply(dy, |x| {
+            Self::Relu => scale_each(x, dy, |x| if x > 0.0 { 1.0 } else { 0.0 }),
+            Self::GeluTanh => scale_each(x, dy, |x| {
                 let t = (GELU_SCALE * (x + GELU_CUBIC * x * x * x)).tanh();
                 let dt = GELU_SCALE * (1.0 + 3.0 * GELU_CUBIC * x * x) * (1.0 - t * t);
                 0.5 * (1.0 + t) + 0.5 * x * dt
             }),
-            Self::Sigmoid => apply(dy, |x| {
+            Self::Sigmoid => scale_each(x, dy, |x| {
                 let s = sigmoid(x);
                 s * (1.0 - s)
             }),
-            Self::Tanh => apply(dy, |x| {
+            Self::Tanh => scale_each(x, dy, |x| {
                 let t = x.tanh();
                 1.0 - t * t
             }),
         }
         Ok(())
+    }
+}
+
+/// `y = f(x)`, generic so that each function gets a loop of its own for the compiler to vectorize.
+fn write_each(x: &Matrix, y: &mut Matrix, f: impl Fn(f32) -> f32) {
+    y.reshape(x.rows(), x.cols());
+    for (y, &x) in y.as_mut_slice().iter_mut().zip(x.as_slice()) {
+        *y = f(x);
+    }
+}
+
+/// `dy = dy f(x)`.
+fn scale_each(x: &Matrix, dy: &mut Matrix, derivative: impl Fn(f32) -> f32) {
+    for (dy, &x) in dy.as_mut_slice().iter_mut().zip(x.as_slice()) {
+        *dy *= derivative(x);
     }
 }
 

@@ -3,8 +3,8 @@
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    Activation, Dropout, DropoutKey, Gradient, Init, Linear, LinearGradients, Matrix, Name,
-    NnError, Parameters, Trainable,
+    Activation, Dropout, DropoutKey, Gradient, Gradients, Init, Linear, LinearGradients, Matrix,
+    Name, NnError, Parameters, Trainable,
     error::{check_length, check_range, check_shape},
 };
 
@@ -107,8 +107,12 @@ impl Default for MlpWorkspace {
     }
 }
 
-/// Gradients of an [`Mlp`], layer by layer.
-pub type MlpGradients = Vec<LinearGradients>;
+/// Gradients of an [`Mlp`].
+#[derive(Debug, Clone)]
+pub struct MlpGradients {
+    /// One for each layer, first to last.
+    pub layers: Vec<LinearGradients>,
+}
 
 impl Mlp {
     /// A network with drawn weights: [`Init::He`] before ReLU and GELU, [`Init::Xavier`] before the others and
@@ -214,11 +218,11 @@ impl Mlp {
     ) -> Result<(), NnError> {
         let MlpWorkspace { pass, linear, hidden, d_output, d_input } = workspace;
         check_length("layers of a workspace", self.layers.len(), linear.len())?;
-        check_length("layers of gradients", self.layers.len(), gradients.len())?;
+        check_length("layers of gradients", self.layers.len(), gradients.layers.len())?;
         check_shape("gradient of output", [x.rows(), self.n_out()], dy.shape())?;
         d_output.copy_from(dy);
         for layer_idx in (0..self.layers.len()).rev() {
-            let (layer, gradients) = (&self.layers[layer_idx], &mut gradients[layer_idx]);
+            let (layer, gradients) = (&self.layers[layer_idx], &mut gradients.layers[layer_idx]);
             if layer_idx == 0 {
                 return layer.backward(x, d_output, dx.take(), gradients);
             }
@@ -259,7 +263,7 @@ impl Trainable for Mlp {
     type Gradients = MlpGradients;
 
     fn new_gradients(&self) -> MlpGradients {
-        self.layers.iter().map(Trainable::new_gradients).collect()
+        MlpGradients { layers: self.layers.iter().map(Trainable::new_gradients).collect() }
     }
 
     fn visit_with_gradients(
@@ -268,12 +272,33 @@ impl Trainable for Mlp {
         name: &Name<'_>,
         visit: &mut dyn FnMut(&Name<'_>, &mut Matrix, Gradient<'_>) -> Result<(), NnError>,
     ) -> Result<(), NnError> {
-        check_length("layers of gradients", self.layers.len(), gradients.len())?;
+        check_length("layers of gradients", self.layers.len(), gradients.layers.len())?;
         let name = name.child("layers");
-        for (layer_idx, (layer, gradients)) in self.layers.iter_mut().zip(gradients).enumerate() {
+        for (layer_idx, (layer, gradients)) in
+            self.layers.iter_mut().zip(&gradients.layers).enumerate()
+        {
             layer.visit_with_gradients(gradients, &name.index(layer_idx), visit)?;
         }
         Ok(())
+    }
+}
+
+impl Gradients for MlpGradients {
+    fn clear(&mut self) {
+        self.layers.iter_mut().for_each(Gradients::clear);
+    }
+
+    fn add(&mut self, other: &Self) -> Result<(), NnError> {
+        check_length("layers of gradients", self.layers.len(), other.layers.len())?;
+        self.layers.iter_mut().zip(&other.layers).try_for_each(|(sum, other)| sum.add(other))
+    }
+
+    fn scale(&mut self, factor: f32) {
+        self.layers.iter_mut().for_each(|layer| layer.scale(factor));
+    }
+
+    fn squared_norm(&self) -> f64 {
+        self.layers.iter().map(Gradients::squared_norm).sum()
     }
 }
 

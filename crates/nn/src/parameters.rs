@@ -175,29 +175,6 @@ pub(crate) fn sum_of_squares(values: &[f32]) -> f64 {
     sums.iter().sum::<f64>() + rest
 }
 
-impl<G: Gradients> Gradients for Vec<G> {
-    fn clear(&mut self) {
-        self.iter_mut().for_each(Gradients::clear);
-    }
-
-    fn add(&mut self, other: &Self) -> Result<(), NnError> {
-        crate::error::check_length("gradients to add", self.len(), other.len())?;
-        self.iter_mut().zip(other).try_for_each(|(sum, value)| sum.add(value))
-    }
-
-    fn finish(&mut self) {
-        self.iter_mut().for_each(Gradients::finish);
-    }
-
-    fn scale(&mut self, factor: f32) {
-        self.iter_mut().for_each(|gradients| gradients.scale(factor));
-    }
-
-    fn squared_norm(&self) -> f64 {
-        self.iter().map(Gradients::squared_norm).sum()
-    }
-}
-
 /// Gradients of a model made of parts: `(A, B)`, nested for more.
 impl<A: Gradients, B: Gradients> Gradients for (A, B) {
     fn clear(&mut self) {

@@ -20,6 +20,15 @@ pub struct FullSoftmaxWorkspace {
     label_logit: Vec<f32>,
 }
 
+/// The output layer over all items.
+#[derive(Debug, Clone, Copy)]
+pub struct ItemTable<'a> {
+    /// One row an item, `[n_items, d]`.
+    pub items: &'a Matrix,
+    /// `[1, n_items]`, if there is one.
+    pub bias: Option<&'a Matrix>,
+}
+
 /// Where [`full_softmax`] puts its gradients.
 #[derive(Debug)]
 pub struct FullSoftmaxGradients<'a> {
@@ -35,15 +44,15 @@ pub struct FullSoftmaxGradients<'a> {
 /// `Σ_rows (ln Σ_i exp(z_i) - z_label) / mean_over`.
 ///
 /// # Shapes
-/// `hidden: [n, d]`, `table: [n_items, d]`, `bias: [1, n_items]`, `labels: [n]`.
+/// `hidden: [n, d]`, `output.items: [n_items, d]`, `output.bias: [1, n_items]`, `labels: [n]`.
 ///
 /// The items are walked twice in blocks of 256: once for the largest logit and the sum of exponentials
 /// (rescaled when a block raises the largest), once for the gradients
 /// `G = (softmax(z) - onehot) / mean_over`, `d_hidden = G table`, `d_table += Gᵀ hidden`, `d_bias += Σ_rows G`.
 ///
 /// # Cost
-/// `8 n n_items d` multiply-adds' operations against 6 if logits were stored; memory `256 n` in place of
-/// `n n_items`.
+/// `8 n n_items d` floating-point operations, against `6 n n_items d` with stored logits; memory for `256 n`
+/// logits in place of `n n_items`.
 ///
 /// # Errors
 /// [`NnError::Shape`], [`NnError::Length`], [`NnError::Index`]; [`NnError::NonFinite`] if the loss is NaN or
@@ -53,12 +62,13 @@ pub struct FullSoftmaxGradients<'a> {
 /// Wijmans et al., arXiv:2411.09009.
 pub fn full_softmax(
     hidden: &Matrix,
-    (table, bias): (&Matrix, Option<&Matrix>),
+    output: ItemTable<'_>,
     labels: &[u32],
     mean_over: f64,
     workspace: &mut FullSoftmaxWorkspace,
     gradients: FullSoftmaxGradients<'_>,
 ) -> Result<f64, NnError> {
+    let ItemTable { items: table, bias } = output;
     let ([n, d], n_items) = (hidden.shape(), table.rows());
     let FullSoftmaxGradients { d_hidden, d_table, mut d_bias } = gradients;
     check_shape("item table", [n_items, d], table.shape())?;
@@ -208,7 +218,7 @@ mod tests {
             let (mut d_table, mut d_bias) = (Matrix::zeros(n_items, d), Matrix::zeros(1, n_items));
             let got = full_softmax(
                 &hidden,
-                (&table, Some(&bias)),
+                ItemTable { items: &table, bias: Some(&bias) },
                 &labels,
                 5.0,
                 &mut FullSoftmaxWorkspace::default(),
@@ -237,7 +247,8 @@ mod tests {
         let gradients =
             FullSoftmaxGradients { d_hidden: &mut d_hidden, d_table: &mut d_table, d_bias: None };
         let mut workspace = FullSoftmaxWorkspace::default();
-        let result = full_softmax(&hidden, (&table, None), &[0], 1.0, &mut workspace, gradients);
+        let output = ItemTable { items: &table, bias: None };
+        let result = full_softmax(&hidden, output, &[0], 1.0, &mut workspace, gradients);
         assert!(matches!(result, Err(NnError::NonFinite { .. })));
         assert_eq!(d_table, Matrix::zeros(1, 1));
     }

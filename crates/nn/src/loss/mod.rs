@@ -15,8 +15,10 @@ mod sampled_softmax;
 mod softmax;
 
 pub use bce::bce_with_logits;
-pub use full_softmax::{FullSoftmaxGradients, FullSoftmaxWorkspace, full_softmax};
-pub use sampled_softmax::{SampledSoftmax, SampledSoftmaxWorkspace, sampled_softmax};
+pub use full_softmax::{FullSoftmaxGradients, FullSoftmaxWorkspace, ItemTable, full_softmax};
+pub use sampled_softmax::{
+    SampledSoftmax, SampledSoftmaxGradients, SampledSoftmaxWorkspace, sampled_softmax,
+};
 pub use softmax::softmax_cross_entropy;
 
 use crate::{NnError, error::check_range};

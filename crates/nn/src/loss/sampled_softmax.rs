@@ -34,6 +34,15 @@ pub struct SampledSoftmaxWorkspace {
     d_labels: Vec<f32>,
 }
 
+/// Where [`sampled_softmax`] puts its gradients.
+#[derive(Debug)]
+pub struct SampledSoftmaxGradients<'a> {
+    /// Overwritten with `[n, d]`.
+    pub d_hidden: &'a mut Matrix,
+    /// Of the table's shape; added to.
+    pub d_table: &'a mut RowGradients,
+}
+
 /// Softmax cross-entropy of each label against the shared negatives, with
 /// `z_i = hidden · table_i - log_q_i`: `Σ_rows (ln(exp(z_label) + Σ_negatives exp(z_i)) - z_label) / mean_over`.
 ///
@@ -55,9 +64,10 @@ pub fn sampled_softmax(
     candidates: SampledSoftmax<'_>,
     mean_over: f64,
     workspace: &mut SampledSoftmaxWorkspace,
-    (d_hidden, d_table): (&mut Matrix, &mut RowGradients),
+    gradients: SampledSoftmaxGradients<'_>,
 ) -> Result<f64, NnError> {
     let SampledSoftmax { labels, negatives, log_q } = candidates;
+    let SampledSoftmaxGradients { d_hidden, d_table } = gradients;
     let ([n, d], n_items, m) = (hidden.shape(), table.rows(), negatives.len());
     check_shape("item table", [n_items, d], table.shape())?;
     check_shape("gradient of item table", [n_items, d], d_table.shape())?;
@@ -125,7 +135,7 @@ mod tests {
     use super::*;
     use crate::{
         Gradients,
-        loss::{FullSoftmaxGradients, FullSoftmaxWorkspace, full_softmax},
+        loss::{FullSoftmaxGradients, FullSoftmaxWorkspace, ItemTable, full_softmax},
     };
 
     fn problem() -> (Matrix, Matrix) {
@@ -141,7 +151,7 @@ mod tests {
         let (mut want_hidden, mut want_table) = (Matrix::default(), Matrix::zeros(4, 2));
         let want = full_softmax(
             &hidden,
-            (&table, None),
+            ItemTable { items: &table, bias: None },
             &[3, 1],
             2.0,
             &mut FullSoftmaxWorkspace::default(),
@@ -158,7 +168,8 @@ mod tests {
             d_table.clear();
             let candidates = SampledSoftmax { labels: &[3, 1], negatives: &[2, 0, 1, 3], log_q };
             let mut workspace = SampledSoftmaxWorkspace::default();
-            let gradients = (&mut d_hidden, &mut d_table);
+            let gradients =
+                SampledSoftmaxGradients { d_hidden: &mut d_hidden, d_table: &mut d_table };
             let got = sampled_softmax(&hidden, &table, candidates, 2.0, &mut workspace, gradients);
             assert!((got.unwrap() - want).abs() < 1e-6);
             let mut dense = Matrix::zeros(4, 2);
@@ -174,11 +185,13 @@ mod tests {
     #[test]
     fn log_q_lowers_what_is_drawn_often() {
         let (hidden, table) = problem();
-        let mut run = |log_q: &[f32]| {
+        let run = |log_q: &[f32]| {
             let candidates =
                 SampledSoftmax { labels: &[3, 1], negatives: &[2], log_q: Some(log_q) };
             let mut d_table = RowGradients::new(4, 2);
-            let gradients = (&mut Matrix::default(), &mut d_table);
+            let mut d_hidden = Matrix::default();
+            let gradients =
+                SampledSoftmaxGradients { d_hidden: &mut d_hidden, d_table: &mut d_table };
             let mut workspace = SampledSoftmaxWorkspace::default();
             sampled_softmax(&hidden, &table, candidates, 2.0, &mut workspace, gradients).unwrap()
         };
@@ -191,7 +204,7 @@ mod tests {
         let candidates = SampledSoftmax { labels: &[2, 2], negatives: &[2, 2], log_q: None };
         let (mut d_hidden, mut d_table) = (Matrix::default(), RowGradients::new(4, 2));
         let mut workspace = SampledSoftmaxWorkspace::default();
-        let gradients = (&mut d_hidden, &mut d_table);
+        let gradients = SampledSoftmaxGradients { d_hidden: &mut d_hidden, d_table: &mut d_table };
         let loss = sampled_softmax(&hidden, &table, candidates, 2.0, &mut workspace, gradients);
         assert_eq!(loss, Ok(0.0));
         assert_eq!(d_hidden, Matrix::zeros(2, 2));

@@ -1,0 +1,234 @@
+//! Numbers of an independent implementation: PyTorch 2.15.0 by `tests/fixtures/make_reference.py`, in f64 from f32
+//! inputs, so that what is measured is the rounding of this crate.
+
+use forecart_nn::{
+    Activation, AdaGrad, Adam, BagMode, Bags, Embedding, Gradients, Linear, Matrix, Mlp,
+    MlpWorkspace, Optimizer, Pass, RowGradients, Rule, Sgd, Trainable, loss,
+};
+use serde_json::Value;
+
+/// One case of the fixture.
+struct Case(Value);
+
+fn case(name: &str) -> Case {
+    let fixture: Value = serde_json::from_str(include_str!("../fixtures/reference.json")).unwrap();
+    Case(fixture[name].clone())
+}
+
+fn floats(value: &Value) -> Vec<f32> {
+    let number = |value: &Value| value.as_f64().expect("the fixture holds numbers") as f32;
+    value.as_array().expect("the fixture holds lists").iter().map(number).collect()
+}
+
+impl Case {
+    fn floats(&self, key: &str) -> Vec<f32> {
+        floats(&self.0[key])
+    }
+
+    fn indices(&self, key: &str) -> Vec<u32> {
+        self.floats(key).iter().map(|&index| index as u32).collect()
+    }
+
+    fn matrix(&self, key: &str, rows: usize, cols: usize) -> Matrix {
+        Matrix::from_vec(rows, cols, self.floats(key)).unwrap()
+    }
+
+    /// f32 rounding over sums of some ten terms near 1: relative to the largest value or absolute.
+    fn assert_close(&self, key: &str, got: &[f32]) {
+        assert_close(key, got, &self.floats(key));
+    }
+
+    fn assert_loss(&self, got: f64) {
+        let want = self.0["loss"].as_f64().unwrap();
+        assert!((got - want).abs() < 2e-6 * want.abs().max(1.0), "loss: got {got}, want {want}");
+    }
+}
+
+fn assert_close(what: &str, got: &[f32], want: &[f32]) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    let scale = want.iter().fold(1.0_f32, |max, value| max.max(value.abs()));
+    for (position, (got, want)) in got.iter().zip(want).enumerate() {
+        assert!((got - want).abs() < 2e-6 * scale, "{what}[{position}]: got {got}, want {want}");
+    }
+}
+
+fn dense(gradients: &RowGradients) -> Matrix {
+    let [rows, cols] = gradients.shape();
+    let mut dense = Matrix::zeros(rows, cols);
+    gradients.add_to_dense(&mut dense).unwrap();
+    dense
+}
+
+#[test]
+fn linear() {
+    let case = case("linear");
+    let bias = case.matrix("bias", 1, 5);
+    let layer = Linear::from_parts(case.matrix("weight", 5, 3), Some(bias)).unwrap();
+    let (x, dy) = (case.matrix("x", 4, 3), case.matrix("dy", 4, 5));
+    let (mut y, mut dx, mut gradients) =
+        (Matrix::default(), Matrix::default(), layer.new_gradients());
+    layer.forward(&x, &mut y).unwrap();
+    layer.backward(&x, &dy, Some(&mut dx), &mut gradients).unwrap();
+    case.assert_close("y", y.as_slice());
+    case.assert_close("d_x", dx.as_slice());
+    case.assert_close("d_weight", gradients.weight.as_slice());
+    case.assert_close("d_bias", gradients.bias.unwrap().as_slice());
+}
+
+#[test]
+fn activations() {
+    for (name, activation) in [
+        ("relu", Activation::Relu),
+        ("gelu_tanh", Activation::GeluTanh),
+        ("sigmoid", Activation::Sigmoid),
+        ("tanh", Activation::Tanh),
+    ] {
+        let case = case(name);
+        let (x, mut dy) = (case.matrix("x", 3, 4), case.matrix("dy", 3, 4));
+        let mut y = Matrix::default();
+        activation.forward(&x, &mut y);
+        activation.backward(&x, &mut dy).unwrap();
+        case.assert_close("y", y.as_slice());
+        case.assert_close("d_x", dy.as_slice());
+    }
+}
+
+#[test]
+fn embedding() {
+    let case = case("embedding");
+    let layer = Embedding::from_table(case.matrix("table", 6, 3)).unwrap();
+    let indices = case.indices("indices");
+    let (mut y, mut gradients) = (Matrix::default(), layer.new_gradients());
+    layer.forward(&indices, &mut y).unwrap();
+    layer.backward(&indices, &case.matrix("dy", 4, 3), &mut gradients).unwrap();
+    case.assert_close("y", y.as_slice());
+    case.assert_close("d_table", dense(&gradients).as_slice());
+}
+
+#[test]
+fn embedding_bags() {
+    for (name, mode) in [("bag_sum", BagMode::Sum), ("bag_mean", BagMode::Mean)] {
+        let case = case(name);
+        let layer = Embedding::from_table(case.matrix("table", 6, 3)).unwrap();
+        let (indices, weights) = (case.indices("indices"), case.floats("weights"));
+        let offsets: Vec<usize> =
+            case.indices("offsets").iter().map(|&offset| offset as usize).collect();
+        let bags = Bags::new(&indices, &offsets, Some(&weights)).unwrap();
+        let (mut y, mut gradients) = (Matrix::default(), layer.new_gradients());
+        layer.forward_bags(bags, mode, &mut y).unwrap();
+        layer.backward_bags(bags, mode, &case.matrix("dy", 4, 3), &mut gradients).unwrap();
+        case.assert_close("y", y.as_slice());
+        case.assert_close("d_table", dense(&gradients).as_slice());
+    }
+}
+
+#[test]
+fn losses_on_logits() {
+    let case_bce = case("bce");
+    let (logits, targets) = (case_bce.matrix("logits", 2, 3), case_bce.floats("targets"));
+    let weights = case_bce.floats("weights");
+    let mut d_logits = Matrix::default();
+    let loss = loss::bce_with_logits(&logits, &targets, Some(&weights), 6.0, &mut d_logits);
+    case_bce.assert_loss(loss.unwrap());
+    case_bce.assert_close("d_logits", d_logits.as_slice());
+
+    let case = case("softmax");
+    let (logits, labels) = (case.matrix("logits", 5, 4), case.indices("labels"));
+    let loss = loss::softmax_cross_entropy(&logits, &labels, None, 5.0, &mut d_logits);
+    case.assert_loss(loss.unwrap());
+    case.assert_close("d_logits", d_logits.as_slice());
+}
+
+#[test]
+fn full_softmax() {
+    let case = case("full_softmax");
+    let (items, bias) = (case.matrix("table", 300, 4), case.matrix("bias", 1, 300));
+    let mut d_hidden = Matrix::default();
+    let (mut d_table, mut d_bias) = (Matrix::zeros(300, 4), Matrix::zeros(1, 300));
+    let loss = loss::full_softmax(
+        &case.matrix("hidden", 3, 4),
+        loss::ItemTable { items: &items, bias: Some(&bias) },
+        &case.indices("labels"),
+        3.0,
+        &mut loss::FullSoftmaxWorkspace::default(),
+        loss::FullSoftmaxGradients {
+            d_hidden: &mut d_hidden,
+            d_table: &mut d_table,
+            d_bias: Some(&mut d_bias),
+        },
+    );
+    case.assert_loss(loss.unwrap());
+    case.assert_close("d_hidden", d_hidden.as_slice());
+    case.assert_close("d_table", d_table.as_slice());
+    case.assert_close("d_bias", d_bias.as_slice());
+}
+
+#[test]
+fn sampled_softmax() {
+    let case = case("sampled_softmax");
+    let (labels, negatives) = (case.indices("labels"), case.indices("negatives"));
+    let log_q = case.floats("log_q");
+    let (mut d_hidden, mut d_table) = (Matrix::default(), RowGradients::new(7, 4));
+    let loss = loss::sampled_softmax(
+        &case.matrix("hidden", 3, 4),
+        &case.matrix("table", 7, 4),
+        loss::SampledSoftmax { labels: &labels, negatives: &negatives, log_q: Some(&log_q) },
+        3.0,
+        &mut loss::SampledSoftmaxWorkspace::default(),
+        loss::SampledSoftmaxGradients { d_hidden: &mut d_hidden, d_table: &mut d_table },
+    );
+    case.assert_loss(loss.unwrap());
+    case.assert_close("d_hidden", d_hidden.as_slice());
+    case.assert_close("d_table", dense(&d_table).as_slice());
+}
+
+#[test]
+fn mlp() {
+    let case = case("mlp");
+    let layers = [3, 6, 4, 2].windows(2).enumerate().map(|(layer_idx, sizes)| {
+        let weight = case.matrix(&format!("weight_{layer_idx}"), sizes[1], sizes[0]);
+        let bias = case.matrix(&format!("bias_{layer_idx}"), 1, sizes[1]);
+        Linear::from_parts(weight, Some(bias)).unwrap()
+    });
+    let mlp = Mlp::from_layers(layers.collect(), Activation::GeluTanh, 0.0).unwrap();
+    let (x, labels) = (case.matrix("x", 5, 3), case.indices("labels"));
+    let (mut workspace, mut d_logits) = (MlpWorkspace::default(), Matrix::default());
+    let y = mlp.forward(&x, Pass::Inference, &mut workspace).unwrap();
+    case.assert_close("y", y.as_slice());
+    case.assert_loss(loss::softmax_cross_entropy(y, &labels, None, 5.0, &mut d_logits).unwrap());
+    let (mut dx, mut gradients) = (Matrix::default(), mlp.new_gradients());
+    mlp.backward(&x, &d_logits, Some(&mut dx), &mut workspace, &mut gradients).unwrap();
+    case.assert_close("d_x", dx.as_slice());
+    for (layer_idx, gradients) in gradients.layers.iter().enumerate() {
+        case.assert_close(&format!("d_weight_{layer_idx}"), gradients.weight.as_slice());
+        let bias = gradients.bias.as_ref().unwrap();
+        case.assert_close(&format!("d_bias_{layer_idx}"), bias.as_slice());
+    }
+}
+
+#[test]
+fn optimizers() {
+    let sgd = Sgd { learning_rate: 0.1, momentum: 0.9, l2: 0.05 };
+    let ada_grad = AdaGrad { learning_rate: 0.1, l2: 0.05, ..AdaGrad::default() };
+    let adam = Adam { learning_rate: 0.1, ..Adam::default() };
+    let adam_w = Adam { weight_decay: 0.05, ..adam };
+    let rules: [(&str, Rule); 4] = [
+        ("sgd", sgd.into()),
+        ("adagrad", ada_grad.into()),
+        ("adam", adam.into()),
+        ("adamw", adam_w.into()),
+    ];
+    for (name, rule) in rules {
+        let case = case(name);
+        let mut layer = Linear::from_parts(case.matrix("start", 2, 3), None).unwrap();
+        let mut gradients = layer.new_gradients();
+        let mut optimizer = Optimizer::new(rule).unwrap();
+        for step in 0..5 {
+            gradients.clear();
+            gradients.weight.copy_from_host(&floats(&case.0["gradients"][step])).unwrap();
+            optimizer.step(&mut layer, &mut gradients).unwrap();
+            let want = floats(&case.0["steps"][step]);
+            assert_close(&format!("{name}, step {step}"), layer.weight().as_slice(), &want);
+        }
+    }
+}
