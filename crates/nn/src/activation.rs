@@ -23,7 +23,7 @@ pub enum Activation {
 }
 
 /// `√(2/π)`.
-const GELU_SCALE: f32 = 0.797_884_56;
+const GELU_SCALE: f32 = 0.797_884_6;
 const GELU_CUBIC: f32 = 0.044_715;
 
 /// `1 / (1 + exp(-x))` without overflow for any `x`.

@@ -55,10 +55,35 @@ pub fn gradient_check(
         let (analytic, numeric) =
             (f64::from(analytic[position]), numeric / (12.0 * f64::from(step)));
         let error = (analytic - numeric).abs() / analytic.abs().max(numeric.abs()).max(floor);
-        // Written so that NaN counts as the worst.
-        if !(error <= worst.error) {
+        // NaN counts as the worst, and stays.
+        if error.is_nan() || error > worst.error {
             worst = GradientReport { position, analytic, numeric, error };
         }
     }
     worst
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nan_is_never_a_pass() {
+        let report = gradient_check(&mut [1.0, 2.0], &[f32::NAN, 1.0], 0.02, 0.01, |p| {
+            f64::from(p[0] + p[1])
+        });
+        assert!(report.error.is_nan() && report.position == 0);
+        let report = gradient_check(&mut [1.0], &[1.0], 0.02, 0.01, |_| f64::NAN);
+        assert!(report.error.is_nan());
+    }
+
+    #[test]
+    fn polynomials_of_degree_four_are_exact_but_for_rounding() {
+        // 4 x³ - 6 x at x = 1.5 is 4.5.
+        let quartic = |p: &[f32]| f64::from(p[0]).powi(4) - 3.0 * f64::from(p[0]).powi(2);
+        let report = gradient_check(&mut [1.5], &[4.5], 0.125, 0.01, quartic);
+        assert!(report.error < 1e-12, "{report:?}");
+        let report = gradient_check(&mut [1.5], &[-4.5], 0.125, 0.01, quartic);
+        assert!((report.error - 2.0).abs() < 1e-12, "{report:?}");
+    }
 }

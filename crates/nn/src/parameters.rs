@@ -20,7 +20,7 @@ use crate::{Matrix, NnError, RowGradients, error::check_shape};
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Name<'a> {
-    parent: Option<&'a Name<'a>>,
+    parent: Option<&'a Self>,
     part: Part<'a>,
 }
 
