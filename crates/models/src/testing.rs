@@ -1,10 +1,15 @@
 //! Small datasets for unit tests, written and opened like real ones.
 
+use std::num::NonZeroUsize;
+
 use forecart_data::dataset::{Description, EventRow, Tables};
 use forecart_data::encode::FeatureProgram;
 use forecart_data::{
-    Dataset, DatasetWriter, ItemFeatures, ItemIdx, Protocol, SeenItems, TextTable, Vocabulary,
+    Dataset, DatasetWriter, ItemFeatures, ItemIdx, Protocol, SeenItems, Silent, TextTable,
+    Vocabulary,
 };
+
+use crate::recommend::FitContext;
 
 /// Users' events as `(item, time in ms)`, and how many of the newest are not for training.
 #[derive(Debug, Clone)]
@@ -70,4 +75,14 @@ pub(crate) fn dataset(log: &Log) -> (tempfile::TempDir, Dataset) {
     writer.finish(tables).unwrap();
     let dataset = Dataset::open(&folder).unwrap();
     (root, dataset)
+}
+
+/// Seed 1, one thread, nobody watching.
+pub(crate) fn one_thread() -> FitContext<'static> {
+    FitContext {
+        seed: 1,
+        n_threads: NonZeroUsize::MIN,
+        progress: &Silent,
+        memory_limit_bytes: None,
+    }
 }

@@ -21,6 +21,9 @@ mod top_k;
 mod view;
 
 mod popularity;
+mod seq_rules;
+
+mod sparse;
 
 pub mod registry;
 
@@ -28,5 +31,6 @@ pub use contract::{
     EpochRecord, Fallback, FitContext, FitRecord, Fitted, ModelSpec, Reason, Recommender,
 };
 pub use popularity::{Popularity, PopularityConfig, Window};
+pub use seq_rules::{SeqRules, SeqRulesConfig};
 pub use top_k::{Scored, TopK, top_k};
 pub use view::{FitOn, Holdout, TrainingView};

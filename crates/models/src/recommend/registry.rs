@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::contract::{ModelSpec, Recommender};
 use super::popularity::{Popularity, PopularityConfig, Window};
+use super::seq_rules::{SeqRules, SeqRulesConfig};
 use crate::error::{ModelError, nearest};
 use crate::tensors::Tensors;
 
@@ -13,7 +14,7 @@ use crate::tensors::Tensors;
 pub const DEFAULT: &str = "default";
 
 /// The model that is trained when none is named.
-pub const DEFAULT_MODEL: &str = "popularity";
+pub const DEFAULT_MODEL: &str = "seq-rules";
 
 /// A model that can be asked for by name.
 #[derive(Debug)]
@@ -43,6 +44,25 @@ macro_rules! popularity {
         }
     };
 }
+macro_rules! entry {
+    ($name:literal, $about:literal, $config:ty, $model:ty) => {
+        Entry {
+            name: $name,
+            about: $about,
+            spec: |keys| {
+                let config: $config = parse_keys($name, keys)?;
+                config.check()?;
+                Ok(Box::new(config))
+            },
+            load: |keys, tensors, n_item_rows| {
+                let config: $config = parse_keys($name, keys)?;
+                config.check()?;
+                Ok(Box::new(<$model>::load(config, tensors, n_item_rows)?))
+            },
+        }
+    };
+}
+
 /// All models, simplest first.
 pub static MODELS: &[Entry] = &[
     popularity!("popularity", "most chosen items of all time", Window::AllTime),
@@ -52,6 +72,12 @@ pub static MODELS: &[Entry] = &[
         "popularity-decay",
         "most chosen items, recent events counting more",
         Window::Decay { half_life_days: 7.0 }
+    ),
+    entry!(
+        "seq-rules",
+        "what followed what, by distance; fast, explains itself",
+        SeqRulesConfig,
+        SeqRules
     ),
 ];
 

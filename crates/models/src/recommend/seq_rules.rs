@@ -1,0 +1,427 @@
+//! Sequential rules: what followed what, and how closely.
+
+use std::num::NonZeroU32;
+
+use forecart_data::{History, ItemIdx};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::contract::{
+    Fallback, FitContext, FitRecord, Fitted, ModelSpec, Reason, Recommender, weightiest,
+};
+use super::popularity::ItemCounts;
+use super::sparse::{Accumulator, ItemMatrix, Occurrences};
+use super::view::TrainingView;
+use crate::error::ModelError;
+use crate::tensors::Tensors;
+
+const NAME: &str = "seq-rules";
+
+/// Sequential rules with their hyperparameters.
+///
+/// For each pair of positions `(i, j)` of a sequence with `1 <= j - i <= window`, `1 / (j - i)` is added to
+/// `A[s_i, s_j]` and, times `backward_weight`, to `A[s_j, s_i]`. Then
+/// `A[i, j] <- A[i, j] / (r_i^alpha c_j^alpha)`, where `r_i` is the sum of row `i` and `c_j` the sum of
+/// column `j`: a pair is worth less where either item goes with everything. The score of an item is
+/// `Σ_k decay^k A[item k steps back, item]` over the newest `max_history` events.
+///
+/// Unknown items keep their position and make no rule.
+///
+/// Source: pairs by distance as in the sequential rules of Ludewig and Jannach, UMUAI 28, 2018, section
+/// 3.1.2 (there from a session's newest item alone and without normalization); the normalization is that of a graph's
+/// adjacency matrix, with in- and out-degrees since rules have a direction.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SeqRulesConfig {
+    /// Largest distance of a pair. 10: beyond, `1 / (j - i)` adds little, and the matrix grows.
+    pub window: NonZeroU32,
+    /// Exponent of the normalization, in `0.0..=1.0`. 0 favors popular items, 1 rare ones.
+    pub alpha: f64,
+    /// How much an event counts against the one after it, in `0.0..=1.0`. 0 looks at the newest item alone.
+    pub decay: f64,
+    /// Newest events that speak. With a decay of 0.85, the 20th counts 0.05.
+    pub max_history: NonZeroU32,
+    /// Weight of a pair read backwards, in `0.0..=1.0`; 0 is forward only. Half: what preceded an item
+    /// still says what it goes with, and a log's order within a basket is often arbitrary.
+    pub backward_weight: f64,
+}
+
+impl Default for SeqRulesConfig {
+    fn default() -> Self {
+        Self {
+            window: NonZeroU32::new(10).expect("10 is not 0"),
+            alpha: 0.5,
+            decay: 0.85,
+            max_history: NonZeroU32::new(20).expect("20 is not 0"),
+            backward_weight: 0.5,
+        }
+    }
+}
+
+impl SeqRulesConfig {
+    /// Refuses values outside of their ranges.
+    ///
+    /// # Errors
+    /// [`ModelError::Hyperparameter`].
+    pub fn check(&self) -> Result<(), ModelError> {
+        let shares = [
+            ("alpha", self.alpha),
+            ("decay", self.decay),
+            ("backward_weight", self.backward_weight),
+        ];
+        for (name, value) in shares {
+            if !(0.0..=1.0).contains(&value) {
+                let reason = format!("{value} is not in 0.0..=1.0");
+                return Err(ModelError::hyperparameter(NAME, name, reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts the rules of `view`.
+    ///
+    /// # Errors
+    /// [`ModelError::Hyperparameter`], [`ModelError::Memory`], [`ModelError::NoEvents`],
+    /// [`ModelError::Threads`] or [`ModelError::Cancelled`].
+    ///
+    /// # Cost
+    /// `O(events · window)` time; memory as [`ModelSpec::needed_bytes`] says.
+    pub fn fit(
+        &self,
+        view: &TrainingView<'_>,
+        context: &FitContext<'_>,
+    ) -> Result<SeqRules, ModelError> {
+        self.check()?;
+        context.check_memory(NAME, self.needed_bytes(view), "lower `window`")?;
+        let counts = ItemCounts::of(view, NAME)?;
+        context.progress.begin("rules", Some(view.n_item_rows() as u64));
+        let rules = context.on_threads(|| Ok(self.rules(view, context)))?;
+        context.check_cancelled()?;
+        Ok(SeqRules { config: *self, rules, counts })
+    }
+
+    fn rules(&self, view: &TrainingView<'_>, context: &FitContext<'_>) -> ItemMatrix {
+        let n_item_rows = view.n_item_rows();
+        let log = Occurrences::of(view);
+        let window = self.window.get() as usize;
+        let row = |item: ItemIdx, sums: &mut Accumulator, output: &mut Vec<(u32, f32)>| {
+            if !item.is_known() || context.progress.is_cancelled() {
+                return;
+            }
+            for &(sequence, place) in log.places(item) {
+                let bounds = log.bounds(sequence);
+                let after = place + 1..bounds.end.min(place.saturating_add(window + 1));
+                for (other, distance) in log.items[after].iter().zip(1_u32..) {
+                    if other.is_known() {
+                        sums.add(other.0, 1.0 / f64::from(distance));
+                    }
+                }
+                if self.backward_weight > 0.0 {
+                    let before = bounds.start.max(place.saturating_sub(window))..place;
+                    for (other, distance) in log.items[before].iter().rev().zip(1_u32..) {
+                        if other.is_known() {
+                            sums.add(other.0, self.backward_weight / f64::from(distance));
+                        }
+                    }
+                }
+            }
+            sums.drain(output);
+        };
+        let mut rules = ItemMatrix::build(
+            n_item_rows,
+            || Accumulator::new(n_item_rows),
+            row,
+            |n| context.progress.advance(n),
+        );
+        self.normalize(&mut rules, n_item_rows);
+        rules
+    }
+
+    fn normalize(&self, rules: &mut ItemMatrix, n_item_rows: usize) {
+        let mut row_sums = vec![0.0_f64; n_item_rows];
+        let mut col_sums = vec![0.0_f64; n_item_rows];
+        for (row, col, value) in rules.iter() {
+            row_sums[row] += f64::from(value);
+            col_sums[col] += f64::from(value);
+        }
+        let factor = |sum: &f64| if *sum > 0.0 { sum.powf(-self.alpha) } else { 0.0 };
+        let row_factors: Vec<f64> = row_sums.iter().map(factor).collect();
+        let col_factors: Vec<f64> = col_sums.iter().map(factor).collect();
+        rules.map_values(|row, col, value| {
+            (f64::from(value) * row_factors[row] * col_factors[col]) as f32
+        });
+    }
+}
+
+impl ModelSpec for SeqRulesConfig {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn hyperparameters(&self) -> Value {
+        serde_json::to_value(self).expect("numbers in a struct are JSON")
+    }
+
+    fn uses_seed(&self) -> bool {
+        false
+    }
+
+    /// At most one entry of 8 bytes for each event, distance and direction, held twice while the rows are
+    /// put together, and never more than all pairs of items.
+    fn needed_bytes(&self, view: &TrainingView<'_>) -> u64 {
+        let directions = if self.backward_weight > 0.0 { 2 } else { 1 };
+        let n_items = view.n_item_rows() as u64;
+        let n_pairs = view.n_events().saturating_mul(u64::from(self.window.get()) * directions);
+        let n_stored = n_pairs.min(n_items.saturating_mul(n_items));
+        n_stored.saturating_mul(16).saturating_add(Occurrences::needed_bytes(view))
+    }
+
+    fn fit(&self, view: &TrainingView<'_>, context: &FitContext<'_>) -> Result<Fitted, ModelError> {
+        Ok(Fitted::counted(Self::fit(self, view, context)?))
+    }
+
+    fn for_refit(&self, _: &FitRecord) -> Box<dyn ModelSpec> {
+        Box::new(*self)
+    }
+}
+
+/// Fitted sequential rules.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeqRules {
+    config: SeqRulesConfig,
+    /// `[item, what follows it]`, normalized.
+    rules: ItemMatrix,
+    counts: ItemCounts,
+}
+
+impl SeqRules {
+    /// Reads what [`Recommender::tensors`] gave.
+    pub(super) fn load(
+        config: SeqRulesConfig,
+        tensors: &mut Tensors,
+        n_item_rows: usize,
+    ) -> Result<Self, ModelError> {
+        let rules = ItemMatrix::load(tensors, n_item_rows)?;
+        Ok(Self { config, rules, counts: ItemCounts::load(tensors, n_item_rows)? })
+    }
+
+    /// Position, item and weight of the events that speak, the newest first.
+    fn speaking(&self, history: History<'_>) -> impl Iterator<Item = (usize, ItemIdx, f32)> {
+        let newest = history.items.iter().enumerate().rev();
+        newest.take(self.config.max_history.get() as usize).zip(0_i32..).map(
+            |((position, item), steps_back)| {
+                (position, *item, self.config.decay.powi(steps_back) as f32)
+            },
+        )
+    }
+}
+
+impl Recommender for SeqRules {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn hyperparameters(&self) -> Value {
+        self.config.hyperparameters()
+    }
+
+    fn n_item_rows(&self) -> usize {
+        self.counts.n_item_rows()
+    }
+
+    fn score_all(&self, history: History<'_>, scores: &mut [f32]) {
+        if self.fallback(history).is_some() {
+            return self.counts.score_all(scores);
+        }
+        assert_eq!(scores.len(), self.n_item_rows(), "one score for each item row");
+        scores.fill(0.0);
+        for (_, item, weight) in self.speaking(history) {
+            self.rules.add_row(item, weight, scores);
+        }
+    }
+
+    fn fallback(&self, history: History<'_>) -> Option<Fallback> {
+        if history.items.is_empty() {
+            return Some(Fallback::NoHistory);
+        }
+        let silent = |(_, item, weight): (usize, ItemIdx, f32)| {
+            weight == 0.0 || self.rules.is_row_empty(item)
+        };
+        self.speaking(history).all(silent).then_some(Fallback::NothingKnown)
+    }
+
+    fn reasons(&self, history: History<'_>, item: ItemIdx, n: usize) -> Vec<Reason> {
+        if self.fallback(history).is_some() {
+            return self.counts.reason(item, None).into_iter().take(n).collect();
+        }
+        let contributions = self.speaking(history).map(|(position, because, weight)| {
+            (position, because, weight * self.rules.get(because, item))
+        });
+        weightiest(contributions.collect(), n)
+    }
+
+    fn tensors(&self) -> Tensors {
+        let mut tensors = Tensors::default();
+        self.rules.save(&mut tensors);
+        self.counts.save(&mut tensors);
+        tensors
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::recommend::FitOn;
+    use crate::testing::{Log, dataset, one_thread};
+
+    fn config(window: u32) -> SeqRulesConfig {
+        let window = NonZeroU32::new(window).unwrap();
+        let max_history = NonZeroU32::new(3).unwrap();
+        SeqRulesConfig { window, alpha: 0.5, decay: 0.5, max_history, backward_weight: 0.0 }
+    }
+
+    fn fit(config: SeqRulesConfig, n_items: u32, users: &[&[u32]]) -> SeqRules {
+        let (_folder, dataset) = dataset(&Log::new(n_items, users).all_for_training());
+        config.fit(&TrainingView::new(&dataset, FitOn::Train), &one_thread()).unwrap()
+    }
+
+    fn scores(model: &SeqRules, items: &[u32]) -> Vec<f32> {
+        let items: Vec<ItemIdx> = items.iter().copied().map(ItemIdx).collect();
+        let mut scores = vec![7.0; model.n_item_rows()];
+        model.score_all(History::of(&items), &mut scores);
+        scores
+    }
+
+    fn assert_close(got: &[f32], want: &[f64]) {
+        assert_eq!(got.len(), want.len());
+        for (got, want) in got.iter().zip(want) {
+            // Sums of a few f32 products of numbers near 1.
+            assert!((f64::from(*got) - want).abs() < 1e-6, "{got:?} {want:?}");
+        }
+    }
+
+    /// Sequences 1 2 3 and 1 3, window 2: A[1,2] = 1, A[1,3] = 1/2 + 1, A[2,3] = 1.
+    /// Row sums 2.5 and 1, column sums: item 2 has 1, item 3 has 2.5.
+    #[test]
+    fn forward_rules_by_hand() {
+        let model = fit(config(2), 3, &[&[1, 2, 3], &[1, 3]]);
+        let a12 = 1.0 / 2.5_f64.sqrt();
+        let a13 = 1.5 / 2.5;
+        let a23 = 1.0 / 2.5_f64.sqrt();
+        assert_close(&scores(&model, &[1]), &[0.0, 0.0, a12, a13]);
+        assert_close(&scores(&model, &[1, 2]), &[0.0, 0.0, a12 / 2.0, a13 / 2.0 + a23]);
+        // Unknown items and those past the table keep their step.
+        assert_close(&scores(&model, &[1, 2, 0, 99]), &[0.0, 0.0, 0.0, a23 / 4.0]);
+    }
+
+    #[test]
+    fn backward_rules_and_repeats_by_hand() {
+        let backward = SeqRulesConfig { backward_weight: 0.5, alpha: 0.0, ..config(1) };
+        let model = fit(backward, 2, &[&[1, 2, 2]]);
+        assert_close(&scores(&model, &[1]), &[0.0, 0.0, 1.0]);
+        // 2 -> 1 backward 0.5; 2 -> 2 forward 1 and backward 0.5.
+        assert_close(&scores(&model, &[2]), &[0.0, 0.5, 1.5]);
+    }
+
+    #[test]
+    fn contributions_sum_to_the_score_and_the_weightiest_is_first() {
+        let model = fit(config(2), 3, &[&[1, 2, 3], &[1, 3]]);
+        let items = [ItemIdx(1), ItemIdx(2)];
+        let reasons = model.reasons(History::of(&items), ItemIdx(3), 9);
+        let total: f32 = reasons
+            .iter()
+            .map(|reason| match reason {
+                Reason::Event { contribution, .. } => *contribution,
+                Reason::Popular { .. } => panic!("the history speaks"),
+            })
+            .sum();
+        assert!((total - scores(&model, &[1, 2])[3]).abs() < 1e-6);
+        let first = reasons[0];
+        assert!(matches!(first, Reason::Event { position: 1, item: ItemIdx(2), .. }), "{first:?}");
+        assert_eq!(reasons.len(), 2);
+        assert_eq!(model.reasons(History::of(&items), ItemIdx(1), 9), []);
+    }
+
+    #[test]
+    fn histories_without_a_rule_get_popularity() {
+        let model = fit(config(2), 4, &[&[1, 2, 3], &[1, 3], &[4]]);
+        let popularity = [0.0, 2.0, 1.0, 2.0, 1.0];
+        for items in [&[][..], &[0, 77], &[4], &[3]] {
+            assert_eq!(scores(&model, items), popularity, "{items:?}");
+        }
+        assert_eq!(model.fallback(History::default()), Some(Fallback::NoHistory));
+        assert_eq!(model.fallback(History::of(&[ItemIdx(4)])), Some(Fallback::NothingKnown));
+        let reasons = model.reasons(History::default(), ItemIdx(3), 1);
+        assert_eq!(reasons, [Reason::Popular { n_events: 2.0, rank: 2, days: None }]);
+    }
+
+    #[test]
+    fn a_memory_limit_is_kept_before_any_work() {
+        let (_folder, dataset) = dataset(&Log::new(3, &[&[1, 2, 3]]).all_for_training());
+        let context = FitContext { memory_limit_bytes: Some(10), ..one_thread() };
+        let error =
+            config(2).fit(&TrainingView::new(&dataset, FitOn::Train), &context).unwrap_err();
+        assert!(matches!(error, ModelError::Memory { .. }), "{error}");
+        assert!(error.to_string().contains("lower `window`"));
+    }
+
+    /// The definition, with dense matrices and in f64.
+    fn naive(config: &SeqRulesConfig, n: usize, users: &[Vec<u32>], history: &[u32]) -> Vec<f64> {
+        let mut a = vec![vec![0.0_f64; n]; n];
+        for s in users {
+            for i in 0..s.len() {
+                for j in i + 1..s.len() {
+                    if j - i <= config.window.get() as usize && s[i] != 0 && s[j] != 0 {
+                        let weight = 1.0 / (j - i) as f64;
+                        a[s[i] as usize][s[j] as usize] += weight;
+                        a[s[j] as usize][s[i] as usize] += config.backward_weight * weight;
+                    }
+                }
+            }
+        }
+        let rows: Vec<f64> = a.iter().map(|row| row.iter().sum()).collect();
+        let cols: Vec<f64> = (0..n).map(|col| a.iter().map(|row| row[col]).sum()).collect();
+        let mut scores = vec![0.0; n];
+        let newest = history.iter().rev().take(config.max_history.get() as usize);
+        for (k, item) in newest.enumerate() {
+            for j in 0..n {
+                let i = *item as usize;
+                if a[i][j] > 0.0 {
+                    let normal = rows[i].powf(config.alpha) * cols[j].powf(config.alpha);
+                    scores[j] += config.decay.powi(k as i32) * a[i][j] / normal;
+                }
+            }
+        }
+        scores
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn equals_the_dense_definition(
+            users in prop::collection::vec(prop::collection::vec(0u32..8, 1..14), 1..12),
+            history in prop::collection::vec(0u32..8, 1..9),
+            window in 1u32..12,
+            (alpha, decay, backward_weight) in (0.0..1.0, 0.1..1.0, prop_oneof![Just(0.0), 0.1..1.0]),
+        ) {
+            prop_assume!(users.iter().flatten().any(|item| *item != 0));
+            let config = SeqRulesConfig { alpha, decay, backward_weight, ..config(window) };
+            let borrowed: Vec<&[u32]> = users.iter().map(Vec::as_slice).collect();
+            let model = fit(config, 7, &borrowed);
+            let want = naive(&config, 8, &users, &history);
+            if want.iter().any(|score| *score > 0.0) {
+                for (got, want) in scores(&model, &history).iter().zip(&want) {
+                    // f32 values, f32 sums of at most 3 terms.
+                    prop_assert!((f64::from(*got) - want).abs() <= 1e-6 + 1e-6 * want);
+                }
+            } else {
+                let items: Vec<ItemIdx> = history.iter().copied().map(ItemIdx).collect();
+                prop_assert_eq!(
+                    model.fallback(History::of(&items)), Some(Fallback::NothingKnown)
+                );
+            }
+        }
+    }
+}
