@@ -1,3 +1,4 @@
 //! Integration tests of `forecart-data`.
 
 mod dataset;
+mod encode;

@@ -1,0 +1,284 @@
+//! The fitted encoders: any row in, dense numbers and active sparse columns out.
+
+use serde::{Deserialize, Serialize};
+
+use super::categories::{Categories, hash_bucket};
+use super::numeric::{FittedStep, apply_all, bucket};
+use super::spec::BucketEncoding;
+use super::time::TimePart;
+use super::value::{Row, Value};
+use crate::features::FeatureNames;
+
+/// The fitted encoders of a table. The same object encodes training rows and requests.
+///
+/// As JSON it holds finite numbers only and can be read by people; what no fitting could have
+/// given (a scale of zero, a category that stands twice) does not load.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Unchecked")]
+pub struct FeatureProgram {
+    encoders: Vec<Encoder>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Unchecked {
+    #[serde(default)]
+    encoders: Vec<Encoder>,
+}
+
+impl TryFrom<Unchecked> for FeatureProgram {
+    type Error = String;
+
+    fn try_from(unchecked: Unchecked) -> Result<Self, String> {
+        let program = Self { encoders: unchecked.encoders };
+        program.encoders.iter().try_for_each(Encoder::check)?;
+        // Every sparse index must fit its type.
+        let n_sparse = program.encoders.iter().map(|e| e.n_sparse() as u64).sum::<u64>();
+        if n_sparse > u64::from(u32::MAX) {
+            return Err(format!("{n_sparse} sparse columns are more than an index can name"));
+        }
+        Ok(program)
+    }
+}
+
+/// One encoded row. Dense numbers are finite; sparse columns ascend without repeats.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EncodedRow {
+    /// `[n_dense]`
+    pub dense: Vec<f32>,
+    /// Active sparse columns, each below `n_sparse`.
+    pub sparse: Vec<u32>,
+}
+
+/// One fitted encoder. Sparse blocks begin with their special columns: `<missing>` first, then,
+/// for entries, `<unknown>`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum Encoder {
+    Numeric { column: String, steps: Vec<FittedStep>, fill: f64, indicator: bool },
+    Buckets { column: String, steps: Vec<FittedStep>, boundaries: Vec<f64> },
+    Entries { column: String, separator: Option<String>, categories: Categories },
+    Hash { column: String, separator: Option<String>, n_buckets: u32, seed: u64 },
+    Time { column: String, parts: Vec<TimePart>, utc_offset_minutes: i32 },
+}
+
+const MISSING: u32 = 0;
+const UNKNOWN: u32 = 1;
+
+impl Encoder {
+    fn n_dense(&self) -> usize {
+        match self {
+            Self::Numeric { indicator, .. } => 1 + usize::from(*indicator),
+            Self::Time { parts, .. } => 2 * parts.len(),
+            Self::Buckets { .. } | Self::Entries { .. } | Self::Hash { .. } => 0,
+        }
+    }
+
+    fn n_sparse(&self) -> usize {
+        match self {
+            Self::Numeric { .. } | Self::Time { .. } => 0,
+            Self::Buckets { boundaries, .. } => 2 + boundaries.len(),
+            Self::Entries { categories, .. } => 2 + categories.len(),
+            Self::Hash { n_buckets, .. } => 1 + *n_buckets as usize,
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        match self {
+            Self::Numeric { steps, fill, .. } => {
+                if !fill.is_finite() {
+                    return Err(format!("fill {fill} is not finite"));
+                }
+                let one_hot = |step: &FittedStep| {
+                    matches!(step, FittedStep::Buckets { encoding: BucketEncoding::OneHot, .. })
+                };
+                if steps.iter().any(one_hot) {
+                    return Err("one-hot buckets stand inside a dense chain".into());
+                }
+                steps.iter().try_for_each(FittedStep::check)
+            }
+            Self::Buckets { steps, boundaries, .. } => {
+                let last = FittedStep::Buckets {
+                    boundaries: boundaries.clone(),
+                    encoding: BucketEncoding::OneHot,
+                };
+                steps.iter().chain([&last]).try_for_each(FittedStep::check)
+            }
+            Self::Hash { n_buckets, .. } if !(1..=1 << 24).contains(n_buckets) => {
+                Err(format!("{n_buckets} hash buckets"))
+            }
+            Self::Entries { .. } | Self::Hash { .. } | Self::Time { .. } => Ok(()),
+        }
+    }
+
+    /// Pushes the row's dense values and its sparse columns, counted from `first_sparse`.
+    fn encode<R: Row + ?Sized>(&self, row: &R, first_sparse: u32, out: &mut EncodedRow) {
+        match self {
+            Self::Numeric { column, steps, fill, indicator } => {
+                let number = row.value(column).number();
+                out.dense.push(apply_all(steps, number.unwrap_or(*fill)) as f32);
+                if *indicator {
+                    out.dense.push(if number.is_none() { 1.0 } else { 0.0 });
+                }
+            }
+            Self::Buckets { column, steps, boundaries } => {
+                let of = |x| 1 + bucket(boundaries, apply_all(steps, x)) as u32;
+                let active = row.value(column).number().map_or(MISSING, of);
+                out.sparse.push(first_sparse + active);
+            }
+            Self::Entries { column, separator, categories } => {
+                let of = |text: &str| categories.position(text).map_or(UNKNOWN, |at| at + 2);
+                texts(&row.value(column), separator.as_deref(), first_sparse, of, out);
+            }
+            Self::Hash { column, separator, n_buckets, seed } => {
+                let of = |text: &str| 1 + hash_bucket(text, *seed, *n_buckets);
+                texts(&row.value(column), separator.as_deref(), first_sparse, of, out);
+            }
+            Self::Time { column, parts, utc_offset_minutes } => {
+                let offset_ms = f64::from(*utc_offset_minutes) * 60_000.0;
+                let time_ms = row.value(column).number().map(|time| time + offset_ms);
+                for part in parts {
+                    let (sin, cos) = part.sin_cos(time_ms);
+                    out.dense.extend([sin, cos]);
+                }
+            }
+        }
+    }
+
+    fn push_names(&self, names: &mut FeatureNames) {
+        match self {
+            Self::Numeric { column, indicator, .. } => {
+                names.dense.push(column.clone());
+                if *indicator {
+                    names.dense.push(format!("{column}:missing"));
+                }
+            }
+            Self::Buckets { column, boundaries, .. } => {
+                names.sparse.push(format!("{column}:<missing>"));
+                match (boundaries.first(), boundaries.last()) {
+                    (Some(first), Some(last)) => {
+                        names.sparse.push(format!("{column}:..{first}"));
+                        let between = boundaries.windows(2);
+                        names.sparse.extend(
+                            between.map(|pair| format!("{column}:{}..{}", pair[0], pair[1])),
+                        );
+                        names.sparse.push(format!("{column}:{last}.."));
+                    }
+                    _ => names.sparse.push(format!("{column}:..")),
+                }
+            }
+            Self::Entries { column, categories, .. } => {
+                names.sparse.push(format!("{column}=<missing>"));
+                names.sparse.push(format!("{column}=<unknown>"));
+                names.sparse.extend(categories.iter().map(|entry| format!("{column}={entry}")));
+            }
+            Self::Hash { column, n_buckets, .. } => {
+                names.sparse.push(format!("{column}#<missing>"));
+                names.sparse.extend((0..*n_buckets).map(|bucket| format!("{column}#{bucket}")));
+            }
+            Self::Time { column, parts, .. } => {
+                for part in parts {
+                    let part = part.name();
+                    names.dense.push(format!("{column}:{part}_sin"));
+                    names.dense.push(format!("{column}:{part}_cos"));
+                }
+            }
+        }
+    }
+}
+
+/// Pushes the sparse columns of a value's texts, ascending and each once, or the missing column.
+fn texts(
+    value: &Value<'_>,
+    separator: Option<&str>,
+    first_sparse: u32,
+    of: impl Fn(&str) -> u32,
+    out: &mut EncodedRow,
+) {
+    let start = out.sparse.len();
+    value.for_each_text(separator, |text| out.sparse.push(first_sparse + of(text)));
+    if out.sparse.len() == start {
+        out.sparse.push(first_sparse + MISSING);
+    }
+    out.sparse[start..].sort_unstable();
+    let mut kept = start;
+    for i in start..out.sparse.len() {
+        if i == start || out.sparse[i] != out.sparse[kept - 1] {
+            out.sparse[kept] = out.sparse[i];
+            kept += 1;
+        }
+    }
+    out.sparse.truncate(kept);
+}
+
+impl FeatureProgram {
+    pub(super) fn new(encoders: Vec<Encoder>) -> Self {
+        Self { encoders }
+    }
+
+    /// Whether nothing is encoded.
+    pub fn is_empty(&self) -> bool {
+        self.encoders.is_empty()
+    }
+
+    /// The number of dense columns.
+    pub fn n_dense(&self) -> usize {
+        self.encoders.iter().map(Encoder::n_dense).sum()
+    }
+
+    /// The number of sparse columns.
+    pub fn n_sparse(&self) -> usize {
+        self.encoders.iter().map(Encoder::n_sparse).sum()
+    }
+
+    /// Names of the output columns: `price`, `price:missing`, `brand=acme`, `brand=<unknown>`,
+    /// `tags#17`, `price:2.5..4`, `timestamp:month_sin`.
+    pub fn names(&self) -> FeatureNames {
+        let mut names = FeatureNames::default();
+        self.encoders.iter().for_each(|encoder| encoder.push_names(&mut names));
+        names
+    }
+
+    /// Encodes any row; columns that the row does not have are missing.
+    pub fn encode<R: Row + ?Sized>(&self, row: &R) -> EncodedRow {
+        let mut out = EncodedRow::default();
+        self.encode_into(row, &mut out);
+        out
+    }
+
+    /// Like [`Self::encode`], in the place of `out`'s old content.
+    pub fn encode_into<R: Row + ?Sized>(&self, row: &R, out: &mut EncodedRow) {
+        out.dense.clear();
+        out.sparse.clear();
+        let mut first_sparse = 0;
+        for encoder in &self.encoders {
+            encoder.encode(row, first_sparse, out);
+            first_sparse += encoder.n_sparse() as u32;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_no_fitting_gives_does_not_load() {
+        let numeric = |step: &str| {
+            format!(
+                r#"{{"encoders":[{{"kind":"numeric","column":"p","steps":[{step}],"fill":0.0,"indicator":true}}]}}"#
+            )
+        };
+        let load = |json: &str| serde_json::from_str::<FeatureProgram>(json);
+        load(&numeric(r#"{"affine":{"offset":1.0,"scale":2.0}}"#)).unwrap();
+        load("{}").unwrap();
+        for bad in [
+            numeric(r#"{"affine":{"offset":1.0,"scale":0.0}}"#),
+            numeric(r#"{"clip":{"low":2.0,"high":1.0}}"#),
+            r#"{"encoders":[{"kind":"entries","column":"b","separator":null,"categories":["x","x"]}]}"#.into(),
+            r#"{"encoders":[{"kind":"hash","column":"b","separator":null,"n_buckets":0,"seed":1}]}"#.into(),
+        ] {
+            assert!(load(&bad).is_err(), "{bad}");
+        }
+    }
+}
