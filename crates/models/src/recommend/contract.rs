@@ -217,7 +217,8 @@ pub trait Recommender: Debug + Send + Sync {
 
     /// The best items for `history`, best first, equal scores in the order of [`ItemIdx`].
     ///
-    /// Fewer than `k` if the items left are fewer.
+    /// Fewer than `k` if the items left are fewer. Models that know nothing at all about most items (rules,
+    /// neighbors) fill a list that their own items do not fill by popularity, with the score 0.
     fn recommend(&self, history: History<'_>, request: &TopK<'_>) -> Vec<Scored> {
         let mut scores = vec![0.0; self.n_item_rows()];
         self.score_all(history, &mut scores);
@@ -226,7 +227,8 @@ pub trait Recommender: Debug + Send + Sync {
 
     /// The items most like `item`, best first, without it.
     ///
-    /// Unless a model knows better: its answer to a history of this one item.
+    /// Unless a model knows better: its answer to a history of this one item. Models that hold lists of
+    /// related items give those, and fewer than `k` where they hold fewer.
     fn similar(&self, item: ItemIdx, k: NonZeroUsize) -> Vec<Scored> {
         let history = [item];
         self.recommend(History::of(&history), &TopK::new(k, SeenItems::Exclude))

@@ -20,6 +20,7 @@ mod contract;
 mod top_k;
 mod view;
 
+mod item_knn;
 mod popularity;
 mod seq_rules;
 
@@ -30,6 +31,7 @@ pub mod registry;
 pub use contract::{
     EpochRecord, Fallback, FitContext, FitRecord, Fitted, ModelSpec, Reason, Recommender,
 };
+pub use item_knn::{ItemKnn, ItemKnnConfig, Weighting};
 pub use popularity::{Popularity, PopularityConfig, Window};
 pub use seq_rules::{SeqRules, SeqRulesConfig};
 pub use top_k::{Scored, TopK, top_k};

@@ -1,12 +1,15 @@
 //! How often each item was chosen: the baseline that every other model has to beat, and the answer to a
 //! user about whom nothing is known.
 
+use std::num::NonZeroUsize;
+
 use forecart_data::{History, ItemIdx};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::contract::{Fallback, FitContext, FitRecord, Fitted, ModelSpec, Reason, Recommender};
 use super::registry::parse_keys;
+use super::top_k::{Scored, TopK, top_k};
 use super::view::TrainingView;
 use crate::error::ModelError;
 use crate::tensors::{TensorData, Tensors};
@@ -253,6 +256,26 @@ impl ItemCounts {
 
     pub(super) fn score_all(&self, scores: &mut [f32]) {
         scores.copy_from_slice(&self.0);
+    }
+
+    /// The best `k` by `scores`; where those are 0, the model says nothing about an item, and the most
+    /// popular of such items fill the list, with the score 0.
+    pub(super) fn top_k_filled(
+        &self,
+        scores: &[f32],
+        history: History<'_>,
+        request: &TopK<'_>,
+    ) -> Vec<Scored> {
+        let mut list = top_k(scores, history, request);
+        let n_spoken = list.iter().take_while(|scored| scored.score > 0.0).count();
+        let Some(k) = NonZeroUsize::new(list.len() - n_spoken) else { return list };
+        list.truncate(n_spoken);
+        let listed = list.iter().map(|scored| scored.item);
+        let exclude: Vec<ItemIdx> = request.exclude.iter().copied().chain(listed).collect();
+        let rest = TopK { k, seen: request.seen, exclude: &exclude };
+        let popular = top_k(&self.0, history, &rest);
+        list.extend(popular.into_iter().map(|scored| Scored { score: 0.0, ..scored }));
+        list
     }
 
     pub(super) fn reason(&self, item: ItemIdx, days: Option<u32>) -> Option<Reason> {

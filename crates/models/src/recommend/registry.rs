@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::contract::{ModelSpec, Recommender};
+use super::item_knn::{ItemKnn, ItemKnnConfig};
 use super::popularity::{Popularity, PopularityConfig, Window};
 use super::seq_rules::{SeqRules, SeqRulesConfig};
 use crate::error::{ModelError, nearest};
@@ -79,6 +80,7 @@ pub static MODELS: &[Entry] = &[
         SeqRulesConfig,
         SeqRules
     ),
+    entry!("item-knn", "items that the same users chose (cosine)", ItemKnnConfig, ItemKnn),
 ];
 
 /// The entry called `name`; [`DEFAULT`] is the one of [`DEFAULT_MODEL`].

@@ -1,6 +1,6 @@
 //! Sequential rules: what followed what, and how closely.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 
 use forecart_data::{History, ItemIdx};
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,7 @@ use super::contract::{
 };
 use super::popularity::ItemCounts;
 use super::sparse::{Accumulator, ItemMatrix, Occurrences};
+use super::top_k::{Scored, TopK};
 use super::view::TrainingView;
 use crate::error::ModelError;
 use crate::tensors::Tensors;
@@ -125,7 +126,8 @@ impl SeqRulesConfig {
                     }
                 }
             }
-            sums.drain(output);
+            sums.drain(|other, sum| output.push((other, sum as f32)));
+            output.sort_unstable_by_key(|(other, _)| *other);
         };
         let mut rules = ItemMatrix::build(
             n_item_rows,
@@ -248,6 +250,17 @@ impl Recommender for SeqRules {
             weight == 0.0 || self.rules.is_row_empty(item)
         };
         self.speaking(history).all(silent).then_some(Fallback::NothingKnown)
+    }
+
+    fn recommend(&self, history: History<'_>, request: &TopK<'_>) -> Vec<Scored> {
+        let mut scores = vec![0.0; self.n_item_rows()];
+        self.score_all(history, &mut scores);
+        self.counts.top_k_filled(&scores, history, request)
+    }
+
+    /// What follows `item` most closely; fewer than `k` if fewer things ever did.
+    fn similar(&self, item: ItemIdx, k: NonZeroUsize) -> Vec<Scored> {
+        self.rules.largest(item, k)
     }
 
     fn reasons(&self, history: History<'_>, item: ItemIdx, n: usize) -> Vec<Reason> {

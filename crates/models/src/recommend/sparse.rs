@@ -1,8 +1,11 @@
 //! Sparse rows over the items, built row by row on all threads.
 
+use std::num::NonZeroUsize;
+
 use forecart_data::ItemIdx;
 use rayon::prelude::*;
 
+use super::top_k::Scored;
 use super::view::TrainingView;
 use crate::error::ModelError;
 use crate::tensors::{TensorData, Tensors};
@@ -98,6 +101,17 @@ impl ItemMatrix {
         }
     }
 
+    /// The `k` largest entries of row `item`, largest first, equal ones in the order of items.
+    pub(super) fn largest(&self, item: ItemIdx, k: NonZeroUsize) -> Vec<Scored> {
+        let (cols, values) = self.row(item);
+        let entries = cols.iter().zip(values).filter(|(col, _)| **col != item.0);
+        let mut list: Vec<Scored> =
+            entries.map(|(col, value)| Scored { item: ItemIdx(*col), score: *value }).collect();
+        list.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.item.cmp(&b.item)));
+        list.truncate(k.get());
+        list
+    }
+
     /// Calls `change(row, column, value)` for every entry.
     pub(super) fn map_values(&mut self, change: impl Fn(usize, usize, f32) -> f32) {
         for row in 0..self.offsets.len() - 1 {
@@ -166,11 +180,11 @@ impl Accumulator {
         *sum += value;
     }
 
-    /// Appends the sums, ascending by column, and empties the accumulator.
-    pub(super) fn drain(&mut self, output: &mut Vec<(u32, f32)>) {
-        self.touched.sort_unstable();
+    /// Calls `take(column, sum)` for each column touched, in the order of touching, and empties the
+    /// accumulator.
+    pub(super) fn drain(&mut self, mut take: impl FnMut(u32, f64)) {
         for col in self.touched.drain(..) {
-            output.push((col, self.sums[col as usize] as f32));
+            take(col, self.sums[col as usize]);
             self.sums[col as usize] = 0.0;
         }
     }
