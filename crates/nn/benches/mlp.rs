@@ -3,7 +3,7 @@
 //! Data: uniform values in -1..1 from ChaCha8 with seed 1; binary targets. Throughput is in floating-point operations
 //! of the matrix products alone (2 a multiply-add; backward counts both of its products), so
 //! criterion's `elem/s` reads as FLOP/s. `mlp_step` is forward, binary cross-entropy, backward, reduction and Adam on a
-//! batch of 4096 rows in tiles of 64, on rayon's pool.
+//! batch of 4096 rows in tiles of 256, on rayon's pool.
 //!
 //! ```text
 //! cargo bench -p forecart-nn --bench mlp
@@ -61,7 +61,7 @@ struct Training {
 }
 
 const BATCH: usize = 4096;
-const TILE: usize = 64;
+const TILE: usize = 256;
 
 impl Training {
     fn new(config: &MlpConfig) -> Result<Self, NnError> {

@@ -4,7 +4,7 @@ use crate::{Matrix, NnError, error::check_range};
 
 /// Inverted dropout: each value becomes 0 with probability `p` and `x / (1 - p)` otherwise.
 ///
-/// The mask is not stored. It is a hash of (key, row in the whole batch, column), so that forward and backward
+/// The mask is not stored. It is a hash of (key, row in the whole batch, pair of columns), so that forward and backward
 /// compute the same one and neither tiles nor threads change it. Inference leaves dropout out.
 ///
 /// Source: Srivastava et al., JMLR 15, 2014, section 10 (scaling while training); counters in place of a
@@ -24,7 +24,8 @@ impl DropoutKey {
         Self(mix(mix(seed).wrapping_add(step)))
     }
 
-    /// The key of one of several dropout layers in a step.
+    /// The key of one of several dropout layers in a step, or of one of several networks: `key.layer(1).layer(0)`
+    /// is the first layer of the second network.
     pub fn layer(self, layer_idx: usize) -> Self {
         Self(mix(self.0 ^ mix(layer_idx as u64)))
     }
@@ -67,9 +68,12 @@ impl Dropout {
         let n_cols = x.cols();
         for (row_idx, row) in x.as_mut_slice().chunks_exact_mut(n_cols).enumerate() {
             let row_key = mix(key.0 ^ (first_row + row_idx) as u64);
-            for (col, value) in row.iter_mut().enumerate() {
-                let dropped = mix(row_key ^ col as u64) >> 32 < threshold;
-                *value = if dropped { 0.0 } else { *value * scale };
+            // One hash decides about two columns, by its low and its high half.
+            for (pair_idx, pair) in row.chunks_mut(2).enumerate() {
+                let word = mix(row_key ^ pair_idx as u64);
+                for (value, draw) in pair.iter_mut().zip([word & 0xffff_ffff, word >> 32]) {
+                    *value = if draw < threshold { 0.0 } else { *value * scale };
+                }
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Sums and means of table rows over ragged lists of indices.
 
+use std::ops::Range;
+
 use crate::{
     Embedding, Matrix, NnError, RowGradients,
     error::{check_indices, check_length, check_range, check_shape},
@@ -59,6 +61,20 @@ impl<'a> Bags<'a> {
         self.offsets.len() - 1
     }
 
+    /// The bags of a range, without copying: a tile of a batch.
+    ///
+    /// # Panics
+    /// If the range ends after the last bag or before it starts.
+    #[must_use]
+    pub fn slice(self, bags: Range<usize>) -> Self {
+        Self { offsets: &self.offsets[bags.start..=bags.end], ..self }
+    }
+
+    /// All indices of these bags.
+    fn all_indices(self) -> &'a [u32] {
+        &self.indices[self.offsets[0]..self.offsets[self.n_bags()]]
+    }
+
     /// The `(index, factor)` pairs of one bag, the mean's division included.
     fn bag(self, bag_idx: usize, mode: BagMode) -> impl Iterator<Item = (u32, f32)> {
         let range = self.offsets[bag_idx]..self.offsets[bag_idx + 1];
@@ -87,7 +103,7 @@ impl Embedding {
         mode: BagMode,
         y: &mut Matrix,
     ) -> Result<(), NnError> {
-        check_indices("bag index", bags.indices, self.n_rows())?;
+        check_indices("bag index", bags.all_indices(), self.n_rows())?;
         y.reset(bags.n_bags(), self.n_dims());
         for bag_idx in 0..bags.n_bags() {
             let sums = y.row_mut(bag_idx);
@@ -112,7 +128,7 @@ impl Embedding {
         dy: &Matrix,
         gradients: &mut RowGradients,
     ) -> Result<(), NnError> {
-        check_indices("bag index", bags.indices, self.n_rows())?;
+        check_indices("bag index", bags.all_indices(), self.n_rows())?;
         check_shape("gradient of bags", [bags.n_bags(), self.n_dims()], dy.shape())?;
         check_shape("gradient of embedding table", self.table().shape(), gradients.shape())?;
         for bag_idx in 0..bags.n_bags() {
@@ -152,6 +168,20 @@ mod tests {
         let bags = Bags::new(&indices, &offsets, Some(&weights)).unwrap();
         let means = Matrix::from_rows(&[[1.5, 2.5], [0.0, 0.0], [0.0, 0.0]]);
         assert_eq!(forward(bags, BagMode::Mean), means);
+    }
+
+    #[test]
+    fn slices_of_bags_are_rows_of_the_whole() {
+        let (indices, offsets) = ([0, 1, 2, 0, 1], [0, 2, 2, 4, 5]);
+        let weights = [1.0, 2.0, 3.0, 4.0, 5.0];
+        let bags = Bags::new(&indices, &offsets, Some(&weights)).unwrap();
+        let whole = forward(bags, BagMode::Mean);
+        for (first, last) in [(0, 4), (0, 1), (1, 3), (3, 4), (2, 2)] {
+            let part = forward(bags.slice(first..last), BagMode::Mean);
+            assert_eq!(part.as_slice(), &whole.as_slice()[2 * first..2 * last]);
+            let again = forward(bags.slice(0..last).slice(first..last), BagMode::Mean);
+            assert_eq!(part, again);
+        }
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! It is small on purpose. Everything that would differ between host and device memory goes through
 //! [`Matrix::copy_from_host`] and [`Matrix::to_host`]; [`Matrix::as_slice`] belongs to host matrices alone.
 
+use std::ops::Range;
+
 use crate::error::{NnError, check_length};
 
 /// A row-major matrix of `f32` in host memory; element `(row, col)` stands at `row * cols + col`.
@@ -118,6 +120,17 @@ impl Matrix {
         (self.rows, self.cols) = (other.rows, other.cols);
     }
 
+    /// Becomes a copy of a range of rows of `other` and keeps its allocation: a tile of a batch.
+    ///
+    /// # Panics
+    /// If the range ends after the last row or before it starts.
+    pub fn copy_rows_from(&mut self, other: &Self, rows: Range<usize>) {
+        let values = &other.data[rows.start * other.cols..rows.end * other.cols];
+        self.data.clear();
+        self.data.extend_from_slice(values);
+        (self.rows, self.cols) = (rows.len(), other.cols);
+    }
+
     /// The values in host memory, row-major: what a model file stores.
     pub fn to_host(&self) -> Vec<f32> {
         self.data.clone()
@@ -158,6 +171,16 @@ mod tests {
         let mut x = Matrix::from_rows(&[[1.0, 2.0]]);
         assert!(x.copy_from_host(&[1.0]).is_err());
         assert_eq!(x.to_host(), [1.0, 2.0]);
+    }
+
+    #[test]
+    fn rows_are_copied_with_their_shape() {
+        let x = Matrix::from_rows(&[[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]);
+        let mut tile = Matrix::zeros(7, 7);
+        tile.copy_rows_from(&x, 1..3);
+        assert_eq!(tile, Matrix::from_rows(&[[3.0, 4.0], [5.0, 6.0]]));
+        tile.copy_rows_from(&x, 3..3);
+        assert_eq!(tile.shape(), [0, 2]);
     }
 
     #[test]

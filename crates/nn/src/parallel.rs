@@ -17,7 +17,7 @@ use crate::{Gradients, NnError, error::check_finite};
 ///
 /// # Cost
 /// The reduction is one thread adding dense gradients once a tile: choose tiles of enough rows that a backward
-/// pass costs more than that, 64 or more for a multi-layer perceptron.
+/// pass costs far more than that, 128 or more for a multi-layer perceptron.
 #[derive(Debug)]
 pub struct DataParallel<W, G> {
     tile_rows: NonZeroUsize,

@@ -94,16 +94,14 @@ fn train(n_threads: usize) -> (Vec<u64>, Vec<u32>) {
     // 331 rows in tiles of 7: 48 tiles, so three waves, and a short last tile.
     let mut runner: DataParallel<Workspace, _> =
         DataParallel::new(NonZeroUsize::new(7).unwrap(), model.new_gradients());
+    let bags = Bags::new(&indices, &offsets, None).unwrap();
     let mut losses = Vec::new();
     for step in 0..4 {
         let negatives: Vec<u32> = (0..20).map(|_| rng.random_range(0..N_ITEMS as u32)).collect();
         let key = DropoutKey::new(5, step);
         let tile = |rows: std::ops::Range<usize>, ws: &mut Workspace, gradients: &mut _| {
             let (d_items, d_tower): &mut (RowGradients, MlpGradients) = gradients;
-            let first = offsets[rows.start];
-            let own: Vec<usize> =
-                offsets[rows.start..=rows.end].iter().map(|offset| offset - first).collect();
-            let bags = Bags::new(&indices[first..offsets[rows.end]], &own, None)?;
+            let bags = bags.slice(rows.clone());
             model.items.forward_bags(bags, BagMode::Mean, &mut ws.bags)?; // [n, 8]
             let pass = Pass::Training { key, first_row: rows.start };
             let hidden = model.tower.forward(&ws.bags, pass, &mut ws.tower)?; // [n, 8]
@@ -158,21 +156,20 @@ fn tiles_add_up_to_the_batch() {
     let labels: Vec<u32> = (0..50).map(|_| rng.random_range(0..3)).collect();
     let run = |tile_rows: usize| {
         let tile_rows = NonZeroUsize::new(tile_rows).unwrap();
-        let mut runner: DataParallel<(MlpWorkspace, Matrix), MlpGradients> =
+        let mut runner: DataParallel<(MlpWorkspace, Matrix, Matrix), MlpGradients> =
             DataParallel::new(tile_rows, mlp.new_gradients());
         let (loss, gradients) = runner
             .run(
                 50,
                 || mlp.new_gradients(),
-                |rows, (workspace, d_logits), gradients| {
-                    let values = x.as_slice()[rows.start * 5..rows.end * 5].to_vec();
-                    let tile = Matrix::from_vec(rows.len(), 5, values)?;
+                |rows, (workspace, tile, d_logits), gradients| {
+                    tile.copy_rows_from(&x, rows.clone());
                     let key = DropoutKey::new(1, 1);
                     let pass = Pass::Training { key, first_row: rows.start };
-                    let logits = mlp.forward(&tile, pass, workspace)?;
+                    let logits = mlp.forward(tile, pass, workspace)?;
                     let labels = &labels[rows];
                     let loss = loss::softmax_cross_entropy(logits, labels, None, 50.0, d_logits)?;
-                    mlp.backward(&tile, d_logits, None, workspace, gradients)?;
+                    mlp.backward(tile, d_logits, None, workspace, gradients)?;
                     Ok(loss)
                 },
             )
