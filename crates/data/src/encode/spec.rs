@@ -229,7 +229,7 @@ impl ColumnSpec {
                 if let Fill::Value(value) = fill
                     && !usable(*value)
                 {
-                    return Err(format!("fill {value} is not a number within 1e30"));
+                    return Err(format!("fill {value} is not a number within 1e22"));
                 }
                 let n = steps.len();
                 steps.iter().enumerate().try_for_each(|(i, step)| check_step(step, i + 1 == n))
@@ -276,7 +276,7 @@ fn check_step(step: &NumericStep, is_last: bool) -> Result<(), String> {
         NumericStep::Clip { low, high } => {
             let bounds = [low, high].into_iter().flatten();
             if bounds.clone().count() == 0 || !bounds.clone().all(|bound| usable(*bound)) {
-                return Err("clip needs low, high or both, as numbers within 1e30".into());
+                return Err("clip needs low, high or both, as numbers within 1e22".into());
             }
             if let (Some(low), Some(high)) = (low, high)
                 && low > high

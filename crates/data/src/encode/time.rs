@@ -124,7 +124,7 @@ mod tests {
     fn missing_and_absurd_times_are_the_middle_of_the_circle() {
         for part in TimePart::all() {
             assert_eq!(part.sin_cos(None), (0.0, 0.0));
-            assert_eq!(part.sin_cos(Some(1e30)), (0.0, 0.0));
+            assert_eq!(part.sin_cos(Some(1e22)), (0.0, 0.0));
             let (sin, cos) = part.sin_cos(Some(-8.64e15));
             assert!((sin * sin + cos * cos - 1.0).abs() < 1e-5);
         }

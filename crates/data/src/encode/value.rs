@@ -15,12 +15,13 @@ pub enum Value<'a> {
     List(Vec<Cow<'a, str>>),
 }
 
-/// Numbers are kept within this magnitude, so that no sum, square or `f32` overflows.
-pub(super) const MAX_MAGNITUDE: f64 = 1e30;
+/// Numbers are kept within this magnitude: no sum, square or `f32` overflows, and 10^22 is the last
+/// power of ten that an `f64` holds exactly (see `numeric`).
+pub(super) const MAX_MAGNITUDE: f64 = 1e22;
 
 impl Value<'_> {
     /// The value as a number: texts are read as decimal numbers. `None` if it is missing, not a
-    /// number, NaN or infinite. Magnitudes above 1e30 become 1e30.
+    /// number, NaN or infinite. Magnitudes above 1e22 become 1e22.
     pub fn number(&self) -> Option<f64> {
         let number = match self {
             Self::Number(number) => *number,
@@ -116,7 +117,7 @@ mod tests {
         for value in [Value::Text("inf"), Value::Text("two"), Value::Number(f64::NAN)] {
             assert_eq!(value.number(), None);
         }
-        assert_eq!(Value::Number(-1e300).number(), Some(-1e30));
+        assert_eq!(Value::Number(-1e220).number(), Some(-1e22));
     }
 
     #[test]
