@@ -25,11 +25,14 @@ mod options;
 mod bootstrap;
 mod significance;
 
+pub mod report;
+
 pub use bootstrap::{Bootstrap, Interval, interval};
 pub use error::EvalError;
 pub use evaluate::evaluate;
 pub use evaluation::{DataFacts, Evaluation, Tally};
 pub use metrics::{Metric, MetricKind};
 pub use options::{EvaluateOptions, TestGuard};
+pub use report::{ModelRuns, Report, ReportOptions, Run};
 pub use scorer::Scorer;
 pub use significance::{Comparison, choose, compare, holm};

@@ -54,7 +54,10 @@ pub(crate) fn compare_sums(
         if n > 0.0 { sum / n } else { 0.0 }
     });
     let resampled = ratios(&differences, bootstrap);
-    observed.zip(resampled).map(|(observed, found)| comparison(observed, found, bootstrap)).collect()
+    observed
+        .zip(resampled)
+        .map(|(observed, found)| comparison(observed, found, bootstrap))
+        .collect()
 }
 
 fn subtract(left: &GroupSums, right: &GroupSums) -> GroupSums {

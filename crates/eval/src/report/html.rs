@@ -1,0 +1,264 @@
+//! The report as one HTML file: no script, no external resource, light and dark.
+
+use std::fmt::Write as _;
+
+use super::plots::{self, Plot};
+use super::{
+    ComparisonRow, MetricRow, ModelRow, Reference, Report, formatted, formatted_p, formatted_secs,
+    formatted_width,
+};
+use crate::error::EvalError;
+
+const STYLE: &str = include_str!("style.css");
+
+impl Report {
+    /// The report as one self-contained page that can be mailed and opened without a network.
+    ///
+    /// # Errors
+    /// [`EvalError::Render`] if a plot cannot be drawn.
+    pub fn to_html(&self) -> Result<String, EvalError> {
+        let plots = plots::all(self)?;
+        let title = escaped(&self.title);
+        let mut page = format!(
+            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+             <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n\
+             <h1>{title}</h1>\n"
+        );
+        self.push_summary(&mut page);
+        for warning in &self.warnings {
+            let _ = writeln!(page, "<p class=\"warn\">{}</p>", escaped(warning));
+        }
+        page.push_str("<h2>Models</h2>\n");
+        self.push_models(&mut page);
+        page.push_str("<h2>Plots</h2>\n");
+        self.push_plots(&mut page, &plots);
+        self.push_comparisons(&mut page);
+        page.push_str("<h2>Every metric</h2>\n");
+        for model in &self.models {
+            push_details(&mut page, model);
+        }
+        self.push_method(&mut page);
+        page.push_str("</main>\n</body>\n</html>\n");
+        Ok(page)
+    }
+
+    fn push_summary(&self, page: &mut String) {
+        let part = crate::options::part_name(self.part);
+        let protocol = escaped(&self.protocol);
+        let _ = writeln!(page, "<p class=\"soft\"><code>{protocol}</code>, {part} part</p>");
+        let Some(first) = self.models.first() else { return };
+        let Some(row) = first.metric(self.primary) else { return };
+        let name = escaped(&first.name);
+        let mut text = format!("<b>{name}</b> leads with {} {}", self.primary, cell(row));
+        if let Some(found) = self.comparison(&first.name, Reference::StrongestBaseline) {
+            let _ = write!(
+                text,
+                ", {:+.4} against the strongest baseline, {} (p = {} after Holm)",
+                found.difference,
+                escaped(&found.reference),
+                escaped(&formatted_p(found.p_holm))
+            );
+        } else if first.is_baseline {
+            text.push_str(". It is a baseline: nothing here beats it");
+        }
+        let _ = writeln!(page, "<p>{text}.</p>");
+    }
+
+    fn push_models(&self, page: &mut String) {
+        let metrics = self.main_metrics();
+        let has_sd = self.models.iter().any(|model| model.seeds.len() > 1);
+        let has_timing = self.models.iter().any(|model| model.timing.is_some());
+        page.push_str("<div class=\"scroll\"><table>\n<thead><tr><th>model</th>");
+        for (index, metric) in metrics.iter().enumerate() {
+            let _ = write!(page, "<th>{}</th>", metric.to_string().replace('_', " "));
+            if index == 0 && has_sd {
+                page.push_str("<th>sd over seeds</th>");
+            }
+        }
+        if has_timing {
+            page.push_str("<th>fit s</th><th>evaluate s</th><th>MB</th>");
+        }
+        page.push_str("</tr></thead>\n<tbody>\n");
+        for (place, model) in self.models.iter().enumerate() {
+            let class = if place == 0 { " class=\"first\"" } else { "" };
+            let _ = write!(page, "<tr{class}><th scope=\"row\">{}</th>", tagged(model));
+            for (index, metric) in metrics.iter().enumerate() {
+                let value = model.metric(*metric).map_or_else(|| "–".into(), cell);
+                let _ = write!(page, "<td>{value}</td>");
+                if index == 0 && has_sd {
+                    let sd = model.metric(*metric).and_then(|row| row.sd_over_seeds);
+                    let sd = sd.map_or_else(|| "–".into(), |sd| format!("{sd:.4}"));
+                    let _ = write!(page, "<td>{sd}</td>");
+                }
+            }
+            if let Some(timing) = &model.timing {
+                let (fit, evaluate) =
+                    (formatted_secs(timing.fit_secs), formatted_secs(timing.evaluate_secs));
+                let mb = timing.memory_bytes as f64 / 1e6;
+                let _ = write!(page, "<td>{fit}</td><td>{evaluate}</td><td>{mb:.0}</td>");
+            } else if has_timing {
+                page.push_str("<td>–</td><td>–</td><td>–</td>");
+            }
+            page.push_str("</tr>\n");
+        }
+        page.push_str("</tbody></table></div>\n");
+        let confidence = self.bootstrap.confidence * 100.0;
+        let _ = writeln!(
+            page,
+            "<p class=\"soft\">± is half of the {confidence} % bootstrap interval. Means are over \
+             all seeds of a model; no seed is picked.</p>"
+        );
+    }
+
+    fn push_plots(&self, page: &mut String, plots: &[Plot]) {
+        if plots.iter().any(|plot| plot.by_model) {
+            page.push_str("<ul class=\"legend\">");
+            for (index, model) in self.models.iter().enumerate() {
+                let color = plots::color_of(index);
+                let (red, green, blue) = (color.0, color.1, color.2);
+                let _ = write!(
+                    page,
+                    "<li><i style=\"background:rgb({red},{green},{blue})\"></i>{}</li>",
+                    tagged(model)
+                );
+            }
+            page.push_str("</ul>\n");
+        }
+        page.push_str("<div class=\"plots\">\n");
+        for plot in plots {
+            let caption = escaped(&plot.caption);
+            let label = format!("<svg role=\"img\" aria-label=\"{caption}\" ");
+            let svg = plot.svg.replacen("<svg ", &label, 1);
+            let _ = writeln!(
+                page,
+                "<figure><figcaption>{caption}</figcaption>\n{}</figure>",
+                svg.trim_start()
+            );
+        }
+        page.push_str("</div>\n");
+    }
+
+    fn push_comparisons(&self, page: &mut String) {
+        if self.comparisons.is_empty() {
+            return;
+        }
+        let part = crate::options::part_name(self.references_chosen_on);
+        let _ = writeln!(
+            page,
+            "<h2>Is the difference real?</h2>\n<p>Paired bootstrap of {} on the same cases; \
+             references picked by the {part} part. p is two-sided; Holm corrects for all \
+             comparisons with one reference.</p>",
+            self.primary
+        );
+        page.push_str(
+            "<div class=\"scroll\"><table>\n<thead><tr><th>model</th><th>against</th>\
+             <th>difference</th><th>interval</th><th>p</th><th>p (Holm)</th></tr></thead>\n<tbody>\n",
+        );
+        for row in &self.comparisons {
+            push_comparison(page, row);
+        }
+        page.push_str("</tbody></table></div>\n");
+    }
+
+    fn push_method(&self, page: &mut String) {
+        page.push_str("<h2>How it was measured</h2>\n<dl>\n");
+        for (name, fact) in self.facts() {
+            let _ = writeln!(page, "<dt>{name}</dt><dd>{}</dd>", escaped(&fact));
+        }
+        if !self.test_readings.is_empty() {
+            let readings = escaped(&self.test_readings.join(", "));
+            let _ = writeln!(page, "<dt>test readings</dt><dd>{readings}</dd>");
+        }
+        page.push_str("</dl>\n");
+        page.push_str(
+            "<p class=\"soft\">Every item of the catalog competes; no negatives are sampled. The \
+             rank of a target is 1 + the number of items with a higher score + half of those with \
+             an equal one, so a model that scores everything alike earns nothing. Targets are \
+             never masked. Coverage, Gini, novelty and popularity look at the lists alone: bias \
+             above 0 means that lists are more popular than what the same users chose before.</p>\n",
+        );
+    }
+}
+
+fn push_comparison(page: &mut String, row: &ComparisonRow) {
+    let against = match row.against {
+        Reference::Best => "best",
+        Reference::StrongestBaseline => "strongest baseline",
+    };
+    let _ = writeln!(
+        page,
+        "<tr><th scope=\"row\">{}</th><td>{} <span class=\"pm\">({against})</span></td>\
+         <td>{:+.4}</td><td>{:+.4} … {:+.4}</td><td>{}</td><td>{}</td></tr>",
+        escaped(&row.model),
+        escaped(&row.reference),
+        row.difference,
+        row.interval.low,
+        row.interval.high,
+        escaped(&formatted_p(row.p_value)),
+        escaped(&formatted_p(row.p_holm))
+    );
+}
+
+fn push_details(page: &mut String, model: &ModelRow) {
+    let _ = writeln!(page, "<details><summary>{}</summary>", tagged(model));
+    let seeds: Vec<String> = model.seeds.iter().map(u64::to_string).collect();
+    let seeds = if seeds.is_empty() { "none needed".into() } else { seeds.join(", ") };
+    let ties = model.tie_share * 100.0;
+    let _ = writeln!(
+        page,
+        "<p class=\"soft\">seeds: {seeds}; tied targets: {ties:.2} %; hyperparameters: \
+         <code>{}</code></p>",
+        escaped(&model.hyperparameters.to_string())
+    );
+    page.push_str(
+        "<div class=\"scroll\"><table>\n<thead><tr><th>metric</th><th>mean</th><th>low</th>\
+         <th>high</th><th>sd over seeds</th></tr></thead>\n<tbody>\n",
+    );
+    for row in &model.metrics {
+        let value = |value: Option<f64>| {
+            value.map_or_else(|| "–".into(), |value| formatted(row.metric, value))
+        };
+        let _ = writeln!(
+            page,
+            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            row.metric,
+            value(row.mean),
+            value(row.interval.map(|interval| interval.low)),
+            value(row.interval.map(|interval| interval.high)),
+            value(row.sd_over_seeds)
+        );
+    }
+    page.push_str("</tbody></table></div></details>\n");
+}
+
+/// The model's name, marked if it is a baseline.
+fn tagged(model: &ModelRow) -> String {
+    let name = escaped(&model.name);
+    if model.is_baseline { format!("{name}<span class=\"tag\">baseline</span>") } else { name }
+}
+
+fn cell(row: &MetricRow) -> String {
+    let Some(mean) = row.mean else { return "–".into() };
+    let mean = formatted(row.metric, mean);
+    row.interval.map_or(mean.clone(), |interval| {
+        format!("{mean} <span class=\"pm\">±{}</span>", formatted_width(row.metric, interval))
+    })
+}
+
+/// Text that cannot be taken for markup, in content and in quoted attributes.
+fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            c if c.is_control() => safe.push(' '),
+            c => safe.push(c),
+        }
+    }
+    safe
+}

@@ -1,0 +1,384 @@
+//! The report: every model on one protocol, with intervals, spread over seeds and significance.
+//!
+//! [`Report`] is plain numbers, the same for the terminal ([`Report::table`]), for programs
+//! ([`Report::to_json`]) and for a browser ([`Report::to_html`]). It never picks a seed: a row is
+//! the mean over all of a model's seeds, and all trained rows must have the same seeds.
+
+mod build;
+mod environment;
+mod html;
+mod plots;
+mod table;
+
+use serde::{Deserialize, Serialize};
+
+use forecart_data::Part;
+
+use crate::bootstrap::{Bootstrap, Interval};
+use crate::error::EvalError;
+use crate::evaluation::{DataFacts, Evaluation, Tally};
+use crate::metrics::{Metric, MetricKind};
+use crate::options::TestGuard;
+
+pub use environment::Environment;
+
+/// The newest report format that this program writes.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// All measurements of one model, one [`Run`] for each seed.
+#[derive(Debug, Clone)]
+pub struct ModelRuns {
+    /// The model's name, as on the command line.
+    pub name: String,
+    /// Whether it is here to be beaten.
+    pub is_baseline: bool,
+    /// What it was fitted with.
+    pub hyperparameters: serde_json::Value,
+    /// One for each seed; a single one for models without chance.
+    pub runs: Vec<Run>,
+}
+
+/// One model, one seed.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// `None` for models without chance.
+    pub seed: Option<u64>,
+    /// On the part that the report is about.
+    pub evaluation: Evaluation,
+    /// On the validation part, if the report is about test.
+    pub validation: Option<Evaluation>,
+    /// The training curve, empty if there is none.
+    pub training: Vec<TrainingPoint>,
+    /// What it cost; left out of deterministic reports.
+    pub timing: Option<Timing>,
+}
+
+impl Run {
+    /// A measurement without seed, validation, curve and timing.
+    pub fn new(evaluation: Evaluation) -> Self {
+        Self { seed: None, evaluation, validation: None, training: Vec::new(), timing: None }
+    }
+}
+
+/// One point of a training curve.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct TrainingPoint {
+    /// Passes over the training data so far.
+    pub epoch: f64,
+    /// Mean loss since the last point.
+    pub loss: f64,
+    /// The deciding metric on the validation part, if it was measured here.
+    pub validation: Option<f64>,
+}
+
+/// What a model cost.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Timing {
+    /// Seconds of fitting.
+    pub fit_secs: f64,
+    /// Seconds of evaluating.
+    pub evaluate_secs: f64,
+    /// Memory in bytes, as the caller measured it.
+    pub memory_bytes: u64,
+}
+
+/// How a report is made.
+#[derive(Debug, Clone)]
+pub struct ReportOptions {
+    /// The heading.
+    pub title: String,
+    /// The metric that decides and is compared.
+    pub primary: Metric,
+    /// Cuts of the accuracy metrics; that of the deciding metric is always there.
+    pub ks: Vec<usize>,
+    /// Intervals and p-values.
+    pub bootstrap: Bootstrap,
+    /// The log of test readings.
+    pub guard: TestGuard,
+    /// The commit of the program, if known.
+    pub commit: Option<String>,
+    /// The machine; `None` leaves it out.
+    pub environment: Option<Environment>,
+    /// Leaves out the machine and all timings: the same seed gives the same bytes.
+    pub deterministic: bool,
+}
+
+impl Default for ReportOptions {
+    fn default() -> Self {
+        Self {
+            title: "Evaluation".into(),
+            primary: Metric::ndcg(10),
+            ks: vec![5, 10, 20],
+            bootstrap: Bootstrap::default(),
+            guard: TestGuard::new(),
+            commit: None,
+            environment: None,
+            deterministic: false,
+        }
+    }
+}
+
+/// Measured models side by side. Fields are stable JSON; see [`FORMAT_VERSION`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Always `forecart-report`.
+    pub format: String,
+    /// See [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// Version of the program.
+    pub forecart_version: String,
+    /// The commit of the program, if known.
+    pub commit: Option<String>,
+    /// The heading.
+    pub title: String,
+    /// See [`crate::EvaluateOptions::protocol_id`].
+    pub protocol: String,
+    /// The part that was measured.
+    pub part: Part,
+    /// The data.
+    pub data: DataFacts,
+    /// Counts that are the same for all models; ties stand in the rows.
+    pub tally: Tally,
+    /// The metric that decides.
+    pub primary: Metric,
+    /// How intervals were computed.
+    pub bootstrap: Bootstrap,
+    /// Best first by the deciding metric.
+    pub models: Vec<ModelRow>,
+    /// Models against the best and against the strongest baseline.
+    pub comparisons: Vec<ComparisonRow>,
+    /// The part by which the best model and the strongest baseline were picked for comparison.
+    pub references_chosen_on: Part,
+    /// Every reading of the test part, in order.
+    pub test_readings: Vec<String>,
+    /// What a reader should know before trusting the numbers.
+    pub warnings: Vec<String>,
+    /// The machine.
+    pub environment: Option<Environment>,
+}
+
+/// One model of a [`Report`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelRow {
+    /// The model's name.
+    pub name: String,
+    /// Whether it is here to be beaten.
+    pub is_baseline: bool,
+    /// All seeds that the means are over; empty for a model without chance.
+    pub seeds: Vec<u64>,
+    /// What it was fitted with.
+    pub hyperparameters: serde_json::Value,
+    /// Every metric.
+    pub metrics: Vec<MetricRow>,
+    /// The deciding metric on the validation part.
+    pub validation: Option<f64>,
+    /// Share of the ranked targets that is tied with another item.
+    pub tie_share: f64,
+    /// NDCG and recall against the cut.
+    pub curve: Vec<CurvePoint>,
+    /// Training curves, one for each seed that has one.
+    pub training: Vec<TrainingCurve>,
+    /// Mean cost over the seeds.
+    pub timing: Option<Timing>,
+}
+
+/// One metric of a [`ModelRow`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct MetricRow {
+    /// Which.
+    pub metric: Metric,
+    /// Mean over cases and seeds; `None` if no case has the metric.
+    pub mean: Option<f64>,
+    /// Bootstrap interval of the mean; none for coverage and Gini.
+    pub interval: Option<Interval>,
+    /// Sample standard deviation over the seeds, with two seeds or more.
+    pub sd_over_seeds: Option<f64>,
+}
+
+/// NDCG and recall at one cut.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct CurvePoint {
+    /// The cut.
+    pub k: usize,
+    /// NDCG at `k`.
+    pub ndcg: f64,
+    /// Recall at `k`.
+    pub recall: f64,
+}
+
+/// The training curve of one seed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainingCurve {
+    /// The seed.
+    pub seed: Option<u64>,
+    /// Points in the order of training.
+    pub points: Vec<TrainingPoint>,
+}
+
+/// What a model is compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reference {
+    /// The best model.
+    Best,
+    /// The strongest baseline.
+    StrongestBaseline,
+}
+
+/// One paired comparison on the deciding metric.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ComparisonRow {
+    /// The model.
+    pub model: String,
+    /// What kind of reference it is compared with.
+    pub against: Reference,
+    /// The reference's name.
+    pub reference: String,
+    /// Mean of the model minus mean of the reference.
+    pub difference: f64,
+    /// Its interval.
+    pub interval: Interval,
+    /// Two-sided p-value of the paired bootstrap.
+    pub p_value: f64,
+    /// The same after Holm's correction over all comparisons with this reference.
+    pub p_holm: f64,
+}
+
+impl Report {
+    /// The report as JSON, with a line break at the end. The same report gives the same bytes.
+    ///
+    /// # Errors
+    /// [`EvalError::Render`] if a value cannot be written.
+    pub fn to_json(&self) -> Result<String, EvalError> {
+        let json = serde_json::to_string_pretty(self);
+        json.map(|json| json + "\n")
+            .map_err(|error| EvalError::Render { what: "report", reason: error.to_string() })
+    }
+
+    /// The row of the model called `name`.
+    pub fn model(&self, name: &str) -> Option<&ModelRow> {
+        self.models.iter().find(|model| model.name == name)
+    }
+
+    /// The comparison of `model` with the reference `against`, if there is one.
+    pub fn comparison(&self, model: &str, against: Reference) -> Option<&ComparisonRow> {
+        self.comparisons.iter().find(|row| row.model == model && row.against == against)
+    }
+
+    /// Metrics of the short tables: the deciding one, two others at its cut, coverage and bias.
+    fn main_metrics(&self) -> [Metric; 5] {
+        let k = self.primary.k;
+        let list_length = self.models.iter().flat_map(|model| &model.metrics);
+        let list_length = list_length
+            .filter(|row| row.metric.kind == MetricKind::Coverage)
+            .map(|row| row.metric.k)
+            .next()
+            .unwrap_or(k);
+        // With one target a case, recall is the hit rate.
+        let single = self.tally.n_targets == self.tally.n_cases;
+        let third = if single { MetricKind::Mrr } else { MetricKind::Recall };
+        let others = [MetricKind::Ndcg, MetricKind::Hr, third, MetricKind::Map];
+        let mut others = others.into_iter().filter(|kind| *kind != self.primary.kind);
+        let mut other = || Metric::new(others.next().unwrap_or(MetricKind::Hr), k);
+        [
+            self.primary,
+            other(),
+            other(),
+            Metric::new(MetricKind::Coverage, list_length),
+            Metric::new(MetricKind::PopularityBias, list_length),
+        ]
+    }
+
+    /// Protocol, part and data in the words that stand under every table.
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        let (tally, counts) = (&self.tally, &self.data.counts);
+        let part = crate::options::part_name(self.part);
+        let mut facts = vec![
+            ("protocol", format!("{}, {part} part", self.protocol)),
+            ("data SHA-256", self.data.data_hash.clone()),
+            (
+                "data",
+                format!(
+                    "{} users, {} items, {} events",
+                    grouped(counts.n_users),
+                    grouped(counts.n_items),
+                    grouped(counts.n_events)
+                ),
+            ),
+            (
+                "measured",
+                format!(
+                    "{} lists, {} targets ({} unknown to the catalog = misses, {} seen before); \
+                     {} cold, {} users without targets left out",
+                    grouped(tally.n_cases),
+                    grouped(tally.n_targets),
+                    grouped(tally.n_unknown_targets),
+                    grouped(tally.n_seen_targets),
+                    grouped(tally.n_cold_cases),
+                    grouped(tally.n_users_without_targets)
+                ),
+            ),
+        ];
+        let n_readings = self.test_readings.len();
+        facts.push(("test part", format!("read {n_readings} times")));
+        if let Some(environment) = &self.environment {
+            facts.push(("machine", environment.line()));
+        }
+        let commit = self.commit.as_deref().map_or_else(String::new, |c| format!(", commit {c}"));
+        facts.push(("made by", format!("forecart {}{commit}", self.forecart_version)));
+        facts
+    }
+}
+
+impl ModelRow {
+    /// The values of one metric.
+    pub fn metric(&self, metric: Metric) -> Option<&MetricRow> {
+        self.metrics.iter().find(|row| row.metric == metric)
+    }
+
+    /// The mean of one metric.
+    pub fn mean(&self, metric: Metric) -> Option<f64> {
+        self.metric(metric)?.mean
+    }
+}
+
+/// A count with a comma after each three digits.
+fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A metric's value in its usual digits.
+fn formatted(metric: Metric, value: f64) -> String {
+    match metric.kind {
+        MetricKind::Novelty => format!("{value:.2}"),
+        MetricKind::Popularity => format!("{value:.1}"),
+        MetricKind::PopularityBias => format!("{value:+.3}"),
+        MetricKind::Coverage | MetricKind::Gini => format!("{value:.3}"),
+        _ => format!("{value:.4}"),
+    }
+}
+
+/// Half an interval's width in the digits of [`formatted`], without a leading zero.
+fn formatted_width(metric: Metric, interval: Interval) -> String {
+    let text = formatted(metric, interval.half_width());
+    let text = text.trim_start_matches('+');
+    text.strip_prefix("0.").map_or_else(|| text.to_owned(), |digits| format!(".{digits}"))
+}
+
+/// A p-value as it is usually printed.
+fn formatted_p(p: f64) -> String {
+    if p < 0.0005 { "<.001".into() } else { format!("{p:.3}") }
+}
+
+/// Seconds with as many digits as matter.
+fn formatted_secs(secs: f64) -> String {
+    if secs < 9.95 { format!("{secs:.2}") } else { format!("{secs:.0}") }
+}

@@ -1,0 +1,397 @@
+//! SVG plots of a report, drawn by plotters and themed by the page.
+//!
+//! Plots are drawn in the light theme's ink; the page's style sheet replaces the colors
+//! [`INK`] and [`GRID`] in dark mode. All text is real text in the viewer's own sans-serif font, so
+//! nothing relies on the width that plotters estimates: labels have room to spare, and the legend
+//! belongs to the page.
+
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use super::{Report, formatted};
+use crate::error::EvalError;
+use crate::metrics::Metric;
+
+/// Size of a plot; small enough that its text can be read on a phone.
+const WIDTH: u32 = 500;
+const HEIGHT: u32 = 320;
+/// Text and axes.
+pub(super) const INK: RGBColor = RGBColor(0x33, 0x3a, 0x44);
+/// Lines behind the data.
+pub(super) const GRID: RGBColor = RGBColor(0xdd, 0xe1, 0xe7);
+const BASELINE: RGBColor = RGBColor(0x8b, 0x95, 0xa5);
+const MODEL: RGBColor = RGBColor(0x2f, 0x6f, 0xde);
+/// plotters divides sizes by 1.24: this is 14 px.
+const FONT_SIZE: f64 = 17.4;
+const LABEL_WIDTH: u32 = 150;
+
+/// One color for each model, apart for most color-blind viewers, legible on light and dark.
+const PALETTE: [RGBColor; 8] = [
+    RGBColor(0x2f, 0x6f, 0xde),
+    RGBColor(0xe0, 0x8a, 0x00),
+    RGBColor(0x0f, 0x9d, 0x74),
+    RGBColor(0xc8, 0x5a, 0x9e),
+    RGBColor(0xd6, 0x4b, 0x2a),
+    RGBColor(0x38, 0xa9, 0xd8),
+    RGBColor(0x8a, 0x6c, 0xc9),
+    RGBColor(0x8b, 0x95, 0xa5),
+];
+
+/// A plot with the words that stand under it.
+pub(super) struct Plot {
+    pub(super) svg: String,
+    pub(super) caption: String,
+    /// Whether colors stand for models, so that the legend applies.
+    pub(super) by_model: bool,
+}
+
+pub(super) fn color_of(model: usize) -> RGBColor {
+    PALETTE[model % PALETTE.len()]
+}
+
+/// All plots that the report has numbers for, in the order of the page.
+pub(super) fn all(report: &Report) -> Result<Vec<Plot>, EvalError> {
+    let main = report.main_metrics();
+    let mut plots = Vec::new();
+    for metric in &main[..3] {
+        plots.push(bars(report, *metric)?);
+    }
+    plots.push(curve(report, "NDCG", |point| point.ndcg)?);
+    plots.push(curve(report, "recall", |point| point.recall)?);
+    plots.push(scatter(report, main[3], main[4])?);
+    if report.models.iter().any(|model| model.validation.is_some()) {
+        plots.push(validation_and_test(report)?);
+    }
+    if report.models.iter().any(|model| !model.training.is_empty()) {
+        plots.push(training(report, "training loss", |point| Some(point.loss))?);
+        let measured = |point: &super::TrainingPoint| point.validation;
+        let points = report.models.iter().flat_map(|model| &model.training);
+        if points.flat_map(|curve| &curve.points).any(|point| point.validation.is_some()) {
+            let name = format!("{} on validation", report.primary);
+            plots.push(training(report, &name, measured)?);
+        }
+    }
+    Ok(plots)
+}
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+type DrawResult = Result<(), Box<dyn std::error::Error>>;
+
+fn draw(
+    what: &'static str,
+    height: u32,
+    content: impl FnOnce(&Area<'_>) -> DrawResult,
+) -> Result<String, EvalError> {
+    let mut svg = String::new();
+    let failed =
+        |error: Box<dyn std::error::Error>| EvalError::Render { what, reason: error.to_string() };
+    {
+        let area = SVGBackend::with_string(&mut svg, (WIDTH, height)).into_drawing_area();
+        content(&area).map_err(failed)?;
+        area.present().map_err(|error| failed(error.into()))?;
+    }
+    Ok(svg)
+}
+
+fn text(size: f64) -> TextStyle<'static> {
+    ("sans-serif", size).into_font().color(&INK)
+}
+
+fn anchored(h: HPos, v: VPos) -> TextStyle<'static> {
+    text(FONT_SIZE).pos(Pos::new(h, v))
+}
+
+/// Rows of models from top to bottom over one number axis.
+struct Rows {
+    height: u32,
+    low: f64,
+    high: f64,
+}
+
+const ROW_HEIGHT: u32 = 34;
+const AXIS_HEIGHT: u32 = 34;
+const TOP: i32 = 8;
+const RIGHT: i32 = 76;
+
+impl Rows {
+    fn new(n_rows: usize, low: f64, high: f64) -> Self {
+        let high = if high > low { high } else { low + 1.0 };
+        Self { height: n_rows as u32 * ROW_HEIGHT + AXIS_HEIGHT + TOP as u32, low, high }
+    }
+
+    fn x(&self, value: f64) -> i32 {
+        let width = f64::from(WIDTH as i32 - LABEL_WIDTH as i32 - RIGHT);
+        LABEL_WIDTH as i32 + ((value - self.low) / (self.high - self.low) * width).round() as i32
+    }
+
+    /// Middle of row `row`.
+    fn y(row: usize) -> i32 {
+        TOP + (row as u32 * ROW_HEIGHT + ROW_HEIGHT / 2) as i32
+    }
+
+    fn axes(&self, area: &Area<'_>, names: &[String]) -> DrawResult {
+        let bottom = (self.height - AXIS_HEIGHT) as i32;
+        for tick in ticks(self.low, self.high) {
+            let x = self.x(tick);
+            area.draw(&PathElement::new([(x, TOP), (x, bottom)], GRID))?;
+            let label = trimmed(tick);
+            area.draw(&Text::new(label, (x, bottom + 6), anchored(HPos::Center, VPos::Top)))?;
+        }
+        for (row, name) in names.iter().enumerate() {
+            let style = anchored(HPos::Right, VPos::Center);
+            let position = (LABEL_WIDTH as i32 - 8, Self::y(row));
+            area.draw(&Text::new(shortened(name, 17), position, style))?;
+        }
+        Ok(())
+    }
+}
+
+fn names(report: &Report) -> Vec<String> {
+    report.models.iter().map(|model| model.name.clone()).collect()
+}
+
+fn row_color(is_baseline: bool) -> RGBColor {
+    if is_baseline { BASELINE } else { MODEL }
+}
+
+fn bars(report: &Report, metric: Metric) -> Result<Plot, EvalError> {
+    let rows: Vec<_> = report.models.iter().map(|model| model.metric(metric)).collect();
+    let top = |row: &Option<&super::MetricRow>| {
+        row.map_or(0.0, |row| row.interval.map_or(row.mean.unwrap_or(0.0), |i| i.high))
+    };
+    let layout = Rows::new(rows.len(), 0.0, rows.iter().map(top).fold(0.0, f64::max));
+    let svg = draw("metric bars", layout.height, |area| {
+        layout.axes(area, &names(report))?;
+        for (index, row) in rows.iter().enumerate() {
+            let Some((mean, interval)) = row.and_then(|row| Some((row.mean?, row.interval))) else {
+                continue;
+            };
+            let y = Rows::y(index);
+            let color = row_color(report.models[index].is_baseline);
+            let bar = [(layout.x(0.0), y - 10), (layout.x(mean), y + 10)];
+            area.draw(&Rectangle::new(bar, color.filled()))?;
+            let mut end = layout.x(mean);
+            if let Some(interval) = interval {
+                let (low, high) = (layout.x(interval.low), layout.x(interval.high));
+                area.draw(&PathElement::new([(low, y), (high, y)], INK.stroke_width(2)))?;
+                for x in [low, high] {
+                    area.draw(&PathElement::new([(x, y - 5), (x, y + 5)], INK.stroke_width(2)))?;
+                }
+                end = end.max(high);
+            }
+            let style = anchored(HPos::Left, VPos::Center);
+            area.draw(&Text::new(formatted(metric, mean), (end + 8, y), style))?;
+        }
+        Ok(())
+    })?;
+    let confidence = report.bootstrap.confidence * 100.0;
+    let caption = format!("{metric} with {confidence} % intervals; baselines in gray");
+    Ok(Plot { svg, caption, by_model: false })
+}
+
+fn validation_and_test(report: &Report) -> Result<Plot, EvalError> {
+    let part = crate::options::part_name(report.part);
+    let mean = |model: &super::ModelRow| model.mean(report.primary);
+    let both = |model: &super::ModelRow| mean(model).into_iter().chain(model.validation);
+    let high = report.models.iter().flat_map(both).fold(0.0, f64::max);
+    let layout = Rows::new(report.models.len(), 0.0, high);
+    let svg = draw("validation and test", layout.height, |area| {
+        layout.axes(area, &names(report))?;
+        for (index, model) in report.models.iter().enumerate() {
+            let (Some(test), Some(validation)) = (mean(model), model.validation) else { continue };
+            let (y, color) = (Rows::y(index), row_color(model.is_baseline));
+            let (from, to) = ((layout.x(validation), y), (layout.x(test), y));
+            area.draw(&PathElement::new([from, to], color.stroke_width(3)))?;
+            area.draw(&Circle::new(to, 7, color.filled()))?;
+            area.draw(&Circle::new(from, 6, color.stroke_width(2)))?;
+        }
+        Ok(())
+    })?;
+    let metric = report.primary;
+    let caption = format!("{metric} on validation (ring) and {part} (disc); baselines in gray");
+    Ok(Plot { svg, caption, by_model: false })
+}
+
+fn curve(
+    report: &Report,
+    name: &str,
+    value: impl Fn(&super::CurvePoint) -> f64,
+) -> Result<Plot, EvalError> {
+    let points = |model: &super::ModelRow| -> Vec<(f64, f64)> {
+        model.curve.iter().map(|point| (point.k as f64, value(point))).collect()
+    };
+    let lines: Vec<_> =
+        report.models.iter().enumerate().map(|(i, model)| (color_of(i), points(model))).collect();
+    let svg = lines_plot("curve", &lines, "k", true)?;
+    Ok(Plot { svg, caption: format!("{name} of the first k places"), by_model: true })
+}
+
+fn training(
+    report: &Report,
+    name: &str,
+    value: impl Fn(&super::TrainingPoint) -> Option<f64>,
+) -> Result<Plot, EvalError> {
+    let mut lines = Vec::new();
+    for (index, model) in report.models.iter().enumerate() {
+        for curve in &model.training {
+            let points = curve.points.iter();
+            let points: Vec<_> =
+                points.filter_map(|point| Some((point.epoch, value(point)?))).collect();
+            lines.push((color_of(index), points));
+        }
+    }
+    let svg = lines_plot("training curve", &lines, "epoch", false)?;
+    let caption = format!("{name} after each epoch, a line for each seed");
+    Ok(Plot { svg, caption, by_model: true })
+}
+
+/// Lines with points over two number axes.
+fn lines_plot(
+    what: &'static str,
+    lines: &[(RGBColor, Vec<(f64, f64)>)],
+    x_name: &str,
+    from_zero: bool,
+) -> Result<String, EvalError> {
+    let finite = |(x, y): &&(f64, f64)| x.is_finite() && y.is_finite();
+    let all = || lines.iter().flat_map(|(_, points)| points).filter(finite);
+    let x = span(all().map(|(x, _)| *x), false);
+    let y = span(all().map(|(_, y)| *y), from_zero);
+    draw(what, HEIGHT, |area| {
+        let mut chart = ChartBuilder::on(area)
+            .margin_top(10)
+            .margin_right(20)
+            .x_label_area_size(48)
+            .y_label_area_size(62)
+            .build_cartesian_2d(x.0..x.1, y.0..y.1)?;
+        mesh(&mut chart, x_name, "")?;
+        for (color, points) in lines {
+            let points: Vec<_> = points.iter().filter(finite).copied().collect();
+            chart.draw_series(LineSeries::new(points.clone(), color.stroke_width(2)))?;
+            chart.draw_series(points.iter().map(|p| Circle::new(*p, 3, color.filled())))?;
+        }
+        Ok(())
+    })
+}
+
+fn scatter(report: &Report, x_metric: Metric, y_metric: Metric) -> Result<Plot, EvalError> {
+    let points: Vec<_> = report
+        .models
+        .iter()
+        .enumerate()
+        .filter_map(|(i, model)| Some((i, model.mean(x_metric)?, model.mean(y_metric)?)))
+        .collect();
+    let x = span(points.iter().map(|(_, x, _)| *x), true);
+    let y = span(points.iter().map(|(_, _, y)| *y), true);
+    let svg = draw("scatter", HEIGHT, |area| {
+        let mut chart = ChartBuilder::on(area)
+            .margin_top(10)
+            .margin_right(20)
+            .x_label_area_size(48)
+            .y_label_area_size(62)
+            .build_cartesian_2d(x.0..x.1, y.0..y.1)?;
+        mesh(&mut chart, &x_metric.to_string(), "")?;
+        let zero = [(x.0, 0.0), (x.1, 0.0)];
+        chart.draw_series(LineSeries::new(zero, INK))?;
+        chart.draw_series(
+            points.iter().map(|(i, x, y)| Circle::new((*x, *y), 7, color_of(*i).filled())),
+        )?;
+        Ok(())
+    })?;
+    let caption =
+        format!("{y_metric} (upwards: more popular items than the users' own) against {x_metric}");
+    Ok(Plot { svg, caption, by_model: true })
+}
+
+type Chart<'a, 'b> = ChartContext<
+    'a,
+    SVGBackend<'b>,
+    Cartesian2d<plotters::coord::types::RangedCoordf64, plotters::coord::types::RangedCoordf64>,
+>;
+
+fn mesh(chart: &mut Chart<'_, '_>, x_name: &str, y_name: &str) -> DrawResult {
+    chart
+        .configure_mesh()
+        .x_labels(7)
+        .y_labels(6)
+        .x_label_formatter(&|x| trimmed(*x))
+        .y_label_formatter(&|y| trimmed(*y))
+        .label_style(text(FONT_SIZE))
+        .axis_desc_style(text(FONT_SIZE))
+        .axis_style(GRID)
+        .bold_line_style(GRID)
+        .light_line_style(TRANSPARENT)
+        .x_desc(x_name)
+        .y_desc(y_name)
+        .draw()?;
+    Ok(())
+}
+
+/// The range of `values` with some room, from 0 if asked; never empty.
+fn span(values: impl Iterator<Item = f64>, from_zero: bool) -> (f64, f64) {
+    let (low, high) =
+        values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
+    if low > high {
+        return (0.0, 1.0);
+    }
+    let (low, high) = if from_zero { (low.min(0.0), high.max(0.0)) } else { (low, high) };
+    let room = ((high - low) * 0.06).max(f64::MIN_POSITIVE);
+    if high - low < 1e-12 {
+        return (low - 0.5, high + 0.5);
+    }
+    let low = if from_zero && low == 0.0 { 0.0 } else { low - room };
+    (low, high + room)
+}
+
+/// Three to six round numbers within the range.
+fn ticks(low: f64, high: f64) -> Vec<f64> {
+    let rough = (high - low) / 4.0;
+    let magnitude = 10f64.powf(rough.log10().floor());
+    let step = [1.0, 2.0, 2.5, 5.0, 10.0].map(|step| step * magnitude);
+    let step = step.into_iter().find(|step| *step >= rough).unwrap_or(magnitude * 10.0);
+    let first = (low / step).ceil() as i64;
+    let last = (high / step + 1e-9).floor() as i64;
+    (first..=last).map(|i| i as f64 * step).collect()
+}
+
+/// A number without trailing zeros.
+fn trimmed(value: f64) -> String {
+    let text = format!("{value:.4}");
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    if text == "-0" { "0".into() } else { text.into() }
+}
+
+fn shortened(name: &str, n_chars: usize) -> String {
+    if name.chars().count() <= n_chars {
+        return name.to_owned();
+    }
+    name.chars().take(n_chars - 1).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_round_and_few() {
+        assert_eq!(ticks(0.0, 1.0), [0.0, 0.25, 0.5, 0.75, 1.0]);
+        for high in [0.0031, 0.062, 0.5, 7.0, 1234.0] {
+            let n = ticks(0.0, high).len();
+            assert!((3..=6).contains(&n), "{n} ticks up to {high}");
+        }
+    }
+
+    #[test]
+    fn spans_are_never_empty() {
+        for values in [vec![], vec![0.3], vec![0.0, 0.0], vec![-1.0, 2.0]] {
+            let (low, high) = span(values.into_iter(), true);
+            assert!(low < high);
+        }
+    }
+
+    #[test]
+    fn numbers_have_no_tail() {
+        assert_eq!(trimmed(0.5), "0.5");
+        assert_eq!(trimmed(20.0), "20");
+        assert_eq!(trimmed(-0.000001), "0");
+    }
+}

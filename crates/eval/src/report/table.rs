@@ -1,0 +1,154 @@
+//! The report for a terminal, at most 100 columns wide.
+
+use std::fmt::Write as _;
+
+use comfy_table::{CellAlignment, Table, presets};
+
+use super::{ModelRow, Reference, Report, formatted, formatted_p, formatted_secs, formatted_width};
+use crate::metrics::Metric;
+
+/// Longest model name that is shown whole.
+const NAME_WIDTH: usize = 20;
+
+impl Report {
+    /// The report for a terminal: models with intervals, comparisons, protocol, data and warnings.
+    ///
+    /// At most 100 columns wide where hashes and warnings allow, without color, ending with a line
+    /// break.
+    pub fn table(&self) -> String {
+        let mut text = format!("{}\n", self.title);
+        push_table(&mut text, self.models_table());
+        let confidence = self.bootstrap.confidence * 100.0;
+        let n_resamples = self.bootstrap.n_resamples;
+        let _ = writeln!(
+            text,
+            "* baseline   ± half of the {confidence} % bootstrap interval ({n_resamples} resamples)"
+        );
+        if self.models.iter().any(|model| model.seeds.len() > 1) {
+            text.push_str("sd: over the seeds, of the first metric; means are over all seeds\n");
+        }
+        for against in [Reference::Best, Reference::StrongestBaseline] {
+            self.print_comparisons(&mut text, against);
+        }
+        text.push('\n');
+        for (name, fact) in self.facts() {
+            let _ = writeln!(text, "{name:<13} {fact}");
+        }
+        for warning in &self.warnings {
+            let _ = writeln!(text, "{:<13} {warning}", "warning");
+        }
+        text
+    }
+
+    fn models_table(&self) -> Table {
+        let metrics = self.main_metrics();
+        let has_sd = self.models.iter().any(|model| model.seeds.len() > 1);
+        let has_timing = self.models.iter().any(|model| model.timing.is_some());
+        let mut header: Vec<String> = vec!["model".into()];
+        header.extend(metrics[..3].iter().map(Metric::to_string));
+        header.extend(["cover".into(), "pop.bias".into()]);
+        if has_sd {
+            header.insert(2, "sd".into());
+        }
+        if has_timing {
+            header.extend(["fit s", "eval s", "MB"].map(String::from));
+        }
+        let rows = self.models.iter().map(|model| {
+            let mut cells = vec![name(model)];
+            cells.extend(metrics.iter().map(|metric| value(model, *metric)));
+            if has_sd {
+                let sd = model.metric(self.primary).and_then(|row| row.sd_over_seeds);
+                cells.insert(2, sd.map_or_else(String::new, |sd| short(&format!("{sd:.4}"))));
+            }
+            if has_timing {
+                let secs = |of: fn(&super::Timing) -> f64| {
+                    model.timing.as_ref().map_or_else(String::new, |t| formatted_secs(of(t)))
+                };
+                cells.push(secs(|timing| timing.fit_secs));
+                cells.push(secs(|timing| timing.evaluate_secs));
+                let bytes = model.timing.map(|timing| timing.memory_bytes as f64 / 1e6);
+                cells.push(bytes.map_or_else(String::new, |mb| format!("{mb:.0}")));
+            }
+            cells
+        });
+        table(header, rows)
+    }
+
+    fn print_comparisons(&self, text: &mut String, against: Reference) {
+        let rows: Vec<_> = self.comparisons.iter().filter(|row| row.against == against).collect();
+        let Some(first) = rows.first() else { return };
+        let what = match against {
+            Reference::Best => "the best",
+            Reference::StrongestBaseline => "the strongest baseline",
+        };
+        let part = crate::options::part_name(self.references_chosen_on);
+        let (metric, reference) = (self.primary, &first.reference);
+        let _ = writeln!(text, "\n{metric} against {reference}, {what} by {part}");
+        let header = ["model", "difference", "interval", "p", "p (Holm)"].map(String::from);
+        let cells = rows.iter().map(|row| {
+            let model = self.model(&row.model);
+            vec![
+                model.map_or_else(|| row.model.clone(), name),
+                format!("{:+.4}", row.difference),
+                format!("{:+.4} .. {:+.4}", row.interval.low, row.interval.high),
+                formatted_p(row.p_value),
+                formatted_p(row.p_holm),
+            ]
+        });
+        push_table(text, table(header.to_vec(), cells));
+    }
+}
+
+/// Rows under a header line; all columns but the first are aligned to the right.
+fn table(header: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -> Table {
+    let mut table = Table::new();
+    let n_columns = header.len();
+    let line = presets::UTF8_HORIZONTAL_ONLY;
+    table.load_style(line.row_separator(comfy_table::LineStyle::none()));
+    table.force_no_tty().set_header(header);
+    for row in rows {
+        table.add_row(row);
+    }
+    for column in 1..n_columns {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+fn push_table(text: &mut String, table: Table) {
+    for line in table.lines() {
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+}
+
+fn name(model: &ModelRow) -> String {
+    let mark = if model.is_baseline { " *" } else { "" };
+    // Control characters of a name would disturb the terminal.
+    let clean: String = model.name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if clean.chars().count() <= NAME_WIDTH {
+        return clean + mark;
+    }
+    let head: String = clean.chars().take(NAME_WIDTH - 1).collect();
+    format!("{head}…{mark}")
+}
+
+fn value(model: &ModelRow, metric: Metric) -> String {
+    let Some(row) = model.metric(metric) else { return "-".into() };
+    let Some(mean) = row.mean else { return "-".into() };
+    let mean = formatted(metric, mean);
+    // Coverage and bias are beside the point of the table: their ± stands in the JSON.
+    match row.interval {
+        Some(interval) if crate::MetricKind::ACCURACY.contains(&metric.kind) => {
+            format!("{mean} ±{}", formatted_width(metric, interval))
+        }
+        _ => mean,
+    }
+}
+
+/// Without the zero before the point.
+fn short(number: &str) -> String {
+    number.strip_prefix('0').unwrap_or(number).to_owned()
+}
