@@ -1,1 +1,15 @@
-//! Under construction.
+//! From a dataset to measured models: fits, measures, records.
+//!
+//! [`train`] fits one model for service; [`measure`] fits several and puts them side by side in a
+//! report. Validation chooses, test is read once: [`measure`] reads it through one guard whose log
+//! stands in the report. Models and metrics live in their own crates.
+
+mod error;
+mod fit;
+mod measure;
+mod memory;
+
+pub use error::TrainError;
+pub use fit::{TrainOptions, Trained, train};
+pub use measure::{AsScorer, Contestant, Given, MeasureOptions, measure};
+pub use memory::peak_memory_bytes;

@@ -1,0 +1,39 @@
+//! The one error type of this crate.
+
+use std::num::NonZeroUsize;
+
+use forecart_eval::EvalError;
+use forecart_models::ModelError;
+
+/// What can go wrong between a dataset and a measured model.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// A model could not be chosen, fitted or read.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A model could not be measured.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+    /// A trained model was to be measured on a dataset that is not the one it learned from.
+    #[error(
+        "model {model} was trained on the dataset {trained_on:.12}, not on {measured_on:.12}: what it \
+         learned from may be what it would be tested on; train it again on this dataset"
+    )]
+    OtherDataset {
+        /// The model's name.
+        model: String,
+        /// Content hash in the model file.
+        trained_on: String,
+        /// Content hash of the dataset at hand.
+        measured_on: String,
+    },
+    /// The threads could not be started.
+    #[error("cannot start {n_threads} threads: {reason}")]
+    Threads {
+        /// How many were asked for.
+        n_threads: NonZeroUsize,
+        /// What the system said.
+        reason: String,
+    },
+}

@@ -1,0 +1,96 @@
+//! Fits one model: on the training part, or, for service, on everything before the test part.
+
+use std::num::NonZeroUsize;
+use std::time::Instant;
+
+use forecart_data::{Dataset, Progress};
+use forecart_models::recommend::{
+    FitContext, FitOn, FitRecord, ModelSpec, Recommender, TrainingView,
+};
+
+use crate::error::TrainError;
+use crate::memory;
+
+/// How a model is fitted, beside its hyperparameters.
+#[derive(Debug, Clone, Copy)]
+pub struct TrainOptions {
+    /// Which events the model learns from.
+    pub fit_on: FitOn,
+    /// Where all randomness comes from.
+    pub seed: u64,
+    /// Threads; the result does not depend on it.
+    pub n_threads: NonZeroUsize,
+    /// Training that is estimated to need more is refused before it starts.
+    pub memory_limit_bytes: Option<u64>,
+}
+
+/// A fitted model and the record of how it came to be.
+#[derive(Debug)]
+pub struct Trained {
+    /// The model.
+    pub model: Box<dyn Recommender>,
+    /// Loss and validation by epoch. Of a refit: the curve of the fit that chose the epoch.
+    pub record: FitRecord,
+    /// Which events it learned from.
+    pub fit_on: FitOn,
+    /// The seed, `None` for models without chance.
+    pub seed: Option<u64>,
+    /// Seconds of fitting, a refit included.
+    pub fit_secs: f64,
+    /// Memory that fitting added at its peak where the system tells, at least the model's own size.
+    pub memory_bytes: u64,
+}
+
+/// Fits `spec` on `dataset`.
+///
+/// On [`FitOn::Train`] a model that is trained by epochs stops early on the validation part. On
+/// [`FitOn::TrainValidation`] it is fitted like that first, which chooses the number of epochs, and
+/// then once more, that long, on all events before the test part.
+///
+/// # Errors
+/// [`TrainError::Model`]: see [`ModelSpec::fit`].
+pub fn train(
+    dataset: &Dataset,
+    spec: &dyn ModelSpec,
+    options: &TrainOptions,
+    progress: &dyn Progress,
+) -> Result<Trained, TrainError> {
+    let context = FitContext {
+        seed: options.seed,
+        n_threads: options.n_threads,
+        progress,
+        memory_limit_bytes: options.memory_limit_bytes,
+    };
+    let view = TrainingView::new(dataset, options.fit_on).with_early_stopping();
+    progress.note(&format!(
+        "{} needs about {} MB beside the dataset",
+        spec.name(),
+        spec.needed_bytes(&view).div_ceil(1_000_000)
+    ));
+    memory::reset_peak();
+    let before = memory::resident_bytes();
+    let started = Instant::now();
+    let chooses_epochs = spec.uses_seed() && options.fit_on == FitOn::TrainValidation;
+    let (model, record) = if chooses_epochs {
+        let train = TrainingView::new(dataset, FitOn::Train).with_early_stopping();
+        let record = spec.fit(&train, &context)?.record;
+        (spec.for_refit(&record).fit(&view, &context)?.model, record)
+    } else {
+        let fitted = spec.fit(&view, &context)?;
+        (fitted.model, fitted.record)
+    };
+    let fit_secs = started.elapsed().as_secs_f64();
+    let added = match (before, memory::peak_memory_bytes()) {
+        (Some(before), Some(peak)) => peak.saturating_sub(before),
+        _ => 0,
+    };
+    let model_bytes: usize = model.tensors().iter().map(|(_, t)| t.data.to_bytes().len()).sum();
+    Ok(Trained {
+        model,
+        record,
+        fit_on: options.fit_on,
+        seed: spec.uses_seed().then_some(options.seed),
+        fit_secs,
+        memory_bytes: added.max(model_bytes as u64),
+    })
+}

@@ -1,0 +1,222 @@
+//! Fits models, measures them side by side, and makes the report.
+
+use std::num::NonZeroUsize;
+use std::time::Instant;
+
+use forecart_data::{Dataset, History, Progress, SeenItems};
+use forecart_eval::report::{Environment, Timing, TrainingPoint};
+use forecart_eval::{
+    EvaluateOptions, Evaluation, Metric, ModelRuns, Report, ReportOptions, Run, Scorer, TestGuard,
+    evaluate,
+};
+use forecart_models::recommend::{FitOn, FitRecord, ModelSpec, Recommender};
+
+use crate::error::TrainError;
+use crate::fit::{TrainOptions, Trained, train};
+
+/// A recommender as evaluation sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct AsScorer<'a>(pub &'a dyn Recommender);
+
+impl Scorer for AsScorer<'_> {
+    fn score_all(&self, history: History<'_>, scores: &mut [f32]) {
+        self.0.score_all(history, scores);
+    }
+}
+
+/// A model to fit and measure.
+#[derive(Debug)]
+pub struct Contestant {
+    /// The model with its hyperparameters.
+    pub spec: Box<dyn ModelSpec>,
+    /// Whether it is here to be beaten.
+    pub is_baseline: bool,
+}
+
+/// A model that is fitted already, read from a file.
+#[derive(Debug)]
+pub struct Given {
+    /// What the report calls it: the file's name.
+    pub name: String,
+    /// The model.
+    pub model: Box<dyn Recommender>,
+    /// Which events it learned from.
+    pub fit_on: FitOn,
+    /// Content hash of the dataset that it was fitted on.
+    pub dataset_hash: String,
+    /// How it was fitted.
+    pub record: FitRecord,
+}
+
+/// What to measure, and how.
+#[derive(Debug, Clone)]
+pub struct MeasureOptions {
+    /// Which events the contestants learn from.
+    pub fit_on: FitOn,
+    /// Seeds of contestants with chance; those without run once.
+    pub seeds: Vec<u64>,
+    /// Threads; no number depends on it.
+    pub n_threads: NonZeroUsize,
+    /// Training that is estimated to need more is refused before it starts.
+    pub memory_limit_bytes: Option<u64>,
+    /// Models see the newest so many events.
+    pub max_history: usize,
+    /// Whether seen items are masked; `None` takes what the dataset says.
+    pub seen: Option<SeenItems>,
+    /// The metric that decides.
+    pub primary: Metric,
+    /// Heading of the report.
+    pub title: String,
+    /// Commit of the program, if known.
+    pub commit: Option<String>,
+    /// Leaves machine and timings out of the report: the same seed gives the same bytes.
+    pub deterministic: bool,
+}
+
+/// Fits every contestant with every seed, measures all on validation and then on test, once.
+///
+/// Validation numbers are of the model fitted on the training part alone; a model that was fitted on
+/// the validation part too has none.
+///
+/// # Errors
+/// [`TrainError`]: the first model that cannot be fitted or measured.
+pub fn measure(
+    dataset: &Dataset,
+    contestants: &[Contestant],
+    given: &[Given],
+    options: &MeasureOptions,
+    progress: &dyn Progress,
+) -> Result<Report, TrainError> {
+    let pool =
+        rayon::ThreadPoolBuilder::new().num_threads(options.n_threads.get()).build().map_err(
+            |error| TrainError::Threads { n_threads: options.n_threads, reason: error.to_string() },
+        )?;
+    pool.install(|| {
+        let bench = Bench { dataset, options, progress, guard: TestGuard::new() };
+        let mut models = Vec::new();
+        for model in given {
+            models.push(bench.given(model)?);
+        }
+        for contestant in contestants {
+            models.push(bench.contestant(contestant)?);
+        }
+        let environment =
+            (!options.deterministic).then(|| Environment::detect(options.n_threads.get()));
+        let report = ReportOptions {
+            title: options.title.clone(),
+            primary: options.primary,
+            guard: bench.guard,
+            commit: options.commit.clone(),
+            environment,
+            deterministic: options.deterministic,
+            ..ReportOptions::default()
+        };
+        Ok(Report::new(&models, &report)?)
+    })
+}
+
+struct Bench<'a> {
+    dataset: &'a Dataset,
+    options: &'a MeasureOptions,
+    progress: &'a dyn Progress,
+    guard: TestGuard,
+}
+
+impl Bench<'_> {
+    fn contestant(&self, contestant: &Contestant) -> Result<ModelRuns, TrainError> {
+        let spec = contestant.spec.as_ref();
+        let seeds = if spec.uses_seed() { &self.options.seeds[..] } else { &[0][..] };
+        let mut runs = Vec::new();
+        for seed in seeds {
+            let label = match spec.uses_seed() {
+                true => format!("{} seed {seed}", spec.name()),
+                false => spec.name().to_owned(),
+            };
+            self.progress.begin(&format!("train {label}"), None);
+            let options = TrainOptions {
+                fit_on: self.options.fit_on,
+                seed: *seed,
+                n_threads: self.options.n_threads,
+                memory_limit_bytes: self.options.memory_limit_bytes,
+            };
+            let trained = train(self.dataset, spec, &options, self.progress)?;
+            runs.push(self.run(&label, trained)?);
+        }
+        Ok(ModelRuns {
+            name: spec.name().to_owned(),
+            is_baseline: contestant.is_baseline,
+            hyperparameters: spec.hyperparameters(),
+            runs,
+        })
+    }
+
+    fn given(&self, given: &Given) -> Result<ModelRuns, TrainError> {
+        let measured_on = &self.dataset.manifest.content_hash;
+        if given.dataset_hash != *measured_on {
+            return Err(TrainError::OtherDataset {
+                model: given.name.clone(),
+                trained_on: given.dataset_hash.clone(),
+                measured_on: measured_on.clone(),
+            });
+        }
+        let model = given.model.as_ref();
+        let (validation, evaluation, _) = self.evaluations(&given.name, model, given.fit_on)?;
+        let training = training_curve(&given.record);
+        let run = Run { validation, training, ..Run::new(evaluation) };
+        Ok(ModelRuns {
+            name: given.name.clone(),
+            is_baseline: false,
+            hyperparameters: model.hyperparameters(),
+            runs: vec![run],
+        })
+    }
+
+    fn run(&self, label: &str, trained: Trained) -> Result<Run, TrainError> {
+        let (validation, evaluation, evaluate_secs) =
+            self.evaluations(label, trained.model.as_ref(), trained.fit_on)?;
+        let timing = Timing {
+            fit_secs: trained.fit_secs,
+            evaluate_secs,
+            memory_bytes: trained.memory_bytes,
+        };
+        Ok(Run {
+            seed: trained.seed,
+            evaluation,
+            validation,
+            training: training_curve(&trained.record),
+            timing: Some(timing),
+        })
+    }
+
+    /// On validation, where the model has not learned from it, and on test, with the seconds of test.
+    fn evaluations(
+        &self,
+        label: &str,
+        model: &dyn Recommender,
+        fit_on: FitOn,
+    ) -> Result<(Option<Evaluation>, Evaluation, f64), TrainError> {
+        let measure = |mut options: EvaluateOptions| {
+            options.max_history = self.options.max_history;
+            options.seen = self.options.seen;
+            evaluate(self.dataset, &AsScorer(model), &options, self.progress)
+        };
+        let has_validation =
+            fit_on == FitOn::Train && self.dataset.manifest.counts.n_validation > 0;
+        let validation = match has_validation {
+            true => Some(measure(EvaluateOptions::validation(label))?),
+            false => None,
+        };
+        let started = Instant::now();
+        let evaluation = measure(EvaluateOptions::test(label, &self.guard))?;
+        Ok((validation, evaluation, started.elapsed().as_secs_f64()))
+    }
+}
+
+fn training_curve(record: &FitRecord) -> Vec<TrainingPoint> {
+    let points = record.curve.iter().map(|epoch| TrainingPoint {
+        epoch: epoch.epoch as f64,
+        loss: epoch.train_loss,
+        validation: epoch.validation_ndcg_at_10,
+    });
+    points.collect()
+}
