@@ -9,6 +9,7 @@ use forecart_eval::{
     EvaluateOptions, Evaluation, Metric, ModelRuns, Report, ReportOptions, Run, Scorer, TestGuard,
     evaluate,
 };
+use forecart_models::ModelError;
 use forecart_models::recommend::{FitOn, FitRecord, ModelSpec, Recommender};
 
 use crate::error::TrainError;
@@ -31,6 +32,9 @@ pub struct Contestant {
     pub spec: Box<dyn ModelSpec>,
     /// Whether it is here to be beaten.
     pub is_baseline: bool,
+    /// Whether it was asked for by name. A model that was not is left out, with a note, where it
+    /// needs times and the log has an order alone.
+    pub is_required: bool,
 }
 
 /// A model that is fitted already, read from a file.
@@ -98,7 +102,14 @@ pub fn measure(
             models.push(bench.given(model)?);
         }
         for contestant in contestants {
-            models.push(bench.contestant(contestant)?);
+            match bench.contestant(contestant) {
+                Err(TrainError::Model(error @ ModelError::NeedsTime { .. }))
+                    if !contestant.is_required =>
+                {
+                    progress.note(&format!("left out: {error}"));
+                }
+                runs => models.push(runs?),
+            }
         }
         let environment =
             (!options.deterministic).then(|| Environment::detect(options.n_threads.get()));
