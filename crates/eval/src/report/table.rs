@@ -8,7 +8,7 @@ use super::{ModelRow, Reference, Report, formatted, formatted_p, formatted_secs,
 use crate::metrics::Metric;
 
 /// Longest model name that is shown whole.
-const NAME_WIDTH: usize = 20;
+const NAME_WIDTH: usize = 16;
 
 impl Report {
     /// The report for a terminal: models with intervals, comparisons, protocol, data and warnings.
@@ -22,7 +22,7 @@ impl Report {
         let n_resamples = self.bootstrap.n_resamples;
         let _ = writeln!(
             text,
-            "* baseline   ± half of the {confidence} % bootstrap interval ({n_resamples} resamples)"
+            "* baseline; ± half of the {confidence} % bootstrap interval ({n_resamples} resamples)"
         );
         if self.models.iter().any(|model| model.seeds.len() > 1) {
             text.push_str("sd: over the seeds, of the first metric; means are over all seeds\n");
@@ -46,7 +46,7 @@ impl Report {
         let has_timing = self.models.iter().any(|model| model.timing.is_some());
         let mut header: Vec<String> = vec!["model".into()];
         header.extend(metrics[..3].iter().map(Metric::to_string));
-        header.extend(["cover".into(), "pop.bias".into()]);
+        header.extend(["cover".into(), "bias".into()]);
         if has_sd {
             header.insert(2, "sd".into());
         }
@@ -109,9 +109,14 @@ fn table(header: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -> Table 
     for row in rows {
         table.add_row(row);
     }
-    for column in 1..n_columns {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
+    for index in 0..n_columns {
+        if let Some(column) = table.column_mut(index) {
+            column.set_padding((if index == 0 { 0 } else { 1 }, 0));
+            column.set_cell_alignment(if index == 0 {
+                CellAlignment::Left
+            } else {
+                CellAlignment::Right
+            });
         }
     }
     table
@@ -142,13 +147,13 @@ fn value(model: &ModelRow, metric: Metric) -> String {
     // Coverage and bias are beside the point of the table: their ± stands in the JSON.
     match row.interval {
         Some(interval) if crate::MetricKind::ACCURACY.contains(&metric.kind) => {
-            format!("{mean} ±{}", formatted_width(metric, interval))
+            format!("{}±{}", short(&mean), formatted_width(metric, interval))
         }
-        _ => mean,
+        _ => short(&mean),
     }
 }
 
 /// Without the zero before the point.
 fn short(number: &str) -> String {
-    number.strip_prefix('0').unwrap_or(number).to_owned()
+    if number.starts_with("0.") { number[1..].to_owned() } else { number.to_owned() }
 }

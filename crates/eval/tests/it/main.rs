@@ -1,0 +1,7 @@
+//! Integration tests of `forecart-eval`.
+
+mod fixture;
+
+mod protocols;
+mod report;
+mod traps;
