@@ -11,6 +11,7 @@ mod tensors;
 #[cfg(test)]
 mod testing;
 
+pub mod model_file;
 pub mod recommend;
 
 pub use error::ModelError;

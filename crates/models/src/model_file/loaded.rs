@@ -1,0 +1,329 @@
+//! A model with its vocabulary: answers for the shop's own ids.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use forecart_data::encode::FeatureProgram;
+use forecart_data::{
+    DataError, Dataset, History, ItemIdx, SeenItems, TextTable, Vocabulary, storage,
+};
+use serde::Serialize;
+
+use super::container::{self, Front, TensorEntry};
+use super::header::{DatasetFacts, FORMAT, FORMAT_VERSION, Header, Provenance};
+use crate::error::ModelError;
+use crate::recommend::{Fallback, Reason, Recommender, Scored, TopK, registry};
+use crate::tensors::{TensorData, Tensors};
+
+/// A fitted model with all it needs to answer for external ids: the content of a model file.
+#[derive(Debug)]
+pub struct LoadedModel {
+    header: Header,
+    model: Box<dyn Recommender>,
+    items: Vocabulary,
+    titles: TextTable,
+    encoders: FeatureProgram,
+}
+
+impl LoadedModel {
+    /// `model`, which was fitted on `dataset` as `provenance` says.
+    ///
+    /// # Errors
+    /// [`ModelError::Damaged`] if the model was fitted on another number of items.
+    pub fn new(
+        model: Box<dyn Recommender>,
+        dataset: &Dataset,
+        provenance: Provenance,
+    ) -> Result<Self, ModelError> {
+        if model.n_item_rows() != dataset.items.len() {
+            return Err(ModelError::damaged("the model and the dataset have other items"));
+        }
+        let events = 0..dataset.event_names.len() as u32;
+        let header = Header {
+            content_hash: String::new(),
+            format: FORMAT.to_owned(),
+            format_version: FORMAT_VERSION,
+            forecart_version: env!("CARGO_PKG_VERSION").to_owned(),
+            task: "recommend".to_owned(),
+            model: model.name().to_owned(),
+            hyperparameters: model.hyperparameters(),
+            provenance,
+            dataset: DatasetFacts::from(dataset),
+            event_names: events.map(|index| dataset.event_names.text(index).to_owned()).collect(),
+        };
+        let mut loaded = Self {
+            header,
+            model,
+            items: dataset.items.clone(),
+            titles: dataset.titles.clone(),
+            encoders: dataset.encoders.clone(),
+        };
+        loaded.header = container::write(&loaded.header, &loaded.tensors()?)?.1;
+        Ok(loaded)
+    }
+
+    fn tensors(&self) -> Result<Tensors, ModelError> {
+        let encoders = serde_json::to_vec(&self.encoders)
+            .map_err(|error| ModelError::damaged(format!("encoders: {error}")))?;
+        let mut tensors = Tensors::default();
+        tensors.insert("items", TensorData::U8(self.items.to_bytes()));
+        tensors.insert("titles", TensorData::U8(self.titles.to_bytes()));
+        tensors.insert("encoders", TensorData::U8(encoders));
+        tensors.extend("model", self.model.tensors());
+        Ok(tensors)
+    }
+
+    /// The bytes of the model file: the same for the same model, on any machine.
+    ///
+    /// # Errors
+    /// [`ModelError::Damaged`] if a part cannot be written, which the parts of a fitted model always can.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, ModelError> {
+        Ok(container::write(&self.header, &self.tensors()?)?.0)
+    }
+
+    /// Writes the model file; a kill at any moment leaves the older file or the new one.
+    ///
+    /// # Errors
+    /// [`ModelError::Data`] if it cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), ModelError> {
+        Ok(storage::write_file(path, &self.to_bytes()?)?)
+    }
+
+    /// Reads a model file.
+    ///
+    /// # Errors
+    /// [`ModelError::Data`] if it cannot be read, else those of [`Self::from_bytes`], with the path.
+    pub fn open(path: &Path) -> Result<Self, ModelError> {
+        let bytes = fs::read(path).map_err(DataError::io("read", path))?;
+        Self::from_bytes(&bytes).map_err(|error| with_path(error, path))
+    }
+
+    /// Reads the bytes of a model file. Any bytes give a model or an error: every length is checked
+    /// against the bytes that are there before anything is allocated by it, and the content against its
+    /// hash.
+    ///
+    /// # Errors
+    /// [`ModelError::Damaged`], [`ModelError::FormatVersion`]; [`ModelError::UnknownModel`],
+    /// [`ModelError::UnknownKey`] or [`ModelError::Hyperparameter`] for a model of another program.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ModelError> {
+        let (header, mut tensors) = container::read(bytes)?;
+        let part = |name: &str| PathBuf::from(format!("model file, tensor {name}"));
+        let items = Vocabulary::from_bytes(&tensors.take_u8("items")?, &part("items"))?;
+        let titles = TextTable::from_bytes(&tensors.take_u8("titles")?, &part("titles"))?;
+        if titles.len() != items.len() {
+            return Err(ModelError::damaged("titles do not fit the item vocabulary"));
+        }
+        let encoders = serde_json::from_slice(&tensors.take_u8("encoders")?)
+            .map_err(|error| ModelError::damaged(format!("encoders: {error}")))?;
+        let learned = tensors.split("model");
+        tensors.expect_empty()?;
+        let model = registry::load(&header.model, &header.hyperparameters, learned, items.len())?;
+        Ok(Self { header, model, items, titles, encoders })
+    }
+
+    /// What the model is and where it came from.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The model itself, for dense indices.
+    pub fn model(&self) -> &dyn Recommender {
+        self.model.as_ref()
+    }
+
+    /// Gives up the vocabulary and keeps the model.
+    pub fn into_model(self) -> Box<dyn Recommender> {
+        self.model
+    }
+
+    /// The item vocabulary.
+    pub fn items(&self) -> &Vocabulary {
+        &self.items
+    }
+
+    /// A title for each item row; empty where there is none.
+    pub fn titles(&self) -> &TextTable {
+        &self.titles
+    }
+
+    /// The fitted encoders of item attributes.
+    pub fn encoders(&self) -> &FeatureProgram {
+        &self.encoders
+    }
+
+    /// The index of an external id, the unknown item if the vocabulary does not hold it.
+    pub fn item(&self, id: &str) -> ItemIdx {
+        ItemIdx(self.items.index_or_unknown(id))
+    }
+
+    /// The best `k` items for a history of external ids, oldest first. Ids that are not in the vocabulary
+    /// are counted and otherwise ignored.
+    pub fn recommend_ids(&self, history: &[&str], k: NonZeroUsize, seen: SeenItems) -> Answer<'_> {
+        let items: Vec<ItemIdx> = history.iter().map(|id| self.item(id)).collect();
+        let history = History::of(&items);
+        let list = self.model.recommend(history, &TopK::new(k, seen));
+        Answer {
+            items: self.named(&list),
+            fallback: self.model.fallback(history),
+            n_unknown: items.iter().filter(|item| !item.is_known()).count(),
+        }
+    }
+
+    /// The items most like `item_id`.
+    ///
+    /// # Errors
+    /// [`ModelError::UnknownItem`].
+    pub fn similar_ids(
+        &self,
+        item_id: &str,
+        k: NonZeroUsize,
+    ) -> Result<Vec<Recommended<'_>>, ModelError> {
+        let item = self.known_item(item_id)?;
+        Ok(self.named(&self.model.similar(item, k)))
+    }
+
+    /// At most `n` reasons why `item_id` is scored as it is for a history of external ids.
+    ///
+    /// # Errors
+    /// [`ModelError::UnknownItem`].
+    pub fn reasons_ids(
+        &self,
+        history: &[&str],
+        item_id: &str,
+        n: usize,
+    ) -> Result<Vec<NamedReason<'_>>, ModelError> {
+        let item = self.known_item(item_id)?;
+        let items: Vec<ItemIdx> = history.iter().map(|id| self.item(id)).collect();
+        let reasons = self.model.reasons(History::of(&items), item, n);
+        let named = |reason: Reason| match reason {
+            Reason::Event { position, item, contribution } => NamedReason::Event {
+                position,
+                item_id: self.items.text(item.0),
+                title: self.titles.get(item.row()),
+                contribution,
+            },
+            Reason::Popular { n_events, rank, days } => {
+                NamedReason::Popular { n_events, rank, days }
+            }
+        };
+        Ok(reasons.into_iter().map(named).collect())
+    }
+
+    fn known_item(&self, id: &str) -> Result<ItemIdx, ModelError> {
+        let item = self.items.index(id).map(ItemIdx);
+        item.ok_or_else(|| ModelError::UnknownItem { id: id.to_owned() })
+    }
+
+    fn named(&self, list: &[Scored]) -> Vec<Recommended<'_>> {
+        let named = |(position, scored): (usize, &Scored)| Recommended {
+            rank: position + 1,
+            item_id: self.items.text(scored.item.0),
+            title: self.titles.get(scored.item.row()),
+            score: scored.score,
+        };
+        list.iter().enumerate().map(named).collect()
+    }
+}
+
+/// The answer to a history of external ids.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Answer<'a> {
+    /// Best first.
+    pub items: Vec<Recommended<'a>>,
+    /// Why the list is popularity alone, `None` if it is the model's own.
+    pub fallback: Option<Fallback>,
+    /// Ids of the history that the vocabulary does not hold.
+    pub n_unknown: usize,
+}
+
+/// An item of an [`Answer`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Recommended<'a> {
+    /// From 1.
+    pub rank: usize,
+    /// The shop's id.
+    pub item_id: &'a str,
+    /// Empty if the catalog has none.
+    pub title: &'a str,
+    /// Larger is better; comparable within one answer.
+    pub score: f32,
+}
+
+/// A [`Reason`] with external ids.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum NamedReason<'a> {
+    /// See [`Reason::Event`].
+    Event {
+        /// Position in the history, from 0.
+        position: usize,
+        /// The shop's id of the item there.
+        item_id: &'a str,
+        /// Empty if the catalog has none.
+        title: &'a str,
+        /// How much of the score it brought.
+        contribution: f32,
+    },
+    /// See [`Reason::Popular`].
+    Popular {
+        /// Events counted.
+        n_events: f32,
+        /// Place among all items, from 1.
+        rank: usize,
+        /// Over how many days.
+        days: Option<u32>,
+    },
+}
+
+/// What a model file says about itself.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Inspection {
+    /// The header.
+    pub header: Header,
+    /// The tensors, in the order of their names.
+    pub tensors: Vec<TensorEntry>,
+    /// Size of the file.
+    pub n_bytes: u64,
+}
+
+/// Reads the header of a model file and the list of its tensors, not their values; so the content hash is
+/// not checked.
+///
+/// # Errors
+/// [`ModelError::Data`] if it cannot be read, [`ModelError::Damaged`] or [`ModelError::FormatVersion`].
+pub fn inspect(path: &Path) -> Result<Inspection, ModelError> {
+    let front = || -> Result<(Front, u64), ModelError> {
+        let mut file = File::open(path).map_err(DataError::io("read", path))?;
+        let n_bytes = file.metadata().map_err(DataError::io("read", path))?.len();
+        let mut first = [0; 8];
+        if n_bytes < first.len() as u64 {
+            return Err(ModelError::damaged("it is shorter than any model file"));
+        }
+        file.read_exact(&mut first).map_err(DataError::io("read", path))?;
+        let n_rest = n_bytes - first.len() as u64;
+        let mut json = vec![0; container::json_len(first, n_rest)?];
+        file.read_exact(&mut json).map_err(DataError::io("read", path))?;
+        let front = Front::parse(&json)?;
+        front.check_data_len(usize::try_from(n_rest).unwrap_or(usize::MAX) - json.len())?;
+        Ok((front, n_bytes))
+    };
+    let (front, n_bytes) = front().map_err(|error| with_path(error, path))?;
+    Ok(Inspection { tensors: front.entries(), header: front.header, n_bytes })
+}
+
+fn with_path(error: ModelError, path: &Path) -> ModelError {
+    match error {
+        ModelError::Damaged { reason, .. } => ModelError::Damaged { path: path.to_owned(), reason },
+        ModelError::FormatVersion { found, supported, forecart_version, .. } => {
+            let path = path.to_owned();
+            ModelError::FormatVersion { path, found, supported, forecart_version }
+        }
+        ModelError::Data(DataError::Damaged { path: part, reason }) => {
+            let reason = format!("{}: {reason}", part.display());
+            ModelError::Damaged { path: path.to_owned(), reason }
+        }
+        other => other,
+    }
+}
