@@ -71,20 +71,22 @@ impl Report {
         let has_timing = self.models.iter().any(|model| model.timing.is_some());
         page.push_str("<div class=\"scroll\"><table>\n<thead><tr><th>model</th>");
         for (index, metric) in metrics.iter().enumerate() {
-            let _ = write!(page, "<th>{}</th>", metric.to_string().replace('_', " "));
+            let _ = write!(page, "<th>{}</th>", metric.to_string().replace("popularity_", ""));
             if index == 0 && has_sd {
-                page.push_str("<th>sd over seeds</th>");
+                page.push_str("<th>sd</th>");
             }
         }
         if has_timing {
-            page.push_str("<th>fit s</th><th>evaluate s</th><th>MB</th>");
+            page.push_str("<th>fit s</th><th>eval s</th><th>MB</th>");
         }
         page.push_str("</tr></thead>\n<tbody>\n");
         for (place, model) in self.models.iter().enumerate() {
             let class = if place == 0 { " class=\"first\"" } else { "" };
             let _ = write!(page, "<tr{class}><th scope=\"row\">{}</th>", tagged(model));
             for (index, metric) in metrics.iter().enumerate() {
-                let value = model.metric(*metric).map_or_else(|| "–".into(), cell);
+                // Coverage and bias have their intervals below: the short table must fit a page.
+                let short = if index < 3 { cell } else { mean_cell };
+                let value = model.metric(*metric).map_or_else(|| "–".into(), short);
                 let _ = write!(page, "<td>{value}</td>");
                 if index == 0 && has_sd {
                     let sd = model.metric(*metric).and_then(|row| row.sd_over_seeds);
@@ -107,7 +109,8 @@ impl Report {
         let _ = writeln!(
             page,
             "<p class=\"soft\">± is half of the {confidence} % bootstrap interval. Means are over \
-             all seeds of a model; no seed is picked.</p>"
+             all seeds of a model, no seed is picked; sd is the spread over the seeds. Bias is that \
+             of popularity.</p>"
         );
     }
 
@@ -244,6 +247,10 @@ fn cell(row: &MetricRow) -> String {
     row.interval.map_or(mean.clone(), |interval| {
         format!("{mean} <span class=\"pm\">±{}</span>", formatted_width(row.metric, interval))
     })
+}
+
+fn mean_cell(row: &MetricRow) -> String {
+    row.mean.map_or_else(|| "–".into(), |mean| formatted(row.metric, mean))
 }
 
 /// Text that cannot be taken for markup, in content and in quoted attributes.

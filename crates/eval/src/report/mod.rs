@@ -308,19 +308,33 @@ impl Report {
             (
                 "measured",
                 format!(
-                    "{} lists, {} targets ({} unknown to the catalog = misses, {} seen before); \
-                     {} cold, {} users without targets left out",
+                    "{} lists ({} cold), {} targets; {} users without targets left out",
                     grouped(tally.n_cases),
-                    grouped(tally.n_targets),
-                    grouped(tally.n_unknown_targets),
-                    grouped(tally.n_seen_targets),
                     grouped(tally.n_cold_cases),
+                    grouped(tally.n_targets),
                     grouped(tally.n_users_without_targets)
                 ),
             ),
+            (
+                "targets",
+                format!(
+                    "{} are unknown items and count as misses, {} were seen before",
+                    grouped(tally.n_unknown_targets),
+                    grouped(tally.n_seen_targets)
+                ),
+            ),
         ];
+        let most_tied = self.models.iter().max_by(|a, b| a.tie_share.total_cmp(&b.tie_share));
+        if let Some(model) = most_tied {
+            let (share, name) = (model.tie_share * 100.0, &model.name);
+            facts.push(("ties", format!("at most {share:.2} % of the targets ({name})")));
+        }
         let n_readings = self.test_readings.len();
-        facts.push(("test part", format!("read {n_readings} times")));
+        let times = if n_readings == 1 { "time" } else { "times" };
+        facts.push((
+            "test part",
+            format!("read {n_readings} {times}, once for each model and seed"),
+        ));
         if let Some(environment) = &self.environment {
             facts.push(("machine", environment.line()));
         }
@@ -347,7 +361,7 @@ fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

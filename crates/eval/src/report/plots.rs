@@ -1,7 +1,7 @@
 //! SVG plots of a report, drawn by plotters and themed by the page.
 //!
 //! Plots are drawn in the light theme's ink; the page's style sheet replaces the colors
-//! [`INK`] and [`GRID`] in dark mode. All text is real text in the viewer's own sans-serif font, so
+//! `INK`, `GRID` and `PAPER` in dark mode. All text is real text in the viewer's own sans-serif font, so
 //! nothing relies on the width that plotters estimates: labels have room to spare, and the legend
 //! belongs to the page.
 
@@ -16,9 +16,11 @@ use crate::metrics::Metric;
 const WIDTH: u32 = 500;
 const HEIGHT: u32 = 320;
 /// Text and axes.
-pub(super) const INK: RGBColor = RGBColor(0x33, 0x3a, 0x44);
+const INK: RGBColor = RGBColor(0x33, 0x3a, 0x44);
 /// Lines behind the data.
-pub(super) const GRID: RGBColor = RGBColor(0xdd, 0xe1, 0xe7);
+const GRID: RGBColor = RGBColor(0xdd, 0xe1, 0xe7);
+/// The inside of a ring.
+const PAPER: RGBColor = RGBColor(0xfe, 0xfe, 0xfe);
 const BASELINE: RGBColor = RGBColor(0x8b, 0x95, 0xa5);
 const MODEL: RGBColor = RGBColor(0x2f, 0x6f, 0xde);
 /// plotters divides sizes by 1.24: this is 14 px.
@@ -202,8 +204,9 @@ fn validation_and_test(report: &Report) -> Result<Plot, EvalError> {
             let (y, color) = (Rows::y(index), row_color(model.is_baseline));
             let (from, to) = ((layout.x(validation), y), (layout.x(test), y));
             area.draw(&PathElement::new([from, to], color.stroke_width(3)))?;
-            area.draw(&Circle::new(to, 7, color.filled()))?;
+            area.draw(&Circle::new(from, 6, PAPER.filled()))?;
             area.draw(&Circle::new(from, 6, color.stroke_width(2)))?;
+            area.draw(&Circle::new(to, 7, color.filled()))?;
         }
         Ok(())
     })?;
@@ -254,7 +257,7 @@ fn lines_plot(
 ) -> Result<String, EvalError> {
     let finite = |(x, y): &&(f64, f64)| x.is_finite() && y.is_finite();
     let all = || lines.iter().flat_map(|(_, points)| points).filter(finite);
-    let x = span(all().map(|(x, _)| *x), false);
+    let x = span(all().map(|(x, _)| *x), true);
     let y = span(all().map(|(_, y)| *y), from_zero);
     draw(what, HEIGHT, |area| {
         let mut chart = ChartBuilder::on(area)
@@ -360,11 +363,13 @@ fn trimmed(value: f64) -> String {
     if text == "-0" { "0".into() } else { text.into() }
 }
 
+/// A name that fits beside a row; control characters, which SVG forbids, become blanks.
 fn shortened(name: &str, n_chars: usize) -> String {
+    let clean = name.chars().map(|c| if c.is_control() { ' ' } else { c });
     if name.chars().count() <= n_chars {
-        return name.to_owned();
+        return clean.collect();
     }
-    name.chars().take(n_chars - 1).chain(['…']).collect()
+    clean.take(n_chars - 1).chain(['…']).collect()
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ impl Report {
     /// break.
     pub fn table(&self) -> String {
         let mut text = format!("{}\n", self.title);
-        push_table(&mut text, self.models_table());
+        push_table(&mut text, &self.models_table());
         let confidence = self.bootstrap.confidence * 100.0;
         let n_resamples = self.bootstrap.n_resamples;
         let _ = writeln!(
@@ -95,7 +95,7 @@ impl Report {
                 formatted_p(row.p_holm),
             ]
         });
-        push_table(text, table(header.to_vec(), cells));
+        push_table(text, &table(header.to_vec(), cells));
     }
 }
 
@@ -122,7 +122,7 @@ fn table(header: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -> Table 
     table
 }
 
-fn push_table(text: &mut String, table: Table) {
+fn push_table(text: &mut String, table: &Table) {
     for line in table.lines() {
         text.push_str(line.trim_end());
         text.push('\n');
