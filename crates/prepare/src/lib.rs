@@ -7,9 +7,18 @@
 mod error;
 mod resources;
 
+pub mod config;
+mod read;
+
+pub mod import;
+
+pub mod generate;
 pub mod log;
 pub mod session;
 
+pub use config::DataConfig;
 pub use error::PrepareError;
+pub use generate::{GenerateConfig, generate};
+pub use import::import;
 pub use log::LogManifest;
 pub use resources::Resources;

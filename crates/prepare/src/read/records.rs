@@ -1,0 +1,200 @@
+//! Fields and records within a block of delimited text.
+//!
+//! A quote counts only as the first character of a field; elsewhere it is a character like any
+//! other. Within a quoted field a doubled quote is one quote, and line ends are text. A record
+//! ends at `\n`; a `\r` before it belongs to the line end. These are the rules of the `csv` crate,
+//! except that a lone `\r` ends no record.
+
+use memchr::{memchr, memchr2};
+
+use crate::config::Delimiter;
+
+/// How delimited text is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Dialect {
+    pub(crate) delimiter: Delimiter,
+    pub(crate) quote: Option<u8>,
+}
+
+/// Where a field lies in its block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Field {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    /// Whether doubled quotes, or text after the closing quote, still stand in it.
+    pub(crate) is_escaped: bool,
+}
+
+/// Splits a block into records.
+#[derive(Debug)]
+pub(crate) struct Records<'a> {
+    bytes: &'a [u8],
+    position: usize,
+    dialect: Dialect,
+}
+
+impl<'a> Records<'a> {
+    pub(crate) fn new(bytes: &'a [u8], dialect: Dialect) -> Self {
+        Self { bytes, position: 0, dialect }
+    }
+
+    /// Fills `fields` with the next record's and returns where it starts and ends, line end
+    /// included; empty lines are passed over.
+    pub(crate) fn next(&mut self, fields: &mut Vec<Field>) -> Option<(usize, usize)> {
+        loop {
+            let start = self.position;
+            if start >= self.bytes.len() {
+                return None;
+            }
+            fields.clear();
+            match self.dialect.delimiter {
+                Delimiter::Byte(delimiter) => self.split(delimiter, fields),
+                Delimiter::Whitespace => self.split_at_blanks(fields),
+            }
+            let is_blank = match fields.as_slice() {
+                [] => true,
+                [only] => only.start == only.end && self.position - start <= 2,
+                _ => false,
+            };
+            if !is_blank {
+                return Some((start, self.position));
+            }
+        }
+    }
+
+    fn split(&mut self, delimiter: u8, fields: &mut Vec<Field>) {
+        let bytes = self.bytes;
+        let mut start = self.position;
+        loop {
+            let quoted = self.dialect.quote.filter(|quote| bytes.get(start) == Some(quote));
+            let (mut field, from) = match quoted {
+                Some(quote) => quoted_field(bytes, start, quote),
+                None => (Field { start, end: start, is_escaped: false }, start),
+            };
+            let found = memchr2(delimiter, b'\n', &bytes[from..]).map(|offset| from + offset);
+            let stop = found.unwrap_or(bytes.len());
+            let ends_record = found.is_none() || bytes[stop] == b'\n';
+            let text_end = if ends_record { before_cr(bytes, from, stop) } else { stop };
+            if quoted.is_none() {
+                field.end = text_end;
+            } else if text_end > from {
+                // Text after the closing quote: kept, with the quote between to be taken out.
+                field = Field { start: field.start, end: text_end, is_escaped: true };
+            }
+            fields.push(field);
+            start = stop + 1;
+            if ends_record {
+                self.position = start.min(bytes.len());
+                return;
+            }
+        }
+    }
+
+    fn split_at_blanks(&mut self, fields: &mut Vec<Field>) {
+        let bytes = self.bytes;
+        let found = memchr(b'\n', &bytes[self.position..]);
+        let stop = found.map_or(bytes.len(), |offset| self.position + offset);
+        let end = before_cr(bytes, self.position, stop);
+        let mut start = self.position;
+        for at in start..=end {
+            if at == end || matches!(bytes[at], b' ' | b'\t') {
+                if at > start {
+                    fields.push(Field { start, end: at, is_escaped: false });
+                }
+                start = at + 1;
+            }
+        }
+        self.position = (stop + 1).min(bytes.len());
+    }
+}
+
+/// The quoted field whose quote stands at `start`, and where the text after it begins.
+fn quoted_field(bytes: &[u8], start: usize, quote: u8) -> (Field, usize) {
+    let mut is_escaped = false;
+    let mut at = start + 1;
+    loop {
+        let Some(close) = memchr(quote, &bytes[at..]).map(|offset| at + offset) else {
+            // The block reader lets no open quote through; a record alone may still have one.
+            return (Field { start: start + 1, end: bytes.len(), is_escaped }, bytes.len());
+        };
+        if bytes.get(close + 1) == Some(&quote) {
+            is_escaped = true;
+            at = close + 2;
+        } else {
+            return (Field { start: start + 1, end: close, is_escaped }, close + 1);
+        }
+    }
+}
+
+fn before_cr(bytes: &[u8], start: usize, end: usize) -> usize {
+    if end > start && bytes[end - 1] == b'\r' { end - 1 } else { end }
+}
+
+/// The text of a field that [`Field::is_escaped`].
+pub(crate) fn unescaped(text: &str, quote: char) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut characters = text.chars().peekable();
+    let mut is_closed = false;
+    while let Some(character) = characters.next() {
+        if character == quote && !is_closed {
+            if characters.peek() == Some(&quote) {
+                characters.next();
+            } else {
+                is_closed = true;
+                continue;
+            }
+        }
+        plain.push(character);
+    }
+    plain
+}
+
+/// The end of the last whole record in `bytes`, which begin with a record.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Cut {
+    /// One past the last record's line end; 0 if there is no whole record.
+    pub(crate) end: usize,
+    /// Where a quote stands that is still open at the end of `bytes`.
+    pub(crate) open_quote: Option<usize>,
+}
+
+/// Finds where to cut text so that no record is split.
+///
+/// `is_last`: no bytes follow, so that a quote at the very end closes its field.
+pub(crate) fn last_cut(bytes: &[u8], dialect: Dialect, is_last: bool) -> Cut {
+    let Some(quote) = dialect.quote else {
+        return Cut { end: last_line_end(bytes, 0, bytes.len()).unwrap_or(0), open_quote: None };
+    };
+    let mut end = 0;
+    let mut at = 0;
+    while let Some(found) = memchr(quote, &bytes[at..]).map(|offset| at + offset) {
+        end = last_line_end(bytes, at, found).unwrap_or(end);
+        let opens = found == 0
+            || bytes[found - 1] == b'\n'
+            || dialect.delimiter == Delimiter::Byte(bytes[found - 1]);
+        if !opens {
+            at = found + 1;
+            continue;
+        }
+        let mut inside = found + 1;
+        loop {
+            let Some(close) = memchr(quote, &bytes[inside..]).map(|offset| inside + offset) else {
+                return Cut { end, open_quote: Some(found) };
+            };
+            match bytes.get(close + 1) {
+                Some(next) if *next == quote => inside = close + 2,
+                None if !is_last => return Cut { end, open_quote: Some(found) },
+                _ => {
+                    at = close + 1;
+                    break;
+                }
+            }
+        }
+    }
+    end = last_line_end(bytes, at, bytes.len()).unwrap_or(end);
+    Cut { end, open_quote: None }
+}
+
+fn last_line_end(bytes: &[u8], from: usize, to: usize) -> Option<usize> {
+    memchr::memrchr(b'\n', &bytes[from..to]).map(|offset| from + offset + 1)
+}
