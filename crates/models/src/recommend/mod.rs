@@ -21,6 +21,7 @@ mod top_k;
 mod view;
 
 mod item_knn;
+mod mlp;
 mod popularity;
 mod seq_rules;
 
@@ -32,6 +33,7 @@ pub use contract::{
     EpochRecord, Fallback, FitContext, FitRecord, Fitted, ModelSpec, Reason, Recommender,
 };
 pub use item_knn::{ItemKnn, ItemKnnConfig, Weighting};
+pub use mlp::{HiddenActivation, Mlp, MlpConfig, SoftmaxLoss};
 pub use popularity::{Popularity, PopularityConfig, Window};
 pub use seq_rules::{SeqRules, SeqRulesConfig};
 pub use top_k::{Scored, TopK, top_k};

@@ -254,6 +254,11 @@ impl ItemCounts {
         self.0.len()
     }
 
+    /// The count of an item, 0 past the table.
+    pub(super) fn get(&self, item: ItemIdx) -> f32 {
+        self.0.get(item.row()).copied().unwrap_or(0.0)
+    }
+
     pub(super) fn score_all(&self, scores: &mut [f32]) {
         scores.copy_from_slice(&self.0);
     }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::contract::{ModelSpec, Recommender};
 use super::item_knn::{ItemKnn, ItemKnnConfig};
+use super::mlp::{Mlp, MlpConfig};
 use super::popularity::{Popularity, PopularityConfig, Window};
 use super::seq_rules::{SeqRules, SeqRulesConfig};
 use crate::error::{ModelError, nearest};
@@ -81,6 +82,7 @@ pub static MODELS: &[Entry] = &[
         SeqRules
     ),
     entry!("item-knn", "items that the same users chose (cosine)", ItemKnnConfig, ItemKnn),
+    entry!("mlp", "multi-layer perceptron on the history and the items' features", MlpConfig, Mlp),
 ];
 
 /// The entry called `name`; [`DEFAULT`] is the one of [`DEFAULT_MODEL`].

@@ -1,0 +1,229 @@
+//! What the model computes, and its hyperparameters.
+
+use std::num::NonZeroU32;
+
+use forecart_nn::Activation;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::super::contract::{FitContext, FitRecord, Fitted, ModelSpec};
+use super::super::view::TrainingView;
+use super::{Mlp, fit};
+use crate::error::ModelError;
+
+pub(super) const NAME: &str = "mlp";
+
+/// Which candidates the right item is compared with while training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SoftmaxLoss {
+    /// All items where an epoch then costs at most 2·10⁹ scores, else sampled.
+    #[default]
+    Auto,
+    /// All items.
+    Full,
+    /// `n_negatives` items, drawn by how often each is chosen and corrected for it.
+    Sampled,
+}
+
+/// The function after each hidden layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HiddenActivation {
+    /// `max(x, 0)`.
+    #[default]
+    Relu,
+    /// GELU, tanh form.
+    Gelu,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// Logistic function.
+    Sigmoid,
+}
+
+impl From<HiddenActivation> for Activation {
+    fn from(activation: HiddenActivation) -> Self {
+        match activation {
+            HiddenActivation::Relu => Self::Relu,
+            HiddenActivation::Gelu => Self::GeluTanh,
+            HiddenActivation::Tanh => Self::Tanh,
+            HiddenActivation::Sigmoid => Self::Sigmoid,
+        }
+    }
+}
+
+/// The multi-layer perceptron with its hyperparameters.
+///
+/// Each item has one vector `v`, its learned embedding plus a projection of its features (dense ones by a matrix,
+/// sparse ones by the mean of their embeddings), used for input and output alike. With `b` the mean of the
+/// vectors of the newest `max_history` events, weighted by `decay^k` for the event `k` steps back, and `v_n`
+/// that of the newest:
+///
+/// `h = b + MLP([b, v_n])`, score of an item `= h · v + bias`.
+///
+/// Trained to predict each event of a sequence from those before it, by softmax cross-entropy and Adam, on
+/// batches of events in an order drawn from the seed.
+///
+/// Source: a history as an average of embeddings and a softmax over items as in Covington, Adams and Sargin, RecSys
+/// 2016, sections 3.2 and 3.3. We differ: recent events weigh more, input and output share vectors (Press and Wolf,
+/// EACL 2017), and the layers add to the average instead of replacing it (He et al., CVPR 2016).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MlpConfig {
+    /// Columns of an item's vector.
+    pub d_model: NonZeroU32,
+    /// Columns of each hidden layer.
+    pub hidden: Vec<NonZeroU32>,
+    /// Function after each hidden layer.
+    pub activation: HiddenActivation,
+    /// Newest events that the network sees.
+    pub max_history: NonZeroU32,
+    /// How much an event weighs against the one after it, in `0.0..=1.0`.
+    pub decay: f32,
+    /// Share of the input's and the hidden layers' values that are left out at random while training, in
+    /// `0.0..1.0`.
+    pub dropout: f32,
+    /// Step size of Adam.
+    pub learning_rate: f32,
+    /// Decoupled weight decay (AdamW).
+    pub weight_decay: f32,
+    /// Events a step.
+    pub batch_size: NonZeroU32,
+    /// Passes over the training events, at most where validation may stop them.
+    pub n_epochs: NonZeroU32,
+    /// Epochs without a better NDCG@10 on validation before training stops.
+    pub patience: NonZeroU32,
+    /// Which candidates the right item is compared with.
+    pub loss: SoftmaxLoss,
+    /// Candidates a step of the sampled softmax.
+    pub n_negatives: NonZeroU32,
+}
+
+impl Default for MlpConfig {
+    fn default() -> Self {
+        let positive = |n: u32| NonZeroU32::new(n).expect("the defaults are not 0");
+        Self {
+            d_model: positive(64), // of the size that published models of these data have
+            hidden: vec![positive(128)], // one layer: the bag has few interactions to find
+            activation: HiddenActivation::Relu,
+            max_history: positive(20), // with a decay of 0.85, the 20th weighs 0.05
+            decay: 0.85,               // as in the sequential rules
+            dropout: 0.3,              // five events a user overfit soon
+            learning_rate: 1e-3,       // Adam's own
+            weight_decay: 0.0,         // dropout and early stopping regularize
+            batch_size: positive(256), // four tiles of 64 rows keep a few cores busy
+            n_epochs: positive(30),
+            patience: positive(3),
+            loss: SoftmaxLoss::Auto,
+            n_negatives: positive(1024),
+        }
+    }
+}
+
+/// Scores an epoch of the full softmax may compute before [`SoftmaxLoss::Auto`] samples.
+const MAX_FULL_SCORES: u64 = 2_000_000_000;
+
+impl MlpConfig {
+    /// Refuses values outside of their ranges.
+    ///
+    /// # Errors
+    /// [`ModelError::Hyperparameter`].
+    pub fn check(&self) -> Result<(), ModelError> {
+        let refuse = |name: &str, value: f32, range: &str| {
+            Err(ModelError::hyperparameter(NAME, name, format!("{value} is not {range}")))
+        };
+        if !(0.0..=1.0).contains(&self.decay) {
+            return refuse("decay", self.decay, "in 0.0..=1.0");
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return refuse("dropout", self.dropout, "in 0.0..1.0");
+        }
+        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
+            return refuse("learning_rate", self.learning_rate, "a positive number");
+        }
+        if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
+            return refuse("weight_decay", self.weight_decay, "a number from 0 up");
+        }
+        // A bound, since sizes in a model file are read by anyone.
+        let sizes = self.hidden.iter().chain([&self.d_model]);
+        if let Some(size) = sizes.into_iter().find(|size| size.get() > 1 << 16) {
+            let reason = format!("{size} columns are more than 65,536");
+            return Err(ModelError::hyperparameter(NAME, "hidden", reason));
+        }
+        Ok(())
+    }
+
+    /// Columns of the network's input, hidden layers and output.
+    pub(super) fn sizes(&self) -> Vec<usize> {
+        let d_model = self.d_model.get() as usize;
+        let hidden = self.hidden.iter().map(|size| size.get() as usize);
+        [2 * (d_model + 1)].into_iter().chain(hidden).chain([d_model]).collect()
+    }
+
+    /// Whether the softmax is over all items, for so many events and items.
+    pub(super) fn is_full(&self, n_events: u64, n_items: u64) -> bool {
+        match self.loss {
+            SoftmaxLoss::Full => true,
+            SoftmaxLoss::Sampled => false,
+            SoftmaxLoss::Auto => n_events.saturating_mul(n_items) <= MAX_FULL_SCORES,
+        }
+    }
+
+    /// Trains on `view`.
+    ///
+    /// # Errors
+    /// As [`ModelSpec::fit`].
+    pub fn fit(
+        &self,
+        view: &TrainingView<'_>,
+        context: &FitContext<'_>,
+    ) -> Result<(Mlp, FitRecord), ModelError> {
+        self.check()?;
+        context.check_memory(NAME, self.needed_bytes(view), "lower `d_model` or `batch_size`")?;
+        context.on_threads(|| fit::fit(self, view, context))
+    }
+}
+
+impl ModelSpec for MlpConfig {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn hyperparameters(&self) -> Value {
+        serde_json::to_value(self).expect("numbers and names in a struct are JSON")
+    }
+
+    fn uses_seed(&self) -> bool {
+        true
+    }
+
+    /// Weights, two moments, the best weights so far, item vectors and one gradient of each tile, and 20 bytes
+    /// an event.
+    fn needed_bytes(&self, view: &TrainingView<'_>) -> u64 {
+        let n_items = view.n_item_rows() as u64;
+        let n_rows = n_items + view.item_features().n_sparse() as u64;
+        let n_cols = u64::from(self.d_model.get()) + 1;
+        let n_tiles = u64::from(self.batch_size.get()).div_ceil(fit::TILE_ROWS as u64);
+        let n_gradients = match self.is_full(view.n_events(), n_items) {
+            true => n_tiles.min(16) + 1,
+            false => 1,
+        };
+        let table = n_rows.saturating_mul(n_cols * 4);
+        let in_layers: u64 = self.sizes().windows(2).map(|pair| (pair[0] * pair[1]) as u64).sum();
+        table
+            .saturating_mul(5 + n_gradients)
+            .saturating_add(in_layers * 4 * (4 + n_tiles.min(16)))
+            .saturating_add(view.n_events() * 20)
+    }
+
+    fn fit(&self, view: &TrainingView<'_>, context: &FitContext<'_>) -> Result<Fitted, ModelError> {
+        let (model, record) = Self::fit(self, view, context)?;
+        Ok(Fitted { model: Box::new(model), record })
+    }
+
+    fn for_refit(&self, record: &FitRecord) -> Box<dyn ModelSpec> {
+        let chosen = record.chosen_epoch.and_then(|epoch| u32::try_from(epoch).ok());
+        let n_epochs = chosen.and_then(NonZeroU32::new).unwrap_or(self.n_epochs);
+        Box::new(Self { n_epochs, ..self.clone() })
+    }
+}

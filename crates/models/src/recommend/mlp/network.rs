@@ -1,0 +1,407 @@
+//! Forward and backward of the network, and its parameters with their gradients.
+
+use forecart_data::{ItemFeatures, ItemIdx};
+use forecart_nn::{
+    BagMode, Bags, Dropout, DropoutKey, Embedding, Gradient, Gradients, Init, Linear,
+    LinearGradients, Matrix, Mlp as Layers, MlpConfig as LayersConfig, MlpGradients, MlpWorkspace,
+    Name, NnError, Parameters, Pass, RowGradients, Trainable,
+};
+use rand_chacha::ChaCha8Rng;
+
+use super::config::MlpConfig;
+
+/// Standard deviation of new vectors: dot products of 64 such values start near 0.16 and leave the softmax
+/// open.
+const INIT_STD_DEV: f32 = 0.05;
+
+/// The dropout layer of the input, past those of the hidden layers.
+const INPUT_DROPOUT: usize = 1 << 20;
+
+/// What is learned.
+#[derive(Debug, Clone)]
+pub(super) struct Network {
+    /// Own vector of each item, its bias as the last column: `[n_item_rows, d_model + 1]`.
+    pub(super) items: Embedding,
+    features: Option<Features>,
+    pub(super) layers: Layers,
+}
+
+/// Projections of item features into the items' vectors.
+#[derive(Debug, Clone)]
+struct Features {
+    /// `[d_model + 1, n_dense]`.
+    dense: Linear,
+    /// `[n_sparse, d_model + 1]`.
+    sparse: Embedding,
+    /// Dense features of the items, `[n_item_rows, n_dense]`.
+    values: Matrix,
+    offsets: Vec<usize>,
+    active: Vec<u32>,
+    /// Vectors with features, `[n_item_rows, d_model + 1]`, as of the last [`Network::refresh`].
+    vectors: Matrix,
+}
+
+impl Network {
+    pub(super) fn new(
+        config: &MlpConfig,
+        features: &ItemFeatures,
+        n_item_rows: usize,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Self, NnError> {
+        let d_model = config.d_model.get() as usize;
+        let init = Init::TruncatedNormal { std_dev: INIT_STD_DEV };
+        let mut items = init.matrix(n_item_rows, d_model + 1, rng)?;
+        for row in 0..n_item_rows {
+            items.row_mut(row)[d_model] = 0.0; // no item starts favored
+        }
+        let layers = LayersConfig {
+            n_in: 2 * (d_model + 1),
+            hidden: config.hidden.iter().map(|size| size.get() as usize).collect(),
+            n_out: d_model,
+            activation: config.activation.into(),
+            dropout: config.dropout,
+        };
+        let layers = Layers::new(&layers, rng)?;
+        let features = match features.is_empty() {
+            true => None,
+            false => Some(Features::new(features, n_item_rows, d_model + 1, rng)?),
+        };
+        Ok(Self { items: Embedding::from_table(items)?, features, layers })
+    }
+
+    /// The items' vectors, features included; those of [`Self::refresh`] where there are features.
+    pub(super) fn vectors(&self) -> &Matrix {
+        self.features.as_ref().map_or(self.items.table(), |features| &features.vectors)
+    }
+
+    /// Computes the vectors anew, after the weights changed.
+    pub(super) fn refresh(&mut self) -> Result<(), NnError> {
+        let Some(features) = &mut self.features else { return Ok(()) };
+        let bags = Bags::new(&features.active, &features.offsets, None)?;
+        features.sparse.forward_bags(bags, BagMode::Mean, &mut features.vectors)?; // [n_item_rows, d + 1]
+        let mut dense = Matrix::default();
+        features.dense.forward(&features.values, &mut dense)?; // [n_item_rows, d + 1]
+        let sums = features.vectors.as_mut_slice().iter_mut();
+        for ((sum, own), dense) in sums.zip(self.items.table().as_slice()).zip(dense.as_slice()) {
+            *sum += own + dense;
+        }
+        Ok(())
+    }
+
+    /// Carries the gradients of the items' vectors on to those of their features.
+    pub(super) fn backward_features(
+        &self,
+        gradients: &mut NetworkGradients,
+    ) -> Result<(), NnError> {
+        let (Some(features), Some(of_features)) = (&self.features, &mut gradients.features) else {
+            return Ok(());
+        };
+        let (dense, sparse) = of_features;
+        match &gradients.items {
+            ItemGradients::Dense(d_vectors) => {
+                let bags = Bags::new(&features.active, &features.offsets, None)?;
+                features.sparse.backward_bags(bags, BagMode::Mean, d_vectors, sparse)?;
+                features.dense.backward(&features.values, d_vectors, None, dense)
+            }
+            ItemGradients::Rows(rows) => {
+                let n_cols = rows.shape()[1];
+                let (mut offsets, mut active) = (vec![0], Vec::new());
+                let (mut values, mut d_vectors) = (Vec::new(), Vec::new());
+                for (row, gradient) in rows.rows() {
+                    let range = features.offsets[row]..features.offsets[row + 1];
+                    active.extend_from_slice(&features.active[range]);
+                    offsets.push(active.len());
+                    values.extend_from_slice(features.values.row(row));
+                    d_vectors.extend_from_slice(gradient);
+                }
+                let n_rows = rows.n_touched();
+                let d_vectors = Matrix::from_vec(n_rows, n_cols, d_vectors)?;
+                let values = Matrix::from_vec(n_rows, features.values.cols(), values)?;
+                let bags = Bags::new(&active, &offsets, None)?;
+                features.sparse.backward_bags(bags, BagMode::Mean, &d_vectors, sparse)?;
+                features.dense.backward(&values, &d_vectors, None, dense)
+            }
+        }
+    }
+
+    /// Zero gradients, of all items or of the rows that will be touched.
+    pub(super) fn gradients(&self, is_full: bool) -> NetworkGradients {
+        let [n_rows, n_cols] = self.items.table().shape();
+        NetworkGradients {
+            items: match is_full {
+                true => ItemGradients::Dense(Matrix::zeros(n_rows, n_cols)),
+                false => ItemGradients::Rows(RowGradients::new(n_rows, n_cols)),
+            },
+            features: self
+                .features
+                .as_ref()
+                .map(|features| (features.dense.new_gradients(), features.sparse.new_gradients())),
+            layers: self.layers.new_gradients(),
+        }
+    }
+}
+
+impl Features {
+    fn new(
+        features: &ItemFeatures,
+        n_item_rows: usize,
+        n_cols: usize,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Self, NnError> {
+        let init = Init::TruncatedNormal { std_dev: INIT_STD_DEV };
+        let weight = init.matrix(n_cols, features.n_dense(), rng)?;
+        let mut offsets = vec![0];
+        let mut active = Vec::new();
+        for row in 0..n_item_rows {
+            active.extend_from_slice(features.sparse_row(row));
+            offsets.push(active.len());
+        }
+        Ok(Self {
+            dense: Linear::from_parts(weight, None)?,
+            sparse: Embedding::new(features.n_sparse(), n_cols, init, rng)?,
+            values: Matrix::from_vec(n_item_rows, features.n_dense(), features.dense.to_vec())?,
+            offsets,
+            active,
+            vectors: Matrix::default(),
+        })
+    }
+}
+
+/// Buffers of one tile.
+#[derive(Debug, Default)]
+pub(super) struct Workspace {
+    /// `[n, 2 (d_model + 1)]`: the mean of the history and the newest item.
+    x: Matrix,
+    /// Users' vectors with a constant 1 for the item's bias, `[n, d_model + 1]`.
+    pub(super) hidden: Matrix,
+    pub(super) d_hidden: Matrix,
+    d_output: Matrix,
+    dx: Matrix,
+    layers: MlpWorkspace,
+}
+
+/// The weight of the event `steps_back` steps back, before the division by their sum.
+fn weights(n: usize, decay: f32) -> impl Iterator<Item = f32> {
+    let n = i32::try_from(n).unwrap_or(i32::MAX);
+    (0..n).rev().map(move |steps_back| decay.powi(steps_back))
+}
+
+/// Writes users' vectors to `workspace.hidden` for `histories`, none of them empty.
+pub(super) fn forward(
+    (vectors, layers, config): (&Matrix, &Layers, &MlpConfig),
+    histories: &[&[ItemIdx]],
+    pass: Pass,
+    workspace: &mut Workspace,
+) -> Result<(), NnError> {
+    let (n, n_cols) = (histories.len(), vectors.cols());
+    let Workspace { x, hidden, layers: in_layers, .. } = workspace;
+    x.reset(n, 2 * n_cols);
+    for (row, history) in histories.iter().enumerate() {
+        let (mean, newest) = x.row_mut(row).split_at_mut(n_cols);
+        let total: f32 = weights(history.len(), config.decay).sum();
+        for (item, weight) in history.iter().zip(weights(history.len(), config.decay)) {
+            for (sum, value) in mean.iter_mut().zip(vectors.row(item.row())) {
+                *sum += weight / total * value;
+            }
+        }
+        if let Some(item) = history.last() {
+            newest.copy_from_slice(vectors.row(item.row()));
+        }
+    }
+    apply_input_dropout(config, pass, x)?;
+    let output = layers.forward(x, pass, in_layers)?; // [n, d_model]
+    hidden.reshape(n, n_cols);
+    for row in 0..n {
+        let (sums, one) = hidden.row_mut(row).split_at_mut(n_cols - 1);
+        for ((sum, mean), output) in sums.iter_mut().zip(x.row(row)).zip(output.row(row)) {
+            *sum = mean + output;
+        }
+        one[0] = 1.0;
+    }
+    Ok(())
+}
+
+/// Adds to `gradients`, given `workspace` as `forward` left it with `d_hidden` filled in.
+pub(super) fn backward(
+    (layers, config): (&Layers, &MlpConfig),
+    histories: &[&[ItemIdx]],
+    pass: Pass,
+    workspace: &mut Workspace,
+    gradients: &mut NetworkGradients,
+) -> Result<(), NnError> {
+    let Workspace { x, d_hidden, d_output, dx, layers: in_layers, .. } = workspace;
+    let (n, n_cols) = (d_hidden.rows(), d_hidden.cols());
+    d_output.reshape(n, n_cols - 1);
+    for row in 0..n {
+        // The last column is the constant 1.
+        d_output.row_mut(row).copy_from_slice(&d_hidden.row(row)[..n_cols - 1]);
+    }
+    layers.backward(x, d_output, Some(dx), in_layers, &mut gradients.layers)?; // [n, 2 (d_model + 1)]
+    for row in 0..n {
+        for (sum, value) in dx.row_mut(row).iter_mut().zip(d_output.row(row)) {
+            *sum += value;
+        }
+    }
+    apply_input_dropout(config, pass, dx)?;
+    for (row, history) in histories.iter().enumerate() {
+        let (mean, newest) = dx.row(row).split_at(n_cols);
+        let total: f32 = weights(history.len(), config.decay).sum();
+        for (item, weight) in history.iter().zip(weights(history.len(), config.decay)) {
+            gradients.items.add_to_row(*item, mean, weight / total);
+        }
+        if let Some(item) = history.last() {
+            gradients.items.add_to_row(*item, newest, 1.0);
+        }
+    }
+    Ok(())
+}
+
+fn apply_input_dropout(config: &MlpConfig, pass: Pass, x: &mut Matrix) -> Result<(), NnError> {
+    if let Pass::Training { key, first_row } = pass {
+        let key: DropoutKey = key.layer(INPUT_DROPOUT);
+        Dropout::new(config.dropout)?.apply(key, first_row, x);
+    }
+    Ok(())
+}
+
+/// Dot product in eight interleaved sums, in one order everywhere.
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let ((a_blocks, a_rest), (b_blocks, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let mut sums = [0.0_f32; 8];
+    for (a, b) in a_blocks.iter().zip(b_blocks) {
+        for lane in 0..8 {
+            sums[lane] += a[lane] * b[lane];
+        }
+    }
+    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
+    sums.iter().sum::<f32>() + rest
+}
+
+/// Gradients of the items' vectors.
+#[derive(Debug, Clone)]
+pub(super) enum ItemGradients {
+    /// Of all items: a full softmax touches every one.
+    Dense(Matrix),
+    /// Of the items in histories, labels and negatives.
+    Rows(RowGradients),
+}
+
+impl ItemGradients {
+    fn add_to_row(&mut self, item: ItemIdx, values: &[f32], scale: f32) {
+        match self {
+            Self::Dense(matrix) => {
+                for (sum, value) in matrix.row_mut(item.row()).iter_mut().zip(values) {
+                    *sum += scale * value;
+                }
+            }
+            Self::Rows(rows) => rows.add_to_row(item.0, values, scale),
+        }
+    }
+}
+
+/// Gradients of a [`Network`].
+#[derive(Debug, Clone)]
+pub(super) struct NetworkGradients {
+    pub(super) items: ItemGradients,
+    features: Option<(LinearGradients, RowGradients)>,
+    layers: MlpGradients,
+}
+
+impl Gradients for NetworkGradients {
+    fn clear(&mut self) {
+        match &mut self.items {
+            ItemGradients::Dense(matrix) => matrix.clear(),
+            ItemGradients::Rows(rows) => rows.clear(),
+        }
+        self.features.iter_mut().for_each(Gradients::clear);
+        self.layers.clear();
+    }
+
+    fn add(&mut self, other: &Self) -> Result<(), NnError> {
+        match (&mut self.items, &other.items) {
+            (ItemGradients::Dense(sum), ItemGradients::Dense(value)) => sum.add(value)?,
+            (ItemGradients::Rows(sum), ItemGradients::Rows(value)) => sum.add(value)?,
+            _ => unreachable!("tiles of one fit have one kind of gradients"),
+        }
+        if let (Some(sum), Some(value)) = (&mut self.features, &other.features) {
+            sum.add(value)?;
+        }
+        self.layers.add(&other.layers)
+    }
+
+    fn finish(&mut self) {
+        if let ItemGradients::Rows(rows) = &mut self.items {
+            rows.finish();
+        }
+        if let Some((_, sparse)) = &mut self.features {
+            sparse.finish();
+        }
+    }
+
+    fn scale(&mut self, factor: f32) {
+        match &mut self.items {
+            ItemGradients::Dense(matrix) => matrix.scale(factor),
+            ItemGradients::Rows(rows) => rows.scale(factor),
+        }
+        self.features.iter_mut().for_each(|features| features.scale(factor));
+        self.layers.scale(factor);
+    }
+
+    fn squared_norm(&self) -> f64 {
+        let items = match &self.items {
+            ItemGradients::Dense(matrix) => matrix.squared_norm(),
+            ItemGradients::Rows(rows) => rows.squared_norm(),
+        };
+        let features = self.features.as_ref().map_or(0.0, Gradients::squared_norm);
+        items + features + self.layers.squared_norm()
+    }
+}
+
+impl Parameters for Network {
+    fn visit(&self, name: &Name<'_>, visit: &mut dyn FnMut(&Name<'_>, &Matrix)) {
+        self.items.visit(&name.child("items"), visit);
+        if let Some(features) = &self.features {
+            features.dense.visit(&name.child("dense"), visit);
+            features.sparse.visit(&name.child("sparse"), visit);
+        }
+        self.layers.visit(name, visit);
+    }
+
+    fn visit_mut(
+        &mut self,
+        name: &Name<'_>,
+        visit: &mut dyn FnMut(&Name<'_>, &mut Matrix) -> Result<(), NnError>,
+    ) -> Result<(), NnError> {
+        self.items.visit_mut(&name.child("items"), visit)?;
+        if let Some(features) = &mut self.features {
+            features.dense.visit_mut(&name.child("dense"), visit)?;
+            features.sparse.visit_mut(&name.child("sparse"), visit)?;
+        }
+        self.layers.visit_mut(name, visit)
+    }
+}
+
+impl Trainable for Network {
+    type Gradients = NetworkGradients;
+
+    fn new_gradients(&self) -> NetworkGradients {
+        self.gradients(true)
+    }
+
+    fn visit_with_gradients(
+        &mut self,
+        gradients: &NetworkGradients,
+        name: &Name<'_>,
+        visit: &mut dyn FnMut(&Name<'_>, &mut Matrix, Gradient<'_>) -> Result<(), NnError>,
+    ) -> Result<(), NnError> {
+        self.items.visit_mut(&name.child("items"), &mut |name, table| match &gradients.items {
+            ItemGradients::Dense(gradient) => visit(name, table, Gradient::Dense(gradient)),
+            ItemGradients::Rows(gradient) => visit(name, table, Gradient::Rows(gradient)),
+        })?;
+        if let (Some(features), Some((dense, sparse))) = (&mut self.features, &gradients.features) {
+            features.dense.visit_with_gradients(dense, &name.child("dense"), visit)?;
+            features.sparse.visit_with_gradients(sparse, &name.child("sparse"), visit)?;
+        }
+        self.layers.visit_with_gradients(&gradients.layers, name, visit)
+    }
+}
