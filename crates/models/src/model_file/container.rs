@@ -64,8 +64,10 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Header, Tensors), ModelError> {
         .iter()
         .map(|(name, info)| (name.as_str(), info.dtype, info.shape.as_slice(), values(info)));
     let (stored, rest) = without_hash(&front.text)?;
-    if content_hash(rest, hashed) != stored {
-        return Err(ModelError::damaged("its content is not what its hash says"));
+    let found = content_hash(rest, hashed);
+    if found != stored {
+        let reason = format!("its content has the hash {found}, its header says {stored:.64}");
+        return Err(ModelError::damaged(reason));
     }
     let mut tensors = Tensors::default();
     for (name, info) in &infos {

@@ -141,8 +141,8 @@ impl Recommender for Mlp {
         top_k(&scores, History::of(&history), &request)
     }
 
-    /// Leave one out: what the score of `item` loses without each event that the network sees. Events
-    /// that speak against the item have a negative contribution.
+    /// Leave one out: what the score of `item` loses without each known item that the network sees, at its
+    /// newest event. Items that speak against it have a negative contribution.
     fn reasons(&self, history: History<'_>, item: ItemIdx, n: usize) -> Vec<Reason> {
         if !item.is_known() || item.row() >= self.n_item_rows() {
             return Vec::new();
@@ -154,15 +154,19 @@ impl Recommender for Mlp {
         let row = self.vectors.row(item.row());
         let whole = dot(&user, row);
         let first = history.items.len() - items.len();
-        let without = |position: usize| {
-            let mut rest = items.clone();
-            rest.remove(position);
-            // Without any event the user is the zero vector with the constant 1: the item's bias.
+        let mut because: Vec<(usize, ItemIdx, f32)> = Vec::new();
+        for (position, left_out) in items.iter().enumerate().rev() {
+            if !left_out.is_known() || because.iter().any(|(_, item, _)| item == left_out) {
+                continue;
+            }
+            let rest: Vec<ItemIdx> =
+                items.iter().copied().filter(|other| other != left_out).collect();
+            // Without any event nothing is left of the score but the item's bias.
             let bias = row[row.len() - 1];
             let score = self.user_vector(History::of(&rest)).map_or(bias, |user| dot(&user, row));
-            (first + position, items[position], whole - score)
-        };
-        weightiest((0..items.len()).map(without).collect(), n)
+            because.push((first + position, *left_out, whole - score));
+        }
+        weightiest(because, n)
     }
 
     fn tensors(&self) -> Tensors {

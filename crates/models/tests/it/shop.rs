@@ -1,0 +1,146 @@
+//! A small shop, generated from a seed, written and opened like a real dataset.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use forecart_data::dataset::{Description, EventRow, Tables};
+use forecart_data::encode::FeatureProgram;
+use forecart_data::features::FeatureNames;
+use forecart_data::{
+    Dataset, DatasetWriter, ItemFeatures, ItemIdx, Protocol, SeenItems, Silent, TextTable,
+    Vocabulary,
+};
+use forecart_models::model_file::{LoadedModel, Provenance};
+use forecart_models::recommend::{FitContext, FitOn, ModelSpec, TrainingView, registry};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde_json::{Value, json};
+
+pub(crate) const N_ITEMS: u32 = 60;
+const N_USERS: u32 = 120;
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// What differs between two shops: the seed of the events that are held out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Held {
+    pub(crate) validation: u64,
+    pub(crate) test: u64,
+}
+
+/// Users walk through the items in small steps, so that there is something to learn; the last two events
+/// of each are held out. Some items are unknown.
+pub(crate) fn write(folder: &Path, held: Held) -> Dataset {
+    let mut writer = DatasetWriter::new(folder, true).unwrap();
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let mut of_validation = ChaCha8Rng::seed_from_u64(held.validation);
+    let mut of_test = ChaCha8Rng::seed_from_u64(held.test);
+    for _ in 0..N_USERS {
+        let n = rng.random_range(1..15_u32);
+        let mut item = rng.random_range(1..=N_ITEMS);
+        let mut day = rng.random_range(0..60_i64);
+        for position in 0..n + 2 {
+            let rng = match position {
+                p if p < n => &mut rng,
+                p if p == n => &mut of_validation,
+                _ => &mut of_test,
+            };
+            item = (item + rng.random_range(0..4)) % N_ITEMS + 1;
+            day += rng.random_range(0..3);
+            let unknown = rng.random_range(0..20) == 0;
+            writer
+                .push(EventRow {
+                    item: if unknown { ItemIdx::UNKNOWN } else { ItemIdx(item) },
+                    timestamp_ms: day * DAY_MS,
+                    event: 1,
+                    session: 0,
+                    value: 1.0,
+                })
+                .unwrap();
+        }
+        writer.end_user(n, n + 1).unwrap();
+    }
+    writer.finish(tables()).unwrap();
+    Dataset::open(folder).unwrap()
+}
+
+fn tables() -> Tables {
+    let names = |prefix: &str, n: u32| {
+        let entries = (1..=n).map(|index| (format!("{prefix}/{index}"), 1));
+        Vocabulary::from_entries(entries, 0).unwrap()
+    };
+    let n_rows = N_ITEMS as usize + 1;
+    Tables {
+        users: names("user", N_USERS),
+        items: names("item", N_ITEMS),
+        event_names: Vocabulary::from_entries([("purchase", 1)], 0).unwrap(),
+        titles: (0..n_rows).map(|row| format!("第 {row} 件")).collect::<TextTable>(),
+        encoders: FeatureProgram::default(),
+        item_features: ItemFeatures {
+            names: FeatureNames {
+                dense: vec!["price".into()],
+                sparse: vec!["even".into(), "odd".into()],
+            },
+            dense: (0..n_rows).map(|row| row as f32 / 60.0).collect::<Vec<f32>>().into(),
+            sparse_offsets: (0..=n_rows as u64).collect::<Vec<u64>>().into(),
+            sparse_indices: (0..n_rows as u32).map(|row| row % 2).collect::<Vec<u32>>().into(),
+        },
+        description: Description {
+            protocol: Protocol::LooFull,
+            seen: SeenItems::Exclude,
+            has_time: true,
+            data_hash: "ab".into(),
+            config: Value::Null,
+            steps: Vec::new(),
+        },
+    }
+}
+
+/// A shop in a folder that lives as long as the first value.
+pub(crate) fn shop() -> (tempfile::TempDir, Dataset) {
+    let root = tempfile::tempdir().unwrap();
+    let dataset = write(&root.path().join("dataset"), Held { validation: 2, test: 3 });
+    (root, dataset)
+}
+
+/// Every model of the registry, networks small; the sampled softmax beside the full one.
+pub(crate) fn specs() -> Vec<Box<dyn ModelSpec>> {
+    let keys = |name: &str| match name {
+        "mlp" => json!({"n_epochs": 3, "d_model": 8, "hidden": [6], "batch_size": 100}),
+        _ => json!({}),
+    };
+    let mut specs: Vec<_> = registry::MODELS
+        .iter()
+        .map(|entry| registry::spec(entry.name, &keys(entry.name)).unwrap())
+        .collect();
+    let mut sampled = keys("mlp");
+    sampled["loss"] = json!("sampled");
+    sampled["n_negatives"] = json!(16);
+    specs.push(registry::spec("mlp", &sampled).unwrap());
+    specs
+}
+
+pub(crate) fn context(seed: u64, n_threads: usize) -> FitContext<'static> {
+    FitContext {
+        seed,
+        n_threads: NonZeroUsize::new(n_threads).unwrap(),
+        progress: &Silent,
+        memory_limit_bytes: None,
+    }
+}
+
+/// `spec` fitted on the training part.
+pub(crate) fn fit(
+    spec: &dyn ModelSpec,
+    dataset: &Dataset,
+    context: &FitContext<'_>,
+) -> LoadedModel {
+    let view = TrainingView::new(dataset, FitOn::Train);
+    let fitted = spec.fit(&view, context).unwrap();
+    let provenance = Provenance {
+        seed: spec.uses_seed().then_some(context.seed),
+        fit_on: FitOn::Train,
+        record: fitted.record,
+        ..Provenance::default()
+    };
+    LoadedModel::new(fitted.model, dataset, provenance).unwrap()
+}
