@@ -405,3 +405,183 @@ impl Trainable for Network {
         self.layers.visit_with_gradients(&gradients.layers, name, visit)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use forecart_data::features::FeatureNames;
+    use forecart_nn::gradient_check;
+    use forecart_nn::loss::{FullSoftmaxGradients, FullSoftmaxWorkspace, ItemTable, full_softmax};
+    use rand::SeedableRng;
+
+    use super::*;
+    use crate::recommend::HiddenActivation;
+
+    fn config() -> MlpConfig {
+        serde_json::from_value(serde_json::json!({
+            "d_model": 3, "hidden": [4], "activation": "tanh", "decay": 0.5, "dropout": 0.25
+        }))
+        .unwrap()
+    }
+
+    /// Five items with a dense feature and up to two of three sparse ones.
+    fn features() -> ItemFeatures {
+        ItemFeatures {
+            names: FeatureNames {
+                dense: vec!["price".into()],
+                sparse: ["a", "b", "c"].map(String::from).to_vec(),
+            },
+            dense: vec![0.0, 0.5, -1.0, 1.5, 0.25].into(),
+            sparse_offsets: vec![0, 0, 1, 3, 3, 5].into(),
+            sparse_indices: vec![0, 0, 2, 1, 2].into(),
+        }
+    }
+
+    fn network(features: &ItemFeatures) -> Network {
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        let mut network = Network::new(&config(), features, 5, &mut rng).unwrap();
+        // Larger weights than the first ones, so that no gradient is lost in rounding.
+        let scale = |_: &Name<'_>, value: &mut Matrix| {
+            value.as_mut_slice().iter_mut().for_each(|weight| *weight *= 4.0);
+            Ok(())
+        };
+        network.visit_mut(&Name::root(), &mut { scale }).unwrap();
+        network
+    }
+
+    const LABELS: [u32; 3] = [2, 4, 1];
+
+    fn histories() -> [Vec<ItemIdx>; 3] {
+        [vec![1, 3], vec![4], vec![2, 0, 2, 3]]
+            .map(|items| items.into_iter().map(ItemIdx).collect())
+    }
+
+    /// Loss and gradients of one tile, with dropout.
+    fn loss(network: &mut Network, gradients: &mut NetworkGradients) -> f64 {
+        network.refresh().unwrap();
+        let histories = histories();
+        let histories: Vec<&[ItemIdx]> = histories.iter().map(Vec::as_slice).collect();
+        let pass = Pass::Training { key: DropoutKey::new(1, 2), first_row: 0 };
+        let mut workspace = Workspace::default();
+        let config = config();
+        let parts = (network.vectors(), &network.layers, &config);
+        forward(parts, &histories, pass, &mut workspace).unwrap();
+        let Workspace { hidden, d_hidden, .. } = &mut workspace;
+        let ItemGradients::Dense(d_table) = &mut gradients.items else { panic!("dense") };
+        let loss = full_softmax(
+            hidden,
+            ItemTable { items: network.vectors(), bias: None },
+            &LABELS,
+            3.0,
+            &mut FullSoftmaxWorkspace::default(),
+            FullSoftmaxGradients { d_hidden, d_table, d_bias: None },
+        )
+        .unwrap();
+        let parts = (&network.layers, &config);
+        backward(parts, &histories, pass, &mut workspace, gradients).unwrap();
+        network.backward_features(gradients).unwrap();
+        loss
+    }
+
+    fn values(network: &Network) -> Vec<f32> {
+        let mut values = Vec::new();
+        network.visit(&Name::root(), &mut |_, value| values.extend(value.to_host()));
+        values
+    }
+
+    fn set(network: &mut Network, values: &[f32]) {
+        let mut rest = values;
+        network
+            .visit_mut(&Name::root(), &mut |_, value| {
+                let n_values = value.rows() * value.cols();
+                let (these, after) = rest.split_at(n_values);
+                rest = after;
+                value.copy_from_host(these)
+            })
+            .unwrap();
+    }
+
+    fn analytic(network: &mut Network, gradients: &mut NetworkGradients) -> Vec<f32> {
+        let mut values = Vec::new();
+        gradients.finish();
+        network
+            .visit_with_gradients(gradients, &Name::root(), &mut |_, weights, gradient| {
+                match gradient {
+                    Gradient::Dense(gradient) => values.extend(gradient.to_host()),
+                    Gradient::Rows(rows) => {
+                        let mut dense = Matrix::zeros(weights.rows(), weights.cols());
+                        rows.add_to_dense(&mut dense)?;
+                        values.extend(dense.to_host());
+                    }
+                }
+                Ok(())
+            })
+            .unwrap();
+        values
+    }
+
+    #[test]
+    fn backward_agrees_with_finite_differences_with_and_without_features() {
+        for features in [features(), ItemFeatures::default()] {
+            let mut network = network(&features);
+            let mut gradients = network.new_gradients();
+            loss(&mut network, &mut gradients);
+            let analytic = analytic(&mut network, &mut gradients);
+            let mut point = values(&network);
+            let report = gradient_check(&mut point, &analytic, 0.02, 0.01, |point| {
+                set(&mut network, point);
+                let mut ignored = network.new_gradients();
+                loss(&mut network, &mut ignored)
+            });
+            assert!(report.error < 2e-3, "{report:?}");
+        }
+    }
+
+    /// Rows and dense gradients are two stores of the same numbers.
+    #[test]
+    fn sparse_gradients_of_items_carry_on_to_features_like_dense_ones() {
+        let mut network = network(&features());
+        network.refresh().unwrap();
+        let [mut dense, mut rows] = [true, false].map(|is_full| network.gradients(is_full));
+        for (item, values) in [(4, [1.0, -2.0, 0.5, 3.0]), (2, [0.25, 0.5, -1.0, 2.0])] {
+            dense.items.add_to_row(ItemIdx(item), &values, 0.5);
+            rows.items.add_to_row(ItemIdx(item), &values, 0.5);
+        }
+        for gradients in [&mut dense, &mut rows] {
+            network.backward_features(gradients).unwrap();
+        }
+        let [dense, rows] =
+            [dense, rows].map(|mut gradients| analytic(&mut network, &mut gradients));
+        for (a, b) in dense.iter().zip(&rows) {
+            assert!((a - b).abs() < 1e-6, "{a} {b}"); // the order of three f32 terms may differ
+        }
+    }
+
+    /// d_model 1, no hidden layer with the weights 0: the user is the weighted mean and the constant 1.
+    #[test]
+    fn forward_by_hand() {
+        let vectors = Matrix::from_rows(&[[0.0, 0.0], [2.0, 0.1], [-1.0, 0.2]]);
+        let weight = Matrix::from_rows(&[[0.0, 0.0, 10.0, 0.0]]);
+        let layer = Linear::from_parts(weight, Some(Matrix::from_rows(&[[0.5]]))).unwrap();
+        let activation = HiddenActivation::Relu.into();
+        let layers = Layers::from_layers(vec![layer], activation, 0.0).unwrap();
+        let config = MlpConfig { dropout: 0.0, ..config() };
+        let history = [1, 2, 2].map(ItemIdx);
+        let mut workspace = Workspace::default();
+        let parts = (&vectors, &layers, &config);
+        forward(parts, &[&history], Pass::Inference, &mut workspace).unwrap();
+        // Mean (0.25 * 2 - 0.5 - 1) / 1.75 = -4/7; newest -1, times 10, plus 0.5.
+        let hidden = workspace.hidden.row(0);
+        assert!((hidden[0] - (-4.0 / 7.0 - 10.0 + 0.5)).abs() < 1e-5 && hidden[1] == 1.0);
+        let score = dot(hidden, vectors.row(2));
+        assert!((score - (-hidden[0] + 0.2)).abs() < 1e-5);
+    }
+
+    #[test]
+    fn dot_products_of_any_length() {
+        for n in [0, 1, 7, 8, 9, 65] {
+            let a: Vec<f32> = (0..n).map(|i| i as f32).collect();
+            let want: f32 = a.iter().map(|x| x * x).sum();
+            assert_eq!(dot(&a, &a), want); // whole numbers below 2^24
+        }
+    }
+}
