@@ -403,8 +403,8 @@ struct RawFile {
     _models: toml::Table,
     #[serde(rename = "tasks")]
     _tasks: toml::Table,
-    #[serde(rename = "evaluate")]
-    _evaluate: toml::Table,
+    #[serde(rename = "limits")]
+    _limits: toml::Table,
 }
 
 /// Reads the `[data]` and `[events]` sections of a configuration file.

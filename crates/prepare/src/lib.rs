@@ -13,12 +13,16 @@ mod read;
 pub mod import;
 
 pub mod generate;
+pub mod init;
 pub mod log;
 pub mod session;
+pub mod validate;
 
 pub use config::DataConfig;
 pub use error::PrepareError;
 pub use generate::{GenerateConfig, generate};
 pub use import::import;
+pub use init::{InitReport, init_from};
 pub use log::LogManifest;
 pub use resources::Resources;
+pub use validate::{ValidateConfig, ValidationReport, validate};

@@ -212,7 +212,7 @@ fn plan(path: &Path, id: &str, config: &DataConfig) -> Result<InputPlan, Prepare
         let (head, is_all) = blocks.head();
         let mut layout = dialect::recognize(path, head, is_all, &config)?;
         if layout.format == Format::Jsonl {
-            super::jsonl::find_columns(&mut blocks, &mut layout, &config)?;
+            super::jsonl::find_columns(&mut blocks, &mut layout)?;
         }
         layout
     };

@@ -13,8 +13,6 @@ pub(crate) enum Cell<'a> {
     Float(f64),
     /// Milliseconds since 1970 UTC, from a column that is typed so.
     Millis(i64),
-    /// A value that has no text, such as a list; its kind.
-    Other(&'static str),
 }
 
 impl<'a> Cell<'a> {
@@ -43,7 +41,6 @@ impl<'a> Cell<'a> {
             Self::Owned(text) => text.clone(),
             Self::Int(number) | Self::Millis(number) => number.to_string(),
             Self::Float(number) => number.to_string(),
-            Self::Other(kind) => (*kind).to_owned(),
         }
     }
 }

@@ -8,7 +8,6 @@ use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAcces
 use super::cell::Cell;
 use super::plan::InputPlan;
 use crate::PrepareError;
-use crate::config::DataConfig;
 use crate::error::Place;
 use crate::read::blocks::Blocks;
 use crate::read::dialect::Layout;
@@ -17,11 +16,7 @@ const MAX_KEYS: usize = 1000;
 
 /// Reads a whole input once for the keys of its objects: a key that first appears in the last line
 /// is a column too. Bad lines are left for the import to count.
-pub(crate) fn find_columns(
-    blocks: &mut Blocks,
-    layout: &mut Layout,
-    config: &DataConfig,
-) -> Result<(), PrepareError> {
+pub(crate) fn find_columns(blocks: &mut Blocks, layout: &mut Layout) -> Result<(), PrepareError> {
     let mut known = FxHashSet::default();
     while let Some(block) = blocks.next(layout.dialect)? {
         for line in block.bytes.split(|byte| *byte == b'\n') {
@@ -37,7 +32,6 @@ pub(crate) fn find_columns(
         }
         sample(&block.bytes, layout);
     }
-    _ = config;
     if layout.names.is_empty() {
         let place = Place::file(blocks.path());
         let reason = "no line is a JSON object";

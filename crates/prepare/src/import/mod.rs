@@ -30,7 +30,8 @@ use self::plan::{InputPlan, Kind, Table};
 use self::rejects::Rejects;
 use self::writer::LogWriter;
 use crate::config::{DataConfig, Format};
-use crate::log::{ColumnMapping, EventCount, FORMAT, FORMAT_VERSION, Input};
+use crate::error::Place;
+use crate::log::{ColumnMapping, EventCount, FORMAT, FORMAT_VERSION, Input, Rejected};
 use crate::read::blocks::Blocks;
 use crate::read::dialect;
 use crate::read::inputs;
@@ -93,6 +94,50 @@ pub fn import(
     Ok(manifest)
 }
 
+/// Rows of a text in memory, as [`parse_csv_bytes`] reads them.
+#[derive(Debug)]
+pub struct ParsedText {
+    /// The rows that are good, as columns of the event log, in blocks.
+    pub batches: Vec<RecordBatch>,
+    /// Rows that were read.
+    pub n_read: u64,
+    /// The bad ones among them.
+    pub rejected: Vec<Rejected>,
+}
+
+/// Reads a CSV, TSV, RecBole or JSON lines text, compressed or not, from memory: for tests and
+/// tools. There is no limit of bad rows here.
+///
+/// ```
+/// use forecart_prepare::{DataConfig, import::parse_csv_bytes};
+///
+/// let text = b"user_id,item_id,timestamp\nu1,a,1700000000\nu1,,1700000001\n";
+/// let parsed = parse_csv_bytes(text, &DataConfig::default()).unwrap();
+/// assert_eq!((parsed.n_read, parsed.rejected[0].code.as_str()), (2, "missing_item"));
+/// ```
+///
+/// # Errors
+/// [`PrepareError::Input`] if the text as a whole cannot be read.
+pub fn parse_csv_bytes(bytes: &[u8], config: &DataConfig) -> Result<ParsedText, PrepareError> {
+    let open = || {
+        let source = Source::of_bytes("input", bytes.to_vec())?;
+        Blocks::open(source, config.block_bytes, config.max_line_bytes)
+    };
+    let mut plan = plan_text(Path::new("input"), open()?, config)?;
+    let table = Table::of_events(std::slice::from_ref(&plan))?;
+    plan.bind(&table);
+    let mut blocks = open()?;
+    blocks.skip(plan.layout.header_bytes);
+    let (mut batches, mut n_read, mut rejects) = (Vec::new(), 0, Rejects::default());
+    while let Some(block) = blocks.next(plan.layout.dialect)? {
+        let parsed = parse::parse_block(&block, &plan, &table, config)?;
+        batches.push(rows::numbered(&parsed.batch, &table, n_read)?);
+        n_read += parsed.n_read;
+        rejects.append(parsed.rejects);
+    }
+    Ok(ParsedText { batches, n_read, rejected: rejects.into_report() })
+}
+
 fn is_too_many(manifest: &LogManifest, config: &DataConfig) -> bool {
     let n_read = manifest.n_rows + manifest.n_rejected;
     manifest.n_rejected as f64 > config.max_bad_rows * n_read as f64
@@ -114,31 +159,34 @@ fn n_bytes(paths: &[PathBuf], plans: &[InputPlan]) -> Option<u64> {
 
 /// Looks at one input and decides how its rows are read.
 pub(crate) fn plan_input(path: &Path, config: &DataConfig) -> Result<InputPlan, PrepareError> {
-    let mut layout = if columnar::is_parquet(path)? {
-        if let Some(format) = config.format.filter(|format| *format != Format::Parquet) {
-            let reason = format!("the file is Parquet, not {}", format.name());
-            let place = crate::error::Place::file(path);
-            return Err(PrepareError::input(place, reason, "remove `data.format`"));
-        }
-        columnar::look(path, config)?
-    } else {
+    if !columnar::is_parquet(path)? {
         let source = Source::open(path)?;
-        let mut blocks = Blocks::open(source, config.block_bytes, config.max_line_bytes)?;
-        let (head, is_all) = blocks.head();
-        let mut layout = dialect::recognize(path, head, is_all, config)?;
-        if layout.format == Format::Jsonl {
-            jsonl::find_columns(&mut blocks, &mut layout, config)?;
-        }
-        layout
-    };
-    layout.names.shrink_to_fit();
-    let mut plan = InputPlan::of_events(path, layout, config)?;
-    if plan.layout.format == Format::Parquet && config.time_zone.is_none() {
+        let blocks = Blocks::open(source, config.block_bytes, config.max_line_bytes)?;
+        return plan_text(path, blocks, config);
+    }
+    if let Some(format) = config.format.filter(|format| *format != Format::Parquet) {
+        let reason = format!("the file is Parquet, not {}", format.name());
+        let place = Place::file(path);
+        return Err(PrepareError::input(place, reason, "remove `data.format`"));
+    }
+    let plan = InputPlan::of_events(path, columnar::look(path, config)?, config)?;
+    if config.time_zone.is_none() && plan.time.is_some() {
         columnar::check_zone(path, &plan)?;
     }
-    // Only the first values decided; they are not needed any more.
-    plan.layout.sample.truncate(20);
     Ok(plan)
+}
+
+fn plan_text(
+    path: &Path,
+    mut blocks: Blocks,
+    config: &DataConfig,
+) -> Result<InputPlan, PrepareError> {
+    let (head, is_all) = blocks.head();
+    let mut layout = dialect::recognize(path, head, is_all, config)?;
+    if layout.format == Format::Jsonl {
+        jsonl::find_columns(&mut blocks, &mut layout)?;
+    }
+    InputPlan::of_events(path, layout, config)
 }
 
 /// SHA-256 of the one input, or of the sorted lines `name sha256` of many.
