@@ -3,14 +3,14 @@
 //! after it: ranks, masks and lists; no sort, so a few passes over scores that stay in the cache.
 //!
 //! Data: items by a multiplicative hash of user and step; no randomness.
-//! Run: `cargo bench --release -p forecart-eval` (threads: all; `RAYON_NUM_THREADS=1` for one).
+//! Run: `cargo bench -p forecart-eval` (threads: all; `RAYON_NUM_THREADS=1` for one).
 #![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
 
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use forecart_data::{History, Protocol, SeenItems, Silent};
-use forecart_eval::{EvaluateOptions, evaluate};
+use forecart_eval::{EvaluateOptions, ModelRuns, Report, ReportOptions, Run, evaluate};
 
 #[path = "../tests/it/fixture.rs"]
 #[allow(dead_code, reason = "shared with the tests, which use more of it")]
@@ -43,6 +43,20 @@ fn benches(criterion: &mut Criterion) {
                 black_box(&mut scores).copy_from_slice(black_box(&fixed));
             }
         });
+    });
+    // 23 metrics with 1000 resamples of 20,000 users, for one model.
+    let run = Run::new(
+        evaluate(&data.dataset, &copy, &EvaluateOptions::validation("copy"), &Silent).unwrap(),
+    );
+    let row = ModelRuns {
+        name: "copy".into(),
+        is_baseline: true,
+        hyperparameters: serde_json::Value::Null,
+        runs: vec![run],
+    };
+    group.bench_function("report/models=1/users=2e4/resamples=1e3", |bencher| {
+        let options = ReportOptions::default();
+        bencher.iter(|| Report::new(black_box(std::slice::from_ref(&row)), &options).unwrap());
     });
     group.finish();
 }

@@ -86,6 +86,17 @@ fn check(models: &[ModelRuns]) -> Result<&Evaluation, EvalError> {
     if let Some(first) = validations.next() {
         validations.try_for_each(|other| first.check_comparable(other))?;
     }
+    let on_other = |run: &&super::Run| {
+        let validation = run.validation.as_ref();
+        validation.is_some_and(|v| v.part != Part::Validation || v.data != run.evaluation.data)
+    };
+    if let Some(run) = all().find(on_other) {
+        return Err(EvalError::NotComparable {
+            left: run.evaluation.label.clone(),
+            right: run.validation.as_ref().map_or_else(String::new, |v| v.label.clone()),
+            reason: "its validation was measured on another part or other data".into(),
+        });
+    }
     let mut names = BTreeSet::new();
     let mut trained: Option<(&ModelRuns, BTreeSet<u64>)> = None;
     for model in models {

@@ -13,8 +13,8 @@ use crate::error::EvalError;
 use crate::metrics::Metric;
 
 /// Size of a plot; small enough that its text can be read on a phone.
-const WIDTH: u32 = 500;
-const HEIGHT: u32 = 320;
+const WIDTH: u32 = 440;
+const HEIGHT: u32 = 300;
 /// Text and axes.
 const INK: RGBColor = RGBColor(0x33, 0x3a, 0x44);
 /// Lines behind the data.
@@ -25,7 +25,7 @@ const BASELINE: RGBColor = RGBColor(0x8b, 0x95, 0xa5);
 const MODEL: RGBColor = RGBColor(0x2f, 0x6f, 0xde);
 /// plotters divides sizes by 1.24: this is 14 px.
 const FONT_SIZE: f64 = 17.4;
-const LABEL_WIDTH: u32 = 150;
+const LABEL_WIDTH: u32 = 140;
 
 /// One color for each model, apart for most color-blind viewers, legible on light and dark.
 const PALETTE: [RGBColor; 8] = [
@@ -113,7 +113,7 @@ struct Rows {
 const ROW_HEIGHT: u32 = 34;
 const AXIS_HEIGHT: u32 = 34;
 const TOP: i32 = 8;
-const RIGHT: i32 = 76;
+const RIGHT: i32 = 68;
 
 impl Rows {
     fn new(n_rows: usize, low: f64, high: f64) -> Self {

@@ -74,6 +74,15 @@ fn only_validation_chooses() {
 }
 
 #[test]
+fn a_test_result_cannot_pass_for_validation() {
+    let data = generated(80, 30);
+    let test = measured(&data, 0, &EvaluateOptions::test("model", &TestGuard::new()));
+    let run = Run { validation: Some(test.clone()), ..Run::new(test) };
+    let error = Report::new(&[row("base", vec![run])], &ReportOptions::default()).unwrap_err();
+    assert!(error.to_string().contains("another part"), "{error}");
+}
+
+#[test]
 fn masking_seen_items_is_another_protocol() {
     let data = generated(80, 30);
     let masked = measured(&data, 0, &EvaluateOptions::validation("masked"));
