@@ -15,7 +15,8 @@ use crate::tensors::Tensors;
 /// Stands for [`DEFAULT_MODEL`] wherever a name is asked for.
 pub const DEFAULT: &str = "default";
 
-/// The model that is trained when none is named.
+/// The model that is trained when none is named: of those here, the best on validation of Amazon Beauty and of
+/// Sports, in a second, and each of its answers has a reason.
 pub const DEFAULT_MODEL: &str = "seq-rules";
 
 /// A model that can be asked for by name.

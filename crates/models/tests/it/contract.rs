@@ -6,7 +6,7 @@ use forecart_data::{Dataset, History, ItemIdx, SeenItems, UserIdx};
 use forecart_models::ModelError;
 use forecart_models::model_file::LoadedModel;
 use forecart_models::recommend::{
-    Fallback, FitContext, FitOn, ModelSpec, Reason, Recommender, TopK, TrainingView,
+    Fallback, FitContext, FitOn, ModelSpec, Reason, Recommender, TopK, TrainingView, registry,
 };
 
 use crate::shop::{Held, N_ITEMS, context, fit, shop, specs, write};
@@ -279,6 +279,34 @@ fn epochs_chosen_on_validation_are_those_of_the_refit() {
     let view = TrainingView::new(&dataset, FitOn::TrainValidation).with_early_stopping();
     let record = refit.fit(&view, &context(1, 1)).unwrap().record;
     assert_eq!((record.curve.len(), record.chosen_epoch), (chosen, Some(chosen)));
+}
+
+#[test]
+fn training_that_diverges_is_an_error_that_names_the_epoch() {
+    let (_folder, dataset) = shop();
+    let keys = serde_json::json!({
+        "d_model": 8, "hidden": [6], "learning_rate": 1e30, "n_epochs": 9, "loss": "full"
+    });
+    let spec = registry::spec("mlp", &keys).unwrap();
+    let view = TrainingView::new(&dataset, FitOn::Train);
+    let error = spec.fit(&view, &context(1, 2)).unwrap_err();
+    assert!(matches!(error, ModelError::Training { epoch: Some(_), .. }), "{error:?}");
+    assert!(error.to_string().starts_with("training of mlp failed in epoch "), "{error}");
+}
+
+#[test]
+fn the_network_learns_and_what_it_learns_helps_on_validation() {
+    let (_folder, dataset) = shop();
+    let keys = serde_json::json!({"n_epochs": 12, "learning_rate": 0.01, "patience": 12});
+    let spec = registry::spec("mlp", &keys).unwrap();
+    let view = TrainingView::new(&dataset, FitOn::Train).with_early_stopping();
+    let curve = spec.fit(&view, &context(1, 2)).unwrap().record.curve;
+    let (first, last) = (curve[0], curve[curve.len() - 1]);
+    // An untrained softmax over 61 rows costs ln 61 = 4.1; steps of 1 to 4 items leave ln 4 = 1.4.
+    assert!(first.train_loss < 4.2 && last.train_loss < 2.6, "{curve:?}");
+    let best = curve.iter().filter_map(|epoch| epoch.validation_ndcg_at_10).fold(0.0, f64::max);
+    // Chance, 10 of 60 items at even gains, is 0.08.
+    assert!(best > 0.3, "{curve:?}");
 }
 
 #[test]

@@ -130,8 +130,8 @@ impl<'a> Trainer<'a> {
         // Items that are no label are never drawn, so their value is never read.
         let log_q = counts.iter().map(|count| (count.max(&1).to_owned() as f64 / n_examples).ln());
         let rule = Adam {
-            learning_rate: config.learning_rate,
-            weight_decay: config.weight_decay,
+            learning_rate: config.learning_rate as f32,
+            weight_decay: config.weight_decay as f32,
             ..Adam::default()
         };
         let optimizer = Optimizer::new(rule).map_err(ModelError::training(NAME, None))?;

@@ -56,7 +56,7 @@ impl Mlp {
             layers.push(layer.map_err(ModelError::training(NAME, None))?);
         }
         let layers =
-            Layers::from_layers(layers, Activation::from(config.activation), config.dropout)
+            Layers::from_layers(layers, Activation::from(config.activation), config.dropout as f32)
                 .map_err(ModelError::training(NAME, None))?;
         Ok(Self { config, vectors, layers, counts: ItemCounts::load(tensors, n_item_rows)? })
     }

@@ -59,7 +59,7 @@ impl Network {
             hidden: config.hidden.iter().map(|size| size.get() as usize).collect(),
             n_out: d_model,
             activation: config.activation.into(),
-            dropout: config.dropout,
+            dropout: config.dropout as f32,
         };
         let layers = Layers::new(&layers, rng)?;
         let features = match features.is_empty() {
@@ -181,7 +181,8 @@ pub(super) struct Workspace {
 }
 
 /// The weight of the event `steps_back` steps back, before the division by their sum.
-fn weights(n: usize, decay: f32) -> impl Iterator<Item = f32> {
+fn weights(n: usize, config: &MlpConfig) -> impl Iterator<Item = f32> + use<> {
+    let decay = config.decay as f32;
     let n = i32::try_from(n).unwrap_or(i32::MAX);
     (0..n).rev().map(move |steps_back| decay.powi(steps_back))
 }
@@ -198,8 +199,8 @@ pub(super) fn forward(
     x.reset(n, 2 * n_cols);
     for (row, history) in histories.iter().enumerate() {
         let (mean, newest) = x.row_mut(row).split_at_mut(n_cols);
-        let total: f32 = weights(history.len(), config.decay).sum();
-        for (item, weight) in history.iter().zip(weights(history.len(), config.decay)) {
+        let total: f32 = weights(history.len(), config).sum();
+        for (item, weight) in history.iter().zip(weights(history.len(), config)) {
             for (sum, value) in mean.iter_mut().zip(vectors.row(item.row())) {
                 *sum += weight / total * value;
             }
@@ -245,8 +246,8 @@ pub(super) fn backward(
     apply_input_dropout(config, pass, dx)?;
     for (row, history) in histories.iter().enumerate() {
         let (mean, newest) = dx.row(row).split_at(n_cols);
-        let total: f32 = weights(history.len(), config.decay).sum();
-        for (item, weight) in history.iter().zip(weights(history.len(), config.decay)) {
+        let total: f32 = weights(history.len(), config).sum();
+        for (item, weight) in history.iter().zip(weights(history.len(), config)) {
             gradients.items.add_to_row(*item, mean, weight / total);
         }
         if let Some(item) = history.last() {
@@ -259,7 +260,7 @@ pub(super) fn backward(
 fn apply_input_dropout(config: &MlpConfig, pass: Pass, x: &mut Matrix) -> Result<(), NnError> {
     if let Pass::Training { key, first_row } = pass {
         let key: DropoutKey = key.layer(INPUT_DROPOUT);
-        Dropout::new(config.dropout)?.apply(key, first_row, x);
+        Dropout::new(config.dropout as f32)?.apply(key, first_row, x);
     }
     Ok(())
 }
