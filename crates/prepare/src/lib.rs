@@ -15,6 +15,7 @@ pub mod import;
 pub mod generate;
 pub mod init;
 pub mod log;
+pub mod prepare;
 pub mod session;
 pub mod validate;
 
@@ -24,5 +25,6 @@ pub use generate::{GenerateConfig, generate};
 pub use import::import;
 pub use init::{InitReport, init_from};
 pub use log::LogManifest;
+pub use prepare::{PrepareConfig, RawPrepareConfig, RawSplitConfig, prepare};
 pub use resources::Resources;
 pub use validate::{ValidateConfig, ValidationReport, validate};

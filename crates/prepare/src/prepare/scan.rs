@@ -1,0 +1,455 @@
+//! The one pass over the log's strings: users, items and events become numbers, and what is not
+//! wanted is dropped before anything is sorted.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, sync_channel};
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type};
+use datafusion::arrow::row::{RowConverter, SortField};
+use forecart_data::Progress;
+use forecart_data::event::columns;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use rustc_hash::FxHashMap;
+use tokio::sync::mpsc::Sender;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+
+use super::config::{DAY_MS, PrepareConfig, SplitKind};
+use super::interner::Interner;
+use super::line::{Layout, Line};
+use crate::PrepareError;
+use crate::log::{self, LogManifest};
+use crate::session::Session;
+
+/// Rows of a batch on its way to the sort.
+const BATCH_ROWS: usize = 1 << 15;
+
+/// Columns that [`Line`] holds exactly or that duplicates may differ in.
+const NOT_HASHED: &[&str] =
+    &[columns::USER_ID, columns::ITEM_ID, columns::EVENT, columns::TIMESTAMP, columns::ROW_NUMBER];
+
+/// A log that is read.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) manifest: LogManifest,
+    files: Vec<PathBuf>,
+    columns: Vec<String>,
+    /// Repeated event ids, by their hash: the row that stays.
+    repeated_ids: FxHashMap<u128, i64>,
+}
+
+impl Source {
+    pub(super) fn open(log: &Path) -> Result<Self, PrepareError> {
+        let manifest = LogManifest::read(log)?;
+        let files = log::event_files(log)?;
+        let columns = match files.first() {
+            Some(file) => {
+                let schema = reader(file)?.schema().clone();
+                schema.fields().iter().map(|field| field.name().clone()).collect()
+            }
+            None => Vec::new(),
+        };
+        Ok(Self { manifest, files, columns, repeated_ids: FxHashMap::default() })
+    }
+
+    pub(super) fn has_column(&self, column: &str) -> bool {
+        self.columns.iter().any(|name| name == column)
+    }
+
+    /// Whether rows are lines of orders.
+    pub(super) fn has_order_lines(&self) -> bool {
+        self.has_column(columns::ORDER_ID) && self.has_column(columns::QUANTITY)
+    }
+
+    /// Finds event ids that stand twice. Memory grows with the number of such ids alone.
+    pub(super) fn find_repeated_ids(
+        &mut self,
+        session: &Session,
+        log: &Path,
+        table: &str,
+    ) -> Result<(), PrepareError> {
+        if !self.has_column(columns::EVENT_ID) {
+            return Ok(());
+        }
+        session.register_parquet(table, &log::events_folder(log))?;
+        let (id, row) = (columns::EVENT_ID, columns::ROW_NUMBER);
+        let frame = session.sql(&format!(
+            "SELECT {id} AS id, min({row}) AS kept FROM {table} WHERE {id} IS NOT NULL AND {id} <> '' \
+             GROUP BY {id} HAVING count(*) > 1"
+        ))?;
+        let repeated = &mut self.repeated_ids;
+        session.for_each(frame, |batch| {
+            let ids = text(batch.column(0))?;
+            let rows = batch.column(1).as_primitive::<Int64Type>();
+            for (id, row) in ids.iter().zip(rows.values()) {
+                repeated.insert(xxh3_128(id.unwrap_or_default().as_bytes()), *row);
+            }
+            Ok(())
+        })
+    }
+
+    /// Columns that must be read.
+    fn projection(&self, layout: Layout) -> Vec<String> {
+        let wanted = |name: &str| {
+            NOT_HASHED.contains(&name)
+                || layout.has_rest
+                || name == columns::VALUE
+                || name == columns::SESSION_ID
+                || (name == columns::ORDER_ID && layout.has_order)
+                || (name == columns::QUANTITY && layout.has_quantity)
+                || (name == columns::EVENT_ID && !self.repeated_ids.is_empty())
+        };
+        self.columns.iter().filter(|name| wanted(name)).cloned().collect()
+    }
+}
+
+/// The narrow form that suits the logs and the settings.
+pub(super) fn layout(sources: &[Source], config: &PrepareConfig, by_time: bool) -> Layout {
+    let any = |column: &str| sources.iter().any(|source| source.has_column(column));
+    let is_session = config.raw_split.kind == SplitKind::Session;
+    let has_time = sources.iter().all(|source| source.manifest.has_time);
+    Layout {
+        by_time,
+        has_session: !is_session && any(columns::SESSION_ID),
+        has_order: config.raw.merge_order_lines && any(columns::ORDER_ID),
+        has_quantity: cancels(config) && any(columns::QUANTITY),
+        // Without times a row's position is all that says when: no two rows are the same event.
+        has_rest: config.raw.drop_duplicates
+            && has_time
+            && sources.iter().any(|source| {
+                source.columns.iter().any(|name| !NOT_HASHED.contains(&name.as_str()))
+            }),
+    }
+}
+
+/// Whether refunds are set against purchases.
+pub(super) fn cancels(config: &PrepareConfig) -> bool {
+    config.raw.cancellations
+        && config.events.contains("purchase")
+        && !config.events.contains("refund")
+}
+
+/// What the pass found.
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    /// Users (sessions, where these are the users); those of a test log come after the others.
+    pub(super) users: Interner,
+    pub(super) test_users: Interner,
+    pub(super) items: Interner,
+    pub(super) events: Vec<String>,
+    pub(super) n_read: u64,
+    pub(super) outside_window: u64,
+    pub(super) other_events: BTreeMap<String, u64>,
+    pub(super) missing_users: u64,
+    pub(super) repeated_ids: u64,
+}
+
+impl Scan {
+    pub(super) fn user_text(&self, user: u32) -> &str {
+        match (user as usize).checked_sub(self.users.len()) {
+            Some(test_user) => self.test_users.text(test_user as u32),
+            None => self.users.text(user),
+        }
+    }
+}
+
+/// Reads every source and sends narrow batches to the sort's partitions in turn.
+///
+/// Returns `None` if the receiving side is gone: it has an error of its own.
+pub(super) fn scan(
+    sources: &[Source],
+    config: &PrepareConfig,
+    layout: Layout,
+    senders: &[Sender<RecordBatch>],
+    progress: &dyn Progress,
+) -> Result<Option<Scan>, PrepareError> {
+    let mut scanner = Scanner {
+        config,
+        layout,
+        window_ms: config.window_ms,
+        key_column: columns::USER_ID,
+        scan: Scan::default(),
+        lines: Vec::with_capacity(BATCH_ROWS),
+        first_row: 0,
+        is_test: false,
+    };
+    let mut turn = 0;
+    for (number, source) in sources.iter().enumerate() {
+        scanner.begin(source, number > 0);
+        let wanted = source.projection(layout);
+        let done = std::thread::scope(|scope| {
+            let (sender, batches) = sync_channel(2);
+            let decode = scope.spawn(move || {
+                for file in &source.files {
+                    for batch in batches_of(file, &wanted)? {
+                        if sender.send(batch?).is_err() {
+                            return Ok(());
+                        }
+                    }
+                }
+                Ok(())
+            });
+            let done = scanner.drain(source, batches, senders, &mut turn, progress);
+            let decoded: Result<(), PrepareError> =
+                decode.join().expect("reading Parquet does not panic");
+            decoded.and(done)
+        })?;
+        if !done {
+            return Ok(None);
+        }
+    }
+    let Scanner { scan, .. } = scanner;
+    if let Some(twice) = scan.test_users.iter().find(|id| scan.users.find(id).is_some()) {
+        return Err(PrepareError::Unusable {
+            step: "prepare split",
+            reason: format!(
+                "session {twice:?} is in the log and in the test log; sessions must be whole"
+            ),
+        });
+    }
+    Ok(Some(scan))
+}
+
+struct Scanner<'c> {
+    config: &'c PrepareConfig,
+    layout: Layout,
+    window_ms: (i64, i64),
+    key_column: &'static str,
+    scan: Scan,
+    lines: Vec<Line>,
+    /// Positions of a second log follow those of the first.
+    first_row: u64,
+    is_test: bool,
+}
+
+impl Scanner<'_> {
+    fn begin(&mut self, source: &Source, is_test: bool) {
+        let is_session = self.config.raw_split.kind == SplitKind::Session;
+        let has_ids = source.has_column(columns::SESSION_ID);
+        self.key_column =
+            if is_session && has_ids { columns::SESSION_ID } else { columns::USER_ID };
+        self.window_ms = self.config.window_ms;
+        if let (Some(days), Some((_, end))) =
+            (self.config.raw.last_days, source.manifest.time_range_ms)
+        {
+            self.window_ms.0 = end.saturating_sub(i64::from(days) * DAY_MS).saturating_add(1);
+        }
+        self.is_test = is_test;
+        if is_test {
+            self.first_row = 1 << 45;
+        }
+    }
+
+    /// False if nobody receives.
+    fn drain(
+        &mut self,
+        source: &Source,
+        batches: Receiver<RecordBatch>,
+        senders: &[Sender<RecordBatch>],
+        turn: &mut usize,
+        progress: &dyn Progress,
+    ) -> Result<bool, PrepareError> {
+        for batch in batches {
+            if progress.is_cancelled() {
+                return Err(PrepareError::Cancelled);
+            }
+            self.take(source, &batch)?;
+            progress.advance(batch.num_rows() as u64);
+            let narrow = self.layout.batch(&self.lines)?;
+            self.lines.clear();
+            if narrow.num_rows() == 0 {
+                continue;
+            }
+            if senders[*turn % senders.len()].blocking_send(narrow).is_err() {
+                return Ok(false);
+            }
+            *turn += 1;
+        }
+        Ok(true)
+    }
+
+    fn take(&mut self, source: &Source, batch: &RecordBatch) -> Result<(), PrepareError> {
+        let required = |name: &'static str| {
+            column(batch, name, &DataType::Utf8).and_then(|found| {
+                found.ok_or_else(|| PrepareError::Unusable {
+                    step: "prepare",
+                    reason: format!("the log has no column {name:?}; import it again"),
+                })
+            })
+        };
+        let numbers = |name: &'static str| column(batch, name, &DataType::Int64);
+        let (users, items) = (required(self.key_column)?, required(columns::ITEM_ID)?);
+        let events = required(columns::EVENT)?;
+        let (users, items, events) =
+            (users.as_string::<i32>(), items.as_string::<i32>(), events.as_string::<i32>());
+        let (Some(times), Some(rows)) =
+            (numbers(columns::TIMESTAMP)?, numbers(columns::ROW_NUMBER)?)
+        else {
+            let reason = "the log has no timestamp or row_number; import it again".into();
+            return Err(PrepareError::Unusable { step: "prepare", reason });
+        };
+        let (times, rows) = (times.as_primitive::<Int64Type>(), rows.as_primitive::<Int64Type>());
+        let texts = |is_wanted: bool, name| match is_wanted {
+            true => column(batch, name, &DataType::Utf8),
+            false => Ok(None),
+        };
+        let sessions = texts(self.layout.has_session, columns::SESSION_ID)?;
+        let orders = texts(self.layout.has_order, columns::ORDER_ID)?;
+        let ids = texts(!source.repeated_ids.is_empty(), columns::EVENT_ID)?;
+        let values = column(batch, columns::VALUE, &DataType::Float64)?;
+        let quantities = match self.layout.has_quantity {
+            true => column(batch, columns::QUANTITY, &DataType::Float64)?,
+            false => None,
+        };
+        let rest = if self.layout.has_rest { Some(hashes_of_rest(batch)?) } else { None };
+        let number = |array: &Option<ArrayRef>, i: usize| {
+            let array = array.as_ref()?.as_primitive::<Float64Type>();
+            array.is_valid(i).then(|| array.value(i)).filter(|x| x.is_finite())
+        };
+        let hash = |array: &Option<ArrayRef>, i: usize| match array {
+            // 0 says that there is none.
+            Some(array) if array.is_valid(i) => {
+                xxh3_64(array.as_string::<i32>().value(i).as_bytes()).max(1)
+            }
+            _ => 0,
+        };
+        let cancels = cancels(self.config);
+        // Neighboring lines mostly share their event.
+        let mut last_event: Option<(&str, Option<u8>)> = None;
+        self.scan.n_read += batch.num_rows() as u64;
+        for i in 0..batch.num_rows() {
+            let (time, row) = (times.value(i), rows.value(i));
+            if time < self.window_ms.0 || time > self.window_ms.1 {
+                self.scan.outside_window += 1;
+                continue;
+            }
+            let event = events.value(i);
+            let code = match last_event {
+                Some((name, code)) if name == event => code,
+                _ => {
+                    let is_wanted = self.config.events.contains(event);
+                    let code = match is_wanted || (cancels && event == "refund") {
+                        true => Some(self.event_code(event)?),
+                        false => None,
+                    };
+                    last_event = Some((event, code));
+                    code
+                }
+            };
+            let Some(event) = code else {
+                let counted = self.scan.other_events.get_mut(event);
+                match counted {
+                    Some(n) => *n += 1,
+                    None => {
+                        self.scan.other_events.insert(event.to_owned(), 1);
+                    }
+                }
+                continue;
+            };
+            if users.is_null(i) || users.value(i).is_empty() {
+                self.scan.missing_users += 1;
+                continue;
+            }
+            if let Some(ids) = &ids
+                && ids.is_valid(i)
+                && let id = ids.as_string::<i32>().value(i)
+                && source
+                    .repeated_ids
+                    .get(&xxh3_128(id.as_bytes()))
+                    .is_some_and(|kept| *kept != row)
+            {
+                self.scan.repeated_ids += 1;
+                continue;
+            }
+            let user = match self.is_test {
+                true => {
+                    self.scan.users.len() as u32 + self.scan.test_users.intern(users.value(i))?
+                }
+                false => self.scan.users.intern(users.value(i))?,
+            };
+            self.lines.push(Line {
+                user,
+                timestamp_ms: time,
+                row: self.first_row + row.max(0) as u64,
+                item: self.scan.items.intern(items.value(i))?,
+                event,
+                value: number(&values, i).map_or(1.0, |x| x as f32),
+                session: hash(&sessions, i),
+                order: hash(&orders, i),
+                quantity: number(&quantities, i).unwrap_or(f64::NAN),
+                rest: rest.as_ref().map_or(0, |rest| rest[i]),
+            });
+        }
+        Ok(())
+    }
+
+    fn event_code(&mut self, event: &str) -> Result<u8, PrepareError> {
+        if let Some(code) = self.scan.events.iter().position(|name| name == event) {
+            return Ok(code as u8);
+        }
+        if self.scan.events.len() == 255 {
+            let reason = "the log has more than 255 different events; name those that count";
+            return Err(PrepareError::config("prepare.events", reason));
+        }
+        self.scan.events.push(event.to_owned());
+        Ok((self.scan.events.len() - 1) as u8)
+    }
+}
+
+/// A 128-bit hash (XXH3) of each row's further columns, nulls apart from empty texts. Two different
+/// rows of one user, item, event and moment are taken for equal with a chance of about 2^-128.
+fn hashes_of_rest(batch: &RecordBatch) -> Result<Vec<u128>, PrepareError> {
+    let schema = batch.schema();
+    let mut rest: Vec<(&str, &ArrayRef)> = schema
+        .fields()
+        .iter()
+        .map(|field| field.name().as_str())
+        .zip(batch.columns())
+        .filter(|(name, _)| !NOT_HASHED.contains(name))
+        .collect();
+    rest.sort_by_key(|(name, _)| *name);
+    let fields = rest.iter().map(|(_, array)| SortField::new(array.data_type().clone()));
+    let converter = RowConverter::new(fields.collect())?;
+    let arrays: Vec<_> = rest.iter().map(|(_, array)| ArrayRef::clone(array)).collect();
+    let rows = converter.convert_columns(&arrays)?;
+    Ok(rows.iter().map(|row| xxh3_128(row.data())).collect())
+}
+
+fn reader(file: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, PrepareError> {
+    let opened = File::open(file).map_err(PrepareError::io("read", file))?;
+    Ok(ParquetRecordBatchReaderBuilder::try_new(opened)?)
+}
+
+/// Batches of a Parquet file with the columns of `wanted` that it has.
+pub(super) fn batches_of(
+    file: &Path,
+    wanted: &[String],
+) -> Result<impl Iterator<Item = Result<RecordBatch, PrepareError>> + use<>, PrepareError> {
+    let reader = reader(file)?;
+    let schema = reader.schema().clone();
+    let roots = schema.fields().iter().enumerate().filter(|(_, f)| wanted.contains(f.name()));
+    let mask = ProjectionMask::roots(reader.parquet_schema(), roots.map(|(at, _)| at));
+    let batches = reader.with_projection(mask).with_batch_size(BATCH_ROWS).build()?;
+    Ok(batches.map(|batch| batch.map_err(PrepareError::from)))
+}
+
+/// A column by name as `data_type`, if the batch has it.
+pub(super) fn column(
+    batch: &RecordBatch,
+    name: &str,
+    data_type: &DataType,
+) -> Result<Option<ArrayRef>, PrepareError> {
+    let Some(array) = batch.column_by_name(name) else { return Ok(None) };
+    if array.data_type() == data_type {
+        return Ok(Some(ArrayRef::clone(array)));
+    }
+    Ok(Some(cast(array, data_type)?))
+}
+
+fn text(array: &ArrayRef) -> Result<StringArray, PrepareError> {
+    Ok(cast(array, &DataType::Utf8)?.as_string::<i32>().clone())
+}

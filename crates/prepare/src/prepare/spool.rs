@@ -1,0 +1,94 @@
+//! The cleaned rows in a file, user by user: later passes stream through it.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use bytemuck::{Pod, Zeroable, cast_slice, cast_slice_mut};
+
+use crate::PrepareError;
+
+/// One event of a user.
+#[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct Row {
+    pub(super) timestamp_ms: i64,
+    pub(super) item: u32,
+    pub(super) session: u32,
+    pub(super) value: f32,
+    pub(super) event: u32,
+}
+
+/// The file and, in memory, 8 bytes a user.
+#[derive(Debug)]
+pub(super) struct Spool {
+    path: PathBuf,
+    /// User (as the scan numbered them) and number of rows.
+    users: Vec<(u32, u32)>,
+    n_rows: u64,
+}
+
+/// Writes a [`Spool`].
+#[derive(Debug)]
+pub(super) struct SpoolWriter {
+    file: BufWriter<File>,
+    spool: Spool,
+}
+
+impl SpoolWriter {
+    pub(super) fn create(folder: &Path) -> Result<Self, PrepareError> {
+        let path = folder.join("cleaned.rows");
+        let file = File::create(&path).map_err(PrepareError::io("create", &path))?;
+        let file = BufWriter::with_capacity(1 << 20, file);
+        Ok(Self { file, spool: Spool { path, users: Vec::new(), n_rows: 0 } })
+    }
+
+    /// Appends a user; one without rows is left out.
+    pub(super) fn push(&mut self, user: u32, rows: &[Row]) -> Result<(), PrepareError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let n = u32::try_from(rows.len())
+            .map_err(|_| forecart_data::DataError::TooMany { what: "one user's history" })?;
+        self.spool.users.push((user, n));
+        self.spool.n_rows += u64::from(n);
+        let written = self.file.write_all(cast_slice(rows));
+        written.map_err(PrepareError::io("write", &self.spool.path))
+    }
+
+    pub(super) fn finish(mut self) -> Result<Spool, PrepareError> {
+        self.file.flush().map_err(PrepareError::io("write", &self.spool.path))?;
+        Ok(self.spool)
+    }
+}
+
+impl Spool {
+    /// Users with rows.
+    pub(super) fn n_users(&self) -> usize {
+        self.users.len()
+    }
+
+    /// Rows of all users.
+    pub(super) fn n_rows(&self) -> u64 {
+        self.n_rows
+    }
+
+    /// Calls `each` with every user: its place among the users with rows, its number in the scan
+    /// and its rows, which may be changed (the file stays as it is).
+    pub(super) fn for_each_user(
+        &self,
+        mut each: impl FnMut(usize, u32, &mut Vec<Row>) -> Result<(), PrepareError>,
+    ) -> Result<(), PrepareError> {
+        let file = File::open(&self.path).map_err(PrepareError::io("read", &self.path))?;
+        let mut file = BufReader::with_capacity(1 << 20, file);
+        let mut rows = Vec::new();
+        for (place, (user, n)) in self.users.iter().enumerate() {
+            rows.clear();
+            rows.resize(*n as usize, Row::zeroed());
+            file.read_exact(cast_slice_mut(&mut rows))
+                .map_err(PrepareError::io("read", &self.path))?;
+            each(place, *user, &mut rows)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,7 @@
+//! Integration tests: files in, event log and reports out.
+
+mod broken;
+mod formats;
+mod prepare;
+mod properties;
+mod support;
