@@ -12,7 +12,8 @@ pub enum ModelError {
     /// A dataset or a file could not be read or written.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// A layer, a loss or an optimizer refused its input; a loss that is not finite is one of these.
+    /// A layer, a loss or an optimizer refused its input; a loss that is not finite is one of
+    /// these.
     #[error("training of {model} failed{}", at_epoch(*.epoch))]
     Training {
         /// Name of the model.

@@ -1,8 +1,9 @@
 //! Models by application, and the file that a fitted model is stored in.
 //!
-//! A model is fitted on what a [`recommend::TrainingView`] hands out, answers from a history, and is
-//! stored in one [`model_file::ModelFile`] that holds all it needs to answer for external ids. Nothing
-//! here measures a model: that is the part of another crate, so that no model can grade itself.
+//! A model is fitted on what a [`recommend::TrainingView`] hands out, answers from a history, and
+//! is stored in one [`model_file::LoadedModel`] that holds all it needs to answer for external ids.
+//! Nothing here measures a model: that is the part of another crate, so that no model can grade
+//! itself.
 //!
 //! Start reading at [`recommend`].
 

@@ -121,7 +121,8 @@ impl Tensors {
     /// Takes a vector of finite numbers; `len` is what the model needs, if it is known.
     ///
     /// # Errors
-    /// [`ModelError::Damaged`] if it is missing or has another type, length or a value that is not finite.
+    /// [`ModelError::Damaged`] if it is missing or has another type, length or a value that is not
+    /// finite.
     pub fn take_f32(&mut self, name: &str, len: Option<usize>) -> Result<Vec<f32>, ModelError> {
         finite(name, self.take(name, &[len])?)
     }

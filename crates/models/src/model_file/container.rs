@@ -12,8 +12,8 @@ use super::header::{FORMAT, FORMAT_VERSION, Header};
 use crate::error::ModelError;
 use crate::tensors::{Tensor, TensorData, Tensors};
 
-/// The key of the header in the file's `__metadata__`. One key alone: several would be written in the order
-/// of a hash map.
+/// The key of the header in the file's `__metadata__`. One key alone: several would be written in
+/// the order of a hash map.
 const KEY: &str = "forecart-model";
 
 /// A header text begins with this, then 64 hexadecimal digits.
@@ -109,8 +109,8 @@ impl Front {
         Err(ModelError::damaged(reason))
     }
 
-    /// Tensors in the order of their names. Their ranges are within the values, and their shapes fit them,
-    /// which `Metadata` checks when it is parsed.
+    /// Tensors in the order of their names. Their ranges are within the values, and their shapes
+    /// fit them, which `Metadata` checks when it is parsed.
     fn tensors(&self) -> Vec<(String, &TensorInfo)> {
         let mut infos: Vec<_> = self.metadata.tensors().into_iter().collect();
         infos.sort_by(|a, b| a.0.cmp(&b.0));

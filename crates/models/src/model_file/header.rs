@@ -63,8 +63,8 @@ impl From<&Dataset> for DatasetFacts {
 /// hyperparameters and seed give the same bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Header {
-    /// SHA-256 over the rest of the header and all tensors. First, so that it can be left out of what is
-    /// hashed.
+    /// SHA-256 over the rest of the header and all tensors. First, so that it can be left out of
+    /// what is hashed.
     pub content_hash: String,
     /// Always `forecart-model`.
     pub format: String,

@@ -78,7 +78,8 @@ impl LoadedModel {
     /// The bytes of the model file: the same for the same model, on any machine.
     ///
     /// # Errors
-    /// [`ModelError::Damaged`] if a part cannot be written, which the parts of a fitted model always can.
+    /// [`ModelError::Damaged`] if a part cannot be written, which the parts of a fitted model
+    /// always can.
     pub fn to_bytes(&self) -> Result<Vec<u8>, ModelError> {
         Ok(container::write(&self.header, &self.tensors()?)?.0)
     }
@@ -94,15 +95,16 @@ impl LoadedModel {
     /// Reads a model file.
     ///
     /// # Errors
-    /// [`ModelError::Data`] if it cannot be read, else those of [`Self::from_bytes`], with the path.
+    /// [`ModelError::Data`] if it cannot be read, else those of [`Self::from_bytes`], with the
+    /// path.
     pub fn open(path: &Path) -> Result<Self, ModelError> {
         let bytes = fs::read(path).map_err(DataError::io("read", path))?;
         Self::from_bytes(&bytes).map_err(|error| with_path(error, path))
     }
 
     /// Reads the bytes of a model file. Any bytes give a model or an error: every length is checked
-    /// against the bytes that are there before anything is allocated by it, and the content against its
-    /// hash.
+    /// against the bytes that are there before anything is allocated by it, and the content against
+    /// its hash.
     ///
     /// # Errors
     /// [`ModelError::Damaged`], [`ModelError::FormatVersion`]; [`ModelError::UnknownModel`],
@@ -158,8 +160,8 @@ impl LoadedModel {
         ItemIdx(self.items.index_or_unknown(id))
     }
 
-    /// The best `k` items for a history of external ids, oldest first. Ids that are not in the vocabulary
-    /// are counted and otherwise ignored.
+    /// The best `k` items for a history of external ids, oldest first. Ids that are not in the
+    /// vocabulary are counted and otherwise ignored.
     pub fn recommend_ids(&self, history: &[&str], k: NonZeroUsize, seen: SeenItems) -> Answer<'_> {
         let items: Vec<ItemIdx> = history.iter().map(|id| self.item(id)).collect();
         let history = History::of(&items);
@@ -288,11 +290,12 @@ pub struct Inspection {
     pub n_bytes: u64,
 }
 
-/// Reads the header of a model file and the list of its tensors, not their values; so the content hash is
-/// not checked.
+/// Reads the header of a model file and the list of its tensors, not their values; so the content
+/// hash is not checked.
 ///
 /// # Errors
-/// [`ModelError::Data`] if it cannot be read, [`ModelError::Damaged`] or [`ModelError::FormatVersion`].
+/// [`ModelError::Data`] if it cannot be read, [`ModelError::Damaged`] or
+/// [`ModelError::FormatVersion`].
 pub fn inspect(path: &Path) -> Result<Inspection, ModelError> {
     let front = || -> Result<(Front, u64), ModelError> {
         let mut file = File::open(path).map_err(DataError::io("read", path))?;

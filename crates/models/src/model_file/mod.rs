@@ -1,4 +1,5 @@
-//! The model file: one safetensors file with all that a fitted model needs to answer for external ids.
+//! The model file: one safetensors file with all that a fitted model needs to answer for external
+//! ids.
 //!
 //! ```text
 //! safetensors
@@ -9,8 +10,8 @@
 //!   encoders           U8   the fitted encoders of item attributes, JSON
 //!   model.*                 what the model has learned
 //! ```
-//! Every safetensors reader opens it; nothing in it is executed. Start at [`LoadedModel`], at [`inspect`]
-//! for the header alone.
+//! Every safetensors reader opens it; nothing in it is executed. Start at [`LoadedModel`], at
+//! [`inspect`] for the header alone.
 
 mod container;
 mod header;

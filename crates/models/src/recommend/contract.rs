@@ -36,7 +36,8 @@ impl Debug for FitContext<'_> {
 }
 
 impl FitContext<'_> {
-    /// Refuses training that would need more memory than the limit; `hint` says what lowers the need.
+    /// Refuses training that would need more memory than the limit; `hint` says what lowers the
+    /// need.
     ///
     /// # Errors
     /// [`ModelError::Memory`].
@@ -128,7 +129,8 @@ pub trait ModelSpec: Debug + Send + Sync {
     /// Whether another seed gives another model: such models are measured with several.
     fn uses_seed(&self) -> bool;
 
-    /// Memory that fitting needs at its peak, beside the dataset: an estimate, stated before it starts.
+    /// Memory that fitting needs at its peak, beside the dataset: an estimate, stated before it
+    /// starts.
     fn needed_bytes(&self, view: &TrainingView<'_>) -> u64;
 
     /// Fits the model.
@@ -139,7 +141,8 @@ pub trait ModelSpec: Debug + Send + Sync {
     /// [`ModelError::Training`] or [`ModelError::Cancelled`].
     fn fit(&self, view: &TrainingView<'_>, context: &FitContext<'_>) -> Result<Fitted, ModelError>;
 
-    /// The spec for fitting once more on more data, with what `record` chose (the number of epochs).
+    /// The spec for fitting once more on more data, with what `record` chose (the number of
+    /// epochs).
     fn for_refit(&self, record: &FitRecord) -> Box<dyn ModelSpec>;
 }
 
@@ -163,8 +166,8 @@ pub enum Reason {
         position: usize,
         /// The item of that event.
         item: ItemIdx,
-        /// How much of the score it brought. For models that add up, the contributions of all events
-        /// are the score; for networks, what the score loses without this event.
+        /// How much of the score it brought. For models that add up, the contributions of all
+        /// events are the score; for networks, what the score loses without this event.
         contribution: f32,
     },
     /// Because many others chose it.
@@ -180,8 +183,8 @@ pub enum Reason {
 
 /// A fitted model: from a history to scores.
 ///
-/// A history is all that is known of a user, so users who were not there at training are answered like
-/// any other. Indices past the model's items count as the unknown item.
+/// A history is all that is known of a user, so users who were not there at training are answered
+/// like any other. Indices past the model's items count as the unknown item.
 pub trait Recommender: Debug + Send + Sync {
     /// The model's name in the [registry](super::registry).
     fn name(&self) -> &'static str;
@@ -194,7 +197,8 @@ pub trait Recommender: Debug + Send + Sync {
 
     /// Scores every item for `history`.
     ///
-    /// All scores are finite. Where [`Self::fallback`] is not `None` they are the popularity of the items.
+    /// All scores are finite. Where [`Self::fallback`] is not `None` they are the popularity of the
+    /// items.
     ///
     /// # Shapes
     /// `scores: [n_item_rows]`; row 0, the unknown item, becomes 0 and means nothing.
@@ -206,8 +210,8 @@ pub trait Recommender: Debug + Send + Sync {
     /// Why the answer to `history` is the popularity of the items, `None` if it is the model's own.
     fn fallback(&self, history: History<'_>) -> Option<Fallback>;
 
-    /// Scores `candidates` for `history`: equal to what [`Self::score_all`] gives for them, to the bit.
-    /// The unknown item and indices past the table get 0.
+    /// Scores `candidates` for `history`: equal to what [`Self::score_all`] gives for them, to the
+    /// bit. The unknown item and indices past the table get 0.
     fn score(&self, history: History<'_>, candidates: &[ItemIdx]) -> Vec<f32> {
         let mut scores = vec![0.0; self.n_item_rows()];
         self.score_all(history, &mut scores);
@@ -217,8 +221,9 @@ pub trait Recommender: Debug + Send + Sync {
 
     /// The best items for `history`, best first, equal scores in the order of [`ItemIdx`].
     ///
-    /// Fewer than `k` if the items left are fewer. Models that know nothing at all about most items (rules,
-    /// neighbors) fill a list that their own items do not fill by popularity, with the score 0.
+    /// Fewer than `k` if the items left are fewer. Models that know nothing at all about most items
+    /// (rules, neighbors) fill a list that their own items do not fill by popularity, with the
+    /// score 0.
     fn recommend(&self, history: History<'_>, request: &TopK<'_>) -> Vec<Scored> {
         let mut scores = vec![0.0; self.n_item_rows()];
         self.score_all(history, &mut scores);
@@ -227,8 +232,8 @@ pub trait Recommender: Debug + Send + Sync {
 
     /// The items most like `item`, best first, without it.
     ///
-    /// Unless a model knows better: its answer to a history of this one item. Models that hold lists of
-    /// related items give those, and fewer than `k` where they hold fewer.
+    /// Unless a model knows better: its answer to a history of this one item. Models that hold
+    /// lists of related items give those, and fewer than `k` where they hold fewer.
     fn similar(&self, item: ItemIdx, k: NonZeroUsize) -> Vec<Scored> {
         let history = [item];
         self.recommend(History::of(&history), &TopK::new(k, SeenItems::Exclude))
@@ -237,7 +242,8 @@ pub trait Recommender: Debug + Send + Sync {
     /// At most `n` reasons for the score of `item`, the weightiest first; empty if there is none.
     fn reasons(&self, history: History<'_>, item: ItemIdx, n: usize) -> Vec<Reason>;
 
-    /// What the model has learned, for the model file; the registry's entry of its name reads it back.
+    /// What the model has learned, for the model file; the registry's entry of its name reads it
+    /// back.
     fn tensors(&self) -> Tensors;
 }
 

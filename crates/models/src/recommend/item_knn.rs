@@ -31,25 +31,27 @@ pub enum Weighting {
 
 /// Item-kNN by cosine, with its hyperparameters.
 ///
-/// The similarity of items `i` and `j` is `v_i · v_j / (|v_i| |v_j| + shrinkage)`, with `v_i` as [`Weighting`]
-/// says. Each item keeps its `n_neighbors` most similar ones (equal ones: the smaller index). The score of an
-/// item is the sum of its similarities to the items of the history that have it as a neighbor: with binary weights
-/// each distinct item once, else every event.
+/// The similarity of items `i` and `j` is `v_i · v_j / (|v_i| |v_j| + shrinkage)`, with `v_i` as
+/// [`Weighting`] says. Each item keeps its `n_neighbors` most similar ones (equal ones: the smaller
+/// index). The score of an item is the sum of its similarities to the items of the history that
+/// have it as a neighbor: with binary weights each distinct item once, else every event.
 ///
-/// Source: Sarwar et al., WWW 2001, sections 3.1.1 and 3.2.1 (there divided by the sum of all similarities, which
-/// ranks rare items first); neighbors of the history's items, not of the candidate, as in Deshpande and Karypis, ACM
-/// TOIS 22(1), 2004, figure 2.
+/// Source: Sarwar et al., WWW 2001, sections 3.1.1 and 3.2.1 (there divided by the sum of all
+/// similarities, which ranks rare items first); neighbors of the history's items, not of the
+/// candidate, as in Deshpande and Karypis, ACM TOIS 22(1), 2004, figure 2.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ItemKnnConfig {
     /// Neighbors kept for each item. 100: past that, lists of 10 hardly change and the model grows.
     pub n_neighbors: NonZeroU32,
-    /// What counts. Binary: how often somebody bought a thing says little about what else they want.
+    /// What counts. Binary: how often somebody bought a thing says little about what else they
+    /// want.
     pub weighting: Weighting,
-    /// Added to the product of the norms; pulls down pairs that few users support. 0 is the plain cosine.
+    /// Added to the product of the norms; pulls down pairs that few users support. 0 is the plain
+    /// cosine.
     pub shrinkage: f64,
-    /// How much an event counts against the one after it, in `0.0..=1.0`. 1 is off: the cosine knows no
-    /// order.
+    /// How much an event counts against the one after it, in `0.0..=1.0`. 1 is off: the cosine
+    /// knows no order.
     pub decay: f64,
 }
 
@@ -235,7 +237,8 @@ impl ModelSpec for ItemKnnConfig {
         false
     }
 
-    /// The baskets and their transpose, and the neighbors, held twice while the rows are put together.
+    /// The baskets and their transpose, and the neighbors, held twice while the rows are put
+    /// together.
     fn needed_bytes(&self, view: &TrainingView<'_>) -> u64 {
         let (n_users, n_items) = (view.users().count() as u64, view.n_item_rows() as u64);
         let bytes_per_event = if self.weighting == Weighting::Count { 16 } else { 8 };
@@ -465,7 +468,8 @@ mod tests {
                     (other, dot(item, other) / (norms + config.shrinkage))
                 })
                 .collect();
-            // In f32, as the model compares: sums in another order may differ in the last bit of f64.
+            // In f32, as the model compares: sums in another order may differ in the last bit of
+            // f64.
             near.sort_by(|a, b| (b.1 as f32).total_cmp(&(a.1 as f32)));
             near.truncate(config.n_neighbors.get() as usize);
             for (other, similarity) in near {

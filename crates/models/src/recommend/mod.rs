@@ -1,7 +1,9 @@
 //! Which items will this user want next: one contract, and a file for each model.
 //!
-//! - [`ModelSpec`] is a model with checked hyperparameters that can be fitted on a [`TrainingView`];
-//! - [`Recommender`] is a fitted model: it scores items for a history, so that users it has never seen
+//! - [`ModelSpec`] is a model with checked hyperparameters that can be fitted on a
+//!   [`TrainingView`];
+//! - [`Recommender`] is a fitted model: it scores items for a history, so that users it has never
+//!   seen
 //!   are answered like any other;
 //! - [`registry`] finds specs by name, from the command line or a configuration file.
 //!

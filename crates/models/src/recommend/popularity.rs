@@ -1,5 +1,5 @@
-//! How often each item was chosen: the baseline that every other model has to beat, and the answer to a
-//! user about whom nothing is known.
+//! How often each item was chosen: the baseline that every other model has to beat, and the answer
+//! to a user about whom nothing is known.
 
 use std::num::NonZeroUsize;
 
@@ -16,7 +16,8 @@ use crate::tensors::{TensorData, Tensors};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// Which events count, and how much. Ages are counted back from the newest event that may be learned from.
+/// Which events count, and how much. Ages are counted back from the newest event that may be
+/// learned from.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Window {
     /// All events alike.
@@ -263,8 +264,8 @@ impl ItemCounts {
         scores.copy_from_slice(&self.0);
     }
 
-    /// The best `k` by `scores`; where those are 0, the model says nothing about an item, and the most
-    /// popular of such items fill the list, with the score 0.
+    /// The best `k` by `scores`; where those are 0, the model says nothing about an item, and the
+    /// most popular of such items fill the list, with the score 0.
     pub(super) fn top_k_filled(
         &self,
         scores: &[f32],

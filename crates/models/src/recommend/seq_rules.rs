@@ -20,20 +20,21 @@ const NAME: &str = "seq-rules";
 
 /// Sequential rules with their hyperparameters.
 ///
-/// For each pair of positions `(i, j)` of a sequence with `1 <= j - i <= window`, `1 / (j - i)` is added to
-/// `A[s_i, s_j]` and, times `backward_weight`, to `A[s_j, s_i]`. Then `A <- D^-alpha A D^-alpha`, where `D` is
-/// the diagonal of the row sums of `A`, the out-degrees, on both sides: a pair is worth less where either item
-/// is followed by everything. An item that nothing ever followed has the degree 1, so that it can be recommended.
-/// The score of an item is `Σ_k decay^k A[item k steps back, item]` over the newest `max_history` events.
+/// For each pair of positions `(i, j)` of a sequence with `1 <= j - i <= window`, `1 / (j - i)` is
+/// added to `A[s_i, s_j]` and, times `backward_weight`, to `A[s_j, s_i]`. Then `A <- D^-alpha A
+/// D^-alpha`, where `D` is the diagonal of the row sums of `A`, the out-degrees, on both sides: a
+/// pair is worth less where either item is followed by everything. An item that nothing ever
+/// followed has the degree 1, so that it can be recommended. The score of an item is `Σ_k decay^k
+/// A[item k steps back, item]` over the newest `max_history` events.
 ///
-/// Row sums on both sides, and not column sums on the right: on Amazon Beauty (forward, window 5) NDCG@10 is
-/// 0.0476 against 0.0462, and 0.0470 with the sum of both. Newest items have few followers yet, and the lower
-/// degree lifts them.
+/// Row sums on both sides, and not column sums on the right: on Amazon Beauty (forward, window 5)
+/// NDCG@10 is 0.0476 against 0.0462, and 0.0470 with the sum of both. Newest items have few
+/// followers yet, and the lower degree lifts them.
 ///
 /// Unknown items keep their position and make no rule.
 ///
-/// Source: pairs by distance as in the sequential rules of Ludewig and Jannach, UMUAI 28, 2018, section
-/// 3.1.2 (there from a session's newest item alone and without normalization).
+/// Source: pairs by distance as in the sequential rules of Ludewig and Jannach, UMUAI 28, 2018,
+/// section 3.1.2 (there from a session's newest item alone and without normalization).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SeqRulesConfig {
@@ -41,12 +42,13 @@ pub struct SeqRulesConfig {
     pub window: NonZeroU32,
     /// Exponent of the normalization, in `0.0..=1.0`. 0 favors popular items, 1 rare ones.
     pub alpha: f64,
-    /// How much an event counts against the one after it, in `0.0..=1.0`. 0 looks at the newest item alone.
+    /// How much an event counts against the one after it, in `0.0..=1.0`. 0 looks at the newest
+    /// item alone.
     pub decay: f64,
     /// Newest events that speak. With a decay of 0.85, the 20th counts 0.05.
     pub max_history: NonZeroU32,
-    /// Weight of a pair read backwards, in `0.0..=1.0`; 0 is forward only. Half: what preceded an item
-    /// still says what it goes with, and a log's order within a basket is often arbitrary.
+    /// Weight of a pair read backwards, in `0.0..=1.0`; 0 is forward only. Half: what preceded an
+    /// item still says what it goes with, and a log's order within a basket is often arbitrary.
     pub backward_weight: f64,
 }
 
@@ -166,8 +168,8 @@ impl ModelSpec for SeqRulesConfig {
         false
     }
 
-    /// At most one entry of 8 bytes for each event, distance and direction, held twice while the rows are
-    /// put together, and never more than all pairs of items.
+    /// At most one entry of 8 bytes for each event, distance and direction, held twice while the
+    /// rows are put together, and never more than all pairs of items.
     fn needed_bytes(&self, view: &TrainingView<'_>) -> u64 {
         let directions = if self.backward_weight > 0.0 { 2 } else { 1 };
         let n_items = view.n_item_rows() as u64;

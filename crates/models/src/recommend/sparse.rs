@@ -24,9 +24,9 @@ pub(super) struct ItemMatrix {
 impl ItemMatrix {
     /// Builds each row by `row(item, scratch, output)`, which appends `(column, value)`.
     ///
-    /// Rows are built in parallel, `new_scratch` once for each piece of work, and put together in order:
-    /// the result does not depend on the number of threads as long as a row does not depend on what
-    /// another left in the scratch.
+    /// Rows are built in parallel, `new_scratch` once for each piece of work, and put together in
+    /// order: the result does not depend on the number of threads as long as a row does not depend
+    /// on what another left in the scratch.
     pub(super) fn build<S: Send>(
         n_item_rows: usize,
         new_scratch: impl Fn() -> S + Sync,

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FitOn {
-    /// Events before validation. The only choice where validation or test numbers are to be compared
-    /// with published ones: adding the validation item is worth 12 % on Amazon Beauty.
+    /// Events before validation. The only choice where validation or test numbers are to be
+    /// compared with published ones: adding the validation item is worth 12 % on Amazon Beauty.
     #[default]
     Train,
     /// Events before test: for a model that goes into service.
@@ -17,9 +17,9 @@ pub enum FitOn {
 
 /// A dataset through the eyes of a model that is being fitted.
 ///
-/// The dataset itself is private: histories come out cut at the part given, so a model cannot learn from
-/// what it will be measured on, by mistake or otherwise. Vocabulary counts are those of the training
-/// part in either case.
+/// The dataset itself is private: histories come out cut at the part given, so a model cannot learn
+/// from what it will be measured on, by mistake or otherwise. Vocabulary counts are those of the
+/// training part in either case.
 #[derive(Debug, Clone, Copy)]
 pub struct TrainingView<'a> {
     dataset: &'a Dataset,
@@ -88,7 +88,8 @@ impl<'a> TrainingView<'a> {
         self.users().filter_map(|user| self.history(user).timestamps_ms.iter().max().copied()).max()
     }
 
-    /// The validation part, for stopping alone; `None` unless [`Self::with_early_stopping`] allows it.
+    /// The validation part, for stopping alone; `None` unless [`Self::with_early_stopping`] allows
+    /// it.
     pub fn validation(&self) -> Option<Holdout<'a>> {
         let any = self.dataset.manifest.counts.n_validation > 0;
         (self.stops_early && any).then_some(Holdout { dataset: self.dataset })
@@ -102,8 +103,8 @@ pub struct Holdout<'a> {
 }
 
 impl<'a> Holdout<'a> {
-    /// Users with a validation event, in index order: what was known of each when validation began, and
-    /// the validation events.
+    /// Users with a validation event, in index order: what was known of each when validation began,
+    /// and the validation events.
     pub fn users(&self) -> impl Iterator<Item = (History<'a>, History<'a>)> + use<'a> {
         let dataset = self.dataset;
         dataset.user_indices().filter_map(move |user| {

@@ -210,8 +210,8 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
-/// Files of format version 1 must load and answer as on the day they were written. To write one for a new
-/// model: `FORECART_WRITE_FIXTURES=1 cargo test -p forecart-models`.
+/// Files of format version 1 must load and answer as on the day they were written. To write one for
+/// a new model: `FORECART_WRITE_FIXTURES=1 cargo test -p forecart-models`.
 #[test]
 fn files_of_version_1_still_load() {
     for name in ["seq-rules", "mlp"] {

@@ -27,8 +27,8 @@ pub(crate) struct Held {
     pub(crate) test: u64,
 }
 
-/// Users walk through the items in small steps, so that there is something to learn; the last two events
-/// of each are held out. Some items are unknown.
+/// Users walk through the items in small steps, so that there is something to learn; the last two
+/// events of each are held out. Some items are unknown.
 pub(crate) fn write(folder: &Path, held: Held) -> Dataset {
     let mut writer = DatasetWriter::new(folder, true).unwrap();
     let mut rng = ChaCha8Rng::seed_from_u64(1);

@@ -17,7 +17,8 @@ pub(super) const NAME: &str = "mlp";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SoftmaxLoss {
-    /// All items where an epoch then computes at most 2·10⁸ scores (seconds on two cores), else sampled.
+    /// All items where an epoch then computes at most 2·10⁸ scores (seconds on two cores), else
+    /// sampled.
     #[default]
     Auto,
     /// All items.
@@ -54,19 +55,20 @@ impl From<HiddenActivation> for Activation {
 
 /// The multi-layer perceptron with its hyperparameters.
 ///
-/// Each item has one vector `v`, its learned embedding plus a projection of its features (dense ones by a matrix,
-/// sparse ones by the mean of their embeddings), used for input and output alike. With `b` the mean of the
-/// vectors of the newest `max_history` events, weighted by `decay^k` for the event `k` steps back, and `v_n`
-/// that of the newest:
+/// Each item has one vector `v`, its learned embedding plus a projection of its features (dense
+/// ones by a matrix, sparse ones by the mean of their embeddings), used for input and output alike.
+/// With `b` the mean of the vectors of the newest `max_history` events, weighted by `decay^k` for
+/// the event `k` steps back, and `v_n` that of the newest:
 ///
 /// `h = b + MLP([b, v_n])`, score of an item `= h · v + bias`.
 ///
-/// Trained to predict each event of a sequence from those before it, by softmax cross-entropy and Adam, on
-/// batches of events in an order drawn from the seed.
+/// Trained to predict each event of a sequence from those before it, by softmax cross-entropy and
+/// Adam, on batches of events in an order drawn from the seed.
 ///
-/// Source: a history as an average of embeddings and a softmax over items as in Covington, Adams and Sargin, RecSys
-/// 2016, sections 3.2 and 3.3. We differ: recent events weigh more, input and output share vectors (Press and Wolf,
-/// EACL 2017), and the layers add to the average instead of replacing it (He et al., CVPR 2016).
+/// Source: a history as an average of embeddings and a softmax over items as in Covington, Adams
+/// and Sargin, RecSys 2016, sections 3.2 and 3.3. We differ: recent events weigh more, input and
+/// output share vectors (Press and Wolf, EACL 2017), and the layers add to the average instead of
+/// replacing it (He et al., CVPR 2016).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MlpConfig {
@@ -80,8 +82,8 @@ pub struct MlpConfig {
     pub max_history: NonZeroU32,
     /// How much an event weighs against the one after it, in `0.0..=1.0`.
     pub decay: f64,
-    /// Share of the input's and the hidden layers' values that are left out at random while training, in
-    /// `0.0..1.0`.
+    /// Share of the input's and the hidden layers' values that are left out at random while
+    /// training, in `0.0..1.0`.
     pub dropout: f64,
     /// Step size of Adam.
     pub learning_rate: f64,
@@ -109,8 +111,8 @@ impl Default for MlpConfig {
             max_history: positive(20), // with a decay of 0.85, the 20th weighs 0.05
             decay: 0.85,               // as in the sequential rules
             dropout: 0.3,              // five events a user overfit soon
-            learning_rate: 3e-3,            // on Amazon Beauty, as good on validation as 1e-3 in a third of the epochs
-            weight_decay: 0.0,         // dropout and early stopping regularize
+            learning_rate: 3e-3, // on Amazon Beauty, as good on validation as 1e-3 in a third of the epochs
+            weight_decay: 0.0,   // dropout and early stopping regularize
             batch_size: positive(256), // four tiles of 64 rows keep a few cores busy
             n_epochs: positive(30),
             patience: positive(3),
@@ -197,8 +199,8 @@ impl ModelSpec for MlpConfig {
         true
     }
 
-    /// Weights, two moments, the best weights so far, item vectors and one gradient of each tile, and 20 bytes
-    /// an event.
+    /// Weights, two moments, the best weights so far, item vectors and one gradient of each tile,
+    /// and 20 bytes an event.
     fn needed_bytes(&self, view: &TrainingView<'_>) -> u64 {
         let n_items = view.n_item_rows() as u64;
         let n_rows = n_items + view.item_features().n_sparse() as u64;

@@ -16,18 +16,19 @@ use rayon::prelude::*;
 
 use super::Mlp;
 use super::config::{MlpConfig, NAME};
-use super::network::{ItemGradients, Network, NetworkGradients, Workspace, backward, dot, forward};
+use super::gradients::{ItemGradients, NetworkGradients};
+use super::network::{Network, Workspace, backward, dot, forward};
 use crate::error::ModelError;
 use crate::recommend::contract::{EpochRecord, FitContext, FitRecord};
 use crate::recommend::popularity::ItemCounts;
 use crate::recommend::view::TrainingView;
 
-/// Rows of a batch that one thread works on at a time; not to be changed without notice, since results depend
-/// on it in the last bits.
+/// Rows of a batch that one thread works on at a time; not to be changed without notice, since
+/// results depend on it in the last bits.
 pub(super) const TILE_ROWS: usize = 64;
 
-/// Users of the validation part that are looked at after each epoch, evenly spaced: enough that NDCG@10
-/// is known to a few per cent.
+/// Users of the validation part that are looked at after each epoch, evenly spaced: enough that
+/// NDCG@10 is known to a few per cent.
 const MAX_VALIDATION_USERS: usize = 4000;
 
 pub(super) fn fit(

@@ -1,10 +1,12 @@
-//! A multi-layer perceptron on the user's history and the items' features, trained by backpropagation.
+//! A multi-layer perceptron on the user's history and the items' features, trained by
+//! backpropagation.
 //!
-//! Start at [`MlpConfig`], which says what the model computes; then `network` (forward and backward), `fit`
-//! (the loop).
+//! Start at [`MlpConfig`], which says what the model computes; then `network` (forward and
+//! backward), `fit` (the loop).
 
 mod config;
 mod fit;
+mod gradients;
 mod network;
 
 use std::num::NonZeroUsize;
@@ -27,7 +29,8 @@ use crate::tensors::Tensors;
 #[derive(Debug, Clone)]
 pub struct Mlp {
     config: MlpConfig,
-    /// Vector of each item, features included, with its bias as the last column: `[n_item_rows, d_model + 1]`.
+    /// Vector of each item, features included, with its bias as the last column: `[n_item_rows,
+    /// d_model + 1]`.
     vectors: Matrix,
     layers: Layers,
     counts: ItemCounts,
@@ -141,8 +144,8 @@ impl Recommender for Mlp {
         top_k(&scores, History::of(&history), &request)
     }
 
-    /// Leave one out: what the score of `item` loses without each known item that the network sees, at its
-    /// newest event. Items that speak against it have a negative contribution.
+    /// Leave one out: what the score of `item` loses without each known item that the network sees,
+    /// at its newest event. Items that speak against it have a negative contribution.
     fn reasons(&self, history: History<'_>, item: ItemIdx, n: usize) -> Vec<Reason> {
         if !item.is_known() || item.row() >= self.n_item_rows() {
             return Vec::new();
