@@ -156,7 +156,9 @@ fn not_negative(millis: i64) -> Result<i64, TimeFault> {
 /// A number in decimal digits, with a fraction or not; the exact digits are used, not a float.
 fn number(text: &str, unit: TimeUnit) -> Option<i64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    if fraction.bytes().all(|byte| byte.is_ascii_digit())
+    // "-0.5" has no sign left in its whole part: negative numbers go the other way.
+    if !text.starts_with('-')
+        && fraction.bytes().all(|byte| byte.is_ascii_digit())
         && let Ok(whole) = whole.parse::<i64>()
     {
         let digits = fraction.bytes().chain(std::iter::repeat(b'0')).take(3);

@@ -70,13 +70,16 @@ impl Blocks {
     /// The next block, or `None` at the end.
     pub(crate) fn next(&mut self, dialect: Dialect) -> Result<Option<TextBlock>, PrepareError> {
         let mut bytes = std::mem::take(&mut self.ahead);
+        // How far to look for the end of a record; what lies behind stays for the next block.
+        let mut window = self.block_bytes;
         loop {
-            if !self.is_at_end && bytes.len() < self.block_bytes {
-                let wanted = self.block_bytes - bytes.len();
+            if !self.is_at_end && bytes.len() < window {
+                let wanted = window - bytes.len();
                 self.is_at_end = self.source.fill(&mut bytes, wanted)?;
             }
-            let cut = last_cut(&bytes, dialect, self.is_at_end);
-            if self.is_at_end {
+            let is_last = self.is_at_end && window >= bytes.len();
+            let cut = last_cut(&bytes[..window.min(bytes.len())], dialect, is_last);
+            if is_last {
                 if let Some(at) = cut.open_quote {
                     return Err(self.open_quote(&bytes, at));
                 }
@@ -86,15 +89,14 @@ impl Blocks {
                 self.ahead = bytes.split_off(cut.end);
                 return Ok(Some(self.block(bytes)));
             }
-            if bytes.len() > self.max_line_bytes {
+            if window > self.max_line_bytes {
                 return Err(match cut.open_quote {
                     Some(at) => self.open_quote(&bytes, at),
                     None => too_long(self.path(), self.line, self.max_line_bytes),
                 });
             }
-            // A record longer than a block: read on, within the limit of a line.
-            let wanted = self.block_bytes.max(64 << 10);
-            self.is_at_end = self.source.fill(&mut bytes, wanted)?;
+            // A record longer than a block: look further, within the limit of a line.
+            window *= 2;
         }
     }
 

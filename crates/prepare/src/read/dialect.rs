@@ -48,6 +48,10 @@ pub(crate) fn recognize(
         let fix = "convert the file to UTF-8, as with `iconv -f latin1 -t utf-8`";
         return Err(PrepareError::input(place().line(1), "the first line is not UTF-8", fix));
     };
+    if config.format.is_none() && first_line.trim_start().starts_with("[{") {
+        let fix = "write one object a line, as with `jq -c '.[]'`";
+        return Err(PrepareError::input(place(), "the file is one JSON array", fix));
+    }
     let format = config.format.unwrap_or_else(|| sniffed_format(head, first_line, config));
     match format {
         Format::Jsonl => Ok(Layout::jsonl()),
