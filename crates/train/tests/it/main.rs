@@ -1,0 +1,3 @@
+//! Integration tests of `forecart-train`: from a dataset to a report.
+
+mod measure;

@@ -1,0 +1,184 @@
+//! Fitting and measuring on a small generated shop.
+
+use std::num::NonZeroUsize;
+
+use forecart_data::dataset::{Description, EventRow, Tables};
+use forecart_data::encode::FeatureProgram;
+use forecart_data::{
+    Dataset, DatasetWriter, ItemFeatures, ItemIdx, Protocol, SeenItems, Silent, TextTable,
+    Vocabulary,
+};
+use forecart_eval::{Metric, Report};
+use forecart_models::ModelError;
+use forecart_models::recommend::{FitOn, FitRecord, registry};
+use forecart_train::{Contestant, Given, MeasureOptions, TrainError, TrainOptions, measure, train};
+use serde_json::{Value, json};
+
+const N_ITEMS: u32 = 40;
+const N_USERS: u32 = 80;
+
+/// User `u` walks from item `u` by steps of 1, 2, 1, 2, ...; the last two events are held out.
+fn shop() -> (tempfile::TempDir, Dataset) {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("dataset");
+    let mut writer = DatasetWriter::new(&folder, false).unwrap();
+    for user in 0..N_USERS {
+        let n = 5 + user % 7;
+        for position in 0..n {
+            let item = (user + position + position / 2) % N_ITEMS + 1;
+            let item = ItemIdx(item);
+            let row = EventRow { item, timestamp_ms: 0, event: 1, session: 0, value: 1.0 };
+            writer.push(row).unwrap();
+        }
+        writer.end_user(n - 2, n - 1).unwrap();
+    }
+    let names = |prefix: &str, n: u32| {
+        let entries = (1..=n).map(|index| (format!("{prefix}{index}"), 1));
+        Vocabulary::from_entries(entries, 0).unwrap()
+    };
+    let tables = Tables {
+        users: names("u", N_USERS),
+        items: names("i", N_ITEMS),
+        event_names: names("e", 1),
+        titles: (0..=N_ITEMS).map(|_| "").collect::<TextTable>(),
+        encoders: FeatureProgram::default(),
+        item_features: ItemFeatures::default(),
+        description: Description {
+            protocol: Protocol::LooFull,
+            seen: SeenItems::Exclude,
+            has_time: false,
+            data_hash: "00".into(),
+            config: Value::Null,
+            steps: Vec::new(),
+        },
+    };
+    writer.finish(tables).unwrap();
+    let dataset = Dataset::open(&folder).unwrap();
+    (root, dataset)
+}
+
+fn contestant(name: &str) -> Contestant {
+    let keys = match name {
+        "mlp" => json!({"d_model": 8, "hidden": [8], "n_epochs": 4}),
+        _ => json!({}),
+    };
+    let spec = registry::spec(name, &keys).unwrap();
+    Contestant { spec, is_baseline: name == "popularity", is_required: true }
+}
+
+fn options(n_threads: usize) -> MeasureOptions {
+    MeasureOptions {
+        fit_on: FitOn::Train,
+        seeds: vec![1, 2],
+        n_threads: NonZeroUsize::new(n_threads).unwrap(),
+        memory_limit_bytes: None,
+        max_history: 50,
+        seen: None,
+        primary: Metric::ndcg(10),
+        title: "A shop".into(),
+        commit: None,
+        deterministic: true,
+    }
+}
+
+fn report(names: &[&str], options: &MeasureOptions) -> Result<Report, TrainError> {
+    let (_folder, dataset) = shop();
+    let contestants: Vec<Contestant> = names.iter().map(|name| contestant(name)).collect();
+    measure(&dataset, &contestants, &[], options, &Silent)
+}
+
+#[test]
+fn rules_beat_popularity_on_walks_and_only_chance_is_repeated() {
+    let report = report(&["popularity", "seq-rules", "mlp"], &options(2)).unwrap();
+    let ndcg = |name: &str| report.model(name).unwrap().mean(Metric::ndcg(10)).unwrap();
+    // Walks by steps of 1 and 2: the right item is one of two.
+    assert!(ndcg("seq-rules") > 0.5, "{}", ndcg("seq-rules"));
+    assert!(ndcg("popularity") < 0.3, "{}", ndcg("popularity"));
+    assert_eq!(report.model("mlp").unwrap().seeds, [1, 2]);
+    assert!(report.model("seq-rules").unwrap().seeds.len() <= 1);
+    assert_eq!(report.model("mlp").unwrap().training.len(), 2);
+    assert!(report.model("seq-rules").unwrap().validation.is_some());
+}
+
+#[test]
+fn the_report_has_the_same_bytes_on_any_number_of_threads() {
+    let names = ["popularity", "seq-rules", "item-knn", "mlp"];
+    let one = report(&names, &options(1)).unwrap().to_json().unwrap();
+    let three = report(&names, &options(3)).unwrap().to_json().unwrap();
+    assert!(one == three);
+}
+
+#[test]
+fn a_model_that_learned_from_validation_has_no_validation_number() {
+    let options = MeasureOptions { fit_on: FitOn::TrainValidation, ..options(2) };
+    let report = report(&["seq-rules", "mlp"], &options).unwrap();
+    assert!(report.models.iter().all(|row| row.validation.is_none()));
+}
+
+#[test]
+fn a_window_of_days_without_times_is_an_error_or_left_out_where_nobody_asked_for_it() {
+    let error = report(&["popularity-7d"], &options(1)).unwrap_err();
+    assert!(matches!(error, TrainError::Model(ModelError::NeedsTime { .. })), "{error}");
+    let (_folder, dataset) = shop();
+    let unasked = Contestant { is_required: false, ..contestant("popularity-7d") };
+    let contestants = [contestant("popularity"), unasked];
+    let report = measure(&dataset, &contestants, &[], &options(1), &Silent).unwrap();
+    assert_eq!(report.models.len(), 1);
+}
+
+#[test]
+fn a_limit_on_memory_refuses_before_training() {
+    let options = MeasureOptions { memory_limit_bytes: Some(1000), ..options(1) };
+    let error = report(&["mlp"], &options).unwrap_err();
+    assert!(matches!(error, TrainError::Model(ModelError::Memory { .. })), "{error}");
+}
+
+#[test]
+fn a_refit_trains_as_long_as_validation_chose() {
+    let (_folder, dataset) = shop();
+    let spec = contestant("mlp").spec;
+    let fit = |fit_on: FitOn| {
+        let options = TrainOptions {
+            fit_on,
+            seed: 1,
+            n_threads: NonZeroUsize::MIN,
+            memory_limit_bytes: None,
+        };
+        train(&dataset, spec.as_ref(), &options, &Silent).unwrap()
+    };
+    let (chosen, refit) = (fit(FitOn::Train), fit(FitOn::TrainValidation));
+    assert_eq!(refit.record, chosen.record);
+    let n_epochs = chosen.record.chosen_epoch.unwrap();
+    assert_eq!(refit.model.hyperparameters()["n_epochs"], n_epochs);
+    assert_eq!((refit.seed, refit.fit_on), (Some(1), FitOn::TrainValidation));
+    assert!(refit.memory_bytes > 0 && refit.fit_secs > 0.0);
+}
+
+#[test]
+fn a_given_model_is_measured_as_it_is_and_only_on_its_own_dataset() {
+    let (_folder, dataset) = shop();
+    let spec = contestant("seq-rules").spec;
+    let given = |dataset_hash: &str| {
+        let options = TrainOptions {
+            fit_on: FitOn::Train,
+            seed: 0,
+            n_threads: NonZeroUsize::MIN,
+            memory_limit_bytes: None,
+        };
+        let trained = train(&dataset, spec.as_ref(), &options, &Silent).unwrap();
+        Given {
+            name: "rules.forecart".into(),
+            model: trained.model,
+            fit_on: FitOn::Train,
+            dataset_hash: dataset_hash.into(),
+            record: FitRecord::default(),
+        }
+    };
+    let right = given(&dataset.manifest.content_hash);
+    let contestants = [contestant("seq-rules")];
+    let report = measure(&dataset, &contestants, &[right], &options(1), &Silent).unwrap();
+    let ndcg = |name: &str| report.model(name).unwrap().mean(Metric::ndcg(10));
+    assert_eq!(ndcg("rules.forecart"), ndcg("seq-rules"));
+    let error = measure(&dataset, &[], &[given("other")], &options(1), &Silent).unwrap_err();
+    assert!(matches!(error, TrainError::OtherDataset { .. }), "{error}");
+}
