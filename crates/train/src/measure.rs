@@ -151,7 +151,7 @@ impl Bench<'_> {
                 memory_limit_bytes: self.options.memory_limit_bytes,
             };
             let trained = train(self.dataset, spec, &options, self.progress)?;
-            runs.push(self.run(&label, trained)?);
+            runs.push(self.run(&label, &trained)?);
         }
         Ok(ModelRuns {
             name: spec.name().to_owned(),
@@ -182,7 +182,7 @@ impl Bench<'_> {
         })
     }
 
-    fn run(&self, label: &str, trained: Trained) -> Result<Run, TrainError> {
+    fn run(&self, label: &str, trained: &Trained) -> Result<Run, TrainError> {
         let (validation, evaluation, evaluate_secs) =
             self.evaluations(label, trained.model.as_ref(), trained.fit_on)?;
         let timing = Timing {

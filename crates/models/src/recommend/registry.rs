@@ -15,8 +15,10 @@ use crate::tensors::Tensors;
 /// Stands for [`DEFAULT_MODEL`] wherever a name is asked for.
 pub const DEFAULT: &str = "default";
 
-/// The model that is trained when none is named: it is fitted in a second, has no chance in it,
-/// gives a reason for each answer, and is as good on the test part of Amazon Beauty as the `mlp`.
+/// The model that is trained when none is named: it is fitted in a second, has no chance in it, and
+/// its contributions add up to the score. The `mlp` does better on the validation part of Amazon
+/// Beauty (NDCG@10 0.0618 against 0.0556) and Sports (0.0336 against 0.0242), for minutes of
+/// training.
 pub const DEFAULT_MODEL: &str = "seq-rules";
 
 /// A model that can be asked for by name.
