@@ -396,6 +396,7 @@ fn split_rule(raw: &RawSplitConfig) -> Result<SplitRule, PrepareError> {
     })
 }
 
+#[derive(Clone, Copy)]
 enum DayEdge {
     First,
     Last,

@@ -126,7 +126,7 @@ pub(super) fn write(
 ) -> Result<Vocabulary, PrepareError> {
     let (counted, items, events) = tables;
     let mut users = Vec::with_capacity(spool.n_users());
-    let mut sessions: Vec<u32> = Vec::new();
+    let mut ordinals: Vec<Option<u32>> = Vec::new();
     spool.for_each_user(|place, user, rows| {
         if place % 4096 == 0 && progress.is_cancelled() {
             return Err(PrepareError::Cancelled);
@@ -137,20 +137,22 @@ pub(super) fn write(
             return Ok(());
         }
         // What was dropped since may leave gaps between the numbers of sessions.
-        sessions.clear();
+        ordinals.clear();
+        let mut n_sessions = 0;
         for row in rows.iter() {
-            let session = match sessions.iter().rposition(|session| *session == row.session) {
-                Some(ordinal) => ordinal,
-                None => {
-                    sessions.push(row.session);
-                    sessions.len() - 1
-                }
-            };
+            let number = row.session as usize;
+            if ordinals.len() <= number {
+                ordinals.resize(number + 1, None);
+            }
+            let session = *ordinals[number].get_or_insert_with(|| {
+                n_sessions += 1;
+                n_sessions - 1
+            });
             writer.push(EventRow {
                 item: ItemIdx(items.index_of[row.item as usize]),
                 timestamp_ms: row.timestamp_ms,
                 event: events.index_of[row.event as usize] as u8,
-                session: session as u32,
+                session,
                 value: row.value,
             })?;
         }

@@ -9,7 +9,6 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type};
-use datafusion::arrow::row::{RowConverter, SortField};
 use forecart_data::Progress;
 use forecart_data::event::columns;
 use parquet::arrow::ProjectionMask;
@@ -65,6 +64,12 @@ impl Source {
         self.has_column(columns::ORDER_ID) && self.has_column(columns::QUANTITY)
     }
 
+    /// False if the manifest's count of events says that there are none.
+    fn may_have_refunds(&self) -> bool {
+        let events = &self.manifest.events;
+        events.is_empty() || events.iter().any(|event| event.name == "refund")
+    }
+
     /// Finds event ids that stand twice. Memory grows with the number of such ids alone.
     pub(super) fn find_repeated_ids(
         &mut self,
@@ -116,7 +121,9 @@ pub(super) fn layout(sources: &[Source], config: &PrepareConfig, by_time: bool) 
         by_time,
         has_session: !is_session && any(columns::SESSION_ID),
         has_order: config.raw.merge_order_lines && any(columns::ORDER_ID),
-        has_quantity: cancels(config) && any(columns::QUANTITY),
+        has_quantity: cancels(config)
+            && sources.iter().any(Source::may_have_refunds)
+            && any(columns::QUANTITY),
         // Without times a row's position is all that says when: no two rows are the same event.
         has_rest: config.raw.drop_duplicates
             && has_time
@@ -403,20 +410,40 @@ impl Scanner<'_> {
 /// A 128-bit hash (XXH3) of each row's further columns, nulls apart from empty texts. Two different
 /// rows of one user, item, event and moment are taken for equal with a chance of about 2^-128.
 fn hashes_of_rest(batch: &RecordBatch) -> Result<Vec<u128>, PrepareError> {
+    /// Stands for a null: no text or number has it but by chance.
+    const NULL: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
     let schema = batch.schema();
-    let mut rest: Vec<(&str, &ArrayRef)> = schema
-        .fields()
-        .iter()
-        .map(|field| field.name().as_str())
-        .zip(batch.columns())
-        .filter(|(name, _)| !NOT_HASHED.contains(name))
-        .collect();
+    let names = schema.fields().iter().map(|field| field.name().as_str());
+    let mut rest: Vec<_> =
+        names.zip(batch.columns()).filter(|(name, _)| !NOT_HASHED.contains(name)).collect();
+    // The order of columns in a file says nothing.
     rest.sort_by_key(|(name, _)| *name);
-    let fields = rest.iter().map(|(_, array)| SortField::new(array.data_type().clone()));
-    let converter = RowConverter::new(fields.collect())?;
-    let arrays: Vec<_> = rest.iter().map(|(_, array)| ArrayRef::clone(array)).collect();
-    let rows = converter.convert_columns(&arrays)?;
-    Ok(rows.iter().map(|row| xxh3_128(row.data())).collect())
+    let mut hashes = vec![0u128; batch.num_rows()];
+    for (_, array) in rest {
+        if let Some(numbers) = array.as_primitive_opt::<Float64Type>() {
+            add(
+                &mut hashes,
+                numbers.iter().map(|x| x.map_or(NULL, |x| xxh3_128(&x.to_le_bytes()))),
+            );
+        } else if let Some(numbers) = array.as_primitive_opt::<Int64Type>() {
+            add(
+                &mut hashes,
+                numbers.iter().map(|x| x.map_or(NULL, |x| xxh3_128(&x.to_le_bytes()))),
+            );
+        } else {
+            let texts = text(array)?;
+            add(&mut hashes, texts.iter().map(|x| x.map_or(NULL, |x| xxh3_128(x.as_bytes()))));
+        }
+    }
+    Ok(hashes)
+}
+
+/// Takes one more column into the rows' hashes: a polynomial over the columns, modulo 2^128.
+fn add(hashes: &mut [u128], column: impl Iterator<Item = u128>) {
+    const FACTOR: u128 = 0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645; // odd
+    for (hash, value) in hashes.iter_mut().zip(column) {
+        *hash = (*hash ^ value).wrapping_mul(FACTOR).rotate_left(64);
+    }
 }
 
 fn reader(file: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, PrepareError> {
@@ -451,5 +478,8 @@ pub(super) fn column(
 }
 
 fn text(array: &ArrayRef) -> Result<StringArray, PrepareError> {
+    if let Some(texts) = array.as_string_opt::<i32>() {
+        return Ok(texts.clone()); // shares the buffers
+    }
     Ok(cast(array, &DataType::Utf8)?.as_string::<i32>().clone())
 }

@@ -531,7 +531,7 @@ proptest! {
 
     #[test]
     fn every_row_has_a_reason_and_every_training_event_is_before_every_test_event(
-        events in random_log(), kind in 0..KINDS.len(), min in 1u32..3, on in 0..2,
+        events in random_log(), kind in 0..KINDS.len(), min in 1u32..3, on in 0usize..2,
         merge: bool, cap in prop::option::of(3u32..9),
     ) {
         let on = ["train", "all"][on];
