@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::config::{Format, LATEST_TIME, MAX_BAD_ROWS, MAX_LINE_BYTES, closest};
 use crate::import::plan::InputPlan;
 use crate::import::plan_input;
+use crate::prepare::{RawPrepareConfig, RawSplitConfig};
 use crate::read::dialect::delimiter_name;
 use crate::read::inputs;
 use crate::{DataConfig, PrepareError};
@@ -195,6 +196,36 @@ fn events_section(plan: &InputPlan, events: &BTreeMap<String, Option<&str>>) -> 
     out
 }
 
+/// Keys of `[prepare]` and `[split]` that have no default, with an example.
+const UNSET_PREPARE: &[(&str, &str)] = &[
+    ("from", "\"2011-03-01\""),
+    ("to", "\"2011-11-30\""),
+    ("last_days", "90"),
+    ("max_user_events", "1000"),
+    ("k_core_on", "\"train\""),
+    ("min_count", "5"),
+];
+const UNSET_SPLIT: &[(&str, &str)] = &[
+    ("order", "\"time\""),
+    ("test_days", "7"),
+    ("validation_days", "7"),
+    ("ratio", "[0.8, 0.1, 0.1]"),
+];
+
 fn prepare_sections() -> String {
-    String::new()
+    section("prepare", &RawPrepareConfig::default(), UNSET_PREPARE)
+        + &section("split", &RawSplitConfig::default(), UNSET_SPLIT)
+}
+
+/// A section with every default as a comment, and examples of what has none.
+fn section(name: &str, defaults: &impl Serialize, unset: &[(&str, &str)]) -> String {
+    let mut out = format!("\n[{name}]\n");
+    let defaults = toml::Table::try_from(defaults).expect("a raw section is a table");
+    for (key, value) in defaults.iter().filter(|(_, value)| !value.is_table()) {
+        writeln!(out, "# {key} = {value}").expect("a String takes any text");
+    }
+    for (key, example) in unset.iter().filter(|(key, _)| !defaults.contains_key(*key)) {
+        writeln!(out, "# {key} = {example}   # not set").expect("a String takes any text");
+    }
+    out
 }

@@ -170,14 +170,31 @@ fn every_default_that_init_shows_is_a_valid_setting() {
     let input = folder.path().join("in.csv");
     fs::write(&input, "user_id,item_id,event,ts\nu,i,view,1700000000\n").unwrap();
     let toml = init_from(&input).unwrap().toml;
-    for line in toml.lines().filter_map(|line| line.strip_prefix("# ")) {
-        let Some((key, _)) = line.split_once(" = ") else { continue };
-        if key.contains(|c: char| !(c.is_ascii_lowercase() || c == '_')) || key == "default" {
+    let mut section = String::new();
+    let mut n_shown = 0;
+    for line in toml.lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_end_matches(']').to_owned();
+        }
+        let Some((key, _)) = line.strip_prefix("# ").and_then(|line| line.split_once(" = ")) else {
+            continue;
+        };
+        if key.contains(|c: char| !(c.is_ascii_lowercase() || c == '_')) {
             continue;
         }
-        let text = format!("[data]\n{line}\n");
-        config::parse_toml(&text).unwrap_or_else(|error| panic!("{line}: {error}"));
+        n_shown += 1;
+        let text = format!("[{section}]\n{}\n", &line[2..]);
+        let is_ours = config::parse_toml(&text).map(|_| ());
+        is_ours.unwrap_or_else(|error| panic!("{text}: {error}"));
+        let value: toml::Table = toml::from_str(&text).unwrap();
+        let inner = value[&section].clone();
+        match section.as_str() {
+            "prepare" => drop(inner.try_into::<RawPrepareConfig>().unwrap()),
+            "split" => drop(inner.try_into::<RawSplitConfig>().unwrap()),
+            _ => {}
+        }
     }
+    assert!(n_shown > 25, "{n_shown}");
 }
 
 #[test]

@@ -1,0 +1,339 @@
+//! The command line: verbs, flags, and an example for each.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Predicts what the users of an e-commerce shop do next, from its own event log.
+#[derive(Debug, Parser)]
+#[command(
+    name = "forecart",
+    version,
+    about,
+    propagate_version = true,
+    after_help = "Start here:\n  forecart demo                          the whole way on real orders, in a minute\n  \
+                  forecart init --from events.csv        look at your own log and write forecart.toml\n\n\
+                  Exit codes: 0 ok, 1 failure, 2 usage or configuration, 3 data invalid, 4 quality gate not met."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// Flags that every verb understands.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// Configuration file [default: forecart.toml if it exists]
+    #[arg(short, long, global = true, value_name = "FILE", env = "FORECART_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print one JSON object on standard output instead of tables
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Seed of everything random; the same seed gives the same bytes
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Threads [default: all cores]; results do not depend on it
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+    /// Memory that data preparation and training may use, such as 2GiB or 800MB
+    #[arg(long, global = true, value_name = "SIZE")]
+    pub(crate) memory_limit: Option<String>,
+    /// Say more: every step and its numbers
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+}
+
+/// The stages of the way from log to answer.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run the whole way on real orders that come with the program
+    Demo(DemoArgs),
+    /// Look at a file and write a configuration for it
+    Init(InitArgs),
+    /// Read CSV, Parquet or JSONL into the event log
+    Import(ImportArgs),
+    /// Say what an event log is, and what is wrong with it
+    Validate(ValidateArgs),
+    /// Clean, encode, sessionize and split an event log into a dataset
+    Prepare(PrepareArgs),
+    /// Train a model on a dataset
+    Train(TrainArgs),
+    /// Measure models, with intervals and baselines
+    Evaluate(EvaluateArgs),
+    /// What will this user want next?
+    Recommend(RecommendArgs),
+    /// Which items go with this one?
+    Similar(SimilarArgs),
+    /// Look inside model files
+    Model(ModelArgs),
+    /// Generate data and measure the program
+    Bench(BenchArgs),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  forecart demo --out forecart-demo")]
+pub(crate) struct DemoArgs {
+    /// Folder for the log, dataset, model and report
+    #[arg(short, long, default_value = "forecart-demo", value_name = "DIR")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  forecart init --from events.csv --out forecart.toml")]
+pub(crate) struct InitArgs {
+    /// The file or folder to look at
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: PathBuf,
+    /// Where to write the configuration
+    #[arg(short, long, default_value = "forecart.toml", value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// Replace the configuration if it exists
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  forecart import clicks.csv.gz orders.parquet --out log")]
+pub(crate) struct ImportArgs {
+    /// Files or folders
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) inputs: Vec<PathBuf>,
+    /// Folder for the event log
+    #[arg(short, long, default_value = "log", value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Share of rows that may be bad before the import fails
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) max_bad_rows: Option<f64>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  forecart validate --data log --json")]
+pub(crate) struct ValidateArgs {
+    /// The event log
+    #[arg(short, long, default_value = "log", value_name = "DIR")]
+    pub(crate) data: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  forecart prepare --data log --out dataset --protocol time")]
+pub(crate) struct PrepareArgs {
+    /// The event log
+    #[arg(short, long, default_value = "log", value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// Folder for the dataset
+    #[arg(short, long, default_value = "dataset", value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// How to split; overrides the configuration
+    #[arg(long)]
+    pub(crate) protocol: Option<ProtocolName>,
+    /// Event log of test sessions, for `--protocol session`
+    #[arg(long, value_name = "DIR")]
+    pub(crate) test: Option<PathBuf>,
+}
+
+/// A way to split; see `forecart_data::Protocol`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProtocolName {
+    /// Each user's last item is test, the one before it validation
+    LooFull,
+    /// One cut in time for everybody
+    Time,
+    /// Whole sessions
+    Session,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  forecart train --data dataset --out model.forecart\n  \
+                  forecart train --model item-knn --fit-on train-validation")]
+pub(crate) struct TrainArgs {
+    /// The dataset
+    #[arg(short, long, default_value = "dataset", value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// Which model: `default`, or a name of `forecart model list`
+    #[arg(short, long, default_value = "default", value_name = "NAME")]
+    pub(crate) model: String,
+    /// Where to write the model file
+    #[arg(short, long, default_value = "model.forecart", value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// Which events the model learns from
+    #[arg(long, default_value = "train")]
+    pub(crate) fit_on: FitOnName,
+}
+
+/// Which events a model may learn from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FitOnName {
+    /// The training part
+    Train,
+    /// Training and validation parts: everything before the test part
+    TrainValidation,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  forecart evaluate --data dataset --models popularity,item-knn,mlp\n  \
+                  forecart evaluate --input Beauty.txt --protocol loo-full --models seq-rules --json\n  \
+                  forecart evaluate --input train.csv --test test.csv --protocol session \
+                  --models item-knn,seq-rules"
+)]
+pub(crate) struct EvaluateArgs {
+    /// A raw log: it is imported, prepared, trained on and measured in a temporary folder
+    #[arg(long, value_name = "FILE", conflicts_with = "data")]
+    pub(crate) input: Vec<PathBuf>,
+    /// A prepared dataset
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Models to fit and measure, `all`, or `default`; the simple baselines are always in the table
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub(crate) models: Vec<String>,
+    /// A trained model file to measure beside them
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) model: Vec<PathBuf>,
+    /// How to split `--input` [default: loo-full]
+    #[arg(long)]
+    pub(crate) protocol: Option<ProtocolName>,
+    /// Raw log of test sessions, for `--protocol session`
+    #[arg(long, value_name = "FILE", requires = "input")]
+    pub(crate) test: Option<PathBuf>,
+    /// Seeds for models that are trained with chance: mean and spread over 1..=N
+    #[arg(long, default_value = "1", value_name = "N")]
+    pub(crate) seeds: NonZeroUsize,
+    /// Which events the models learn from
+    #[arg(long, default_value = "train")]
+    pub(crate) fit_on: FitOnName,
+    /// How many of a user's newest events a model sees
+    #[arg(long, value_name = "N")]
+    pub(crate) max_history: Option<NonZeroUsize>,
+    /// Whether items a user has acted on are left out of the lists; overrides the dataset's rule
+    #[arg(long)]
+    pub(crate) seen: Option<SeenName>,
+    /// Only the models that were asked for, without the baselines
+    #[arg(long)]
+    pub(crate) no_baselines: bool,
+    /// Fail with exit code 4 if no asked-for model beats the strongest baseline on this metric
+    #[arg(long, value_name = "METRIC")]
+    pub(crate) gate: Option<String>,
+    /// Leave machine, seconds and memory out of the report: the same seed gives the same bytes
+    #[arg(long)]
+    pub(crate) deterministic: bool,
+    /// Folder for report.html, report.json
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// What happens with items that a user has already acted on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SeenName {
+    /// They are left out
+    Exclude,
+    /// They stay
+    Keep,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  forecart recommend --model model.forecart --data dataset --user 17850\n  \
+                  forecart recommend --model model.forecart --history 85123A,71053 -k 5 --json"
+)]
+pub(crate) struct RecommendArgs {
+    /// The model file
+    #[arg(short, long, default_value = "model.forecart", value_name = "FILE")]
+    pub(crate) model: PathBuf,
+    /// The dataset that holds the users' histories; needed with --user and --users
+    #[arg(short, long, default_value = "dataset", value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// A user's id
+    #[arg(long, value_name = "ID", required_unless_present_any = ["history", "users"])]
+    pub(crate) user: Vec<String>,
+    /// Item ids, oldest first: a visitor that the log has never seen
+    #[arg(long, value_delimiter = ',', value_name = "IDS", conflicts_with = "user")]
+    pub(crate) history: Option<Vec<String>>,
+    /// A file with a user id on each line, or `all`
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["user", "history"])]
+    pub(crate) users: Option<String>,
+    /// How many items
+    #[arg(short, default_value = "10", value_name = "K")]
+    pub(crate) k: NonZeroUsize,
+    /// Whether items the user has acted on are left out [default: the dataset's rule]
+    #[arg(long)]
+    pub(crate) seen: Option<SeenName>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  forecart similar --model model.forecart --item 85123A -k 5")]
+pub(crate) struct SimilarArgs {
+    /// The model file
+    #[arg(short, long, default_value = "model.forecart", value_name = "FILE")]
+    pub(crate) model: PathBuf,
+    /// The item's id
+    #[arg(long, value_name = "ID")]
+    pub(crate) item: String,
+    /// How many items
+    #[arg(short, default_value = "10", value_name = "K")]
+    pub(crate) k: NonZeroUsize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ModelArgs {
+    #[command(subcommand)]
+    pub(crate) verb: ModelVerb,
+}
+
+/// What `forecart model` can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelVerb {
+    /// Show the header and the tensors of a model file without loading its weights
+    #[command(after_help = "Example:\n  forecart model show model.forecart --json")]
+    Show {
+        /// The model file
+        #[arg(default_value = "model.forecart", value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// List the models that `train` and `evaluate` know
+    #[command(after_help = "Example:\n  forecart model list")]
+    List,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    pub(crate) verb: BenchVerb,
+}
+
+/// What `forecart bench` can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchVerb {
+    /// Write a seeded, shop-like event log as CSV
+    #[command(
+        after_help = "Example:\n  forecart bench generate --events 10000000 --out events.csv"
+    )]
+    Generate {
+        /// How many events
+        #[arg(long, default_value = "1000000", value_name = "N")]
+        events: u64,
+        /// The file to write
+        #[arg(short, long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Generate, import and prepare, and print rows per second and peak memory
+    #[command(
+        after_help = "Example:\n  forecart bench prepare --events 10000000 --memory-limit 2GiB"
+    )]
+    Prepare {
+        /// How many events
+        #[arg(long, default_value = "1000000", value_name = "N")]
+        events: u64,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  forecart completions bash > /etc/bash_completion.d/forecart")]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
+}

@@ -1,0 +1,197 @@
+//! `init`, `import`, `validate`, `prepare`: from a log to a dataset.
+
+use std::time::Instant;
+
+use forecart_data::{Manifest, storage};
+use forecart_prepare::{LogManifest, ValidationReport};
+
+use super::Context;
+use crate::args::{ImportArgs, InitArgs, PrepareArgs, ValidateArgs};
+use crate::failure::{DataInvalid, UsageError};
+use crate::output::{self, count};
+
+pub(crate) fn init(context: &Context, arguments: &InitArgs) -> anyhow::Result<()> {
+    if arguments.out.exists() && !arguments.force {
+        let path = arguments.out.display();
+        return Err(UsageError(format!("{path} exists; use --force to replace it")).into());
+    }
+    let report = forecart_prepare::init_from(&arguments.from)?;
+    storage::write_file(&arguments.out, report.toml.as_bytes())?;
+    if context.json {
+        return output::json(&report);
+    }
+    for finding in &report.findings {
+        output::line(&format!("  {finding}"))?;
+    }
+    output::line(&format!(
+        "wrote {}; next: forecart import {} --config {}",
+        arguments.out.display(),
+        arguments.from.display(),
+        arguments.out.display(),
+    ))
+}
+
+pub(crate) fn import(context: &Context, arguments: &ImportArgs) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let config = context.config.data(arguments.max_bad_rows)?;
+    let resources = context.resources_beside(&arguments.out);
+    let manifest = forecart_prepare::import(
+        &arguments.inputs,
+        &config,
+        &arguments.out,
+        &resources,
+        &context.display,
+    )?;
+    context.display.end();
+    if context.json {
+        return output::json(&manifest);
+    }
+    print_log(&manifest, context.verbose)?;
+    output::line(&format!(
+        "wrote {} in {:.1} s; next: forecart validate --data {0}",
+        arguments.out.display(),
+        started.elapsed().as_secs_f64(),
+    ))
+}
+
+/// What an event log is, in a few lines; rejected rows always.
+pub(crate) fn print_log(manifest: &LogManifest, verbose: bool) -> anyhow::Result<()> {
+    let about = if manifest.counts_are_exact { "" } else { "about " };
+    output::line(&format!(
+        "{} events of {about}{} users on {about}{} items",
+        count(manifest.n_rows),
+        count(manifest.n_users),
+        count(manifest.n_items),
+    ))?;
+    let events: Vec<String> = manifest
+        .events
+        .iter()
+        .map(|event| {
+            let mark = if event.is_known { "" } else { " (not a standard name)" };
+            format!("{} {}{mark}", event.name, count(event.n_rows))
+        })
+        .collect();
+    output::line(&format!("  events: {}", events.join(", ")))?;
+    if manifest.n_guests > 0 {
+        output::line(&format!("  without a user: {}", count(manifest.n_guests)))?;
+    }
+    if verbose {
+        for column in &manifest.columns {
+            output::line(&format!("  column {} is {}", column.theirs, column.ours))?;
+        }
+        for decision in &manifest.decisions {
+            output::line(&format!("  {decision}"))?;
+        }
+    }
+    for (word, list) in [("rejected", &manifest.rejected), ("warning", &manifest.warnings)] {
+        for entry in list {
+            output::line(&format!(
+                "  {word}: {} rows: {}; {}",
+                count(entry.n_rows),
+                entry.reason,
+                entry.fix
+            ))?;
+            for example in &entry.examples {
+                output::line(&format!(
+                    "    {} line {}, {}: {:?}",
+                    example.file, example.line, example.field, example.found
+                ))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn validate(context: &Context, arguments: &ValidateArgs) -> anyhow::Result<()> {
+    let resources = context.resources_beside(&arguments.data);
+    let config = context.config.validate();
+    let report = forecart_prepare::validate(&arguments.data, &config, &resources)?;
+    context.display.end();
+    if context.json {
+        output::json(&report)?;
+    } else {
+        output::line(&validation_table(&report))?;
+    }
+    let failed = report.n_failed();
+    if failed > 0 {
+        return Err(DataInvalid(format!("{failed} checks failed")).into());
+    }
+    Ok(())
+}
+
+fn validation_table(report: &ValidationReport) -> String {
+    let rows: Vec<Vec<String>> = report
+        .checks
+        .iter()
+        .map(|check| {
+            vec![
+                check.level.to_string(),
+                check.name.clone(),
+                check.value.clone(),
+                check.detail.clone(),
+            ]
+        })
+        .collect();
+    output::table(&["", "check", "value", "what it means"], &rows, usize::MAX)
+}
+
+pub(crate) fn prepare(context: &Context, arguments: &PrepareArgs) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let config = context.config.prepare(arguments.protocol, arguments.test.clone())?;
+    let resources = context.resources_beside(&arguments.out);
+    let manifest = forecart_prepare::prepare::prepare(
+        &arguments.data,
+        &config,
+        &arguments.out,
+        &resources,
+        &context.display,
+    )?;
+    context.display.end();
+    if context.json {
+        return output::json(&manifest);
+    }
+    print_dataset(&manifest)?;
+    output::line(&format!(
+        "wrote {} in {:.1} s; next: forecart train --data {0}",
+        arguments.out.display(),
+        started.elapsed().as_secs_f64(),
+    ))
+}
+
+/// What each step dropped and why, and what is left.
+pub(crate) fn print_dataset(manifest: &Manifest) -> anyhow::Result<()> {
+    let mut rows = Vec::new();
+    for step in &manifest.description.steps {
+        let mut reasons = step.reasons.iter();
+        let reason = |reason: Option<&forecart_data::dataset::Reason>| {
+            reason.map_or_else(String::new, |r| format!("{}: {}", r.reason, count(r.n_rows)))
+        };
+        rows.push(vec![
+            step.step.clone(),
+            reason(reasons.next()),
+            count(step.n_rows_in),
+            count(step.n_rows_out),
+        ]);
+        for further in reasons {
+            rows.push(vec![String::new(), reason(Some(further)), String::new(), String::new()]);
+        }
+    }
+    output::line(&output::table(&["step", "dropped or changed", "rows in", "rows out"], &rows, 2))?;
+    let counts = &manifest.counts;
+    output::line(&format!(
+        "{} users, {} items, {} events: train {}, validation {}, test {}",
+        count(counts.n_users),
+        count(counts.n_items),
+        count(counts.n_events),
+        count(counts.n_train),
+        count(counts.n_validation),
+        count(counts.n_test),
+    ))?;
+    if counts.n_unknown_targets > 0 {
+        output::line(&format!(
+            "  {} validation or test events are on items that training has not seen; they count as misses",
+            count(counts.n_unknown_targets)
+        ))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! `demo`: the whole way on the bundled orders of a shop.
+
+use std::path::Path;
+use std::time::Instant;
+
+use forecart_data::storage::{Scratch, write_file};
+use forecart_data::{Dataset, Part, Progress as _, SeenItems};
+use forecart_eval::Metric;
+use forecart_models::model_file::LoadedModel;
+use forecart_models::recommend::{FitOn, registry};
+use forecart_prepare::DataConfig;
+use forecart_prepare::config::{RawDataConfig, RawEventsConfig};
+use forecart_prepare::prepare::{PrepareConfig, RawPrepareConfig, RawSplitConfig, SplitKind};
+use forecart_train::{MeasureOptions, TrainOptions, measure, train};
+
+use super::{Context, data, evaluate, recommend, train as train_verb};
+use crate::args::DemoArgs;
+use crate::output;
+
+/// UCI Online Retail, complete: see NOTICE.
+const ORDERS: &[u8] = include_bytes!("../../../../samples/online_retail.parquet");
+const ORDERS_NAME: &str = "online_retail.parquet";
+/// Days at the end of the log that are for test, and as many before them for validation.
+const TEST_DAYS: u32 = 30;
+
+pub(crate) fn run(context: &Context, arguments: &DemoArgs) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let out = &arguments.out;
+    let (log, folder) = (out.join("log"), out.join("dataset"));
+    let resources = context.resources_beside(&log);
+    step(context, "1  import: all orders of a British gift shop, 2010-12 to 2011-12")?;
+    let manifest = {
+        let scratch = Scratch::new(out)?;
+        let orders = scratch.path().join(ORDERS_NAME);
+        write_file(&orders, ORDERS)?;
+        // The shop's clock: the orders state no zone.
+        let raw = RawDataConfig { time_zone: Some("Europe/London".into()), ..Default::default() };
+        let config = DataConfig::try_from((raw, RawEventsConfig::default()))?;
+        forecart_prepare::import(&[orders], &config, &log, &resources, &context.display)?
+    };
+    context.display.end();
+    if !context.json {
+        data::print_log(&manifest, context.verbose)?;
+    }
+
+    step(context, "2  prepare: clean, encode, split by time; the last 30 days are for test")?;
+    let config = PrepareConfig::new(prepare_config(), split_config())?;
+    let manifest =
+        forecart_prepare::prepare::prepare(&log, &config, &folder, &resources, &context.display)?;
+    context.display.end();
+    if !context.json {
+        data::print_dataset(&manifest)?;
+    }
+
+    step(context, "3  train and evaluate: every item ranked for every user of the test days")?;
+    let dataset = Dataset::open(&folder)?;
+    let names = [registry::DEFAULT_MODEL.to_owned(), "mlp".to_owned()];
+    let options = MeasureOptions {
+        fit_on: FitOn::Train,
+        seeds: vec![context.config.seed],
+        n_threads: context.config.threads(),
+        memory_limit_bytes: context.config.memory_limit_bytes,
+        max_history: 50,
+        seen: None,
+        primary: Metric::ndcg(10),
+        title: "Online Retail, next 30 days".to_owned(),
+        commit: option_env!("FORECART_COMMIT").map(str::to_owned),
+        deterministic: false,
+    };
+    let contestants = evaluate::contestants(context, &names, true)?;
+    let report = measure(&dataset, &contestants, &[], &options, &context.display)?;
+    context.display.end();
+    evaluate::write_report(&report, out)?;
+    if context.json {
+        output::json(&report)?;
+    } else {
+        output::line(&report.table())?;
+    }
+
+    step(context, "4  recommend: the default model, trained on all days before the test")?;
+    let model_file = out.join("model.forecart");
+    let spec =
+        registry::spec(registry::DEFAULT_MODEL, &context.config.model(registry::DEFAULT_MODEL)?)?;
+    let options = TrainOptions {
+        fit_on: FitOn::TrainValidation,
+        seed: context.config.seed,
+        n_threads: context.config.threads(),
+        memory_limit_bytes: context.config.memory_limit_bytes,
+    };
+    context.display.begin(&format!("train {}", registry::DEFAULT_MODEL), None);
+    let trained = train(&dataset, spec.as_ref(), &options, &context.display)?;
+    train_verb::save(&dataset, trained, &model_file)?;
+    context.display.end();
+    if !context.json {
+        show_answers(&dataset, &model_file)?;
+        output::line(&format!(
+            "the report with plots: {}\nall of it took {:.1} s; your own log next: forecart init --from FILE",
+            out.join("report.html").display(),
+            started.elapsed().as_secs_f64(),
+        ))?;
+    }
+    Ok(())
+}
+
+fn step(context: &Context, text: &str) -> anyhow::Result<()> {
+    if context.json { Ok(()) } else { output::line(&format!("\n{text}")) }
+}
+
+/// What a shop of this kind would choose: people buy the same things again, so seen items stay.
+fn prepare_config() -> RawPrepareConfig {
+    RawPrepareConfig {
+        min_user_events: 2,
+        min_item_events: 5,
+        seen: Some(SeenItems::Keep),
+        ..RawPrepareConfig::default()
+    }
+}
+
+fn split_config() -> RawSplitConfig {
+    RawSplitConfig {
+        kind: SplitKind::Time,
+        test_days: Some(TEST_DAYS),
+        validation_days: Some(TEST_DAYS),
+        ..RawSplitConfig::default()
+    }
+}
+
+/// A user of the test days, and a visitor with three items that the shop has never seen together.
+fn show_answers(dataset: &Dataset, model_file: &Path) -> anyhow::Result<()> {
+    let model = LoadedModel::open(model_file)?;
+    let k = std::num::NonZeroUsize::new(5).expect("5 is not 0");
+    let has_both = |user: &forecart_data::UserIdx| {
+        let n_known = dataset.history_before(*user, Part::Test).items.len();
+        (5..40).contains(&n_known) && !dataset.events_in(*user, Part::Test).items.is_empty()
+    };
+    if let Some(user) = dataset.user_indices().find(has_both) {
+        recommend::show_user(dataset, &model, dataset.users.text(user.0), k)?;
+    }
+    let items: Vec<&str> = dataset.items.iter().take(3).map(|(_, id, _)| id).collect();
+    recommend::show_visitor(&model, &items, k)
+}

@@ -1,0 +1,196 @@
+//! `evaluate`: fits and measures models, on a dataset or straight from a raw log.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use forecart_data::storage::{Scratch, write_file};
+use forecart_data::{Dataset, SeenItems};
+use forecart_eval::report::Reference;
+use forecart_eval::{Metric, Report};
+use forecart_models::model_file::LoadedModel;
+use forecart_models::recommend::{FitOn, registry};
+use forecart_prepare::prepare::SplitKind;
+use forecart_train::{Contestant, Given, MeasureOptions, measure};
+
+use super::Context;
+use crate::args::{EvaluateArgs, FitOnName, ProtocolName, SeenName};
+use crate::failure::{GateNotMet, UsageError};
+use crate::output;
+
+/// Models that stand in every table, so that a stronger one has something to beat. Those that need
+/// times are left out where the log has none.
+pub(crate) const BASELINES: &[&str] =
+    &["popularity", "popularity-7d", "popularity-30d", "item-knn", "seq-rules"];
+
+impl From<FitOnName> for FitOn {
+    fn from(name: FitOnName) -> Self {
+        match name {
+            FitOnName::Train => Self::Train,
+            FitOnName::TrainValidation => Self::TrainValidation,
+        }
+    }
+}
+
+impl From<SeenName> for SeenItems {
+    fn from(name: SeenName) -> Self {
+        match name {
+            SeenName::Exclude => Self::Exclude,
+            SeenName::Keep => Self::Keep,
+        }
+    }
+}
+
+impl From<ProtocolName> for SplitKind {
+    fn from(name: ProtocolName) -> Self {
+        match name {
+            ProtocolName::LooFull => Self::LooFull,
+            ProtocolName::Time => Self::Time,
+            ProtocolName::Session => Self::Session,
+        }
+    }
+}
+
+pub(crate) fn run(context: &Context, arguments: &EvaluateArgs) -> anyhow::Result<()> {
+    // Checked first: a slip in a name should not cost the minutes of an import.
+    let contestants = contestants(context, &arguments.models, !arguments.no_baselines)?;
+    let given = arguments.model.iter().map(|path| given(path)).collect::<Result<Vec<_>, _>>()?;
+    if contestants.is_empty() && given.is_empty() {
+        let message = "nothing to measure: name --models or --model, or leave out --no-baselines";
+        return Err(UsageError(message.into()).into());
+    }
+    let primary = match &arguments.gate {
+        Some(name) => name.parse::<Metric>().map_err(|error| UsageError(error.to_string()))?,
+        None => Metric::ndcg(10),
+    };
+    let scratch;
+    let (folder, title) = match (&arguments.input[..], &arguments.data) {
+        ([], None) => (PathBuf::from("dataset"), "dataset".to_owned()),
+        ([], Some(data)) => (data.clone(), data.display().to_string()),
+        ([first, ..], _) => {
+            scratch = Scratch::new(&std::env::temp_dir())?;
+            let name = first.file_name().unwrap_or(first.as_os_str());
+            let name = name.to_string_lossy().into_owned();
+            (prepare_raw(context, arguments, scratch.path())?, name)
+        }
+    };
+    let dataset = Dataset::open(&folder)?;
+    let options = MeasureOptions {
+        fit_on: arguments.fit_on.into(),
+        seeds: (1..=arguments.seeds.get() as u64).collect(),
+        n_threads: context.config.threads(),
+        memory_limit_bytes: context.config.memory_limit_bytes,
+        max_history: arguments.max_history.map_or(50, usize::from),
+        seen: arguments.seen.map(SeenItems::from),
+        primary,
+        title,
+        commit: option_env!("FORECART_COMMIT").map(str::to_owned),
+        deterministic: arguments.deterministic,
+    };
+    let report = measure(&dataset, &contestants, &given, &options, &context.display)?;
+    context.display.end();
+    if let Some(out) = &arguments.out {
+        write_report(&report, out)?;
+    }
+    if context.json {
+        output::json(&report)?;
+    } else {
+        output::line(&report.table())?;
+        if let Some(out) = &arguments.out {
+            output::line(&format!("report: {}", out.join("report.html").display()))?;
+        }
+    }
+    if arguments.gate.is_some() { gate(&report) } else { Ok(()) }
+}
+
+/// `report.html` for people and `report.json` for programs, in `folder`.
+pub(crate) fn write_report(report: &Report, folder: &Path) -> anyhow::Result<()> {
+    write_file(&folder.join("report.html"), report.to_html()?.as_bytes())?;
+    write_file(&folder.join("report.json"), report.to_json()?.as_bytes())?;
+    Ok(())
+}
+
+/// Imports and prepares the raw logs of `--input` and `--test`; returns the dataset's folder.
+fn prepare_raw(
+    context: &Context,
+    arguments: &EvaluateArgs,
+    scratch: &Path,
+) -> anyhow::Result<PathBuf> {
+    let data = context.config.data(None)?;
+    let resources = context.config.resources(scratch.to_owned());
+    let (log, folder) = (scratch.join("log"), scratch.join("dataset"));
+    forecart_prepare::import(&arguments.input, &data, &log, &resources, &context.display)?;
+    let test_log = match &arguments.test {
+        Some(test) => {
+            let test_log = scratch.join("test-log");
+            let inputs = [test.clone()];
+            forecart_prepare::import(&inputs, &data, &test_log, &resources, &context.display)?;
+            Some(test_log)
+        }
+        None => None,
+    };
+    let config = context.config.prepare(arguments.protocol, test_log)?;
+    forecart_prepare::prepare::prepare(&log, &config, &folder, &resources, &context.display)?;
+    Ok(folder)
+}
+
+/// The models asked for, in order, then the baselines that were not.
+pub(crate) fn contestants(
+    context: &Context,
+    names: &[String],
+    with_baselines: bool,
+) -> anyhow::Result<Vec<Contestant>> {
+    let mut wanted: Vec<(&str, bool)> = Vec::new();
+    for name in names {
+        match name.as_str() {
+            "all" => wanted.extend(registry::MODELS.iter().map(|entry| (entry.name, false))),
+            name => wanted.push((registry::entry(name)?.name, true)),
+        }
+    }
+    if with_baselines {
+        wanted.extend(BASELINES.iter().map(|name| (*name, false)));
+    }
+    let mut contestants: Vec<Contestant> = Vec::new();
+    for (name, is_required) in wanted {
+        if contestants.iter().any(|contestant| contestant.spec.name() == name) {
+            continue;
+        }
+        contestants.push(Contestant {
+            spec: registry::spec(name, &context.config.model(name)?)?,
+            is_baseline: BASELINES.contains(&name),
+            is_required,
+        });
+    }
+    Ok(contestants)
+}
+
+fn given(path: &Path) -> anyhow::Result<Given> {
+    let loaded = LoadedModel::open(path).with_context(|| format!("read {path:?}"))?;
+    let header = loaded.header().clone();
+    let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+    Ok(Given {
+        name: format!("{} ({file})", header.model),
+        fit_on: header.provenance.fit_on,
+        dataset_hash: header.dataset.content_hash,
+        record: header.provenance.record,
+        model: loaded.into_model(),
+    })
+}
+
+/// Passes if a model that is no baseline beats the strongest baseline by more than chance.
+fn gate(report: &Report) -> anyhow::Result<()> {
+    let metric = report.primary;
+    let beats = |name: &str| {
+        report
+            .comparison(name, Reference::StrongestBaseline)
+            .is_some_and(|comparison| comparison.interval.low > 0.0)
+    };
+    let mut challengers = report.models.iter().filter(|model| !model.is_baseline);
+    if challengers.any(|model| beats(&model.name)) {
+        return Ok(());
+    }
+    let reason = format!(
+        "no model beats the strongest baseline on {metric} with the whole 95 % interval of the \
+         difference above 0"
+    );
+    Err(GateNotMet { reason }.into())
+}

@@ -1,0 +1,71 @@
+//! `model show`, `model list`.
+
+use anyhow::Context as _;
+use forecart_models::model_file;
+use forecart_models::recommend::registry;
+
+use super::Context;
+use crate::args::{ModelArgs, ModelVerb};
+use crate::output::{self, count};
+
+pub(crate) fn run(context: &Context, arguments: &ModelArgs) -> anyhow::Result<()> {
+    match &arguments.verb {
+        ModelVerb::Show { file } => {
+            let inspection = model_file::inspect(file).with_context(|| format!("read {file:?}"))?;
+            if context.json {
+                return output::json(&inspection);
+            }
+            let header = serde_json::to_value(&inspection.header)?;
+            let mut rows = Vec::new();
+            flatten("", &header, &mut rows);
+            output::line(&output::table(&["header", "value"], &rows, usize::MAX))?;
+            let tensors: Vec<Vec<String>> = inspection
+                .tensors
+                .iter()
+                .map(|tensor| {
+                    let shape: Vec<String> =
+                        tensor.shape.iter().map(|n| count(*n as u64)).collect();
+                    vec![
+                        tensor.name.clone(),
+                        tensor.dtype.clone(),
+                        shape.join(" x "),
+                        count(tensor.n_bytes as u64),
+                    ]
+                })
+                .collect();
+            output::line(&output::table(&["tensor", "type", "shape", "bytes"], &tensors, 3))
+        }
+        ModelVerb::List => {
+            if context.json {
+                let models: Vec<_> = registry::MODELS
+                    .iter()
+                    .map(|entry| serde_json::json!({"name": entry.name, "about": entry.about}))
+                    .collect();
+                return output::json(&models);
+            }
+            let rows: Vec<Vec<String>> = registry::MODELS
+                .iter()
+                .map(|entry| vec![entry.name.to_owned(), entry.about.to_owned()])
+                .collect();
+            output::line(&output::table(&["model", "what it does"], &rows, usize::MAX))?;
+            output::line(&format!("`default` is {}", registry::DEFAULT_MODEL))
+        }
+    }
+}
+
+/// Rows `a.b = value` of a JSON tree; long lists are cut to their length.
+fn flatten(path: &str, value: &serde_json::Value, rows: &mut Vec<Vec<String>>) {
+    match value {
+        serde_json::Value::Object(entries) if !entries.is_empty() => {
+            for (key, value) in entries {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                flatten(&path, value, rows);
+            }
+        }
+        serde_json::Value::Array(entries) if entries.len() > 8 => {
+            rows.push(vec![path.to_owned(), format!("{} entries", count(entries.len() as u64))]);
+        }
+        serde_json::Value::String(text) => rows.push(vec![path.to_owned(), text.clone()]),
+        other => rows.push(vec![path.to_owned(), other.to_string()]),
+    }
+}

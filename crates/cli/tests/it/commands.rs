@@ -1,0 +1,214 @@
+//! The verbs as a user types them: outputs, JSON, exit codes.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn forecart(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_forecart"));
+    command.current_dir(folder).args(arguments).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn ok(folder: &Path, arguments: &[&str]) -> String {
+    let output = forecart(folder, arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
+    stdout(&output)
+}
+
+fn json(folder: &Path, arguments: &[&str]) -> serde_json::Value {
+    let text = ok(folder, &[arguments, &["--json"]].concat());
+    assert_eq!(text.trim().lines().count(), 1, "one object on one line: {text}");
+    serde_json::from_str(&text).unwrap()
+}
+
+fn sample() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../samples/online_retail.parquet")
+}
+
+/// A log with sequential structure: whoever buys `i` buys `i + 1` next.
+fn write_log(folder: &Path) -> PathBuf {
+    let mut text = String::from("user_id,item_id,event,timestamp\n");
+    for user in 0..60 {
+        for step in 0..8 {
+            let item = (user * 3 + step) % 20;
+            let time = 1_700_000_000 + user * 7 + step * 86_400;
+            text.push_str(
+                &format!("user/{user},茶 \"\"{item}\"\",purchase,{time}\n")
+                    .replace(&format!("茶 \"\"{item}\"\""), &format!("\"茶 \"\"{item}\"\"\"")),
+            );
+        }
+    }
+    let path = folder.join("log.csv");
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+#[test]
+fn the_whole_way_by_hand() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    write_log(root);
+    ok(root, &["init", "--from", "log.csv"]);
+    let log = json(root, &["import", "log.csv"]);
+    assert_eq!(log["n_rows"], 480);
+    json(root, &["validate"]);
+    let dataset = json(root, &["prepare", "--protocol", "loo-full"]);
+    assert_eq!(dataset["counts"]["n_test"], 60);
+    json(root, &["train", "--model", "seq-rules"]);
+    let header = json(root, &["model", "show"]);
+    assert_eq!(header["header"]["model"], "seq-rules");
+    let known = json(root, &["recommend", "--user", "user/1", "-k", "3"]);
+    assert_eq!(known["items"].as_array().unwrap().len(), 3);
+    let history = r#"茶 "4",茶 "5""#;
+    let stranger = json(root, &["recommend", "--history", history, "-k", "1"]);
+    assert_eq!(stranger["items"][0]["item_id"], r#"茶 "6""#);
+    let unknown = json(root, &["recommend", "--user", "nobody", "-k", "3"]);
+    assert_eq!(unknown["items"].as_array().unwrap().len(), 3);
+    assert!(unknown["fallback"].is_string(), "{unknown}");
+    let similar = json(root, &["similar", "--item", r#"茶 "6""#, "-k", "2"]);
+    assert_eq!(similar["items"].as_array().unwrap().len(), 2);
+    let measured = json(root, &["evaluate", "--data", "dataset", "--model", "model.forecart"]);
+    assert!(measured["models"].as_array().unwrap().len() >= 2, "{measured}");
+}
+
+#[test]
+fn one_line_for_researchers() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = write_log(folder.path());
+    let arguments = [
+        "evaluate",
+        "--input",
+        log.to_str().unwrap(),
+        "--protocol",
+        "loo-full",
+        "--models",
+        "popularity,seq-rules,item-knn",
+    ];
+    let report = json(folder.path(), &arguments);
+    assert_eq!(report["data"]["data_hash"].as_str().unwrap().len(), 64);
+    let text = report.to_string();
+    for name in ["popularity", "seq-rules", "item-knn", "ndcg@10", "seconds"] {
+        assert!(text.contains(name), "{name} is missing in {text}");
+    }
+    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+    assert_eq!(left.len(), 1, "only the log itself: {left:?}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_with_one_and_two_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    write_log(root);
+    let mut files = Vec::new();
+    for threads in ["1", "2"] {
+        ok(root, &["import", "log.csv", "--threads", threads]);
+        ok(root, &["prepare", "--protocol", "loo-full", "--threads", threads]);
+        let out = format!("model-{threads}");
+        ok(root, &["train", "--model", "mlp", "--threads", threads, "--out", &out, "--seed", "7"]);
+        let report = format!("report-{threads}");
+        let models = "popularity,item-knn";
+        ok(
+            root,
+            &[
+                "evaluate",
+                "--data",
+                "dataset",
+                "--models",
+                models,
+                "--model",
+                &out,
+                "--threads",
+                threads,
+                "--out",
+                &report,
+                "--deterministic",
+            ],
+        );
+        let read = |name: &str| std::fs::read(root.join(name)).unwrap();
+        let report_file = |name: &str| read(&format!("{report}/{name}"));
+        files.push((
+            read("log/log.json"),
+            read("dataset/manifest.json"),
+            read(&out),
+            report_file("report.json"),
+            report_file("report.html"),
+        ));
+    }
+    assert!(files[0].0 == files[1].0, "the logs differ");
+    assert!(files[0].1 == files[1].1, "the datasets differ");
+    assert!(files[0].2 == files[1].2, "the models differ");
+    assert!(files[0].3 == files[1].3, "the reports differ (JSON)");
+    assert!(files[0].4 == files[1].4, "the reports differ (HTML)");
+}
+
+#[test]
+fn exit_codes_are_those_of_the_conventions() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let log = write_log(root);
+    let code = |arguments: &[&str]| forecart(root, arguments).status.code();
+    assert_eq!(code(&["--version"]), Some(0));
+    assert_eq!(code(&["no-such-verb"]), Some(2));
+    assert_eq!(code(&["import", "missing.csv"]), Some(1));
+    std::fs::write(root.join("bad.toml"), "[prepare]\nmin_user_event = 3\n").unwrap();
+    let output = forecart(root, &["prepare", "--config", "bad.toml"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("did you mean `min_user_events`"), "{}", stderr(&output));
+    std::fs::write(root.join("broken.csv"), "user_id,item_id,timestamp\nu,i,yesterday\n").unwrap();
+    let output = forecart(root, &["import", "broken.csv", "--out", "broken"]);
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    assert!(stderr(&output).contains("timestamp"), "{}", stderr(&output));
+    assert_eq!(code(&["train", "--data", "missing"]), Some(3));
+    assert_eq!(code(&["recommend", "--model", "missing", "--history", "a"]), Some(1));
+    std::fs::write(root.join("junk"), "junk").unwrap();
+    assert_eq!(code(&["recommend", "--model", "junk", "--history", "a"]), Some(3));
+    let gate = ["evaluate", "--input", log.to_str().unwrap(), "--models", "popularity"];
+    assert_eq!(code(&[&gate[..], &["--gate", "ndcg@10"]].concat()), Some(4));
+    assert_eq!(code(&["train", "--model", "seq-rule", "--data", "missing"]), Some(2));
+}
+
+#[test]
+fn every_verb_has_help_with_an_example() {
+    let folder = tempfile::tempdir().unwrap();
+    let verbs: &[&[&str]] = &[
+        &["demo"],
+        &["init"],
+        &["import"],
+        &["validate"],
+        &["prepare"],
+        &["train"],
+        &["evaluate"],
+        &["recommend"],
+        &["similar"],
+        &["model", "show"],
+        &["model", "list"],
+        &["bench", "generate"],
+        &["bench", "prepare"],
+        &["completions"],
+    ];
+    for verb in verbs {
+        let help = ok(folder.path(), &[verb, &["--help"][..]].concat());
+        let example = format!("forecart {}", verb.join(" "));
+        let examples = help.split("Example").nth(1).unwrap_or_default();
+        assert!(examples.contains(&example), "{verb:?}: {help}");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(ok(folder.path(), &["completions", shell]).contains("recommend"));
+    }
+}
+
+#[test]
+fn the_bundled_orders_import_as_order_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let sample = sample();
+    let log = json(folder.path(), &["import", sample.to_str().unwrap()]);
+    assert_eq!(log["n_rows"].as_u64().unwrap() + log["n_rejected"].as_u64().unwrap(), 541_909);
+    assert_eq!(log["n_guests"], 135_080);
+}

@@ -1,0 +1,6 @@
+//! Tests of the binary and of the promises that the documents make.
+
+mod architecture;
+mod commands;
+mod documents;
+mod killed;
