@@ -4,7 +4,7 @@
 
 Steps, as in prepare.toml: read, check every row, write the event log as Parquet by month; drop exact
 duplicates, 5-core by users and items to a fixed point, vocabularies by count, sort by user, time and
-row, sessions by a gap of 30 minutes, leave-one-out split, packed columns and vocabularies to disk.
+row, sessions numbered within users, leave-one-out split, packed columns and vocabularies to disk.
 Written as one process that keeps its frame between the two halves, which favors this side.
 """
 
@@ -46,11 +46,11 @@ def prepare(frame, out):
     frame = k_core(frame, 5)
     frame = frame.sort_values(["user_id", "timestamp", "row_number"])
     users, user_names = pd.factorize(frame["user_id"])
-    gap = frame["timestamp"].diff().fillna(0) > 30 * 60 * 1000
-    new_user = np.empty(len(frame), dtype=bool)
-    new_user[0] = True
-    new_user[1:] = users[1:] != users[:-1]
-    sessions = (gap & ~new_user).groupby(users).cumsum().to_numpy()
+    new_session = (frame["session_id"] != frame["session_id"].shift()).to_numpy(copy=True)
+    new_session[1:] &= users[1:] == users[:-1]
+    sessions = pd.Series(new_session).groupby(users).cumsum().to_numpy()
+    new_user = np.concatenate([[True], users[1:] != users[:-1]])
+    sessions = sessions - sessions[new_user][users]
     sizes = np.bincount(users)
     offsets = np.concatenate([[0], np.cumsum(sizes)])
     held_out = np.where(sizes >= 3, 1, 0)

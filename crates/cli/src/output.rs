@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use anyhow::Context;
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, presets};
 use serde::Serialize;
 
 /// Writes a line to standard output. A closed pipe (`forecart ... | head`) ends the program as it
@@ -24,9 +24,8 @@ pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
 /// A table with right-aligned columns from `first_number` on.
 pub(crate) fn table(header: &[&str], rows: &[Vec<String>], first_number: usize) -> String {
     let mut table = Table::new();
-    table
-        .load_style(presets::UTF8_HORIZONTAL_ONLY)
-        .set_content_arrangement(ContentArrangement::Dynamic);
+    let style = presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none());
+    table.load_style(style).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(header);
     for row in rows {
         table.add_row(row.iter().enumerate().map(|(column, text)| {

@@ -308,8 +308,13 @@ fn check_columns(data: &RawDataConfig) -> Result<(), PrepareError> {
 
 /// The candidate that a mistyped name was probably meant to be.
 pub fn closest<'a>(name: &str, candidates: &[&'a str]) -> Option<&'a str> {
+    let name = event::folded(name);
     let scored = candidates.iter().map(|candidate| {
-        (strsim::jaro_winkler(&event::folded(name), &event::folded(candidate)), *candidate)
+        let folded = event::folded(candidate);
+        // Two letters that changed places are one slip, which Jaro does not see in short names.
+        let is_slip = strsim::damerau_levenshtein(&name, &folded) == 1;
+        let score = strsim::jaro_winkler(&name, &folded);
+        (if is_slip { score.max(0.9) } else { score }, *candidate)
     });
     let best = scored.max_by(|a, b| a.0.total_cmp(&b.0));
     best.filter(|(score, _)| *score > 0.8).map(|(_, candidate)| candidate)

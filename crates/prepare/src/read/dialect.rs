@@ -269,7 +269,10 @@ impl Layout {
             (None, false) => {
                 let n = first.first().map_or(0, Vec::len);
                 let reason = format!("no header line names the {n} columns");
-                let fix = "name them in the file's order: `data.names = [\"user_id\", ...]`";
+                let fix = match n {
+                    0 | 1 => "only one column was found: check `data.delimiter`",
+                    _ => "name them in the file's order: `data.names = [\"user_id\", ...]`",
+                };
                 return Err(PrepareError::input(Place::file(path).line(1), reason, fix));
             }
             _ => {}

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use forecart_prepare::prepare::{RawPrepareConfig, RawSplitConfig};
 use forecart_prepare::{Resources, config};
 use forecart_prepare::{ValidateConfig, init_from, validate};
 
