@@ -251,7 +251,7 @@ fn parse_bytes(text: &str) -> Result<u64, ConfigError> {
     };
     let bytes = number.parse::<f64>().map_or(f64::NAN, |number| number * unit);
     // 64 MiB: below it not even one batch of each operator fits.
-    if bytes.is_finite() && bytes >= 67_108_864.0 && bytes < 1e15 {
+    if (67_108_864.0..1e15).contains(&bytes) {
         return Ok(bytes as u64);
     }
     let reason = format!("{text:?} is no size of at least 64MiB; write 2GiB or 800MB");

@@ -186,7 +186,7 @@ fn cells(item: &Recommended<'_>) -> Vec<String> {
 
 fn reasons(reasons: &[NamedReason<'_>]) -> String {
     let text = |reason: &NamedReason<'_>| match reason {
-        NamedReason::Event { item_id, title, .. } if title.is_empty() => (*item_id).to_owned(),
+        NamedReason::Event { item_id, title: "", .. } => (*item_id).to_owned(),
         NamedReason::Event { title, .. } => (*title).to_owned(),
         NamedReason::Popular { rank, days: Some(days), .. } => {
             format!("number {rank} of the last {days} days")

@@ -69,7 +69,7 @@ impl Tables<'_> {
             self.copy(&items, columns::ITEM_ID, &log.join("items.parquet"), manifest)?;
         } else if self.plans.iter().any(|plan| plan.order_lines) {
             progress.begin("catalog from order lines", None);
-            self.from_order_lines(log, resources)?;
+            self.write_from_order_lines(log, resources)?;
         }
         Ok(())
     }
@@ -77,7 +77,11 @@ impl Tables<'_> {
     /// The items of order lines, in order of their ids: the most frequent text (of equals the
     /// first in order) is the title, the median of positive prices of what was not refunded is
     /// the price.
-    fn from_order_lines(&self, log: &Path, resources: &Resources) -> Result<(), PrepareError> {
+    fn write_from_order_lines(
+        &self,
+        log: &Path,
+        resources: &Resources,
+    ) -> Result<(), PrepareError> {
         let has = |name: &str| self.table.outputs.iter().any(|output| output.name == name);
         let mut tables = vec!["items AS (SELECT DISTINCT item_id FROM events)"];
         let mut select = vec!["items.item_id"];

@@ -1,6 +1,6 @@
 //! Import: files as shops have them, to the event log.
 //!
-//! Read [`plan`] for which column becomes which, [`rows`] for what makes a row bad, [`pipeline`]
+//! Read `plan` for which column becomes which, `rows` for what makes a row bad, `pipeline`
 //! for how the work is spread over threads. What is not here: cleaning. Import keeps every row
 //! that can be read, duplicates and cancellations included.
 

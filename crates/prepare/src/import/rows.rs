@@ -310,7 +310,7 @@ fn append_id(column: &mut StringBuilder, cell: &Cell<'_>, config: &DataConfig) -
         return None;
     }
     match cell {
-        Cell::Text(id) => return Some(append_hashed(column, id)),
+        Cell::Text(id) => Some(append_hashed(column, id)),
         // Whole, as checked: exports turn integer ids with gaps into floats.
         Cell::Float(number) => Some(append_hashed(column, &format!("{number:.0}"))),
         _ => Some(append_hashed(column, &cell.shown())),

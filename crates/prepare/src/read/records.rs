@@ -96,13 +96,11 @@ impl<'a> Records<'a> {
         let stop = found.map_or(bytes.len(), |offset| self.position + offset);
         let end = before_cr(bytes, self.position, stop);
         let mut start = self.position;
-        for at in start..=end {
-            if at == end || matches!(bytes[at], b' ' | b'\t') {
-                if at > start {
-                    fields.push(Field { start, end: at, is_escaped: false });
-                }
-                start = at + 1;
+        for part in bytes[start..end].split(|byte| matches!(byte, b' ' | b'\t')) {
+            if !part.is_empty() {
+                fields.push(Field { start, end: start + part.len(), is_escaped: false });
             }
+            start += part.len() + 1;
         }
         self.position = (stop + 1).min(bytes.len());
     }

@@ -249,7 +249,7 @@ impl<'a> Validation<'a> {
         (!users.is_empty()).then_some(Self { users, seen: holdout.seen() })
     }
 
-    /// Mean over the targets of the gain of each alone, ranked among all items; ties count half.
+    /// NDCG@10 over all items, mean over the users; ties count half.
     fn ndcg(&self, network: &Network, config: &MlpConfig) -> Result<f64, NnError> {
         let tiles: Vec<Vec<f64>> = self
             .users
@@ -261,23 +261,26 @@ impl<'a> Validation<'a> {
                 let parts = (network.vectors(), &network.layers, config);
                 forward(parts, &histories, Pass::Inference, workspace)?;
                 let rows = users.iter().enumerate();
-                let gains = rows.flat_map(|(row, (history, targets))| {
-                    self.gains(workspace.hidden.row(row), network, history.items, targets.items)
+                let users = rows.map(|(row, (history, targets))| {
+                    self.user_ndcg(workspace.hidden.row(row), network, history.items, targets.items)
                 });
-                Ok(gains.collect())
+                Ok(users.collect())
             })
             .collect::<Result<_, NnError>>()?;
-        let gains: Vec<f64> = tiles.into_iter().flatten().collect();
-        Ok(gains.iter().sum::<f64>() / gains.len().max(1) as f64)
+        let users: Vec<f64> = tiles.into_iter().flatten().collect();
+        Ok(users.iter().sum::<f64>() / users.len().max(1) as f64)
     }
 
-    fn gains(
+    fn user_ndcg(
         &self,
         user: &[f32],
         network: &Network,
         history: &[ItemIdx],
         targets: &[ItemIdx],
-    ) -> Vec<f64> {
+    ) -> f64 {
+        let mut targets = targets.to_vec();
+        targets.sort_unstable();
+        targets.dedup();
         let vectors = network.vectors();
         let mut scores: Vec<f32> =
             vectors.as_slice().chunks_exact(vectors.cols()).map(|row| dot(user, row)).collect();
@@ -296,6 +299,7 @@ impl<'a> Validation<'a> {
             let rank = 1.0 + greater as f64 + others_equal as f64 / 2.0;
             if rank <= 10.0 { 1.0 / (rank + 1.0).log2() } else { 0.0 }
         };
-        targets.iter().zip(&of_targets).map(gain).collect()
+        let ideal = (0..targets.len().min(10)).map(|place| 1.0 / (place as f64 + 2.0).log2());
+        targets.iter().zip(&of_targets).map(gain).sum::<f64>() / ideal.sum::<f64>()
     }
 }
