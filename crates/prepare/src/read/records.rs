@@ -53,7 +53,8 @@ impl<'a> Records<'a> {
             }
             let is_blank = match fields.as_slice() {
                 [] => true,
-                [only] => only.start == only.end && self.position - start <= 2,
+                // A lone `""` is a field: it begins after its quote.
+                [only] => only.start == only.end && only.start == start,
                 _ => false,
             };
             if !is_blank {
@@ -195,4 +196,84 @@ pub(crate) fn last_cut(bytes: &[u8], dialect: Dialect, is_last: bool) -> Cut {
 
 fn last_line_end(bytes: &[u8], from: usize, to: usize) -> Option<usize> {
     memchr::memrchr(b'\n', &bytes[from..to]).map(|offset| from + offset + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const COMMA: Dialect = Dialect { delimiter: Delimiter::Byte(b','), quote: Some(b'"') };
+
+    fn records(text: &str, dialect: Dialect) -> Vec<Vec<String>> {
+        let mut fields = Vec::new();
+        let mut split = Records::new(text.as_bytes(), dialect);
+        let mut found = Vec::new();
+        while split.next(&mut fields).is_some() {
+            let texts = fields.iter().map(|field| {
+                let text = &text[field.start..field.end];
+                if field.is_escaped { unescaped(text, '"') } else { text.to_owned() }
+            });
+            found.push(texts.collect());
+        }
+        found
+    }
+
+    /// The text up to a quote that never ends: the block reader refuses such a text.
+    fn closed(text: &str) -> &str {
+        last_cut(text.as_bytes(), COMMA, true).open_quote.map_or(text, |at| &text[..at])
+    }
+
+    /// What the `csv` crate reads, as an independent implementation of the same rules.
+    fn by_csv_crate(text: &str) -> Vec<Vec<String>> {
+        let mut reader = csv::ReaderBuilder::new()
+            .has_headers(false)
+            .flexible(true)
+            .terminator(csv::Terminator::Any(b'\n'))
+            .from_reader(text.as_bytes());
+        let records = reader.records().map(|record| record.unwrap());
+        let texts = records.map(|record| record.iter().map(str::to_owned).collect());
+        texts.collect()
+    }
+
+    #[test]
+    fn line_ends_blank_lines_and_whitespace() {
+        assert_eq!(records("a,b\r\n\r\n\nc,\r\n", COMMA), [["a", "b"], ["c", ""]]);
+        assert_eq!(records("\"a\"\"b\",\"c\"d\n", COMMA), [["a\"b", "cd"]]);
+        let blanks = Dialect { delimiter: Delimiter::Whitespace, quote: None };
+        assert_eq!(records(" 1  2\t3 \r\n4 5 6", blanks), [["1", "2", "3"], ["4", "5", "6"]]);
+    }
+
+    #[test]
+    fn a_cut_never_falls_into_a_quoted_field() {
+        let text = b"a,\"b\nc\"\nd,e\"\nf,\"g";
+        let cut = |n: usize| last_cut(&text[..n], COMMA, false);
+        assert_eq!(cut(5), Cut { end: 0, open_quote: Some(2) });
+        // The quote at the very end may be the first of two.
+        assert_eq!(cut(7), Cut { end: 0, open_quote: Some(2) });
+        assert_eq!(cut(8), Cut { end: 8, open_quote: None });
+        assert_eq!(cut(13), Cut { end: 13, open_quote: None });
+        assert_eq!(cut(text.len()), Cut { end: 13, open_quote: Some(15) });
+    }
+
+    proptest! {
+        #[test]
+        fn fields_are_those_of_the_csv_crate(text in "[ab,\"\n]{0,40}") {
+            let text = closed(&text);
+            prop_assert_eq!(records(text, COMMA), by_csv_crate(text));
+        }
+
+        #[test]
+        fn pieces_have_the_records_of_the_whole(
+            text in "[ab,\"\r\n]{0,60}",
+            at in 0_usize..60,
+        ) {
+            let text = closed(&text);
+            let bytes = text.as_bytes();
+            let cut = last_cut(&bytes[..at.min(bytes.len())], COMMA, false).end;
+            let mut pieces = records(&text[..cut], COMMA);
+            pieces.extend(records(&text[cut..], COMMA));
+            prop_assert_eq!(pieces, records(text, COMMA));
+        }
+    }
 }
