@@ -10,6 +10,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`Matrix`] | the container of all weights, activations and gradients |
+//! | [`Ragged`] | sequences of different lengths, laid end to end |
 //! | [`Parameters`], [`Trainable`], [`Gradients`] | parameters under stable names; what an optimizer and a model file walk over |
 //! | [`Embedding`], [`Bags`], [`RowGradients`] | tables with sparse gradients; single lookups and ragged bags |
 //! | [`Linear`], [`Activation`], [`Dropout`], [`Mlp`] | dense layers |
@@ -38,6 +39,7 @@ mod kernels;
 
 mod matrix;
 mod parameters;
+mod ragged;
 mod row_gradients;
 
 mod init;
@@ -68,4 +70,5 @@ pub use mlp::{Mlp, MlpConfig, MlpGradients, MlpWorkspace, Pass};
 pub use optim::{AdaGrad, Adam, Optimizer, Rule, Sgd};
 pub use parallel::DataParallel;
 pub use parameters::{Gradient, Gradients, Name, Parameters, Trainable};
+pub use ragged::Ragged;
 pub use row_gradients::RowGradients;
