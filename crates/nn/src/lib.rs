@@ -14,6 +14,7 @@
 //! | [`Parameters`], [`Trainable`], [`Gradients`] | parameters under stable names; what an optimizer and a model file walk over |
 //! | [`Embedding`], [`Bags`], [`RowGradients`] | tables with sparse gradients; single lookups and ragged bags |
 //! | [`Linear`], [`Activation`], [`Dropout`], [`Mlp`] | dense layers |
+//! | [`LayerNorm`], [`RmsNorm`] | normalization of rows |
 //! | [`loss`] | binary, softmax, full softmax over items in blocks, sampled softmax |
 //! | [`Optimizer`], [`optim`] | SGD, AdaGrad, Adam and AdamW, dense and by lazy rows |
 //! | [`DataParallel`] | tiles of a batch on all threads, summed in tile order |
@@ -43,13 +44,16 @@ mod ragged;
 mod row_gradients;
 
 mod init;
+mod reduce;
 
 mod activation;
 mod dropout;
 mod embedding;
 mod embedding_bag;
+mod layer_norm;
 mod linear;
 mod mlp;
+mod rms_norm;
 
 pub mod loss;
 pub mod optim;
@@ -64,6 +68,7 @@ pub use embedding_bag::{BagMode, Bags};
 pub use error::NnError;
 pub use gradient_check::{GradientReport, gradient_check};
 pub use init::Init;
+pub use layer_norm::{LayerNorm, LayerNormCache, LayerNormGradients};
 pub use linear::{Linear, LinearGradients};
 pub use matrix::Matrix;
 pub use mlp::{Mlp, MlpConfig, MlpGradients, MlpWorkspace, Pass};
@@ -71,4 +76,5 @@ pub use optim::{AdaGrad, Adam, Optimizer, Rule, Sgd};
 pub use parallel::DataParallel;
 pub use parameters::{Gradient, Gradients, Name, Parameters, Trainable};
 pub use ragged::Ragged;
+pub use rms_norm::{RmsNorm, RmsNormCache};
 pub use row_gradients::RowGradients;
