@@ -15,6 +15,7 @@
 //! | [`Embedding`], [`Bags`], [`RowGradients`] | tables with sparse gradients; single lookups and ragged bags |
 //! | [`Linear`], [`Activation`], [`Dropout`], [`Mlp`] | dense layers |
 //! | [`LayerNorm`], [`RmsNorm`] | normalization of rows |
+//! | [`SwiGlu`], [`GatedResidual`] | gated feed-forward layer and gated residual connection |
 //! | [`loss`] | binary, softmax, full softmax over items in blocks, sampled softmax |
 //! | [`Optimizer`], [`optim`] | SGD, AdaGrad, Adam and AdamW, dense and by lazy rows |
 //! | [`DataParallel`] | tiles of a batch on all threads, summed in tile order |
@@ -50,10 +51,12 @@ mod activation;
 mod dropout;
 mod embedding;
 mod embedding_bag;
+mod gated_residual;
 mod layer_norm;
 mod linear;
 mod mlp;
 mod rms_norm;
+mod swiglu;
 
 pub mod loss;
 pub mod optim;
@@ -66,6 +69,7 @@ pub use dropout::{Dropout, DropoutKey};
 pub use embedding::Embedding;
 pub use embedding_bag::{BagMode, Bags};
 pub use error::NnError;
+pub use gated_residual::{GatedResidual, GatedResidualWorkspace};
 pub use gradient_check::{GradientReport, gradient_check};
 pub use init::Init;
 pub use layer_norm::{LayerNorm, LayerNormCache, LayerNormGradients};
@@ -78,3 +82,4 @@ pub use parameters::{Gradient, Gradients, Name, Parameters, Trainable};
 pub use ragged::Ragged;
 pub use rms_norm::{RmsNorm, RmsNormCache};
 pub use row_gradients::RowGradients;
+pub use swiglu::{SwiGlu, SwiGluGradients, SwiGluWorkspace};
