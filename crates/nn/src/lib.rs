@@ -17,6 +17,7 @@
 //! | [`LayerNorm`], [`RmsNorm`] | normalization of rows |
 //! | [`SwiGlu`], [`GatedResidual`] | gated feed-forward layer and gated residual connection |
 //! | [`loss`] | binary, softmax, full softmax over items in blocks, sampled softmax |
+//! | [`loss::OwnNegatives`] | sampled BCE and gBCE, BPR and sampled softmax with negatives of each row's own |
 //! | [`Optimizer`], [`optim`] | SGD, AdaGrad, Adam and AdamW, dense and by lazy rows |
 //! | [`DataParallel`] | tiles of a batch on all threads, summed in tile order |
 //! | [`gradient_check`] | finite differences, for tests |

@@ -3,6 +3,7 @@
 mod gated;
 mod gradients;
 mod norms;
+mod own_negatives;
 mod parity;
 mod threads;
 mod three_products;
