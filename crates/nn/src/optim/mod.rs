@@ -126,6 +126,37 @@ impl Optimizer {
         Ok(self)
     }
 
+    /// Goes on from a state that [`Optimizer::state`] gave, to the bit, if the model has its weights of then.
+    ///
+    /// ```
+    /// use forecart_nn::{Adam, Init, Linear, Optimizer, Trainable};
+    /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+    ///
+    /// let mut layer = Linear::new(3, 2, Init::Xavier, &mut ChaCha8Rng::seed_from_u64(1))?;
+    /// let mut gradients = layer.new_gradients();
+    /// let mut optimizer = Optimizer::new(Adam::default())?;
+    /// optimizer.step(&mut layer, &mut gradients)?;
+    /// let saved = optimizer.state().to_vec();
+    /// assert_eq!(saved[0].name, "weight");
+    ///
+    /// let mut restored = Optimizer::new(Adam::default())?.with_state(saved)?;
+    /// restored.step(&mut layer, &mut gradients)?;
+    /// # Ok::<(), forecart_nn::NnError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`NnError::Length`] if a list has another length than the rule and the parameter's shape ask for.
+    pub fn with_state(mut self, states: Vec<ParameterState>) -> Result<Self, NnError> {
+        states.iter().try_for_each(|state| state.check(&self.rule))?;
+        self.states = states;
+        Ok(self)
+    }
+
+    /// The state of each parameter in the order of the model's list; empty before the first step.
+    pub fn state(&self) -> &[ParameterState] {
+        &self.states
+    }
+
     /// The rule and its hyperparameters.
     pub fn rule(&self) -> Rule {
         self.rule
@@ -174,7 +205,7 @@ impl Optimizer {
             }
             let state = &mut states[position];
             position += 1;
-            if state.shape != weights.shape() {
+            if state.shape != weights.shape() || !name.is(&state.name) {
                 return Err(NnError::ParametersChanged { name: name.to_string() });
             }
             let rule = if decays(&state.name) { &*rule } else { &undecayed };
@@ -338,6 +369,70 @@ mod tests {
         let mut gradients = other.new_gradients();
         let error = optimizer.step(&mut other, &mut gradients).unwrap_err();
         assert_eq!(error, NnError::ParametersChanged { name: "bias".into() });
+    }
+
+    /// A table by rows and a matrix as a whole, with a state from after step 3 of 6.
+    #[test]
+    fn a_restored_optimizer_goes_on_to_the_bit() {
+        for rule in rules() {
+            let mut dense = Linear::from_parts(table(), Some(table_row())).unwrap();
+            let mut lazy = Embedding::from_table(table()).unwrap();
+            let mut for_dense = Optimizer::new(rule).unwrap();
+            let mut for_lazy = Optimizer::new(rule).unwrap();
+            let step = |step: usize,
+                        (dense, for_dense): (&mut Linear, &mut Optimizer),
+                        (lazy, for_lazy): (&mut Embedding, &mut Optimizer)| {
+                let (mut d_dense, mut d_lazy) = (dense.new_gradients(), lazy.new_gradients());
+                d_lazy.add_to_row(step as u32 % 2, &[0.3 - step as f32, 0.1], 1.0);
+                d_dense.weight.fill(0.2 * step as f32 - 0.5);
+                for_dense.step(dense, &mut d_dense).unwrap();
+                for_lazy.step(lazy, &mut d_lazy).unwrap();
+            };
+            for at in 0..3 {
+                step(at, (&mut dense, &mut for_dense), (&mut lazy, &mut for_lazy));
+            }
+            let restored = |optimizer: &Optimizer| {
+                Optimizer::new(rule).unwrap().with_state(optimizer.state().to_vec()).unwrap()
+            };
+            let (mut dense_after, mut lazy_after) = (dense.clone(), lazy.clone());
+            let mut for_dense_after = restored(&for_dense);
+            let mut for_lazy_after = restored(&for_lazy);
+            for at in 3..6 {
+                step(at, (&mut dense, &mut for_dense), (&mut lazy, &mut for_lazy));
+                step(
+                    at,
+                    (&mut dense_after, &mut for_dense_after),
+                    (&mut lazy_after, &mut for_lazy_after),
+                );
+            }
+            assert_eq!(dense.weight(), dense_after.weight(), "{rule:?}");
+            assert_eq!(lazy.table(), lazy_after.table(), "{rule:?}");
+            assert_eq!(for_dense.state(), for_dense_after.state(), "{rule:?}");
+            assert_eq!(for_lazy.state(), for_lazy_after.state(), "{rule:?}");
+        }
+    }
+
+    #[test]
+    fn a_state_of_another_rule_or_model_is_refused() {
+        let mut layer = Linear::from_parts(table(), None).unwrap();
+        let mut gradients = layer.new_gradients();
+        let mut optimizer = Optimizer::new(Adam::default()).unwrap();
+        optimizer.step(&mut layer, &mut gradients).unwrap();
+        let saved = optimizer.state().to_vec();
+        let with_state = |rule: Rule, state| Optimizer::new(rule).unwrap().with_state(state);
+        let error = with_state(AdaGrad::default().into(), saved.clone()).unwrap_err();
+        let want = NnError::Length { what: "first moments", expected: 0, found: 6 };
+        assert_eq!(error, want);
+        let mut cut = saved.clone();
+        cut[0].n_row_updates = vec![1];
+        assert!(with_state(Adam::default().into(), cut).is_err());
+        let mut renamed = saved;
+        renamed[0].name = "scale".into();
+        let mut optimizer = with_state(Adam::default().into(), renamed).unwrap();
+        gradients.weight.fill(1.0);
+        let error = optimizer.step(&mut layer, &mut gradients).unwrap_err();
+        assert_eq!(error, NnError::ParametersChanged { name: "weight".into() });
+        assert_eq!(layer.weight(), &table());
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! What an optimizer remembers of one parameter.
 
 use super::Rule;
-use crate::{Gradient, Matrix, NnError, error::check_shape};
+use crate::{
+    Gradient, Matrix, NnError,
+    error::{check_length, check_shape},
+};
 
 /// State of one run of values: what a [`Rule`] reads and writes beside the weights.
 pub(super) struct RunState<'a> {
@@ -13,7 +16,7 @@ pub(super) struct RunState<'a> {
     pub(super) n_updates: u32,
 }
 
-/// State of one parameter.
+/// State of one parameter: what a checkpoint stores beside the weights.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ParameterState {
     /// Name of the parameter.
@@ -36,6 +39,15 @@ impl ParameterState {
         let values = |wanted: bool| vec![0.0; if wanted { shape[0] * shape[1] } else { 0 }];
         let [first, second] = rule.has_state().map(values);
         Self { name, shape, first, second, n_updates: 0, n_row_updates: Vec::new() }
+    }
+
+    /// Whether the lists have the lengths that `rule` works with.
+    pub(super) fn check(&self, rule: &Rule) -> Result<(), NnError> {
+        let want = Self::new(String::new(), self.shape, rule);
+        check_length("first moments", want.first.len(), self.first.len())?;
+        check_length("second moments", want.second.len(), self.second.len())?;
+        let n_counts = if self.n_row_updates.is_empty() { 0 } else { self.shape[0] };
+        check_length("updates of rows", n_counts, self.n_row_updates.len())
     }
 
     pub(super) fn update(
