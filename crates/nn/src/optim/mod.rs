@@ -12,11 +12,13 @@
 
 mod adagrad;
 mod adam;
+mod row_wise_adagrad;
 mod sgd;
 mod state;
 
 pub use adagrad::AdaGrad;
 pub use adam::Adam;
+pub use row_wise_adagrad::RowWiseAdaGrad;
 pub use sgd::Sgd;
 pub use state::ParameterState;
 
@@ -34,6 +36,8 @@ pub enum Rule {
     Sgd(Sgd),
     /// AdaGrad.
     AdaGrad(AdaGrad),
+    /// AdaGrad with one accumulator a row.
+    RowWiseAdaGrad(RowWiseAdaGrad),
     /// Adam and AdamW.
     Adam(Adam),
 }
@@ -43,16 +47,18 @@ impl Rule {
         match self {
             Self::Sgd(rule) => rule.check(),
             Self::AdaGrad(rule) => rule.check(),
+            Self::RowWiseAdaGrad(rule) => rule.check(),
             Self::Adam(rule) => rule.check(),
         }
     }
 
-    /// Whether the rule keeps a first and a second value for each weight.
-    fn has_state(&self) -> [bool; 2] {
+    /// How many first and second values the rule keeps for a row of `n_cols` weights.
+    fn state_cols(&self, n_cols: usize) -> [usize; 2] {
         match self {
-            Self::Sgd(rule) => [rule.momentum > 0.0, false],
-            Self::AdaGrad(_) => [false, true],
-            Self::Adam(_) => [true, true],
+            Self::Sgd(rule) => [if rule.momentum > 0.0 { n_cols } else { 0 }, 0],
+            Self::AdaGrad(_) => [0, n_cols],
+            Self::RowWiseAdaGrad(_) => [0, 1],
+            Self::Adam(_) => [n_cols, n_cols],
         }
     }
 
@@ -61,6 +67,7 @@ impl Rule {
         match &mut self {
             Self::Sgd(rule) => rule.l2 = 0.0,
             Self::AdaGrad(rule) => rule.l2 = 0.0,
+            Self::RowWiseAdaGrad(rule) => rule.l2 = 0.0,
             Self::Adam(rule) => rule.weight_decay = 0.0,
         }
         self
@@ -70,6 +77,7 @@ impl Rule {
         match self {
             Self::Sgd(rule) => rule.update(weights, gradient, state),
             Self::AdaGrad(rule) => rule.update(weights, gradient, state),
+            Self::RowWiseAdaGrad(rule) => rule.update(weights, gradient, state),
             Self::Adam(rule) => rule.update(weights, gradient, state),
         }
     }
@@ -97,7 +105,7 @@ pub fn decays_by_default(name: &str) -> bool {
 }
 
 impl Optimizer {
-    /// An optimizer without state yet; `rule` is an [`Sgd`], [`AdaGrad`] or [`Adam`].
+    /// An optimizer without state yet; `rule` is an [`Sgd`], [`AdaGrad`], [`RowWiseAdaGrad`] or [`Adam`].
     ///
     /// # Errors
     /// [`NnError::OutOfRange`] for a hyperparameter outside of its range.
@@ -171,6 +179,7 @@ impl Optimizer {
         match &mut rule {
             Rule::Sgd(rule) => rule.learning_rate = learning_rate,
             Rule::AdaGrad(rule) => rule.learning_rate = learning_rate,
+            Rule::RowWiseAdaGrad(rule) => rule.learning_rate = learning_rate,
             Rule::Adam(rule) => rule.learning_rate = learning_rate,
         }
         rule.check()?;
@@ -232,20 +241,21 @@ mod tests {
     use super::*;
     use crate::{Embedding, Linear, Matrix, RowGradients};
 
-    fn rules() -> [Rule; 4] {
+    pub(super) fn rules() -> [Rule; 5] {
         [
             Sgd { learning_rate: 0.1, momentum: 0.9, l2: 0.01 }.into(),
             Sgd::default().into(),
             AdaGrad { l2: 0.01, ..AdaGrad::default() }.into(),
+            RowWiseAdaGrad { l2: 0.01, ..RowWiseAdaGrad::default() }.into(),
             Adam { weight_decay: 0.1, ..Adam::default() }.into(),
         ]
     }
 
-    fn table() -> Matrix {
+    pub(super) fn table() -> Matrix {
         Matrix::from_rows(&[[1.0, -2.0], [0.5, 0.25], [3.0, 4.0]])
     }
 
-    fn table_row() -> Matrix {
+    pub(super) fn table_row() -> Matrix {
         Matrix::from_rows(&[[1.0, -2.0, 0.5]])
     }
 
@@ -310,6 +320,7 @@ mod tests {
         for rule in [
             Sgd { l2: 0.1, ..Sgd::default() }.into(),
             AdaGrad { l2: 0.1, ..AdaGrad::default() }.into(),
+            RowWiseAdaGrad { l2: 0.1, ..RowWiseAdaGrad::default() }.into(),
             Rule::Adam(Adam { weight_decay: 0.1, ..Adam::default() }),
         ] {
             let optimizer = Optimizer::new(rule).unwrap();
@@ -369,70 +380,6 @@ mod tests {
         let mut gradients = other.new_gradients();
         let error = optimizer.step(&mut other, &mut gradients).unwrap_err();
         assert_eq!(error, NnError::ParametersChanged { name: "bias".into() });
-    }
-
-    /// A table by rows and a matrix as a whole, with a state from after step 3 of 6.
-    #[test]
-    fn a_restored_optimizer_goes_on_to_the_bit() {
-        for rule in rules() {
-            let mut dense = Linear::from_parts(table(), Some(table_row())).unwrap();
-            let mut lazy = Embedding::from_table(table()).unwrap();
-            let mut for_dense = Optimizer::new(rule).unwrap();
-            let mut for_lazy = Optimizer::new(rule).unwrap();
-            let step = |step: usize,
-                        (dense, for_dense): (&mut Linear, &mut Optimizer),
-                        (lazy, for_lazy): (&mut Embedding, &mut Optimizer)| {
-                let (mut d_dense, mut d_lazy) = (dense.new_gradients(), lazy.new_gradients());
-                d_lazy.add_to_row(step as u32 % 2, &[0.3 - step as f32, 0.1], 1.0);
-                d_dense.weight.fill(0.2 * step as f32 - 0.5);
-                for_dense.step(dense, &mut d_dense).unwrap();
-                for_lazy.step(lazy, &mut d_lazy).unwrap();
-            };
-            for at in 0..3 {
-                step(at, (&mut dense, &mut for_dense), (&mut lazy, &mut for_lazy));
-            }
-            let restored = |optimizer: &Optimizer| {
-                Optimizer::new(rule).unwrap().with_state(optimizer.state().to_vec()).unwrap()
-            };
-            let (mut dense_after, mut lazy_after) = (dense.clone(), lazy.clone());
-            let mut for_dense_after = restored(&for_dense);
-            let mut for_lazy_after = restored(&for_lazy);
-            for at in 3..6 {
-                step(at, (&mut dense, &mut for_dense), (&mut lazy, &mut for_lazy));
-                step(
-                    at,
-                    (&mut dense_after, &mut for_dense_after),
-                    (&mut lazy_after, &mut for_lazy_after),
-                );
-            }
-            assert_eq!(dense.weight(), dense_after.weight(), "{rule:?}");
-            assert_eq!(lazy.table(), lazy_after.table(), "{rule:?}");
-            assert_eq!(for_dense.state(), for_dense_after.state(), "{rule:?}");
-            assert_eq!(for_lazy.state(), for_lazy_after.state(), "{rule:?}");
-        }
-    }
-
-    #[test]
-    fn a_state_of_another_rule_or_model_is_refused() {
-        let mut layer = Linear::from_parts(table(), None).unwrap();
-        let mut gradients = layer.new_gradients();
-        let mut optimizer = Optimizer::new(Adam::default()).unwrap();
-        optimizer.step(&mut layer, &mut gradients).unwrap();
-        let saved = optimizer.state().to_vec();
-        let with_state = |rule: Rule, state| Optimizer::new(rule).unwrap().with_state(state);
-        let error = with_state(AdaGrad::default().into(), saved.clone()).unwrap_err();
-        let want = NnError::Length { what: "first moments", expected: 0, found: 6 };
-        assert_eq!(error, want);
-        let mut cut = saved.clone();
-        cut[0].n_row_updates = vec![1];
-        assert!(with_state(Adam::default().into(), cut).is_err());
-        let mut renamed = saved;
-        renamed[0].name = "scale".into();
-        let mut optimizer = with_state(Adam::default().into(), renamed).unwrap();
-        gradients.weight.fill(1.0);
-        let error = optimizer.step(&mut layer, &mut gradients).unwrap_err();
-        assert_eq!(error, NnError::ParametersChanged { name: "weight".into() });
-        assert_eq!(layer.weight(), &table());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use forecart_nn::{
     Activation, AdaGrad, Adam, BagMode, Bags, Embedding, Gradients, Linear, Matrix, Mlp,
-    MlpWorkspace, Optimizer, Pass, RowGradients, Rule, Sgd, Trainable, loss,
+    MlpWorkspace, Optimizer, Pass, RowGradients, RowWiseAdaGrad, Rule, Sgd, Trainable, loss,
 };
 use serde_json::Value;
 
@@ -246,16 +246,27 @@ fn optimizers() {
         ("adamw", adam_w.into()),
     ];
     for (name, rule) in rules {
-        let case = case(name);
-        let mut layer = Linear::from_parts(case.matrix("start", 2, 3), None).unwrap();
-        let mut gradients = layer.new_gradients();
-        let mut optimizer = Optimizer::new(rule).unwrap();
-        for step in 0..5 {
-            gradients.clear();
-            gradients.weight.copy_from_host(&floats(&case.0["gradients"][step])).unwrap();
-            optimizer.step(&mut layer, &mut gradients).unwrap();
-            let want = floats(&case.0["steps"][step]);
-            assert_close(&format!("{name}, step {step}"), layer.weight().as_slice(), &want);
-        }
+        assert_steps(&case(name), [2, 3], rule);
+    }
+}
+
+/// The numbers of `tests/fixtures/make_row_wise_adagrad.py`.
+#[test]
+fn row_wise_adagrad() {
+    let fixture = include_str!("../fixtures/row_wise_adagrad.json");
+    let rule = RowWiseAdaGrad { learning_rate: 0.1, l2: 0.05, ..RowWiseAdaGrad::default() };
+    assert_steps(&Case::new(fixture, "row_wise_adagrad"), [3, 20], rule.into());
+}
+
+fn assert_steps(case: &Case, [rows, cols]: [usize; 2], rule: Rule) {
+    let mut layer = Linear::from_parts(case.matrix("start", rows, cols), None).unwrap();
+    let mut gradients = layer.new_gradients();
+    let mut optimizer = Optimizer::new(rule).unwrap();
+    for step in 0..5 {
+        gradients.clear();
+        gradients.weight.copy_from_host(&floats(&case.0["gradients"][step])).unwrap();
+        optimizer.step(&mut layer, &mut gradients).unwrap();
+        let want = floats(&case.0["steps"][step]);
+        assert_close(&format!("{rule:?}, step {step}"), layer.weight().as_slice(), &want);
     }
 }
