@@ -20,6 +20,7 @@
 //! | [`loss::OwnNegatives`] | sampled BCE and gBCE, BPR and sampled softmax with negatives of each row's own |
 //! | [`Optimizer`], [`optim`] | SGD, AdaGrad, Adam and AdamW, dense and by lazy rows |
 //! | [`RowWiseAdaGrad`] | AdaGrad with one accumulator a row, for large tables |
+//! | [`optim::Schedule`] | warm-up, linear and cosine decay of the learning rate |
 //! | [`ParameterState`] | the state of an optimizer, to save and restore to the bit |
 //! | [`DataParallel`] | tiles of a batch on all threads, summed in tile order |
 //! | [`gradient_check`] | finite differences, for tests |

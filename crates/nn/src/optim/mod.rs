@@ -13,12 +13,14 @@
 mod adagrad;
 mod adam;
 mod row_wise_adagrad;
+mod schedule;
 mod sgd;
 mod state;
 
 pub use adagrad::AdaGrad;
 pub use adam::Adam;
 pub use row_wise_adagrad::RowWiseAdaGrad;
+pub use schedule::{Decay, Schedule};
 pub use sgd::Sgd;
 pub use state::ParameterState;
 
@@ -170,7 +172,7 @@ impl Optimizer {
         self.rule
     }
 
-    /// Changes the learning rate, for schedules; the state stays.
+    /// Changes the learning rate, for a [`Schedule`]; the state stays.
     ///
     /// # Errors
     /// [`NnError::OutOfRange`] if it is negative or not finite.
