@@ -13,6 +13,7 @@
 //! | [`Ragged`] | sequences of different lengths, laid end to end |
 //! | [`Parameters`], [`Trainable`], [`Gradients`] | parameters under stable names; what an optimizer and a model file walk over |
 //! | [`Embedding`], [`Bags`], [`RowGradients`] | tables with sparse gradients; single lookups and ragged bags |
+//! | [`Bf16Table`] | a table in half the memory, for lookup and scoring |
 //! | [`Linear`], [`Activation`], [`Dropout`], [`Mlp`] | dense layers |
 //! | [`LayerNorm`], [`RmsNorm`] | normalization of rows |
 //! | [`SwiGlu`], [`GatedResidual`] | gated feed-forward layer and gated residual connection |
@@ -52,6 +53,7 @@ mod init;
 mod reduce;
 
 mod activation;
+mod bf16_table;
 mod dropout;
 mod embedding;
 mod embedding_bag;
@@ -69,6 +71,7 @@ mod gradient_check;
 mod parallel;
 
 pub use activation::{Activation, sigmoid};
+pub use bf16_table::Bf16Table;
 pub use dropout::{Dropout, DropoutKey};
 pub use embedding::Embedding;
 pub use embedding_bag::{BagMode, Bags};
