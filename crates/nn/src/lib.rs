@@ -64,6 +64,7 @@ pub use embedding_bag::{BagMode, Bags};
 pub use error::NnError;
 pub use gradient_check::{GradientReport, gradient_check};
 pub use init::Init;
+pub use kernels::InstructionSet;
 pub use linear::{Linear, LinearGradients};
 pub use matrix::Matrix;
 pub use mlp::{Mlp, MlpConfig, MlpGradients, MlpWorkspace, Pass};

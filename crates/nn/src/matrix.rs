@@ -114,6 +114,19 @@ impl Matrix {
         self.data.fill(value);
     }
 
+    /// The matrix with rows and columns exchanged.
+    pub fn transposed(&self) -> Self {
+        let mut transposed = Self::default();
+        self.transpose_into(&mut transposed);
+        transposed
+    }
+
+    /// Writes the matrix with rows and columns exchanged and keeps the allocation of `out`.
+    pub fn transpose_into(&self, out: &mut Self) {
+        out.reshape(self.cols, self.rows);
+        crate::kernels::transpose(&self.data, self.cols, self.cols, &mut out.data, self.rows);
+    }
+
     /// Becomes a copy of `other`, shape included, and keeps its allocation.
     pub fn copy_from(&mut self, other: &Self) {
         self.data.clone_from(&other.data);
