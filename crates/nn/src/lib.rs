@@ -14,6 +14,8 @@
 //! | [`Parameters`], [`Trainable`], [`Gradients`] | parameters under stable names; what an optimizer and a model file walk over |
 //! | [`Embedding`], [`Bags`], [`RowGradients`] | tables with sparse gradients; single lookups and ragged bags |
 //! | [`Linear`], [`Activation`], [`Dropout`], [`Mlp`] | dense layers |
+//! | [`LayerNorm`], [`RmsNorm`] | normalization of rows |
+//! | [`Attention`], [`RelativeBias`] | attention within the sequences of a ragged batch |
 //! | [`loss`] | binary, softmax, full softmax over items in blocks, sampled softmax |
 //! | [`Optimizer`], [`optim`] | SGD, AdaGrad, Adam and AdamW, dense and by lazy rows |
 //! | [`DataParallel`] | tiles of a batch on all threads, summed in tile order |
@@ -43,13 +45,17 @@ mod ragged;
 mod row_gradients;
 
 mod init;
+mod reduce;
 
 mod activation;
+mod attention;
 mod dropout;
 mod embedding;
 mod embedding_bag;
+mod layer_norm;
 mod linear;
 mod mlp;
+mod rms_norm;
 
 pub mod loss;
 pub mod optim;
@@ -58,6 +64,9 @@ mod gradient_check;
 mod parallel;
 
 pub use activation::{Activation, sigmoid};
+pub use attention::{
+    Attention, AttentionWorkspace, RelativeBias, RelativeBiasGradients, Weighting,
+};
 pub use dropout::{Dropout, DropoutKey};
 pub use embedding::Embedding;
 pub use embedding_bag::{BagMode, Bags};
@@ -65,6 +74,7 @@ pub use error::NnError;
 pub use gradient_check::{GradientReport, gradient_check};
 pub use init::Init;
 pub use kernels::InstructionSet;
+pub use layer_norm::{LayerNorm, LayerNormCache, LayerNormGradients};
 pub use linear::{Linear, LinearGradients};
 pub use matrix::Matrix;
 pub use mlp::{Mlp, MlpConfig, MlpGradients, MlpWorkspace, Pass};
@@ -72,4 +82,5 @@ pub use optim::{AdaGrad, Adam, Optimizer, Rule, Sgd};
 pub use parallel::DataParallel;
 pub use parameters::{Gradient, Gradients, Name, Parameters, Trainable};
 pub use ragged::Ragged;
+pub use rms_norm::{RmsNorm, RmsNormCache};
 pub use row_gradients::RowGradients;

@@ -14,5 +14,6 @@ pub(crate) use instruction_set::dispatch;
 pub(crate) use matmul::{Operand, Target, matmul, matmul_into};
 pub(crate) use transpose::transpose;
 pub(crate) use vector::{
-    Map, Zip, add_scaled, dot, dot_with, exp, exp_scaled, exp_shifted, map, max, sigmoid, zip,
+    Map, Zip, add_scaled, dot, dot_with, drop_by_hash, exp, exp_scaled, exp_shifted, map, max,
+    sigmoid, zip,
 };

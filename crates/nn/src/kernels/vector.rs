@@ -225,6 +225,34 @@ pub(crate) fn exp_scaled(x: &mut [f32], shift: f32, factor: f32) -> f32 {
     dispatch(Op(x, shift, factor))
 }
 
+/// Sets `x[i]` to 0 if the hash of `key` and `i` is below `threshold`, else multiplies it by `scale`.
+///
+/// The hash is a bijection of 32 bits in two multiplications (found by search: Wellons, "Prospecting for Hash
+/// Functions", 2018, the one called lowbias32).
+pub(crate) fn drop_by_hash(x: &mut [f32], key: u32, threshold: u32, scale: f32) {
+    struct Op<'a>(&'a mut [f32], u32, u32, f32);
+    impl WithSimd for Op<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) {
+            let Self(x, key, threshold, scale) = self;
+            // Plain code: the compiler turns it into the vectors of the instruction set.
+            for (i, value) in x.iter_mut().enumerate() {
+                let mut hash = key ^ i as u32;
+                hash ^= hash >> 16;
+                hash = hash.wrapping_mul(0x7feb_352d);
+                hash ^= hash >> 15;
+                hash = hash.wrapping_mul(0x846c_a68b);
+                hash ^= hash >> 16;
+                let kept = *value * scale;
+                *value = if hash < threshold { 0.0 } else { kept };
+            }
+        }
+    }
+    dispatch(Op(x, key, threshold, scale));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

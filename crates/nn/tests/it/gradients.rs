@@ -11,7 +11,12 @@ use crate::{dot, random, rng, shaped};
 /// `0.02⁴ / 30` times the fifth derivative, stay well below.
 const TOLERANCE: f64 = 1e-3;
 
-fn check(what: &str, point: &Matrix, analytic: &Matrix, mut loss: impl FnMut(&Matrix) -> f64) {
+pub(crate) fn check(
+    what: &str,
+    point: &Matrix,
+    analytic: &Matrix,
+    mut loss: impl FnMut(&Matrix) -> f64,
+) {
     assert_eq!(point.shape(), analytic.shape(), "{what}");
     let mut values = point.to_host();
     let report = gradient_check(&mut values, analytic.as_slice(), 0.02, 0.01, |values| {
@@ -23,7 +28,7 @@ fn check(what: &str, point: &Matrix, analytic: &Matrix, mut loss: impl FnMut(&Ma
     assert!(moved, "{what}: a gradient of zeros checks nothing");
 }
 
-fn dense(gradients: &RowGradients) -> Matrix {
+pub(crate) fn dense(gradients: &RowGradients) -> Matrix {
     let [rows, cols] = gradients.shape();
     let mut dense = Matrix::zeros(rows, cols);
     gradients.add_to_dense(&mut dense).unwrap();

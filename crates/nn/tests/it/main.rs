@@ -1,6 +1,7 @@
 //! Tests of the crate as its users see it.
 
 mod gradients;
+mod norms;
 mod parity;
 mod threads;
 mod three_products;

@@ -7,12 +7,11 @@ use forecart_nn::{
 };
 use serde_json::Value;
 
-/// One case of the fixture.
-struct Case(Value);
+/// One case of a fixture.
+pub(crate) struct Case(Value);
 
 fn case(name: &str) -> Case {
-    let fixture: Value = serde_json::from_str(include_str!("../fixtures/reference.json")).unwrap();
-    Case(fixture[name].clone())
+    Case::new(include_str!("../fixtures/reference.json"), name)
 }
 
 fn floats(value: &Value) -> Vec<f32> {
@@ -21,24 +20,29 @@ fn floats(value: &Value) -> Vec<f32> {
 }
 
 impl Case {
-    fn floats(&self, key: &str) -> Vec<f32> {
+    pub(crate) fn new(fixture: &str, name: &str) -> Self {
+        let fixture: Value = serde_json::from_str(fixture).unwrap();
+        Self(fixture[name].clone())
+    }
+
+    pub(crate) fn floats(&self, key: &str) -> Vec<f32> {
         floats(&self.0[key])
     }
 
-    fn indices(&self, key: &str) -> Vec<u32> {
+    pub(crate) fn indices(&self, key: &str) -> Vec<u32> {
         self.floats(key).iter().map(|&index| index as u32).collect()
     }
 
-    fn matrix(&self, key: &str, rows: usize, cols: usize) -> Matrix {
+    pub(crate) fn matrix(&self, key: &str, rows: usize, cols: usize) -> Matrix {
         Matrix::from_vec(rows, cols, self.floats(key)).unwrap()
     }
 
     /// f32 rounding over sums of some ten terms near 1: relative to the largest value or absolute.
-    fn assert_close(&self, key: &str, got: &[f32]) {
+    pub(crate) fn assert_close(&self, key: &str, got: &[f32]) {
         assert_close(key, got, &self.floats(key));
     }
 
-    fn assert_loss(&self, got: f64) {
+    pub(crate) fn assert_loss(&self, got: f64) {
         let want = self.0["loss"].as_f64().unwrap();
         assert!((got - want).abs() < 2e-6 * want.abs().max(1.0), "loss: got {got}, want {want}");
     }

@@ -1,0 +1,249 @@
+//! Layer normalization.
+
+use crate::{
+    Gradient, Gradients, Matrix, Name, NnError, Parameters, Trainable,
+    error::{check_length, check_range, check_shape},
+    reduce::sum_zip,
+};
+
+/// Each row to mean 0 and variance 1, then scaled and shifted:
+/// `y = (x - mean(x)) / sqrt(var(x) + epsilon) * weight + bias`, where `var` divides by `d`.
+///
+/// # Shapes
+/// `x: [n, d]`, `weight` and `bias: [1, d]`, `y: [n, d]`.
+///
+/// Backward, with `r = 1 / sqrt(var(x) + epsilon)`, `x̂ = (x - mean(x)) r` and `g = dy * weight`:
+/// `dx = r (g - mean(g) - x̂ mean(g * x̂))`, `d_weight = Σ_rows dy * x̂`, `d_bias = Σ_rows dy`.
+///
+/// Source: Ba, Kiros and Hinton, arXiv:1607.06450, equations 3 and 4.
+#[derive(Debug, Clone)]
+pub struct LayerNorm {
+    weight: Matrix,
+    bias: Matrix,
+    epsilon: f32,
+}
+
+/// What the backward pass of a [`LayerNorm`] needs of the forward pass beside `x`; reused between steps.
+#[derive(Debug, Clone, Default)]
+pub struct LayerNormCache {
+    /// Mean of each row, `[n]`.
+    mean: Vec<f32>,
+    /// `1 / sqrt(var + epsilon)` of each row, `[n]`.
+    scale: Vec<f32>,
+}
+
+/// Gradients of a [`LayerNorm`].
+#[derive(Debug, Clone)]
+pub struct LayerNormGradients {
+    /// `[1, d]`.
+    pub weight: Matrix,
+    /// `[1, d]`.
+    pub bias: Matrix,
+}
+
+impl LayerNorm {
+    /// A layer for `d` columns with weights 1, biases 0 and an epsilon of 1e-5, as in PyTorch.
+    pub fn new(d: usize) -> Self {
+        let mut weight = Matrix::zeros(1, d);
+        weight.fill(1.0);
+        Self { weight, bias: Matrix::zeros(1, d), epsilon: 1e-5 }
+    }
+
+    /// A layer from given weights and biases, both `[1, d]`, with an epsilon of 1e-5.
+    ///
+    /// # Errors
+    /// [`NnError::Shape`] if one of them is not a single row or they differ in length.
+    pub fn from_parts(weight: Matrix, bias: Matrix) -> Result<Self, NnError> {
+        check_shape("layer norm weight", [1, weight.cols()], weight.shape())?;
+        check_shape("layer norm bias", weight.shape(), bias.shape())?;
+        Ok(Self { weight, bias, epsilon: 1e-5 })
+    }
+
+    /// Sets what keeps the division defined for a row of equal values.
+    ///
+    /// # Errors
+    /// [`NnError::OutOfRange`] if `epsilon` is not positive.
+    pub fn with_epsilon(self, epsilon: f32) -> Result<Self, NnError> {
+        check_range("epsilon", f64::from(epsilon), epsilon > 0.0, "positive")?;
+        Ok(Self { epsilon, ..self })
+    }
+
+    /// Number of columns.
+    pub fn d(&self) -> usize {
+        self.weight.cols()
+    }
+
+    /// Writes `y: [n, d]` for `x: [n, d]` and fills `cache`.
+    ///
+    /// # Errors
+    /// [`NnError::Shape`] if `x` has other than `d` columns.
+    pub fn forward(
+        &self,
+        x: &Matrix,
+        y: &mut Matrix,
+        cache: &mut LayerNormCache,
+    ) -> Result<(), NnError> {
+        let [n, d] = [x.rows(), self.d()];
+        check_shape("layer norm input", [n, d], x.shape())?;
+        y.reshape(n, d);
+        cache.mean.clear();
+        cache.scale.clear();
+        for row in 0..n {
+            let x = x.row(row);
+            let mean = sum_zip(x, x, |x, _| x) / d as f32;
+            // A second walk in place of E[x²] - E[x]², which loses all digits where the mean is large.
+            let variance = sum_zip(x, x, |x, _| (x - mean) * (x - mean)) / d as f32;
+            let scale = 1.0 / (variance + self.epsilon).sqrt();
+            let parameters = self.weight.as_slice().iter().zip(self.bias.as_slice());
+            for ((y, &x), (weight, bias)) in y.row_mut(row).iter_mut().zip(x).zip(parameters) {
+                *y = (x - mean) * scale * weight + bias;
+            }
+            cache.mean.push(mean);
+            cache.scale.push(scale);
+        }
+        Ok(())
+    }
+
+    /// Overwrites `dx` with `[n, d]` and adds to `gradients`.
+    ///
+    /// `x` and `cache` are those of the forward pass, `dy: [n, d]` the gradient of its output.
+    ///
+    /// # Errors
+    /// [`NnError::Shape`] or [`NnError::Length`] if `x`, `dy`, `cache` or `gradients` do not fit.
+    pub fn backward(
+        &self,
+        x: &Matrix,
+        dy: &Matrix,
+        dx: &mut Matrix,
+        cache: &LayerNormCache,
+        gradients: &mut LayerNormGradients,
+    ) -> Result<(), NnError> {
+        let [n, d] = [x.rows(), self.d()];
+        check_shape("layer norm input", [n, d], x.shape())?;
+        check_shape("gradient of layer norm output", [n, d], dy.shape())?;
+        check_length("rows of a layer norm cache", n, cache.scale.len())?;
+        check_shape("gradient of layer norm weight", [1, d], gradients.weight.shape())?;
+        check_shape("gradient of layer norm bias", [1, d], gradients.bias.shape())?;
+        dx.reshape(n, d);
+        let LayerNormGradients { weight: d_weight, bias: d_bias } = gradients;
+        for row in 0..n {
+            let (x, dy, dx) = (x.row(row), dy.row(row), dx.row_mut(row));
+            let (mean, scale) = (cache.mean[row], cache.scale[row]);
+            let sums = d_weight.as_mut_slice().iter_mut().zip(d_bias.as_mut_slice());
+            for ((&x, &dy), (d_weight, d_bias)) in x.iter().zip(dy).zip(sums) {
+                *d_weight += dy * ((x - mean) * scale);
+                *d_bias += dy;
+            }
+            for ((g, dy), weight) in dx.iter_mut().zip(dy).zip(self.weight.as_slice()) {
+                *g = dy * weight;
+            }
+            let mean_g = sum_zip(dx, dx, |g, _| g) / d as f32;
+            let slope = sum_zip(dx, x, |g, x| g * ((x - mean) * scale)) / d as f32;
+            for (dx, &x) in dx.iter_mut().zip(x) {
+                *dx = scale * (*dx - mean_g - (x - mean) * scale * slope);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Parameters for LayerNorm {
+    fn visit(&self, name: &Name<'_>, visit: &mut dyn FnMut(&Name<'_>, &Matrix)) {
+        visit(&name.child("weight"), &self.weight);
+        visit(&name.child("bias"), &self.bias);
+    }
+
+    fn visit_mut(
+        &mut self,
+        name: &Name<'_>,
+        visit: &mut dyn FnMut(&Name<'_>, &mut Matrix) -> Result<(), NnError>,
+    ) -> Result<(), NnError> {
+        visit(&name.child("weight"), &mut self.weight)?;
+        visit(&name.child("bias"), &mut self.bias)
+    }
+}
+
+impl Trainable for LayerNorm {
+    type Gradients = LayerNormGradients;
+
+    fn new_gradients(&self) -> LayerNormGradients {
+        let zeros = || Matrix::zeros(1, self.d());
+        LayerNormGradients { weight: zeros(), bias: zeros() }
+    }
+
+    fn visit_with_gradients(
+        &mut self,
+        gradients: &LayerNormGradients,
+        name: &Name<'_>,
+        visit: &mut dyn FnMut(&Name<'_>, &mut Matrix, Gradient<'_>) -> Result<(), NnError>,
+    ) -> Result<(), NnError> {
+        visit(&name.child("weight"), &mut self.weight, Gradient::Dense(&gradients.weight))?;
+        visit(&name.child("bias"), &mut self.bias, Gradient::Dense(&gradients.bias))
+    }
+}
+
+impl Gradients for LayerNormGradients {
+    fn clear(&mut self) {
+        self.weight.clear();
+        self.bias.clear();
+    }
+
+    fn add(&mut self, other: &Self) -> Result<(), NnError> {
+        self.weight.add(&other.weight)?;
+        self.bias.add(&other.bias)
+    }
+
+    fn scale(&mut self, factor: f32) {
+        self.weight.scale(factor);
+        self.bias.scale(factor);
+    }
+
+    fn squared_norm(&self) -> f64 {
+        self.weight.squared_norm() + self.bias.squared_norm()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn by_hand() {
+        // Mean 3, variance 4.
+        let x = Matrix::from_rows(&[[1.0, 5.0, 1.0, 5.0]]);
+        let weight = Matrix::from_rows(&[[1.0, 1.0, 2.0, 2.0]]);
+        let bias = Matrix::from_rows(&[[0.0, 10.0, 0.0, 10.0]]);
+        let layer = LayerNorm::from_parts(weight, bias).unwrap().with_epsilon(1e-12).unwrap();
+        let (mut y, mut cache) = (Matrix::default(), LayerNormCache::default());
+        layer.forward(&x, &mut y, &mut cache).unwrap();
+        assert_eq!(y, Matrix::from_rows(&[[-1.0, 11.0, -2.0, 12.0]]));
+    }
+
+    #[test]
+    fn a_large_mean_costs_no_digits_and_equal_values_stay_finite() {
+        let layer = LayerNorm::new(4);
+        let x = Matrix::from_rows(&[[4096.0, 4098.0, 4096.0, 4098.0], [7.0, 7.0, 7.0, 7.0]]);
+        let (mut y, mut cache) = (Matrix::default(), LayerNormCache::default());
+        layer.forward(&x, &mut y, &mut cache).unwrap();
+        let want = 1.0 / 1.00001_f32.sqrt();
+        assert_eq!(y, Matrix::from_rows(&[[-want, want, -want, want], [0.0; 4]]));
+        let (mut dx, mut gradients) = (Matrix::default(), layer.new_gradients());
+        layer.backward(&x, &x, &mut dx, &cache, &mut gradients).unwrap();
+        assert!(dx.as_slice().iter().all(|value| value.is_finite()));
+    }
+
+    #[test]
+    fn shapes_and_epsilon_are_checked() {
+        let layer = LayerNorm::new(3);
+        let (mut y, mut cache) = (Matrix::default(), LayerNormCache::default());
+        assert!(layer.forward(&Matrix::zeros(2, 4), &mut y, &mut cache).is_err());
+        layer.forward(&Matrix::zeros(2, 3), &mut y, &mut cache).unwrap();
+        let (other, mut dx) = (Matrix::zeros(3, 3), Matrix::default());
+        let error = layer.backward(&other, &other, &mut dx, &cache, &mut layer.new_gradients());
+        let what = "rows of a layer norm cache";
+        assert_eq!(error, Err(NnError::Length { what, expected: 3, found: 2 }));
+        assert!(LayerNorm::from_parts(Matrix::zeros(1, 3), Matrix::zeros(1, 2)).is_err());
+        assert!(LayerNorm::from_parts(Matrix::zeros(2, 3), Matrix::zeros(2, 3)).is_err());
+        assert!(layer.with_epsilon(0.0).is_err());
+    }
+}
