@@ -35,6 +35,26 @@ pub enum Protocol {
     Session,
 }
 
+/// What orders a user's events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventOrder {
+    /// By time, then by the position in the input.
+    Time,
+    /// By the position in the input.
+    File,
+}
+
+impl EventOrder {
+    /// The order's name in the configuration and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Time => "time",
+            Self::File => "file",
+        }
+    }
+}
+
 impl Protocol {
     /// The protocol's name on the command line and in reports.
     pub fn name(&self) -> &'static str {

@@ -105,7 +105,6 @@ impl EvaluateOptions {
     pub fn protocol_id(&self, dataset: &Dataset) -> String {
         let description = &dataset.manifest.description;
         let mask = if self.masks_seen(dataset) { "mask-seen" } else { "mask-none" };
-        let order = if description.has_time { "time" } else { "file" };
         let extra = match description.protocol {
             Protocol::GlobalTime { validation_start_ms, test_start_ms } => {
                 format!("/split={validation_start_ms},{test_start_ms}")
@@ -114,6 +113,7 @@ impl EvaluateOptions {
             _ => String::new(),
         };
         let (name, length) = (description.protocol.name(), self.max_history);
+        let order = description.order.name();
         format!("{name}/full/{mask}/len{length}/order={order}{extra}")
     }
 }

@@ -2,7 +2,8 @@
 
 use forecart_data::dataset::{Description, EventRow, Tables};
 use forecart_data::{
-    Dataset, DatasetWriter, ItemFeatures, ItemIdx, Protocol, SeenItems, TextTable, Vocabulary,
+    Dataset, DatasetWriter, EventOrder, ItemFeatures, ItemIdx, Protocol, SeenItems, TextTable,
+    Vocabulary,
 };
 
 /// One user: items with their session, and where validation and test start.
@@ -83,6 +84,7 @@ pub(crate) fn dataset(
             protocol,
             seen,
             has_time: false,
+            order: EventOrder::File,
             data_hash: "5e".repeat(32),
             config: serde_json::Value::Null,
             steps: Vec::new(),

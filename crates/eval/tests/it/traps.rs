@@ -1,6 +1,6 @@
 //! Traps that cost others their results; each has a test that closes it.
 
-use forecart_data::{History, Protocol, SeenItems, Silent};
+use forecart_data::{EventOrder, History, Protocol, SeenItems, Silent};
 use forecart_eval::{
     Bootstrap, EvalError, EvaluateOptions, Evaluation, Metric, MetricKind, ModelRuns, Report,
     ReportOptions, Run, TestGuard, choose, compare, evaluate, interval,
@@ -149,6 +149,19 @@ fn repeats_in_sessions_are_kept_and_the_protocol_says_so() {
     assert_eq!(found.tally.n_cases, 2);
     let id = "session/full/mask-none/len50/order=file/every-prefix/repeats-kept";
     assert_eq!(found.protocol_id, id);
+}
+
+#[test]
+fn the_protocol_names_the_order_that_cut_the_parts_not_whether_there_are_times() {
+    let mut data = generated(20, 30);
+    for (has_time, order, want) in
+        [(true, EventOrder::File, "order=file"), (true, EventOrder::Time, "order=time")]
+    {
+        let description = &mut data.dataset.manifest.description;
+        (description.has_time, description.order) = (has_time, order);
+        let id = EvaluateOptions::validation("any").protocol_id(&data.dataset);
+        assert!(id.split('/').any(|word| word == want), "{id}");
+    }
 }
 
 #[test]

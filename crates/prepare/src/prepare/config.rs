@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use forecart_data::SeenItems;
 use forecart_data::encode::FeatureSpec;
+use forecart_data::{EventOrder, SeenItems};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -140,7 +140,7 @@ pub struct RawSplitConfig {
     pub kind: SplitKind,
     /// What orders a user's events: `time` (then the position in the input), or `file` (the
     /// position alone). `time` where the log has times, if absent.
-    pub order: Option<Order>,
+    pub order: Option<EventOrder>,
     /// `time`: this many days before the last moment are for test. `session`: sessions that end
     /// in them (1 if absent and there is no `test_log`).
     pub test_days: Option<u32>,
@@ -170,16 +170,6 @@ pub enum SplitKind {
     Time,
     /// Whole sessions.
     Session,
-}
-
-/// What orders a user's events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Order {
-    /// By time, then by the position in the input.
-    Time,
-    /// By the position in the input.
-    File,
 }
 
 /// Checked settings; made by [`PrepareConfig::new`].
@@ -349,7 +339,7 @@ fn split_rule(raw: &RawSplitConfig) -> Result<SplitRule, PrepareError> {
     if raw.test_days == Some(0) {
         return refuse("split.test_days", "must be at least 1");
     }
-    if raw.kind == SplitKind::Time && raw.order == Some(Order::File) {
+    if raw.kind == SplitKind::Time && raw.order == Some(EventOrder::File) {
         return refuse("split.order", "a split by time needs order = \"time\"");
     }
     Ok(match raw.kind {

@@ -37,11 +37,11 @@ use std::sync::mpsc;
 
 use datafusion::arrow::array::RecordBatch;
 use forecart_data::dataset::{Description, Tables};
-use forecart_data::{DatasetWriter, Manifest, Progress, storage};
+use forecart_data::{DatasetWriter, EventOrder, Manifest, Progress, storage};
 
 pub use config::{
-    KCoreOn, NamedCodes, NonProductCodes, Order, OverCap, PrepareConfig, RawPrepareConfig,
-    RawSplitConfig, SplitKind,
+    KCoreOn, NamedCodes, NonProductCodes, OverCap, PrepareConfig, RawPrepareConfig, RawSplitConfig,
+    SplitKind,
 };
 
 use self::clean::{Cleaner, Rules};
@@ -79,7 +79,12 @@ pub fn prepare(
     let sources = open(log, config, &session)?;
     let has_time = sources.iter().all(|source| source.manifest.has_time);
     check_times(config, has_time)?;
-    let by_time = has_time && config.raw_split.order != Some(Order::File);
+    let order = match config.raw_split.order {
+        Some(order) => order,
+        None if has_time => EventOrder::Time,
+        None => EventOrder::File,
+    };
+    let by_time = order == EventOrder::Time;
     let mut writer = DatasetWriter::new(out, has_time)?;
 
     let Cleaned { scan, spool, mut report } =
@@ -138,6 +143,7 @@ pub fn prepare(
             protocol: cut.protocol(),
             seen: config.seen,
             has_time,
+            order,
             data_hash: data_hash(&sources),
             config: config.effective(),
             steps: report.steps,
@@ -174,7 +180,7 @@ fn check_times(config: &PrepareConfig, has_time: bool) -> Result<(), PrepareErro
         _ if config.raw.last_days.is_some() => "prepare.last_days",
         _ if config.raw.from.is_some() => "prepare.from",
         _ if config.raw.to.is_some() => "prepare.to",
-        _ if config.raw_split.order == Some(Order::Time) => "split.order",
+        _ if config.raw_split.order == Some(EventOrder::Time) => "split.order",
         SplitRule::LooFull => return Ok(()),
         SplitRule::SessionLog { validation_ms: 0, .. } => return Ok(()),
         SplitRule::SessionLog { .. } => "split.validation_days",

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
-use forecart_data::{Dataset, ItemIdx, Manifest, Part, Protocol, SeenItems, Silent, UserIdx};
+use forecart_data::{
+    Dataset, EventOrder, ItemIdx, Manifest, Part, Protocol, SeenItems, Silent, UserIdx,
+};
 use forecart_prepare::log::{FORMAT, FORMAT_VERSION};
 use forecart_prepare::{
     LogManifest, PrepareConfig, PrepareError, RawPrepareConfig, RawSplitConfig, Resources, prepare,
@@ -233,9 +235,11 @@ fn tied_times_keep_the_files_order_and_order_file_ignores_times() {
     let dataset = run(LOO, &events, true).open();
     assert_eq!(parts(&dataset, "u").concat(), ["z", "d", "c", "b", "a"]);
     assert_eq!(dataset.sequences.timestamps_ms[..], [1, 5, 5, 5, 5]);
+    assert_eq!(dataset.manifest.description.order, EventOrder::Time);
     let by_file = run(&format!("{LOO}\norder = \"file\""), &events, true).open();
     assert_eq!(parts(&by_file, "u").concat(), ["d", "c", "b", "a", "z"]);
     assert_eq!(by_file.sequences.timestamps_ms[..], [5, 5, 5, 5, 1]);
+    assert_eq!(by_file.manifest.description.order, EventOrder::File);
 }
 
 #[test]
