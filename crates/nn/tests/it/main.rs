@@ -1,5 +1,6 @@
 //! Tests of the crate as its users see it.
 
+mod attention;
 mod gradients;
 mod norms;
 mod parity;
