@@ -16,6 +16,8 @@ pub enum Activation {
     /// `x / 2 (1 + tanh(√(2/π) (x + 0.044715 x³)))`: the tanh form of GELU, not the one with the error function;
     /// the two differ by at most 5e-4 (Hendrycks and Gimpel, arXiv:1606.08415, section 2).
     GeluTanh,
+    /// `x sigmoid(x)`, also known as Swish (Elfwing, Uchibe and Doya, Neural Networks 107, 2018, equation 3).
+    Silu,
     /// `1 / (1 + exp(-x))`.
     Sigmoid,
     /// Hyperbolic tangent.
@@ -47,6 +49,7 @@ impl Activation {
             Self::GeluTanh => write_each(x, y, |x| {
                 0.5 * x * (1.0 + (GELU_SCALE * (x + GELU_CUBIC * x * x * x)).tanh())
             }),
+            Self::Silu => write_each(x, y, |x| x * sigmoid(x)),
             Self::Sigmoid => write_each(x, y, sigmoid),
             Self::Tanh => write_each(x, y, f32::tanh),
         }
@@ -65,6 +68,10 @@ impl Activation {
                 let t = (GELU_SCALE * (x + GELU_CUBIC * x * x * x)).tanh();
                 let dt = GELU_SCALE * (1.0 + 3.0 * GELU_CUBIC * x * x) * (1.0 - t * t);
                 0.5 * (1.0 + t) + 0.5 * x * dt
+            }),
+            Self::Silu => scale_each(x, dy, |x| {
+                let s = sigmoid(x);
+                s * (1.0 + x * (1.0 - s))
             }),
             Self::Sigmoid => scale_each(x, dy, |x| {
                 let s = sigmoid(x);
@@ -98,10 +105,11 @@ fn scale_each(x: &Matrix, dy: &mut Matrix, derivative: impl Fn(f32) -> f32) {
 mod tests {
     use super::*;
 
-    const ALL: [Activation; 5] = [
+    const ALL: [Activation; 6] = [
         Activation::Identity,
         Activation::Relu,
         Activation::GeluTanh,
+        Activation::Silu,
         Activation::Sigmoid,
         Activation::Tanh,
     ];
@@ -114,10 +122,10 @@ mod tests {
 
     #[test]
     fn values_at_zero_and_far_out() {
-        assert_eq!(ALL.map(|f| value(f, 0.0)), [0.0, 0.0, 0.0, 0.5, 0.0]);
-        assert_eq!(ALL.map(|f| value(f, 200.0)), [200.0, 200.0, 200.0, 1.0, 1.0]);
+        assert_eq!(ALL.map(|f| value(f, 0.0)), [0.0, 0.0, 0.0, 0.0, 0.5, 0.0]);
+        assert_eq!(ALL.map(|f| value(f, 200.0)), [200.0, 200.0, 200.0, 200.0, 1.0, 1.0]);
         let far_below = ALL.map(|f| value(f, -200.0));
-        assert_eq!(far_below, [-200.0, 0.0, 0.0, 0.0, -1.0]);
+        assert_eq!(far_below, [-200.0, 0.0, 0.0, 0.0, 0.0, -1.0]);
     }
 
     #[test]

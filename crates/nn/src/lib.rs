@@ -16,6 +16,7 @@
 //! | [`Linear`], [`Activation`], [`Dropout`], [`Mlp`] | dense layers |
 //! | [`LayerNorm`], [`RmsNorm`] | normalization of rows |
 //! | [`Attention`], [`RelativeBias`] | attention within the sequences of a ragged batch |
+//! | [`SwiGlu`], [`GatedResidual`] | gated feed-forward layer and gated residual connection |
 //! | [`loss`] | binary, softmax, full softmax over items in blocks, sampled softmax |
 //! | [`Optimizer`], [`optim`] | SGD, AdaGrad, Adam and AdamW, dense and by lazy rows |
 //! | [`DataParallel`] | tiles of a batch on all threads, summed in tile order |
@@ -52,10 +53,12 @@ mod attention;
 mod dropout;
 mod embedding;
 mod embedding_bag;
+mod gated_residual;
 mod layer_norm;
 mod linear;
 mod mlp;
 mod rms_norm;
+mod swiglu;
 
 pub mod loss;
 pub mod optim;
@@ -71,6 +74,7 @@ pub use dropout::{Dropout, DropoutKey};
 pub use embedding::Embedding;
 pub use embedding_bag::{BagMode, Bags};
 pub use error::NnError;
+pub use gated_residual::{GatedResidual, GatedResidualWorkspace};
 pub use gradient_check::{GradientReport, gradient_check};
 pub use init::Init;
 pub use kernels::InstructionSet;
@@ -84,3 +88,4 @@ pub use parameters::{Gradient, Gradients, Name, Parameters, Trainable};
 pub use ragged::Ragged;
 pub use rms_norm::{RmsNorm, RmsNormCache};
 pub use row_gradients::RowGradients;
+pub use swiglu::{SwiGlu, SwiGluGradients, SwiGluWorkspace};

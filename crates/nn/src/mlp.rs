@@ -115,8 +115,8 @@ pub struct MlpGradients {
 }
 
 impl Mlp {
-    /// A network with drawn weights: [`Init::He`] before ReLU and GELU, [`Init::Xavier`] before the others and
-    /// in the last layer. Biases start at zero.
+    /// A network with drawn weights: [`Init::He`] before ReLU, GELU and SiLU, [`Init::Xavier`] before the others
+    /// and in the last layer. Biases start at zero.
     ///
     /// # Errors
     /// [`NnError::OutOfRange`] if a layer has no columns or `dropout` is not in `0.0..1.0`.
@@ -127,7 +127,7 @@ impl Mlp {
         for &n_out in &config.hidden {
             check_range("hidden", n_out as f64, n_out > 0, "positive")?;
             let init = match config.activation {
-                Activation::Relu | Activation::GeluTanh => Init::He,
+                Activation::Relu | Activation::GeluTanh | Activation::Silu => Init::He,
                 Activation::Identity | Activation::Sigmoid | Activation::Tanh => Init::Xavier,
             };
             layers.push(Linear::new(n_in, n_out, init, rng)?);

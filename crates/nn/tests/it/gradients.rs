@@ -67,6 +67,7 @@ fn activations() {
         Activation::Identity,
         Activation::Relu,
         Activation::GeluTanh,
+        Activation::Silu,
         Activation::Sigmoid,
         Activation::Tanh,
     ] {

@@ -1,6 +1,7 @@
 //! Tests of the crate as its users see it.
 
 mod attention;
+mod gated;
 mod gradients;
 mod norms;
 mod parity;
