@@ -19,6 +19,7 @@
 //! | [`SwiGlu`], [`GatedResidual`] | gated feed-forward layer and gated residual connection |
 //! | [`loss`] | binary, softmax, full softmax over items in blocks, sampled softmax |
 //! | [`Optimizer`], [`optim`] | SGD, AdaGrad, Adam and AdamW, dense and by lazy rows |
+//! | [`trainable!`] | a layer made of layers |
 //! | [`DataParallel`] | tiles of a batch on all threads, summed in tile order |
 //! | [`gradient_check`] | finite differences, for tests |
 //!
@@ -63,6 +64,7 @@ mod swiglu;
 pub mod loss;
 pub mod optim;
 
+mod composite;
 mod gradient_check;
 mod parallel;
 

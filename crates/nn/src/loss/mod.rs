@@ -9,11 +9,13 @@
 //! - [`full_softmax`]: one of many items, logits never stored;
 //! - [`sampled_softmax`]: one of many items against shared negatives.
 
+mod batch_softmax;
 mod bce;
 mod full_softmax;
 mod sampled_softmax;
 mod softmax;
 
+pub use batch_softmax::{BatchSoftmaxWorkspace, batch_softmax};
 pub use bce::bce_with_logits;
 pub use full_softmax::{FullSoftmaxGradients, FullSoftmaxWorkspace, ItemTable, full_softmax};
 pub use sampled_softmax::{
