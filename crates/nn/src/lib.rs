@@ -18,6 +18,7 @@
 //! | [`Attention`], [`RelativeBias`] | attention within the sequences of a ragged batch |
 //! | [`SwiGlu`], [`GatedResidual`] | gated feed-forward layer and gated residual connection |
 //! | [`loss`] | binary, softmax, full softmax over items in blocks, sampled softmax |
+//! | [`loss::OwnNegatives`] | sampled BCE and gBCE, BPR and sampled softmax with negatives of each row's own |
 //! | [`Optimizer`], [`optim`] | SGD, AdaGrad, Adam and AdamW, dense and by lazy rows |
 //! | [`trainable!`] | a layer made of layers |
 //! | [`DataParallel`] | tiles of a batch on all threads, summed in tile order |

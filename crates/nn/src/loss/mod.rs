@@ -7,19 +7,28 @@
 //! - [`bce_with_logits`]: yes or no, for clicks and purchases;
 //! - [`softmax_cross_entropy`]: one of a few classes, logits given;
 //! - [`full_softmax`]: one of many items, logits never stored;
-//! - [`sampled_softmax`]: one of many items against shared negatives.
+//! - [`sampled_softmax`]: one of many items against shared negatives;
+//! - [`own_sampled_softmax`], [`sampled_bce`] (also gBCE), [`bpr`]: one of many items against negatives of each row's own.
 
 mod batch_softmax;
 mod bce;
+mod bpr;
 mod full_softmax;
+mod own_negatives;
+mod own_sampled_softmax;
+mod sampled_bce;
 mod sampled_softmax;
 mod softmax;
 
 pub use batch_softmax::{BatchSoftmaxWorkspace, batch_softmax};
 pub use bce::bce_with_logits;
+pub use bpr::bpr;
 pub use full_softmax::{FullSoftmaxGradients, FullSoftmaxWorkspace, ItemTable, full_softmax};
+pub use own_negatives::{OwnNegatives, OwnNegativesGradients, OwnNegativesWorkspace};
+pub use own_sampled_softmax::own_sampled_softmax;
+pub use sampled_bce::{gbce_beta, sampled_bce};
 pub use sampled_softmax::{
-    SampledSoftmax, SampledSoftmaxGradients, SampledSoftmaxWorkspace, sampled_softmax,
+    LogQ, SampledSoftmax, SampledSoftmaxGradients, SampledSoftmaxWorkspace, sampled_softmax,
 };
 pub use softmax::softmax_cross_entropy;
 

@@ -15,10 +15,52 @@ pub struct SampledSoftmax<'a> {
     /// Items drawn as negatives for all rows, `[m]`, repeats allowed. Where one is the row's label it is left
     /// out for that row (an accidental hit).
     pub negatives: &'a [u32],
-    /// Natural logarithm of the probability with which each item is drawn as a negative, `[n_items]`. It
-    /// is subtracted from the logits, so that popular items, drawn more often, are not pushed down more than
-    /// a full softmax would. `None` for uniform draws, where it cancels.
-    pub log_q: Option<&'a [f32]>,
+    /// Subtracted from the logits; `None` for uniform draws, where it cancels.
+    pub log_q: Option<LogQ<'a>>,
+}
+
+/// Natural logarithms of the probabilities with which items are drawn as negatives. Subtracted from the logits, they
+/// keep popular items, drawn more often, from being pushed down more than a full softmax would.
+#[derive(Debug, Clone, Copy)]
+pub enum LogQ<'a> {
+    /// One for each item, `[n_items]`.
+    Items(&'a [f32]),
+    /// One for each candidate as it was drawn: for a list of negatives from several sources, such as the
+    /// labels of the batch followed by uniform draws.
+    Candidates {
+        /// Of each row's label, `[n]`.
+        labels: &'a [f32],
+        /// Of each negative, in the shape of the negatives.
+        negatives: &'a [f32],
+    },
+}
+
+impl LogQ<'_> {
+    pub(super) fn check(self, n_items: usize, n: usize, n_negatives: usize) -> Result<(), NnError> {
+        match self {
+            Self::Items(items) => check_length("log_q", n_items, items.len()),
+            Self::Candidates { labels, negatives } => {
+                check_length("log_q of labels", n, labels.len())?;
+                check_length("log_q of negatives", n_negatives, negatives.len())
+            }
+        }
+    }
+
+    /// Of the label of `row`.
+    pub(super) fn of_label(self, row: usize, item: u32) -> f32 {
+        match self {
+            Self::Items(items) => items[item as usize],
+            Self::Candidates { labels, .. } => labels[row],
+        }
+    }
+
+    /// Of the negative at a position of the list of negatives.
+    pub(super) fn of_negative(self, position: usize, item: u32) -> f32 {
+        match self {
+            Self::Items(items) => items[item as usize],
+            Self::Candidates { negatives, .. } => negatives[position],
+        }
+    }
 }
 
 /// Buffers of [`sampled_softmax`], reused between calls.
@@ -74,9 +116,8 @@ pub fn sampled_softmax(
     check_length("labels", n, labels.len())?;
     check_indices("label", labels, n_items)?;
     check_indices("negative", negatives, n_items)?;
-    check_length("log_q", n_items, log_q.map_or(n_items, <[f32]>::len))?;
+    log_q.map_or(Ok(()), |log_q| log_q.check(n_items, n, m))?;
     check_mean_over(mean_over)?;
-    let correction = |item: u32| log_q.map_or(0.0, |log_q| log_q[item as usize]);
 
     let ws = workspace;
     ws.negatives.reshape(m, d);
@@ -92,11 +133,13 @@ pub fn sampled_softmax(
     let mut sum = 0.0_f64;
     for (row_idx, &label) in labels.iter().enumerate() {
         let products = hidden.row(row_idx).iter().zip(table.row(label as usize));
-        let label_logit = products.map(|(h, t)| h * t).sum::<f32>() - correction(label);
+        let label_logit = products.map(|(h, t)| h * t).sum::<f32>()
+            - log_q.map_or(0.0, |log_q| log_q.of_label(row_idx, label));
         let row = ws.logits.row_mut(row_idx);
         let mut max = label_logit;
-        for (logit, &item) in row.iter_mut().zip(negatives) {
-            *logit = if item == label { f32::NEG_INFINITY } else { *logit - correction(item) };
+        for (position, (logit, &item)) in row.iter_mut().zip(negatives).enumerate() {
+            let correction = log_q.map_or(0.0, |log_q| log_q.of_negative(position, item));
+            *logit = if item == label { f32::NEG_INFINITY } else { *logit - correction };
             max = max.max(*logit);
         }
         let label_exp = (label_logit - max).exp();
@@ -164,7 +207,7 @@ mod tests {
         .unwrap();
         let (mut d_hidden, mut d_table) = (Matrix::default(), RowGradients::new(4, 2));
         let log_q = [-1.5; 4];
-        for log_q in [None, Some(&log_q[..])] {
+        for log_q in [None, Some(LogQ::Items(&log_q))] {
             d_table.clear();
             let candidates = SampledSoftmax { labels: &[3, 1], negatives: &[2, 0, 1, 3], log_q };
             let mut workspace = SampledSoftmaxWorkspace::default();
@@ -186,8 +229,11 @@ mod tests {
     fn log_q_lowers_what_is_drawn_often() {
         let (hidden, table) = problem();
         let run = |log_q: &[f32]| {
-            let candidates =
-                SampledSoftmax { labels: &[3, 1], negatives: &[2], log_q: Some(log_q) };
+            let candidates = SampledSoftmax {
+                labels: &[3, 1],
+                negatives: &[2],
+                log_q: Some(LogQ::Items(log_q)),
+            };
             let mut d_table = RowGradients::new(4, 2);
             let mut d_hidden = Matrix::default();
             let gradients =
@@ -196,6 +242,30 @@ mod tests {
             sampled_softmax(&hidden, &table, candidates, 2.0, &mut workspace, gradients).unwrap()
         };
         assert!(run(&[0.0, 0.0, 0.5, 0.0]) < run(&[0.0; 4]));
+    }
+
+    /// Candidates' own values, here those of their items, and a list drawn from two sources.
+    #[test]
+    fn log_q_by_candidate_is_that_by_item_where_they_agree() {
+        let (hidden, table) = problem();
+        let run = |log_q: LogQ<'_>| {
+            let candidates =
+                SampledSoftmax { labels: &[3, 1], negatives: &[3, 1, 2, 2], log_q: Some(log_q) };
+            let mut d_table = RowGradients::new(4, 2);
+            let mut d_hidden = Matrix::default();
+            let gradients =
+                SampledSoftmaxGradients { d_hidden: &mut d_hidden, d_table: &mut d_table };
+            let mut workspace = SampledSoftmaxWorkspace::default();
+            sampled_softmax(&hidden, &table, candidates, 2.0, &mut workspace, gradients)
+        };
+        let by_item = run(LogQ::Items(&[-3.0, -1.0, -2.0, -0.5])).unwrap();
+        let labels = &[-0.5, -1.0];
+        let same = LogQ::Candidates { labels, negatives: &[-0.5, -1.0, -2.0, -2.0] };
+        assert_eq!(run(same), Ok(by_item));
+        let rarer = LogQ::Candidates { labels, negatives: &[-0.5, -1.0, -2.0, -4.0] };
+        assert!(run(rarer).unwrap() > by_item);
+        assert!(run(LogQ::Candidates { labels, negatives: &[-0.5] }).is_err());
+        assert!(run(LogQ::Items(&[-3.0])).is_err());
     }
 
     #[test]

@@ -193,7 +193,7 @@ fn sampled_softmax() {
         let candidates = loss::SampledSoftmax {
             labels: &[6, 1, 1],
             negatives: &[0, 1, 5, 0],
-            log_q: Some(log_q.as_slice()),
+            log_q: Some(loss::LogQ::Items(log_q.as_slice())),
         };
         let (mut d_hidden, mut d_table) = (Matrix::default(), RowGradients::new(7, 4));
         let mut workspace = loss::SampledSoftmaxWorkspace::default();

@@ -4,6 +4,7 @@ mod attention;
 mod gated;
 mod gradients;
 mod norms;
+mod own_negatives;
 mod parity;
 mod threads;
 mod three_products;

@@ -176,7 +176,11 @@ fn sampled_softmax() {
     let loss = loss::sampled_softmax(
         &case.matrix("hidden", 3, 4),
         &case.matrix("table", 7, 4),
-        loss::SampledSoftmax { labels: &labels, negatives: &negatives, log_q: Some(&log_q) },
+        loss::SampledSoftmax {
+            labels: &labels,
+            negatives: &negatives,
+            log_q: Some(loss::LogQ::Items(&log_q)),
+        },
         3.0,
         &mut loss::SampledSoftmaxWorkspace::default(),
         loss::SampledSoftmaxGradients { d_hidden: &mut d_hidden, d_table: &mut d_table },

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use forecart_data::{History, ItemIdx, SeenItems};
 use forecart_nn::loss::{
-    FullSoftmaxGradients, FullSoftmaxWorkspace, ItemTable, SampledSoftmax, SampledSoftmaxGradients,
-    SampledSoftmaxWorkspace, full_softmax, sampled_softmax,
+    FullSoftmaxGradients, FullSoftmaxWorkspace, ItemTable, LogQ, SampledSoftmax,
+    SampledSoftmaxGradients, SampledSoftmaxWorkspace, full_softmax, sampled_softmax,
 };
 use forecart_nn::{Adam, DataParallel, DropoutKey, NnError, Optimizer, Pass};
 use rand::seq::SliceRandom;
@@ -214,7 +214,7 @@ impl<'a> Trainer<'a> {
                 ItemGradients::Rows(d_table) => sampled_softmax(
                     hidden,
                     vectors,
-                    SampledSoftmax { labels: &labels, negatives, log_q: Some(log_q) },
+                    SampledSoftmax { labels: &labels, negatives, log_q: Some(LogQ::Items(log_q)) },
                     mean_over,
                     &mut ws.sampled,
                     SampledSoftmaxGradients { d_hidden, d_table },
