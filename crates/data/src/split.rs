@@ -32,7 +32,11 @@ pub enum Protocol {
         test_start_ms: i64,
     },
     /// Whole sessions: those of the test input are test, the last of the others are validation.
-    Session,
+    Session {
+        /// The pause that ends a session, where the log has no session ids.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        gap_minutes: Option<u32>,
+    },
 }
 
 /// What orders a user's events.
@@ -61,7 +65,7 @@ impl Protocol {
         match self {
             Self::LooFull => "loo-full",
             Self::GlobalTime { .. } => "time",
-            Self::Session => "session",
+            Self::Session { .. } => "session",
         }
     }
 }

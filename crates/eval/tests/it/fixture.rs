@@ -6,6 +6,9 @@ use forecart_data::{
     Vocabulary,
 };
 
+/// Sessions that have ids.
+pub(crate) const SESSION: Protocol = Protocol::Session { gap_minutes: None };
+
 /// One user: items with their session, and where validation and test start.
 pub(crate) struct User {
     pub(crate) events: Vec<(u32, u32)>,

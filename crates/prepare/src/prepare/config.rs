@@ -51,7 +51,8 @@ pub struct RawPrepareConfig {
     pub min_item_events: u32,
     /// Which events the k-core counts and removes; `all` for `loo-full`, else `train`, if absent.
     pub k_core_on: Option<KCoreOn>,
-    /// A pause longer than this starts a new session, where the log has no session ids.
+    /// A pause longer than this starts a new session, where the log has no session ids. With
+    /// `split.kind = "session"`, sessions made so are named `user#1`, `user#2`...
     pub session_gap_minutes: u32,
     /// Items with fewer training events fall into the unknown bucket. 0 for `loo-full` (all items
     /// of the log are ranked), else 1, if absent.
@@ -168,7 +169,7 @@ pub enum SplitKind {
     /// Two moments for everybody.
     #[default]
     Time,
-    /// Whole sessions.
+    /// Whole sessions: by their ids, or by pauses where the log has none.
     Session,
 }
 
@@ -212,6 +213,18 @@ impl Events {
             Self::Only(names) => names.contains(event),
         }
     }
+}
+
+/// What one sequence of the dataset is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Unit {
+    /// All events of a user.
+    #[default]
+    User,
+    /// A session that has an id.
+    SessionById,
+    /// A stretch of a user's events without a pause above the gap.
+    SessionByGap,
 }
 
 /// How parts are made, checked.

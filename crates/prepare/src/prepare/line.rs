@@ -11,6 +11,7 @@ use datafusion::arrow::datatypes::{
     UInt8Type, UInt32Type, UInt64Type,
 };
 
+use super::config::Unit;
 use crate::PrepareError;
 
 /// Name of the sort key's column.
@@ -21,9 +22,10 @@ const TIME_BITS: u32 = 48;
 /// Moments are kept as an offset from here, 4,459 years before 1970, so that they are unsigned.
 const TIME_ORIGIN_MS: i64 = -(1 << (TIME_BITS - 1));
 
-/// Which columns the narrow form has.
+/// What a sequence is, and which columns the narrow form has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Layout {
+    pub(super) unit: Unit,
     /// Whether lines are ordered by time; else by their position alone, and the time is beside.
     pub(super) by_time: bool,
     pub(super) has_session: bool,
@@ -192,7 +194,7 @@ mod tests {
             flags in any::<[bool; 5]>(),
         ) {
             let [by_time, has_session, has_order, has_quantity, has_rest] = flags;
-            let layout = Layout { by_time, has_session, has_order, has_quantity, has_rest };
+            let layout = Layout { unit: Unit::User, by_time, has_session, has_order, has_quantity, has_rest };
             let lines: Vec<Line> = raw.into_iter().map(|(user, timestamp_ms, row, item, rest)| Line {
                 user, timestamp_ms, row, item, event: row as u8, value: 0.5,
                 session: if has_session { row * 3 } else { 0 },

@@ -45,8 +45,9 @@ pub use config::{
 };
 
 use self::clean::{Cleaner, Rules};
-use self::config::SplitRule;
+use self::config::{SplitRule, Unit};
 use self::k_core::Core;
+use self::line::Layout;
 use self::parts::Cut;
 use self::report::Report;
 use self::scan::{Scan, Source};
@@ -78,17 +79,18 @@ pub fn prepare(
     let session = Session::new(resources)?;
     let sources = open(log, config, &session)?;
     let has_time = sources.iter().all(|source| source.manifest.has_time);
+    let unit = unit(&sources, config, has_time)?;
     check_times(config, has_time)?;
     let order = match config.raw_split.order {
         Some(order) => order,
         None if has_time => EventOrder::Time,
         None => EventOrder::File,
     };
-    let by_time = order == EventOrder::Time;
+    let layout = scan::layout(&sources, config, unit, order == EventOrder::Time);
     let mut writer = DatasetWriter::new(out, has_time)?;
 
     let Cleaned { scan, spool, mut report } =
-        clean(&sources, config, by_time, &session, resources, progress)?;
+        clean(&sources, config, layout, &session, resources, progress)?;
     let n_train_users = scan.users.len();
     let mut core = Core::all(&spool, scan.items.len(), config.k_core_on);
     let (min_user, min_item) = (config.raw.min_user_events, config.raw.min_item_events);
@@ -130,6 +132,7 @@ pub fn prepare(
     progress.begin("pack", Some(counted.n_rows));
     let tables = (&counted, &items, &events);
     let users = pack::write(&mut writer, &scan, &spool, &core, &cut, tables, progress)?;
+    let gap_minutes = (unit == Unit::SessionByGap).then_some(config.raw.session_gap_minutes);
     let features = config.raw.item_features.as_ref();
     let catalog = catalog::read(items_file(log).as_deref(), features, &items.vocabulary)?;
     Ok(writer.finish(Tables {
@@ -140,7 +143,7 @@ pub fn prepare(
         encoders: catalog.encoders,
         item_features: catalog.features,
         description: Description {
-            protocol: cut.protocol(),
+            protocol: cut.protocol(gap_minutes),
             seen: config.seen,
             has_time,
             order,
@@ -169,6 +172,25 @@ fn open(
         sources.push(source);
     }
     Ok(sources)
+}
+
+/// What a sequence is: where sessions are wanted and have no ids, pauses part them.
+fn unit(sources: &[Source], config: &PrepareConfig, has_time: bool) -> Result<Unit, PrepareError> {
+    if config.raw_split.kind != SplitKind::Session {
+        return Ok(Unit::User);
+    }
+    let n_with_ids = sources.iter().filter(|source| source.has_session_ids()).count();
+    let (key, reason) = match n_with_ids {
+        n if n == sources.len() => return Ok(Unit::SessionById),
+        0 if has_time => return Ok(Unit::SessionByGap),
+        0 => {
+            let reason = "the log has no times and no session ids, so nothing says where a session \
+                          ends; name the column as `data.columns.session_id` and import again";
+            ("split.kind", reason)
+        }
+        _ => ("split.test_log", "one of the two logs has session ids, the other has none"),
+    };
+    Err(PrepareError::config(key, reason))
 }
 
 /// Settings that speak of days and moments need a log with times.
@@ -215,16 +237,15 @@ struct Cleaned {
 fn clean(
     sources: &[Source],
     config: &PrepareConfig,
-    by_time: bool,
+    layout: Layout,
     session: &Session,
     resources: &Resources,
     progress: &dyn Progress,
 ) -> Result<Cleaned, PrepareError> {
-    let layout = scan::layout(sources, config, by_time);
     let (senders, frame) = sort::sorted(session, &layout.schema(), resources.n_threads)?;
     let n_rows = sources.iter().map(|source| source.manifest.n_rows).sum();
     progress.begin("read", Some(n_rows));
-    let mut writer = SpoolWriter::create(session.scratch())?;
+    let mut writer = SpoolWriter::create(session.scratch(), layout.unit == Unit::SessionByGap)?;
     let (found, finding) = mpsc::sync_channel(1);
     std::thread::scope(|scope| {
         scope.spawn(move || {
@@ -240,7 +261,7 @@ fn clean(
         let start = || -> Result<(Scan, Cleaner), PrepareError> {
             let scan = finding.recv().ok().transpose()?.flatten();
             let scan = scan.ok_or(PrepareError::Cancelled)?;
-            let cleaner = Cleaner::new(rules(sources, config, by_time, &scan));
+            let cleaner = Cleaner::new(rules(sources, config, layout.by_time, &scan));
             progress.begin("clean", None);
             Ok((scan, cleaner))
         };
@@ -314,7 +335,11 @@ fn steps(scan: &Scan, cleaner: &Cleaner, config: &PrepareConfig) -> Report {
         "events",
         others.map(|(event, n)| (format!("event {event:?} does not count as an interaction"), *n)),
     );
-    report.step("missing users", [reason("no user (a guest)", scan.missing_users)]);
+    let missing = match scan.unit {
+        Unit::SessionById => "no session id",
+        Unit::User | Unit::SessionByGap => "no user (a guest)",
+    };
+    report.step("missing users", [reason(missing, scan.missing_users)]);
     report.step(
         "duplicates",
         [

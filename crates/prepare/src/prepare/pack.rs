@@ -133,9 +133,8 @@ pub(super) fn write(
         }
         let (validation, test) = core.apply(cut, place, rows);
         progress.advance(rows.len() as u64);
-        if rows.is_empty() {
-            return Ok(());
-        }
+        let Some(first) = rows.first() else { return Ok(()) };
+        users.push((user, first.session, place));
         // What was dropped since may leave gaps between the numbers of sessions.
         ordinals.clear();
         let mut n_sessions = 0;
@@ -156,11 +155,10 @@ pub(super) fn write(
                 value: row.value,
             })?;
         }
-        writer.end_user(validation as u32, test as u32)?;
-        users.push((user, place));
-        Ok(())
+        Ok(writer.end_user(validation as u32, test as u32)?)
     })?;
-    let entries =
-        users.iter().map(|(user, place)| (scan.user_text(*user), u64::from(counted.users[*place])));
+    let entries = users.iter().map(|(user, session, place)| {
+        (scan.sequence_id(*user, *session), u64::from(counted.users[*place]))
+    });
     Ok(Vocabulary::from_entries(entries, 0)?)
 }

@@ -1,6 +1,7 @@
 //! The one pass over the log's strings: users, items and events become numbers, and what is not
 //! wanted is dropped before anything is sorted.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use rustc_hash::FxHashMap;
 use tokio::sync::mpsc::Sender;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
-use super::config::{DAY_MS, PrepareConfig, SplitKind};
+use super::config::{DAY_MS, PrepareConfig, Unit};
 use super::interner::Interner;
 use super::line::{Layout, Line};
 use crate::PrepareError;
@@ -97,6 +98,10 @@ impl Source {
         })
     }
 
+    pub(super) fn has_session_ids(&self) -> bool {
+        self.has_column(columns::SESSION_ID)
+    }
+
     /// Columns that must be read.
     fn projection(&self, layout: Layout) -> Vec<String> {
         let wanted = |name: &str| {
@@ -113,13 +118,18 @@ impl Source {
 }
 
 /// The narrow form that suits the logs and the settings.
-pub(super) fn layout(sources: &[Source], config: &PrepareConfig, by_time: bool) -> Layout {
+pub(super) fn layout(
+    sources: &[Source],
+    config: &PrepareConfig,
+    unit: Unit,
+    by_time: bool,
+) -> Layout {
     let any = |column: &str| sources.iter().any(|source| source.has_column(column));
-    let is_session = config.raw_split.kind == SplitKind::Session;
     let has_time = sources.iter().all(|source| source.manifest.has_time);
     Layout {
+        unit,
         by_time,
-        has_session: !is_session && any(columns::SESSION_ID),
+        has_session: unit == Unit::User && any(columns::SESSION_ID),
         has_order: config.raw.merge_order_lines && any(columns::ORDER_ID),
         has_quantity: cancels(config)
             && sources.iter().any(Source::may_have_refunds)
@@ -143,6 +153,7 @@ pub(super) fn cancels(config: &PrepareConfig) -> bool {
 /// What the pass found.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
+    pub(super) unit: Unit,
     /// Users (sessions, where these are the users); those of a test log come after the others.
     pub(super) users: Interner,
     pub(super) test_users: Interner,
@@ -156,10 +167,16 @@ pub(super) struct Scan {
 }
 
 impl Scan {
-    pub(super) fn user_text(&self, user: u32) -> &str {
-        match (user as usize).checked_sub(self.users.len()) {
-            Some(test_user) => self.test_users.text(test_user as u32),
-            None => self.users.text(user),
+    /// The id of a sequence. A session by gap is its user's id and its number from 1, those of a
+    /// test log apart (`u#test-1`): no two are alike, as the last `#` ends the user's id.
+    pub(super) fn sequence_id(&self, user: u32, session: u32) -> Cow<'_, str> {
+        let (id, mark) = match (user as usize).checked_sub(self.users.len()) {
+            Some(test_user) => (self.test_users.text(test_user as u32), "test-"),
+            None => (self.users.text(user), ""),
+        };
+        match self.unit {
+            Unit::SessionByGap => Cow::Owned(format!("{id}#{mark}{}", session + 1)),
+            Unit::User | Unit::SessionById => Cow::Borrowed(id),
         }
     }
 }
@@ -178,8 +195,11 @@ pub(super) fn scan(
         config,
         layout,
         window_ms: config.window_ms,
-        key_column: columns::USER_ID,
-        scan: Scan::default(),
+        key_column: match layout.unit {
+            Unit::SessionById => columns::SESSION_ID,
+            Unit::User | Unit::SessionByGap => columns::USER_ID,
+        },
+        scan: Scan { unit: layout.unit, ..Scan::default() },
         lines: Vec::with_capacity(BATCH_ROWS),
         first_row: 0,
         is_test: false,
@@ -210,7 +230,10 @@ pub(super) fn scan(
         }
     }
     let Scanner { scan, .. } = scanner;
-    if let Some(twice) = scan.test_users.iter().find(|id| scan.users.find(id).is_some()) {
+    // A user may be in both logs, a session must not.
+    if layout.unit == Unit::SessionById
+        && let Some(twice) = scan.test_users.iter().find(|id| scan.users.find(id).is_some())
+    {
         return Err(PrepareError::Unusable {
             step: "prepare split",
             reason: format!(
@@ -235,10 +258,6 @@ struct Scanner<'c> {
 
 impl Scanner<'_> {
     fn begin(&mut self, source: &Source, is_test: bool) {
-        let is_session = self.config.raw_split.kind == SplitKind::Session;
-        let has_ids = source.has_column(columns::SESSION_ID);
-        self.key_column =
-            if is_session && has_ids { columns::SESSION_ID } else { columns::USER_ID };
         self.window_ms = self.config.window_ms;
         if let (Some(days), Some((_, end))) =
             (self.config.raw.last_days, source.manifest.time_range_ms)

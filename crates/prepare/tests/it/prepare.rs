@@ -298,9 +298,62 @@ fn sessions_are_whole_and_keep_their_repeats() {
 }
 
 #[test]
+fn without_session_ids_a_pause_ends_a_session() {
+    const HOUR: i64 = 3_600_000;
+    let events = [
+        event("u", "a", 0),
+        event("v", "a", 1),
+        event("u", "a", 60_000),
+        event("u", "b", 30 * HOUR),
+        event("u", "c", 31 * HOUR),
+        event("u#1", "b", 60 * HOUR),
+    ];
+    let prepared = run("[split]\nkind = \"session\"", &events, true);
+    let dataset = prepared.open();
+    // Each user's sessions side by side, users in the order of the file.
+    let sessions: Vec<_> = dataset.users.iter().map(|(_, id, _)| id).collect();
+    assert_eq!(sessions, ["u#1", "u#2", "u#3", "v#1", "u#1#1"]);
+    assert_eq!(parts(&dataset, "u#1"), [owned(["a", "a"]), vec![], vec![]]);
+    assert_eq!(parts(&dataset, "u#2")[1].len(), 1);
+    assert_eq!(parts(&dataset, "u#1#1"), [vec![], vec![], owned([""])]);
+    assert_eq!(dataset.sequences.sessions[..], [0; 6]);
+    let protocol = |prepared: &Prepared| prepared.manifest.description.protocol.clone();
+    assert_eq!(protocol(&prepared), Protocol::Session { gap_minutes: Some(30) });
+    let longer = run("session_gap_minutes = 60\n[split]\nkind = \"session\"", &events, true);
+    assert_eq!(longer.manifest.counts.n_users, 4);
+    assert_eq!(protocol(&longer), Protocol::Session { gap_minutes: Some(60) });
+    let with_ids = events.map(|event| {
+        let id = event.user.clone().unwrap();
+        event.with("session_id", &id)
+    });
+    let by_id = run("[split]\nkind = \"session\"\nvalidation_days = 0", &with_ids, true);
+    assert_eq!(protocol(&by_id), Protocol::Session { gap_minutes: None });
+}
+
+#[test]
+fn a_user_of_both_logs_has_sessions_in_both() {
+    let root = tempfile::tempdir().unwrap();
+    let (train, test) = (root.path().join("train"), root.path().join("test"));
+    write_log(&train, &[event("u", "a", 0), event("u", "b", 1)], true, 1);
+    write_log(&test, &[event("u", "b", 9), event("u", "a", 10)], true, 1);
+    let toml = format!("[split]\nkind = \"session\"\nvalidation_days = 0\ntest_log = {test:?}");
+    let out = root.path().join("dataset");
+    prepare(&train, &config(&toml), &out, &resources(root.path(), 2), &Silent).unwrap();
+    let dataset = Dataset::open(&out).unwrap();
+    assert_eq!(parts(&dataset, "u#1"), [owned(["a", "b"]), vec![], vec![]]);
+    assert_eq!(parts(&dataset, "u#test-1"), [vec![], vec![], owned(["b", "a"])]);
+    fs::remove_dir_all(&test).unwrap();
+    write_log(&test, &[event("u", "b", 9).with("session_id", "s")], true, 1);
+    let error = prepare(&train, &config(&toml), &out, &resources(root.path(), 2), &Silent);
+    assert!(error.unwrap_err().to_string().contains("one of the two logs has session ids"));
+}
+
+#[test]
 fn a_test_log_gives_the_test_sessions_and_must_not_share_any() {
     let root = tempfile::tempdir().unwrap();
     let (train, test) = (root.path().join("train"), root.path().join("test"));
+    let event =
+        |session: &str, item: &str, time| event("u", item, time).with("session_id", session);
     write_log(&train, &[event("1", "a", 0), event("1", "b", 1), event("2", "a", 2)], true, 1);
     write_log(&test, &[event("3", "b", 0), event("3", "z", 1)], true, 1);
     let toml = format!("[split]\nkind = \"session\"\nvalidation_days = 0\ntest_log = {test:?}");
