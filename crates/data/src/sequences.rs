@@ -123,6 +123,11 @@ impl<'a> History<'a> {
         }
     }
 
+    /// The oldest `n` events, all if there are fewer.
+    pub fn first(self, n: usize) -> Self {
+        self.slice(0..n.min(self.items.len()))
+    }
+
     /// The newest `n` events, all if there are fewer.
     pub fn newest(self, n: usize) -> Self {
         let len = self.items.len();

@@ -29,6 +29,11 @@ impl DropoutKey {
     pub fn layer(self, layer_idx: usize) -> Self {
         Self(mix(self.0 ^ mix(layer_idx as u64)))
     }
+
+    /// A seed for other randomness of the same step, unrelated to the masks of all keys derived from this one.
+    pub fn to_seed(self) -> u64 {
+        mix(!self.0)
+    }
 }
 
 /// SplitMix64: one step of its counter and its finalizer, a bijection of 64-bit words.

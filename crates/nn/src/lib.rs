@@ -80,7 +80,7 @@ pub use error::NnError;
 pub use gated_residual::{GatedResidual, GatedResidualWorkspace};
 pub use gradient_check::{GradientReport, gradient_check};
 pub use init::Init;
-pub use kernels::InstructionSet;
+pub use kernels::{InstructionSet, dot};
 pub use layer_norm::{LayerNorm, LayerNormCache, LayerNormGradients};
 pub use linear::{Linear, LinearGradients};
 pub use matrix::Matrix;

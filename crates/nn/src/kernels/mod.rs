@@ -13,7 +13,7 @@ pub use instruction_set::InstructionSet;
 pub(crate) use instruction_set::dispatch;
 pub(crate) use matmul::{Operand, Target, matmul, matmul_into};
 pub(crate) use transpose::transpose;
+pub use vector::dot;
 pub(crate) use vector::{
-    Map, Zip, add_scaled, dot, dot_with, drop_by_hash, exp, exp_scaled, exp_shifted, map, max,
-    sigmoid, zip,
+    Map, Zip, add_scaled, dot_rows, drop_by_hash, exp_scaled, exp_shifted, map, max, sigmoid, zip,
 };

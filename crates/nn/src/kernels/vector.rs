@@ -117,7 +117,10 @@ pub(crate) fn add_scaled(factor: f32, x: &[f32], y: &mut [f32]) {
 }
 
 /// `Σ x[i] y[i]`.
-pub(crate) fn dot(x: &[f32], y: &[f32]) -> f32 {
+///
+/// # Panics
+/// If the slices differ in length.
+pub fn dot(x: &[f32], y: &[f32]) -> f32 {
     struct Op<'a>(&'a [f32], &'a [f32]);
     impl WithSimd for Op<'_> {
         type Output = f32;
@@ -129,6 +132,25 @@ pub(crate) fn dot(x: &[f32], y: &[f32]) -> f32 {
     }
     assert_eq!(x.len(), y.len(), "values come in pairs");
     dispatch(Op(x, y))
+}
+
+/// The dot product of `vector` with each row of `rows`, equal to the bit to [`dot`].
+pub(crate) fn dot_rows(rows: &[f32], vector: &[f32], products: &mut [f32]) {
+    struct Op<'a>(&'a [f32], &'a [f32], &'a mut [f32]);
+    impl WithSimd for Op<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            for (row, product) in self.0.chunks_exact(self.1.len()).zip(self.2) {
+                *product = dot_with(simd, row, self.1);
+            }
+        }
+    }
+    match vector {
+        [] => products.fill(0.0),
+        _ => dispatch(Op(rows, vector, products)),
+    }
 }
 
 /// [`dot`] inside of a kernel.
