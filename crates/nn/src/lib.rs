@@ -21,6 +21,8 @@
 //! | [`loss::OwnNegatives`] | sampled BCE and gBCE, BPR and sampled softmax with negatives of each row's own |
 //! | [`Optimizer`], [`optim`] | SGD, AdaGrad, Adam and AdamW, dense and by lazy rows |
 //! | [`trainable!`] | a layer made of layers |
+//! | [`RowWiseAdaGrad`] | AdaGrad with one accumulator a row, for large tables |
+//! | [`ParameterState`] | the state of an optimizer, to save and restore to the bit |
 //! | [`DataParallel`] | tiles of a batch on all threads, summed in tile order |
 //! | [`gradient_check`] | finite differences, for tests |
 //!
@@ -85,7 +87,7 @@ pub use layer_norm::{LayerNorm, LayerNormCache, LayerNormGradients};
 pub use linear::{Linear, LinearGradients};
 pub use matrix::Matrix;
 pub use mlp::{Mlp, MlpConfig, MlpGradients, MlpWorkspace, Pass};
-pub use optim::{AdaGrad, Adam, Optimizer, Rule, Sgd};
+pub use optim::{AdaGrad, Adam, Optimizer, ParameterState, RowWiseAdaGrad, Rule, Sgd};
 pub use parallel::DataParallel;
 pub use parameters::{Gradient, Gradients, Name, Parameters, Trainable};
 pub use ragged::Ragged;

@@ -48,6 +48,21 @@ impl Name<'_> {
     }
 }
 
+impl Name<'_> {
+    /// Whether [`fmt::Display`] writes `text`, found out without an allocation.
+    pub(crate) fn is(&self, text: &str) -> bool {
+        struct Rest<'a>(&'a str);
+        impl fmt::Write for Rest<'_> {
+            fn write_str(&mut self, part: &str) -> fmt::Result {
+                self.0 = self.0.strip_prefix(part).ok_or(fmt::Error)?;
+                Ok(())
+            }
+        }
+        let mut rest = Rest(text);
+        fmt::write(&mut rest, format_args!("{self}")).is_ok() && rest.0.is_empty()
+    }
+}
+
 impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(parent) = self.parent {
@@ -212,6 +227,17 @@ mod tests {
         assert_eq!(root.to_string(), "");
         assert_eq!(root.child("weight").to_string(), "weight");
         assert_eq!(root.child("layers").index(12).child("bias").to_string(), "layers.12.bias");
+    }
+
+    #[test]
+    fn names_are_compared_as_written() {
+        let root = Name::root();
+        let layers = root.child("layers");
+        let name = layers.index(12);
+        assert!(name.is("layers.12") && root.is(""));
+        for other in ["layers.1", "layers.123", "layers", "layers.12.bias", "", "layers12"] {
+            assert!(!name.is(other), "{other}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Softmax over all items without the logits in memory.
 
-use super::check_mean_over;
+use super::{check_label_smoothing, check_mean_over};
 use crate::{
     Matrix, NnError,
     error::{check_finite, check_indices, check_length, check_shape},
@@ -41,29 +41,33 @@ pub struct FullSoftmaxGradients<'a> {
 }
 
 /// Softmax cross-entropy over all items, `z_i = hidden · table_i + bias_i`:
-/// `Σ_rows (ln Σ_i exp(z_i) - z_label) / mean_over`.
+/// `Σ_rows (ln Σ_i exp(z_i) - Σ_i t_i z_i) / mean_over`, with the target
+/// `t_i = (1 - label_smoothing) [i = label] + label_smoothing / n_items`. Without smoothing, `Σ_i t_i z_i` is the
+/// label's logit.
 ///
 /// # Shapes
 /// `hidden: [n, d]`, `output.items: [n_items, d]`, `output.bias: [1, n_items]`, `labels: [n]`.
 ///
 /// The items are walked twice in blocks of 256: once for the largest logit and the sum of exponentials
 /// (rescaled when a block raises the largest), once for the gradients
-/// `G = (softmax(z) - onehot) / mean_over`, `d_hidden = G table`, `d_table += Gᵀ hidden`, `d_bias += Σ_rows G`.
+/// `G = (softmax(z) - t) / mean_over`, `d_hidden = G table`, `d_table += Gᵀ hidden`, `d_bias += Σ_rows G`.
 ///
 /// # Cost
 /// `8 n n_items d` floating-point operations, against `6 n n_items d` with stored logits; memory for `256 n`
 /// logits in place of `n n_items`.
 ///
 /// # Errors
-/// [`NnError::Shape`], [`NnError::Length`], [`NnError::Index`]; [`NnError::NonFinite`] if the loss is NaN or
-/// infinite, in which case the gradients are left as they were.
+/// [`NnError::Shape`], [`NnError::Length`], [`NnError::Index`]; [`NnError::OutOfRange`] for a `label_smoothing`
+/// outside of `0.0..1.0`; [`NnError::NonFinite`] if the loss is NaN or infinite, in which case the
+/// gradients are left as they were.
 ///
 /// Source: Milakov and Gimelshein, arXiv:1805.02867, algorithm 3 (online normalizer); the second walk as in
-/// Wijmans et al., arXiv:2411.09009.
+/// Wijmans et al., arXiv:2411.09009; smoothing as in Szegedy et al., CVPR 2016, section 7.
 pub fn full_softmax(
     hidden: &Matrix,
     output: ItemTable<'_>,
     labels: &[u32],
+    label_smoothing: f32,
     mean_over: f64,
     workspace: &mut FullSoftmaxWorkspace,
     gradients: FullSoftmaxGradients<'_>,
@@ -75,6 +79,7 @@ pub fn full_softmax(
     check_shape("gradient of item table", [n_items, d], d_table.shape())?;
     check_length("labels", n, labels.len())?;
     check_indices("label", labels, n_items)?;
+    check_label_smoothing(label_smoothing)?;
     check_mean_over(mean_over)?;
     let bias_shape = bias.map_or([0, 0], Matrix::shape);
     if bias.is_some() {
@@ -84,11 +89,19 @@ pub fn full_softmax(
     check_shape("gradient of item bias", bias_shape, d_bias_shape)?;
 
     let problem = Problem { hidden, table, bias };
-    let loss = check_finite("full softmax", problem.sum_of_losses(labels, workspace) / mean_over)?;
+    let mut sum = problem.sum_of_losses(labels, workspace);
+    let smoothing = f64::from(label_smoothing);
+    if smoothing > 0.0 {
+        let of_labels: f64 = workspace.label_logit.iter().map(|&logit| f64::from(logit)).sum();
+        sum += smoothing * (of_labels - problem.sum_of_mean_logits());
+    }
+    let loss = check_finite("full softmax", sum / mean_over)?;
 
     d_hidden.reset(n, d);
     let FullSoftmaxWorkspace { block, max, total, .. } = workspace;
     let scale = 1.0 / mean_over;
+    let uniform = (scale * smoothing / n_items as f64) as f32;
+    let of_label = (scale * (1.0 - smoothing)) as f32;
     for first in (0..n_items).step_by(BLOCK_ITEMS) {
         let last = (first + BLOCK_ITEMS).min(n_items);
         let n_block = last - first;
@@ -96,11 +109,11 @@ pub fn full_softmax(
         for (row_idx, row) in logits.chunks_exact_mut(n_block).enumerate() {
             let scale_row = (scale / total[row_idx]) as f32;
             for value in row.iter_mut() {
-                *value = (*value - max[row_idx]).exp() * scale_row;
+                *value = (*value - max[row_idx]).exp() * scale_row - uniform;
             }
             let label = labels[row_idx] as usize;
             if (first..last).contains(&label) {
-                row[label - first] -= scale as f32;
+                row[label - first] -= of_label;
             }
             if let Some(d_bias) = &mut d_bias {
                 for (sum, value) in d_bias.as_mut_slice()[first..last].iter_mut().zip(&*row) {
@@ -171,6 +184,22 @@ impl Problem<'_> {
         let losses = max.iter().zip(&*total).zip(&*label_logit);
         losses.map(|((&max, total), &z)| total.ln() + f64::from(max) - f64::from(z)).sum()
     }
+
+    /// `Σ_rows Σ_i z_i / n_items` without the logits: the mean commutes with the product. `O((n + n_items) d)`.
+    fn sum_of_mean_logits(&self) -> f64 {
+        let sum_of_rows = |rows: &Matrix| {
+            let mut sums = vec![0.0_f64; rows.cols()];
+            for row in rows.as_slice().chunks_exact(rows.cols().max(1)) {
+                sums.iter_mut().zip(row).for_each(|(sum, &value)| *sum += f64::from(value));
+            }
+            sums
+        };
+        let (hidden, items) = (sum_of_rows(self.hidden), sum_of_rows(self.table));
+        let products: f64 = hidden.iter().zip(&items).map(|(hidden, item)| hidden * item).sum();
+        let biases = self.bias.map_or(&[][..], Matrix::as_slice).iter().copied().map(f64::from);
+        (products + self.hidden.rows() as f64 * biases.sum::<f64>())
+            / self.table.rows().max(1) as f64
+    }
 }
 
 #[cfg(test)]
@@ -190,7 +219,9 @@ mod tests {
     #[test]
     fn equals_the_softmax_with_stored_logits() {
         let mut rng = ChaCha8Rng::seed_from_u64(5);
-        for n_items in [1, 3, 255, 256, 257, 700] {
+        for (n_items, smoothing) in
+            [(1, 0.0), (3, 0.1), (255, 0.1), (256, 0.0), (257, 0.0), (700, 0.0), (700, 0.1)]
+        {
             let (n, d) = (5, 6);
             let (hidden, table) = (random(n, d, &mut rng), random(n_items, d, &mut rng));
             let bias = random(1, n_items, &mut rng);
@@ -206,7 +237,8 @@ mod tests {
                 }
             }
             let mut g = Matrix::default();
-            let want = softmax_cross_entropy(&logits, &labels, None, 5.0, &mut g).unwrap();
+            let want =
+                softmax_cross_entropy(&logits, &labels, None, smoothing, 5.0, &mut g).unwrap();
             let g_ref = Operand::new(g.as_slice(), n, n_items);
             let (mut want_hidden, mut want_table) = (vec![0.0; n * d], vec![0.0; n_items * d]);
             matmul(g_ref, t, &mut want_hidden, false);
@@ -220,6 +252,7 @@ mod tests {
                 &hidden,
                 ItemTable { items: &table, bias: Some(&bias) },
                 &labels,
+                smoothing,
                 5.0,
                 &mut FullSoftmaxWorkspace::default(),
                 FullSoftmaxGradients {
@@ -248,7 +281,7 @@ mod tests {
             FullSoftmaxGradients { d_hidden: &mut d_hidden, d_table: &mut d_table, d_bias: None };
         let mut workspace = FullSoftmaxWorkspace::default();
         let output = ItemTable { items: &table, bias: None };
-        let result = full_softmax(&hidden, output, &[0], 1.0, &mut workspace, gradients);
+        let result = full_softmax(&hidden, output, &[0], 0.0, 1.0, &mut workspace, gradients);
         assert!(matches!(result, Err(NnError::NonFinite { .. })));
         assert_eq!(d_table, Matrix::zeros(1, 1));
     }

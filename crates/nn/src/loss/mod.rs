@@ -39,6 +39,11 @@ fn check_mean_over(mean_over: f64) -> Result<(), NnError> {
     check_range("mean_over", mean_over, inside, "finite and positive")
 }
 
+fn check_label_smoothing(label_smoothing: f32) -> Result<(), NnError> {
+    let inside = (0.0..1.0).contains(&label_smoothing);
+    check_range("label_smoothing", f64::from(label_smoothing), inside, "in 0.0..1.0")
+}
+
 fn weight_of(weights: Option<&[f32]>, position: usize) -> f64 {
     weights.map_or(1.0, |weights| f64::from(weights[position]))
 }

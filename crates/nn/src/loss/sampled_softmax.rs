@@ -196,6 +196,7 @@ mod tests {
             &hidden,
             ItemTable { items: &table, bias: None },
             &[3, 1],
+            0.0,
             2.0,
             &mut FullSoftmaxWorkspace::default(),
             FullSoftmaxGradients {

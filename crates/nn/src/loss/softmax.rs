@@ -1,26 +1,30 @@
 //! Cross-entropy over given logits.
 
-use super::{check_mean_over, weight_of};
+use super::{check_label_smoothing, check_mean_over, weight_of};
 use crate::{
     Matrix, NnError,
     error::{check_finite, check_indices, check_length},
 };
 
-/// Softmax cross-entropy of one label a row: `Σ w (ln Σ_c exp(z_c) - z_label) / mean_over`.
+/// Softmax cross-entropy of one label a row: `Σ w (ln Σ_c exp(z_c) - Σ_c t_c z_c) / mean_over`, with the target
+/// `t_c = (1 - label_smoothing) [c = label] + label_smoothing / n_classes`. Without smoothing,
+/// `Σ_c t_c z_c` is the label's logit.
 ///
 /// # Shapes
 /// `logits: [n, n_classes]`, `labels: [n]`, `weights: [n]`; `d_logits` becomes `[n, n_classes]`, with
-/// `w (softmax(z)_c - [c = label]) / mean_over`.
+/// `w (softmax(z)_c - t_c) / mean_over`.
 ///
 /// # Errors
-/// [`NnError::Length`]; [`NnError::Index`] for a label outside of the classes; [`NnError::NonFinite`] if the
-/// loss is NaN or infinite.
+/// [`NnError::Length`]; [`NnError::Index`] for a label outside of the classes; [`NnError::OutOfRange`] for a
+/// `label_smoothing` outside of `0.0..1.0`; [`NnError::NonFinite`] if the loss is NaN or infinite.
 ///
-/// Source: Goodfellow et al., *Deep Learning*, equations 6.29 to 6.33 (the largest logit is subtracted).
+/// Source: Goodfellow et al., *Deep Learning*, equations 6.29 to 6.33 (the largest logit is subtracted); smoothing
+/// as in Szegedy et al., CVPR 2016, section 7.
 pub fn softmax_cross_entropy(
     logits: &Matrix,
     labels: &[u32],
     weights: Option<&[f32]>,
+    label_smoothing: f32,
     mean_over: f64,
     d_logits: &mut Matrix,
 ) -> Result<f64, NnError> {
@@ -28,8 +32,10 @@ pub fn softmax_cross_entropy(
     check_length("labels", n, labels.len())?;
     check_length("weights", n, weights.map_or(n, <[f32]>::len))?;
     check_indices("label", labels, n_classes)?;
+    check_label_smoothing(label_smoothing)?;
     check_mean_over(mean_over)?;
     d_logits.reshape(n, n_classes);
+    let smoothing = f64::from(label_smoothing);
     let mut sum = 0.0_f64;
     for (position, &label) in labels.iter().enumerate() {
         let (row, d_row) = (logits.row(position), d_logits.row_mut(position));
@@ -40,10 +46,16 @@ pub fn softmax_cross_entropy(
             total += f64::from(*d_logit);
         }
         let weight = weight_of(weights, position);
-        sum += weight * (total.ln() + f64::from(max) - f64::from(row[label as usize]));
+        let mut expected = (1.0 - smoothing) * f64::from(row[label as usize]);
+        if smoothing > 0.0 {
+            let sum: f64 = row.iter().map(|&logit| f64::from(logit)).sum();
+            expected += smoothing * sum / n_classes as f64;
+        }
+        sum += weight * (total.ln() + f64::from(max) - expected);
         let scale = (weight / mean_over / total) as f32;
-        d_row.iter_mut().for_each(|d_logit| *d_logit *= scale);
-        d_row[label as usize] -= (weight / mean_over) as f32;
+        let uniform = (weight / mean_over * smoothing / n_classes as f64) as f32;
+        d_row.iter_mut().for_each(|d_logit| *d_logit = *d_logit * scale - uniform);
+        d_row[label as usize] -= (weight / mean_over * (1.0 - smoothing)) as f32;
     }
     check_finite("softmax cross-entropy", sum / mean_over)
 }
@@ -57,10 +69,27 @@ mod tests {
         // exp: 1, 3, 4; softmax 1/8, 3/8, 4/8.
         let logits = Matrix::from_rows(&[[0.0, 3.0_f32.ln(), 4.0_f32.ln()]]);
         let mut d_logits = Matrix::default();
-        let loss = softmax_cross_entropy(&logits, &[1], None, 2.0, &mut d_logits).unwrap();
+        let loss = softmax_cross_entropy(&logits, &[1], None, 0.0, 2.0, &mut d_logits).unwrap();
         assert!((loss - (8.0_f64 / 3.0).ln() / 2.0).abs() < 1e-7);
         for (got, want) in d_logits.as_slice().iter().zip([0.0625, -0.3125, 0.25]) {
             assert!((got - want).abs() < 1e-7);
+        }
+    }
+
+    #[test]
+    fn smoothing_by_hand() {
+        // Targets 0.1, 0.8, 0.1 against softmax 1/8, 3/8, 4/8.
+        let logits = Matrix::from_rows(&[[0.0, 3.0_f32.ln(), 4.0_f32.ln()]]);
+        let mut d_logits = Matrix::default();
+        let loss = softmax_cross_entropy(&logits, &[1], None, 0.3, 1.0, &mut d_logits).unwrap();
+        let want = 8.0_f64.ln() - 0.8 * 3.0_f64.ln() - 0.1 * 4.0_f64.ln();
+        assert!((loss - want).abs() < 1e-7);
+        for (got, want) in d_logits.as_slice().iter().zip([0.025, -0.425, 0.4]) {
+            assert!((got - want).abs() < 1e-7);
+        }
+        for bad in [-0.1, 1.0, f32::NAN] {
+            let result = softmax_cross_entropy(&logits, &[1], None, bad, 1.0, &mut d_logits);
+            assert!(matches!(result, Err(NnError::OutOfRange { name: "label_smoothing", .. })));
         }
     }
 
@@ -69,8 +98,8 @@ mod tests {
         let small = Matrix::from_rows(&[[1.0, 2.0, 4.0]]);
         let large = Matrix::from_rows(&[[1025.0, 1026.0, 1028.0]]);
         let (mut d_small, mut d_large) = (Matrix::default(), Matrix::default());
-        let a = softmax_cross_entropy(&small, &[0], None, 1.0, &mut d_small).unwrap();
-        let b = softmax_cross_entropy(&large, &[0], None, 1.0, &mut d_large).unwrap();
+        let a = softmax_cross_entropy(&small, &[0], None, 0.0, 1.0, &mut d_small).unwrap();
+        let b = softmax_cross_entropy(&large, &[0], None, 0.0, 1.0, &mut d_large).unwrap();
         assert!((a - b).abs() < 1e-12);
         assert_eq!(d_small, d_large);
     }
@@ -79,11 +108,11 @@ mod tests {
     fn nan_and_bad_labels_are_errors() {
         let mut d_logits = Matrix::default();
         let nan = Matrix::from_rows(&[[0.0, f32::NAN]]);
-        let result = softmax_cross_entropy(&nan, &[0], None, 1.0, &mut d_logits);
+        let result = softmax_cross_entropy(&nan, &[0], None, 0.0, 1.0, &mut d_logits);
         assert!(matches!(result, Err(NnError::NonFinite { .. })));
         let zero = Matrix::from_rows(&[[0.0, 0.0]]);
-        let result = softmax_cross_entropy(&zero, &[2], None, 1.0, &mut d_logits);
+        let result = softmax_cross_entropy(&zero, &[2], None, 0.0, 1.0, &mut d_logits);
         assert!(matches!(result, Err(NnError::Index { what: "label", index: 2, .. })));
-        assert!(softmax_cross_entropy(&zero, &[0, 1], None, 1.0, &mut d_logits).is_err());
+        assert!(softmax_cross_entropy(&zero, &[0, 1], None, 0.0, 1.0, &mut d_logits).is_err());
     }
 }

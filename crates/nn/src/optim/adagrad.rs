@@ -1,6 +1,6 @@
 //! AdaGrad.
 
-use super::{Rule, State, check_learning_rate, check_not_negative};
+use super::{Rule, RunState, check_learning_rate, check_not_negative};
 use crate::{NnError, error::check_range};
 
 /// `s = s + (g + l2 w)²`, `w = w - learning_rate (g + l2 w) / (sqrt(s) + epsilon)`.
@@ -14,7 +14,7 @@ pub struct AdaGrad {
     pub learning_rate: f32,
     /// Positive; keeps the first division defined.
     pub epsilon: f32,
-    /// Not negative; acts on every parameter, biases included.
+    /// Not negative; on the parameters that decay (see [`crate::optim`]).
     pub l2: f32,
 }
 
@@ -37,7 +37,7 @@ impl AdaGrad {
         check_not_negative("l2", self.l2)
     }
 
-    pub(super) fn update(&self, weights: &mut [f32], gradient: &[f32], state: State<'_>) {
+    pub(super) fn update(&self, weights: &mut [f32], gradient: &[f32], state: RunState<'_>) {
         let Self { learning_rate, epsilon, l2 } = *self;
         for ((weight, &g), sum) in weights.iter_mut().zip(gradient).zip(state.second) {
             let g = g + l2 * *weight;

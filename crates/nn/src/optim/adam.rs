@@ -1,6 +1,6 @@
 //! Adam, and with decoupled weight decay AdamW.
 
-use super::{Rule, State, check_learning_rate, check_not_negative};
+use super::{Rule, RunState, check_learning_rate, check_not_negative};
 use crate::{NnError, error::check_range};
 
 /// `m = beta1 m + (1 - beta1) g`, `v = beta2 v + (1 - beta2) g²`,
@@ -20,7 +20,7 @@ pub struct Adam {
     pub beta2: f32,
     /// Positive.
     pub epsilon: f32,
-    /// Not negative; 0 is Adam, more is AdamW. Acts on every parameter, biases included.
+    /// Not negative; 0 is Adam, more is AdamW. On the parameters that decay (see [`crate::optim`]).
     pub weight_decay: f32,
 }
 
@@ -46,7 +46,7 @@ impl Adam {
         check_not_negative("weight_decay", self.weight_decay)
     }
 
-    pub(super) fn update(&self, weights: &mut [f32], gradient: &[f32], state: State<'_>) {
+    pub(super) fn update(&self, weights: &mut [f32], gradient: &[f32], state: RunState<'_>) {
         let Self { learning_rate, beta1, beta2, epsilon, weight_decay } = *self;
         // f64: in f32, 1 - 0.999 has four right digits.
         let correction = |beta: f32| {

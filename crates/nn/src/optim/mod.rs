@@ -6,19 +6,27 @@
 //! all steps instead, as PyTorch's `SparseAdam` does, lets the first update of a row met late be
 //! `(1 - beta1) / sqrt(1 - beta2)` (about 3) times the learning rate. On a table whose rows are all
 //! touched in every step, lazy and dense updates are the same.
+//!
+//! **Decay.** `l2` and `weight_decay` act on the parameters that [`decays_by_default`] or the function given to
+//! [`Optimizer::with_decay_of`] picks, and on a row of a table when it is touched.
 
 mod adagrad;
 mod adam;
+mod row_wise_adagrad;
 mod sgd;
+mod state;
 
 pub use adagrad::AdaGrad;
 pub use adam::Adam;
+pub use row_wise_adagrad::RowWiseAdaGrad;
 pub use sgd::Sgd;
+pub use state::ParameterState;
 
 use crate::{
-    Gradient, Gradients, Matrix, Name, NnError, Trainable,
-    error::{check_finite, check_range, check_shape},
+    Gradients, Name, NnError, Trainable,
+    error::{check_finite, check_range},
 };
+use state::RunState;
 
 /// An update rule with its hyperparameters.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -28,18 +36,10 @@ pub enum Rule {
     Sgd(Sgd),
     /// AdaGrad.
     AdaGrad(AdaGrad),
+    /// AdaGrad with one accumulator a row.
+    RowWiseAdaGrad(RowWiseAdaGrad),
     /// Adam and AdamW.
     Adam(Adam),
-}
-
-/// State of one run of values: what [`Rule`] reads and writes beside the weights.
-struct State<'a> {
-    /// Momentum or first moment; empty if the rule has none.
-    first: &'a mut [f32],
-    /// Second moment or sum of squares; empty if the rule has none.
-    second: &'a mut [f32],
-    /// Number of updates of these values, this one included.
-    n_updates: u32,
 }
 
 impl Rule {
@@ -47,38 +47,40 @@ impl Rule {
         match self {
             Self::Sgd(rule) => rule.check(),
             Self::AdaGrad(rule) => rule.check(),
+            Self::RowWiseAdaGrad(rule) => rule.check(),
             Self::Adam(rule) => rule.check(),
         }
     }
 
-    /// Whether the rule keeps a first and a second value for each weight.
-    fn has_state(&self) -> [bool; 2] {
+    /// How many first and second values the rule keeps for a row of `n_cols` weights.
+    fn state_cols(&self, n_cols: usize) -> [usize; 2] {
         match self {
-            Self::Sgd(rule) => [rule.momentum > 0.0, false],
-            Self::AdaGrad(_) => [false, true],
-            Self::Adam(_) => [true, true],
+            Self::Sgd(rule) => [if rule.momentum > 0.0 { n_cols } else { 0 }, 0],
+            Self::AdaGrad(_) => [0, n_cols],
+            Self::RowWiseAdaGrad(_) => [0, 1],
+            Self::Adam(_) => [n_cols, n_cols],
         }
     }
 
-    fn update(&self, weights: &mut [f32], gradient: &[f32], state: State<'_>) {
+    /// The same rule for parameters that do not decay.
+    fn without_decay(mut self) -> Self {
+        match &mut self {
+            Self::Sgd(rule) => rule.l2 = 0.0,
+            Self::AdaGrad(rule) => rule.l2 = 0.0,
+            Self::RowWiseAdaGrad(rule) => rule.l2 = 0.0,
+            Self::Adam(rule) => rule.weight_decay = 0.0,
+        }
+        self
+    }
+
+    fn update(&self, weights: &mut [f32], gradient: &[f32], state: RunState<'_>) {
         match self {
             Self::Sgd(rule) => rule.update(weights, gradient, state),
             Self::AdaGrad(rule) => rule.update(weights, gradient, state),
+            Self::RowWiseAdaGrad(rule) => rule.update(weights, gradient, state),
             Self::Adam(rule) => rule.update(weights, gradient, state),
         }
     }
-}
-
-/// State of one parameter.
-#[derive(Debug, Clone)]
-struct Slot {
-    name: String,
-    shape: [usize; 2],
-    first: Vec<f32>,
-    second: Vec<f32>,
-    /// Updates of the whole matrix, or one count a row once a sparse gradient came.
-    n_updates: u32,
-    n_row_updates: Vec<u32>,
 }
 
 /// A rule together with the state of one model's parameters.
@@ -89,18 +91,35 @@ struct Slot {
 pub struct Optimizer {
     rule: Rule,
     clip_norm: Option<f32>,
-    slots: Vec<Slot>,
+    decays: fn(&str) -> bool,
+    states: Vec<ParameterState>,
+}
+
+/// Whether a parameter of this name decays: all but biases, whose last part starts with `bias`, and the weights of
+/// normalization layers, which models list under a part with `norm` in it (`attention_norm.weight`). Decay of either
+/// limits no complexity: it moves outputs toward zero.
+pub fn decays_by_default(name: &str) -> bool {
+    let mut parts = name.rsplit('.');
+    let is_bias = parts.next().is_some_and(|last| last.starts_with("bias"));
+    !is_bias && !parts.any(|part| part.contains("norm"))
 }
 
 impl Optimizer {
-    /// An optimizer without state yet; `rule` is an [`Sgd`], [`AdaGrad`] or [`Adam`].
+    /// An optimizer without state yet; `rule` is an [`Sgd`], [`AdaGrad`], [`RowWiseAdaGrad`] or [`Adam`].
     ///
     /// # Errors
     /// [`NnError::OutOfRange`] for a hyperparameter outside of its range.
     pub fn new(rule: impl Into<Rule>) -> Result<Self, NnError> {
         let rule = rule.into();
         rule.check()?;
-        Ok(Self { rule, clip_norm: None, slots: Vec::new() })
+        Ok(Self { rule, clip_norm: None, decays: decays_by_default, states: Vec::new() })
+    }
+
+    /// Lets `l2` and `weight_decay` act on the parameters for whose name `decays` is true, in place of
+    /// [`decays_by_default`].
+    pub fn with_decay_of(mut self, decays: fn(&str) -> bool) -> Self {
+        self.decays = decays;
+        self
     }
 
     /// Scales gradients down whose norm over all parameters exceeds `clip_norm`.
@@ -113,6 +132,37 @@ impl Optimizer {
         check_range("clip_norm", f64::from(clip_norm), clip_norm > 0.0, "positive")?;
         self.clip_norm = Some(clip_norm);
         Ok(self)
+    }
+
+    /// Goes on from a state that [`Optimizer::state`] gave, to the bit, if the model has its weights of then.
+    ///
+    /// ```
+    /// use forecart_nn::{Adam, Init, Linear, Optimizer, Trainable};
+    /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+    ///
+    /// let mut layer = Linear::new(3, 2, Init::Xavier, &mut ChaCha8Rng::seed_from_u64(1))?;
+    /// let mut gradients = layer.new_gradients();
+    /// let mut optimizer = Optimizer::new(Adam::default())?;
+    /// optimizer.step(&mut layer, &mut gradients)?;
+    /// let saved = optimizer.state().to_vec();
+    /// assert_eq!(saved[0].name, "weight");
+    ///
+    /// let mut restored = Optimizer::new(Adam::default())?.with_state(saved)?;
+    /// restored.step(&mut layer, &mut gradients)?;
+    /// # Ok::<(), forecart_nn::NnError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`NnError::Length`] if a list has another length than the rule and the parameter's shape ask for.
+    pub fn with_state(mut self, states: Vec<ParameterState>) -> Result<Self, NnError> {
+        states.iter().try_for_each(|state| state.check(&self.rule))?;
+        self.states = states;
+        Ok(self)
+    }
+
+    /// The state of each parameter in the order of the model's list; empty before the first step.
+    pub fn state(&self) -> &[ParameterState] {
+        &self.states
     }
 
     /// The rule and its hyperparameters.
@@ -129,6 +179,7 @@ impl Optimizer {
         match &mut rule {
             Rule::Sgd(rule) => rule.learning_rate = learning_rate,
             Rule::AdaGrad(rule) => rule.learning_rate = learning_rate,
+            Rule::RowWiseAdaGrad(rule) => rule.learning_rate = learning_rate,
             Rule::Adam(rule) => rule.learning_rate = learning_rate,
         }
         rule.check()?;
@@ -154,69 +205,26 @@ impl Optimizer {
         {
             gradients.scale((clip_norm / norm) as f32);
         }
-        let (rule, slots) = (self.rule, &mut self.slots);
-        let mut slot_idx = 0;
+        let Self { rule, decays, states, .. } = self;
+        let undecayed = rule.without_decay();
+        let mut position = 0;
         model.visit_with_gradients(gradients, &Name::root(), &mut |name, weights, gradient| {
-            if slot_idx == slots.len() {
-                slots.push(Slot::new(name, weights, &rule));
+            if position == states.len() {
+                states.push(ParameterState::new(name.to_string(), weights.shape(), rule));
             }
-            let slot = &mut slots[slot_idx];
-            slot_idx += 1;
-            if slot.shape != weights.shape() {
+            let state = &mut states[position];
+            position += 1;
+            if state.shape != weights.shape() || !name.is(&state.name) {
                 return Err(NnError::ParametersChanged { name: name.to_string() });
             }
-            slot.update(&rule, weights, gradient)
+            let rule = if decays(&state.name) { &*rule } else { &undecayed };
+            state.update(rule, weights, gradient)
         })?;
-        match slots.get(slot_idx) {
+        match states.get(position) {
             None => Ok(norm),
-            Some(slot) => Err(NnError::ParametersChanged { name: slot.name.clone() }),
+            Some(state) => Err(NnError::ParametersChanged { name: state.name.clone() }),
         }
     }
-}
-
-impl Slot {
-    fn new(name: &Name<'_>, weights: &Matrix, rule: &Rule) -> Self {
-        let n_values = weights.rows() * weights.cols();
-        // Zeroed by the system on first use: rows that are never touched cost address space alone.
-        let values = |wanted: bool| vec![0.0; if wanted { n_values } else { 0 }];
-        let [first, second] = rule.has_state().map(values);
-        let (name, shape) = (name.to_string(), weights.shape());
-        Self { name, shape, first, second, n_updates: 0, n_row_updates: Vec::new() }
-    }
-
-    fn update(
-        &mut self,
-        rule: &Rule,
-        weights: &mut Matrix,
-        gradient: Gradient<'_>,
-    ) -> Result<(), NnError> {
-        match gradient {
-            Gradient::Dense(gradient) => {
-                check_shape("gradient of a parameter", self.shape, gradient.shape())?;
-                self.n_updates = self.n_updates.saturating_add(1);
-                let Self { first, second, n_updates, .. } = self;
-                let state = State { first, second, n_updates: *n_updates };
-                rule.update(weights.as_mut_slice(), gradient.as_slice(), state);
-            }
-            Gradient::Rows(gradients) => {
-                check_shape("gradient of a parameter", self.shape, gradients.shape())?;
-                self.n_row_updates.resize(self.shape[0], 0);
-                for (row, gradient) in gradients.rows() {
-                    self.n_row_updates[row] = self.n_row_updates[row].saturating_add(1);
-                    let n_updates = self.n_row_updates[row];
-                    let first = row_of(&mut self.first, row, self.shape[1]);
-                    let second = row_of(&mut self.second, row, self.shape[1]);
-                    rule.update(weights.row_mut(row), gradient, State { first, second, n_updates });
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// One row of a state, or nothing where the rule keeps none.
-fn row_of(values: &mut [f32], row: usize, n_cols: usize) -> &mut [f32] {
-    if values.is_empty() { values } else { &mut values[row * n_cols..(row + 1) * n_cols] }
 }
 
 fn check_learning_rate(learning_rate: f32) -> Result<(), NnError> {
@@ -231,19 +239,24 @@ fn check_not_negative(name: &'static str, value: f32) -> Result<(), NnError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Embedding, Linear, RowGradients};
+    use crate::{Embedding, Linear, Matrix, RowGradients};
 
-    fn rules() -> [Rule; 4] {
+    pub(super) fn rules() -> [Rule; 5] {
         [
             Sgd { learning_rate: 0.1, momentum: 0.9, l2: 0.01 }.into(),
             Sgd::default().into(),
             AdaGrad { l2: 0.01, ..AdaGrad::default() }.into(),
+            RowWiseAdaGrad { l2: 0.01, ..RowWiseAdaGrad::default() }.into(),
             Adam { weight_decay: 0.1, ..Adam::default() }.into(),
         ]
     }
 
-    fn table() -> Matrix {
+    pub(super) fn table() -> Matrix {
         Matrix::from_rows(&[[1.0, -2.0], [0.5, 0.25], [3.0, 4.0]])
+    }
+
+    pub(super) fn table_row() -> Matrix {
+        Matrix::from_rows(&[[1.0, -2.0, 0.5]])
     }
 
     /// Rows touched in every step: the lazy path and the dense path are equal to the bit.
@@ -291,6 +304,40 @@ mod tests {
             Optimizer::new(rule).unwrap().step(&mut fresh, &mut one_row(1)).unwrap();
             assert_eq!(layer.table().row(1), fresh.table().row(1), "{rule:?}");
             assert_eq!(layer.table().row(2), table().row(2), "{rule:?}");
+        }
+    }
+
+    /// With gradients of zero, decay alone moves a parameter.
+    #[test]
+    fn biases_and_norms_do_not_decay_unless_asked_to() {
+        let decayed = |optimizer: Optimizer| {
+            let mut optimizer = optimizer;
+            let mut layer = Linear::from_parts(table(), Some(table_row())).unwrap();
+            let mut gradients = layer.new_gradients();
+            optimizer.step(&mut layer, &mut gradients).unwrap();
+            [layer.weight() != &table(), layer.bias() != Some(&table_row())]
+        };
+        for rule in [
+            Sgd { l2: 0.1, ..Sgd::default() }.into(),
+            AdaGrad { l2: 0.1, ..AdaGrad::default() }.into(),
+            RowWiseAdaGrad { l2: 0.1, ..RowWiseAdaGrad::default() }.into(),
+            Rule::Adam(Adam { weight_decay: 0.1, ..Adam::default() }),
+        ] {
+            let optimizer = Optimizer::new(rule).unwrap();
+            assert_eq!(decayed(optimizer.clone().with_decay_of(|_| true)), [true, true]);
+            assert_eq!(decayed(optimizer.clone().with_decay_of(|_| false)), [false, false]);
+            assert_eq!(decayed(optimizer), [true, false], "{rule:?}");
+        }
+        for (name, decays) in [
+            ("weight", true),
+            ("items.weight", true),
+            ("blocks.0.gate.weight", true),
+            ("blocks.0.gate.bias", false),
+            ("gru.bias_ih", false),
+            ("blocks.0.attention_norm.weight", false),
+            ("norm.bias", false),
+        ] {
+            assert_eq!(decays_by_default(name), decays, "{name}");
         }
     }
 

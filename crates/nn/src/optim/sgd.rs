@@ -1,6 +1,6 @@
 //! Stochastic gradient descent.
 
-use super::{Rule, State, check_learning_rate, check_not_negative};
+use super::{Rule, RunState, check_learning_rate, check_not_negative};
 use crate::{NnError, error::check_range};
 
 /// `v = momentum v + g + l2 w`, `w = w - learning_rate v`.
@@ -13,7 +13,7 @@ pub struct Sgd {
     pub learning_rate: f32,
     /// In `0.0..1.0`; 0 keeps no state.
     pub momentum: f32,
-    /// Not negative; acts on every parameter, biases included.
+    /// Not negative; on the parameters that decay (see [`crate::optim`]).
     pub l2: f32,
 }
 
@@ -37,7 +37,7 @@ impl Sgd {
         check_not_negative("l2", self.l2)
     }
 
-    pub(super) fn update(&self, weights: &mut [f32], gradient: &[f32], state: State<'_>) {
+    pub(super) fn update(&self, weights: &mut [f32], gradient: &[f32], state: RunState<'_>) {
         let Self { learning_rate, momentum, l2 } = *self;
         if state.first.is_empty() {
             for (weight, &g) in weights.iter_mut().zip(gradient) {

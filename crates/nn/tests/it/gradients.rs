@@ -152,7 +152,7 @@ fn softmax_cross_entropy() {
     let logits = random(4, 5, 2.0, &mut rng(7));
     let (labels, weights) = ([4, 0, 2, 2], [1.0, 0.5, 2.0, 1.0]);
     let loss = |logits: &Matrix, d_logits: &mut Matrix| {
-        loss::softmax_cross_entropy(logits, &labels, Some(&weights), 4.0, d_logits).unwrap()
+        loss::softmax_cross_entropy(logits, &labels, Some(&weights), 0.1, 4.0, d_logits).unwrap()
     };
     let mut d_logits = Matrix::default();
     loss(&logits, &mut d_logits);
@@ -175,7 +175,7 @@ fn full_softmax() {
         };
         let items = loss::ItemTable { items: table, bias: Some(bias) };
         let mut workspace = loss::FullSoftmaxWorkspace::default();
-        let loss = loss::full_softmax(hidden, items, &labels, 3.0, &mut workspace, gradients);
+        let loss = loss::full_softmax(hidden, items, &labels, 0.1, 3.0, &mut workspace, gradients);
         (loss.unwrap(), d_hidden, d_table, d_bias)
     };
     let (_, d_hidden, d_table, d_bias) = run(&hidden, &table, &bias);

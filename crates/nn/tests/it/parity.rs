@@ -3,7 +3,7 @@
 
 use forecart_nn::{
     Activation, AdaGrad, Adam, BagMode, Bags, Embedding, Gradients, Linear, Matrix, Mlp,
-    MlpWorkspace, Optimizer, Pass, RowGradients, Rule, Sgd, Trainable, loss,
+    MlpWorkspace, Optimizer, Pass, RowGradients, RowWiseAdaGrad, Rule, Sgd, Trainable, loss,
 };
 use serde_json::Value;
 
@@ -138,14 +138,30 @@ fn losses_on_logits() {
 
     let case = case("softmax");
     let (logits, labels) = (case.matrix("logits", 5, 4), case.indices("labels"));
-    let loss = loss::softmax_cross_entropy(&logits, &labels, None, 5.0, &mut d_logits);
+    let loss = loss::softmax_cross_entropy(&logits, &labels, None, 0.0, 5.0, &mut d_logits);
     case.assert_loss(loss.unwrap());
     case.assert_close("d_logits", d_logits.as_slice());
 }
 
 #[test]
 fn full_softmax() {
-    let case = case("full_softmax");
+    run_full_softmax(&case("full_softmax"), 0.0);
+}
+
+/// The numbers of `tests/fixtures/make_label_smoothing.py`.
+#[test]
+fn label_smoothing() {
+    let case = |name| Case::new(include_str!("../fixtures/label_smoothing.json"), name);
+    let softmax = case("softmax");
+    let (logits, labels) = (softmax.matrix("logits", 5, 4), softmax.indices("labels"));
+    let mut d_logits = Matrix::default();
+    let loss = loss::softmax_cross_entropy(&logits, &labels, None, 0.1, 5.0, &mut d_logits);
+    softmax.assert_loss(loss.unwrap());
+    softmax.assert_close("d_logits", d_logits.as_slice());
+    run_full_softmax(&case("full_softmax"), 0.1);
+}
+
+fn run_full_softmax(case: &Case, label_smoothing: f32) {
     let (items, bias) = (case.matrix("table", 300, 4), case.matrix("bias", 1, 300));
     let mut d_hidden = Matrix::default();
     let (mut d_table, mut d_bias) = (Matrix::zeros(300, 4), Matrix::zeros(1, 300));
@@ -153,6 +169,7 @@ fn full_softmax() {
         &case.matrix("hidden", 3, 4),
         loss::ItemTable { items: &items, bias: Some(&bias) },
         &case.indices("labels"),
+        label_smoothing,
         3.0,
         &mut loss::FullSoftmaxWorkspace::default(),
         loss::FullSoftmaxGradients {
@@ -203,7 +220,9 @@ fn mlp() {
     let (mut workspace, mut d_logits) = (MlpWorkspace::default(), Matrix::default());
     let y = mlp.forward(&x, Pass::Inference, &mut workspace).unwrap();
     case.assert_close("y", y.as_slice());
-    case.assert_loss(loss::softmax_cross_entropy(y, &labels, None, 5.0, &mut d_logits).unwrap());
+    case.assert_loss(
+        loss::softmax_cross_entropy(y, &labels, None, 0.0, 5.0, &mut d_logits).unwrap(),
+    );
     let (mut dx, mut gradients) = (Matrix::default(), mlp.new_gradients());
     mlp.backward(&x, &d_logits, Some(&mut dx), &mut workspace, &mut gradients).unwrap();
     case.assert_close("d_x", dx.as_slice());
@@ -227,16 +246,27 @@ fn optimizers() {
         ("adamw", adam_w.into()),
     ];
     for (name, rule) in rules {
-        let case = case(name);
-        let mut layer = Linear::from_parts(case.matrix("start", 2, 3), None).unwrap();
-        let mut gradients = layer.new_gradients();
-        let mut optimizer = Optimizer::new(rule).unwrap();
-        for step in 0..5 {
-            gradients.clear();
-            gradients.weight.copy_from_host(&floats(&case.0["gradients"][step])).unwrap();
-            optimizer.step(&mut layer, &mut gradients).unwrap();
-            let want = floats(&case.0["steps"][step]);
-            assert_close(&format!("{name}, step {step}"), layer.weight().as_slice(), &want);
-        }
+        assert_steps(&case(name), [2, 3], rule);
+    }
+}
+
+/// The numbers of `tests/fixtures/make_row_wise_adagrad.py`.
+#[test]
+fn row_wise_adagrad() {
+    let fixture = include_str!("../fixtures/row_wise_adagrad.json");
+    let rule = RowWiseAdaGrad { learning_rate: 0.1, l2: 0.05, ..RowWiseAdaGrad::default() };
+    assert_steps(&Case::new(fixture, "row_wise_adagrad"), [3, 20], rule.into());
+}
+
+fn assert_steps(case: &Case, [rows, cols]: [usize; 2], rule: Rule) {
+    let mut layer = Linear::from_parts(case.matrix("start", rows, cols), None).unwrap();
+    let mut gradients = layer.new_gradients();
+    let mut optimizer = Optimizer::new(rule).unwrap();
+    for step in 0..5 {
+        gradients.clear();
+        gradients.weight.copy_from_host(&floats(&case.0["gradients"][step])).unwrap();
+        optimizer.step(&mut layer, &mut gradients).unwrap();
+        let want = floats(&case.0["steps"][step]);
+        assert_close(&format!("{rule:?}, step {step}"), layer.weight().as_slice(), &want);
     }
 }

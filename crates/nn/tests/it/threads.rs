@@ -168,7 +168,8 @@ fn tiles_add_up_to_the_batch() {
                     let pass = Pass::Training { key, first_row: rows.start };
                     let logits = mlp.forward(tile, pass, workspace)?;
                     let labels = &labels[rows];
-                    let loss = loss::softmax_cross_entropy(logits, labels, None, 50.0, d_logits)?;
+                    let loss =
+                        loss::softmax_cross_entropy(logits, labels, None, 0.0, 50.0, d_logits)?;
                     mlp.backward(tile, d_logits, None, workspace, gradients)?;
                     Ok(loss)
                 },

@@ -212,6 +212,7 @@ impl<'a> Trainer<'a> {
                     hidden,
                     ItemTable { items: vectors, bias: None },
                     &labels,
+                    0.0, // no label smoothing
                     mean_over,
                     &mut ws.full,
                     FullSoftmaxGradients { d_hidden, d_table, d_bias: None },

@@ -343,6 +343,7 @@ mod tests {
             hidden,
             ItemTable { items: network.vectors(), bias: None },
             &LABELS,
+            0.0,
             3.0,
             &mut FullSoftmaxWorkspace::default(),
             FullSoftmaxGradients { d_hidden, d_table, d_bias: None },
