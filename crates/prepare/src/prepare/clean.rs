@@ -5,6 +5,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::config::OverCap;
 use super::line::Line;
+use super::report::{Reached, Step};
 use super::spool::Row;
 
 /// What cleaning needs to know.
@@ -50,18 +51,18 @@ pub(super) struct Dropped {
 pub(super) struct Cleaner {
     rules: Rules,
     pub(super) dropped: Dropped,
-    /// Sessions of all users.
-    pub(super) n_sessions: u64,
+    pub(super) reached: Reached,
     seen: FxHashSet<(u32, u8, i64, u128)>,
     keep: Vec<bool>,
 }
 
 impl Cleaner {
-    pub(super) fn new(rules: Rules) -> Self {
+    /// `reached`: how far the scan found that users and items came.
+    pub(super) fn new(rules: Rules, reached: Reached) -> Self {
         Self {
             rules,
             dropped: Dropped::default(),
-            n_sessions: 0,
+            reached,
             seen: FxHashSet::default(),
             keep: Vec::new(),
         }
@@ -75,11 +76,13 @@ impl Cleaner {
         let n = lines.len();
         lines.retain(|line| !self.rules.non_products[line.item as usize]);
         self.dropped.non_products += (n - lines.len()) as u64;
+        self.mark(lines, Step::NonProducts);
         if let Some((purchase, refund)) = self.rules.purchase_and_refund
             && lines.iter().any(|line| line.event == refund)
         {
             self.cancellations(lines, purchase, refund);
         }
+        self.mark(lines, Step::Cancellations);
         if self.rules.merge_order_lines {
             self.order_lines(lines);
         }
@@ -89,7 +92,12 @@ impl Cleaner {
             self.dropped.consecutive += (n - lines.len()) as u64;
         }
         self.cap(lines);
+        self.mark(lines, Step::Cap);
         self.sessions(lines, rows);
+    }
+
+    fn mark(&mut self, lines: &[Line], step: Step) {
+        lines.iter().for_each(|line| self.reached.mark(Some(line.user), line.item, step));
     }
 
     /// Of lines that agree in everything, the one with the lowest position stays.
@@ -218,7 +226,6 @@ impl Cleaner {
                 event: u32::from(line.event),
             });
         }
-        self.n_sessions += u64::from(n_sessions);
     }
 }
 
@@ -269,7 +276,7 @@ mod tests {
 
     /// Items and sessions that are left, and what was dropped.
     fn clean(rules: Rules, mut lines: Vec<Line>) -> (Vec<u32>, Vec<u32>, Dropped) {
-        let (mut cleaner, mut rows) = (Cleaner::new(rules), Vec::new());
+        let (mut cleaner, mut rows) = (Cleaner::new(rules, Reached::default()), Vec::new());
         let n = lines.len() as u64;
         cleaner.clean(&mut lines, &mut rows);
         let d = cleaner.dropped;
