@@ -156,8 +156,9 @@ impl Cleaner {
                 }
             }
         }
-        for (line, left) in lines.iter_mut().zip(left) {
-            line.quantity = if line.quantity.is_nan() { line.quantity } else { left };
+        // A purchase keeps the share of its value that did not come back.
+        for (line, left) in lines.iter_mut().zip(left).filter(|(line, left)| *left < units(line)) {
+            line.value = (f64::from(line.value) * left / units(line)) as f32;
         }
         retain(lines, &self.keep);
     }
@@ -332,6 +333,22 @@ mod tests {
         let (items, _, d) = clean(rules(), lines);
         assert_eq!(items, [1, 2]);
         assert_eq!((d.partial_refunds, d.refunds, d.cancelled, d.refunds_alone), (1, 1, 1, 2));
+    }
+
+    #[test]
+    fn a_purchase_keeps_the_share_of_its_value_that_did_not_come_back() {
+        let worth = |value, line| Line { value, ..line };
+        let mut lines = vec![
+            worth(12.0, line(0, 1, BUY, 12.0)), // its units
+            worth(30.0, line(1, 2, BUY, 3.0)),  // what it cost
+            line(2, 1, REFUND, -4.0),
+            line(3, 1, REFUND, -1.0),
+            line(4, 2, REFUND, -1.0),
+            worth(5.0, line(5, 1, BUY, 5.0)),
+        ];
+        let mut rows = Vec::new();
+        Cleaner::new(rules(), Reached::default()).clean(&mut lines, &mut rows);
+        assert_eq!(rows.iter().map(|row| row.value).collect::<Vec<_>>(), [7.0, 20.0, 5.0]);
     }
 
     #[test]

@@ -111,7 +111,7 @@ impl Source {
                 || name == columns::VALUE
                 || name == columns::SESSION_ID
                 || (name == columns::ORDER_ID && layout.has_order)
-                || (name == columns::QUANTITY && layout.has_quantity)
+                || name == columns::QUANTITY
                 || (name == columns::EVENT_ID && !self.repeated_ids.is_empty())
         };
         self.columns.iter().filter(|name| wanted(name)).cloned().collect()
@@ -329,10 +329,7 @@ impl Scanner<'_> {
         let orders = texts(self.layout.has_order, columns::ORDER_ID)?;
         let ids = texts(!source.repeated_ids.is_empty(), columns::EVENT_ID)?;
         let values = column(batch, columns::VALUE, &DataType::Float64)?;
-        let quantities = match self.layout.has_quantity {
-            true => column(batch, columns::QUANTITY, &DataType::Float64)?,
-            false => None,
-        };
+        let quantities = column(batch, columns::QUANTITY, &DataType::Float64)?;
         let rest = if self.layout.has_rest { Some(hashes_of_rest(batch)?) } else { None };
         let number = |array: &Option<ArrayRef>, i: usize| {
             let array = array.as_ref()?.as_primitive::<Float64Type>();
@@ -402,16 +399,18 @@ impl Scanner<'_> {
                 continue;
             }
             self.scan.reached.mark(Some(user), item, Step::Duplicates);
+            let quantity = number(&quantities, i);
+            let units = || quantity.map(f64::abs).filter(|units| *units > 0.0);
             self.lines.push(Line {
                 user,
                 timestamp_ms: time,
                 row: self.first_row + row.max(0) as u64,
                 item,
                 event,
-                value: number(&values, i).map_or(1.0, |x| x as f32),
+                value: number(&values, i).or_else(units).map_or(1.0, |x| x as f32),
                 session: hash(&sessions, i),
                 order: hash(&orders, i),
-                quantity: number(&quantities, i).unwrap_or(f64::NAN),
+                quantity: quantity.unwrap_or(f64::NAN),
                 rest: rest.as_ref().map_or(0, |rest| rest[i]),
             });
         }

@@ -508,9 +508,21 @@ fn a_k_core_on_training_events_leaves_the_test_part_whole() {
 }
 
 #[test]
-fn values_are_those_of_the_log_and_one_where_it_has_none() {
-    let events = [event("a", "1", 0).with("value", "4.5"), event("a", "2", 1)];
-    assert_eq!(run(LOO, &events, true).open().sequences.values[..], [4.5, 1.0]);
+fn values_are_those_of_the_log_else_the_units_that_did_not_come_back_else_one() {
+    let bought = |item: &str, quantity: &str, time| {
+        event("a", item, time).named("purchase").with("quantity", quantity)
+    };
+    let mut events = vec![
+        event("a", "1", 0).with("value", "4.5"),
+        event("a", "2", 1),
+        bought("3", "12", 2),
+        bought("4", "10", 3).with("value", "40"),
+    ];
+    let values = |events: &[Event]| run(LOO, events, true).open().sequences.values.to_vec();
+    assert_eq!(values(&events), [4.5, 1.0, 12.0, 40.0]);
+    events.push(bought("3", "-5", 5).named("refund"));
+    events.push(bought("4", "-5", 6).named("refund"));
+    assert_eq!(values(&events), [4.5, 1.0, 7.0, 20.0]);
 }
 
 #[test]
