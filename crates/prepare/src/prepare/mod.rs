@@ -68,7 +68,7 @@ use crate::{PrepareError, Resources};
 /// [`PrepareError::NotALog`] or [`PrepareError::Data`] if the log cannot be read,
 /// [`PrepareError::Config`] for settings that do not fit the data, [`PrepareError::Unusable`] if
 /// nothing is left or the log has no times where the split needs them, [`PrepareError::Cancelled`],
-/// and [`PrepareError::Engine`], among others if the memory limit is too small.
+/// and [`PrepareError::Engine`].
 pub fn prepare(
     log: &Path,
     config: &PrepareConfig,
@@ -242,7 +242,7 @@ fn clean(
     resources: &Resources,
     progress: &dyn Progress,
 ) -> Result<Cleaned, PrepareError> {
-    let (senders, frame) = sort::sorted(session, &layout.schema(), resources.n_threads)?;
+    let (senders, frame) = sort::sorted(session, &layout.schema(), resources.n_partitions())?;
     let n_rows = sources.iter().map(|source| source.manifest.n_rows).sum();
     progress.begin("read", Some(n_rows));
     let mut writer = SpoolWriter::create(session.scratch(), layout.unit == Unit::SessionByGap)?;
