@@ -152,7 +152,7 @@ pub struct PackedSequences {
     pub events: Column<u8>,
     /// Ordinal of the session within its user, from 0.
     pub sessions: Column<u32>,
-    /// How much the event says (`value` of the log; 1 where it has none).
+    /// How much the event says: `value` of the log; where it has none, the units; else 1.
     pub values: Column<f32>,
 }
 

@@ -30,6 +30,10 @@ pub struct StepReport {
     pub n_rows_in: u64,
     /// Rows after the step.
     pub n_rows_out: u64,
+    /// Users with a row after the step; sessions, where these are the dataset's sequences.
+    pub n_users: u64,
+    /// Items with a row after the step.
+    pub n_items: u64,
     /// What was dropped or changed, by reason, largest first.
     pub reasons: Vec<Reason>,
 }

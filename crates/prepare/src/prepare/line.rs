@@ -44,12 +44,13 @@ pub(super) struct Line {
     pub(super) row: u64,
     pub(super) item: u32,
     pub(super) event: u8,
+    /// The log's value; where it has none, the units; else 1.
     pub(super) value: f32,
     /// Hash of the tracker's session id; 0 where there is none.
     pub(super) session: u64,
     /// Hash of the order id; 0 where there is none.
     pub(super) order: u64,
-    /// Units; NaN where the log has none.
+    /// Units, negative in a refund; NaN where the log has none or nothing is cancelled.
     pub(super) quantity: f64,
     /// 128-bit hash of all further columns.
     pub(super) rest: u128,

@@ -49,7 +49,7 @@ use self::config::{SplitRule, Unit};
 use self::k_core::Core;
 use self::line::Layout;
 use self::parts::Cut;
-use self::report::Report;
+use self::report::{Left, Report, Step};
 use self::scan::{Scan, Source};
 use self::spool::{Spool, SpoolWriter};
 use crate::log::items_file;
@@ -68,7 +68,7 @@ use crate::{PrepareError, Resources};
 /// [`PrepareError::NotALog`] or [`PrepareError::Data`] if the log cannot be read,
 /// [`PrepareError::Config`] for settings that do not fit the data, [`PrepareError::Unusable`] if
 /// nothing is left or the log has no times where the split needs them, [`PrepareError::Cancelled`],
-/// and [`PrepareError::Engine`], among others if the memory limit is too small.
+/// and [`PrepareError::Engine`].
 pub fn prepare(
     log: &Path,
     config: &PrepareConfig,
@@ -118,7 +118,7 @@ pub fn prepare(
             core.n_gone(),
             core.n_rounds
         );
-        report.step("k-core", [(reason, report.n_rows() - counted.n_rows)]);
+        report.step("k-core", [(reason, report.n_rows() - counted.n_rows)], counted.left());
     }
     if counted.n_rows == 0 {
         return Err(parts::nothing_left());
@@ -242,7 +242,7 @@ fn clean(
     resources: &Resources,
     progress: &dyn Progress,
 ) -> Result<Cleaned, PrepareError> {
-    let (senders, frame) = sort::sorted(session, &layout.schema(), resources.n_threads)?;
+    let (senders, frame) = sort::sorted(session, &layout.schema(), resources.n_partitions())?;
     let n_rows = sources.iter().map(|source| source.manifest.n_rows).sum();
     progress.begin("read", Some(n_rows));
     let mut writer = SpoolWriter::create(session.scratch(), layout.unit == Unit::SessionByGap)?;
@@ -260,8 +260,9 @@ fn clean(
         // The first sorted batch comes when the scan is over.
         let start = || -> Result<(Scan, Cleaner), PrepareError> {
             let scan = finding.recv().ok().transpose()?.flatten();
-            let scan = scan.ok_or(PrepareError::Cancelled)?;
-            let cleaner = Cleaner::new(rules(sources, config, layout.by_time, &scan));
+            let mut scan = scan.ok_or(PrepareError::Cancelled)?;
+            let reached = std::mem::take(&mut scan.reached);
+            let cleaner = Cleaner::new(rules(sources, config, layout.by_time, &scan), reached);
             progress.begin("clean", None);
             Ok((scan, cleaner))
         };
@@ -296,7 +297,7 @@ fn clean(
             writer.push(user, &rows)?;
         }
         let spool = writer.finish()?;
-        let report = steps(&scan, &cleaner, config);
+        let report = steps(&scan, &cleaner, config, spool.n_users() as u64);
         debug_assert_eq!(report.n_rows(), spool.n_rows());
         Ok(Cleaned { scan, spool, report })
     })
@@ -325,29 +326,34 @@ fn rules(sources: &[Source], config: &PrepareConfig, by_time: bool, scan: &Scan)
     }
 }
 
-fn steps(scan: &Scan, cleaner: &Cleaner, config: &PrepareConfig) -> Report {
+fn steps(scan: &Scan, cleaner: &Cleaner, config: &PrepareConfig, n_sequences: u64) -> Report {
     let dropped = cleaner.dropped;
+    let left = |step: Step| cleaner.reached.after(step);
     let mut report = Report::new(scan.n_read);
     let reason = |reason: &str, n_rows: u64| (reason.to_owned(), n_rows);
-    report.step("time window", [reason("outside the time window", scan.outside_window)]);
+    let outside = [reason("outside the time window", scan.outside_window)];
+    report.step("time window", outside, left(Step::Window));
     let others = scan.other_events.iter();
     report.step(
         "events",
         others.map(|(event, n)| (format!("event {event:?} does not count as an interaction"), *n)),
+        left(Step::Events),
     );
     let missing = match scan.unit {
         Unit::SessionById => "no session id",
         Unit::User | Unit::SessionByGap => "no user (a guest)",
     };
-    report.step("missing users", [reason(missing, scan.missing_users)]);
+    report.step("missing users", [reason(missing, scan.missing_users)], left(Step::Users));
     report.step(
         "duplicates",
         [
             reason("repeated event id", scan.repeated_ids),
             reason("equal to an earlier row in every column", dropped.duplicates),
         ],
+        left(Step::Duplicates),
     );
-    report.step("non-products", [reason("item is no product", dropped.non_products)]);
+    let non_products = [reason("item is no product", dropped.non_products)];
+    report.step("non-products", non_products, left(Step::NonProducts));
     report.step(
         "cancellations",
         [
@@ -356,6 +362,7 @@ fn steps(scan: &Scan, cleaner: &Cleaner, config: &PrepareConfig) -> Report {
             reason("refund of a part of a purchase", dropped.partial_refunds),
             reason("refund without a purchase before it", dropped.refunds_alone),
         ],
+        left(Step::Cancellations),
     );
     report.step(
         "repeats",
@@ -363,6 +370,7 @@ fn steps(scan: &Scan, cleaner: &Cleaner, config: &PrepareConfig) -> Report {
             reason("another line of the item in the same order", dropped.order_lines),
             reason("the same item again, with nothing between", dropped.consecutive),
         ],
+        left(Step::Cancellations), // one of the repeats always stays
     );
     if let Some(max) = config.raw.max_user_events {
         let what = match config.raw.over_cap {
@@ -371,7 +379,10 @@ fn steps(scan: &Scan, cleaner: &Cleaner, config: &PrepareConfig) -> Report {
         };
         let users = dropped.users_over_cap;
         let text = format!("{what} events of {users} users with more than {max}");
-        report.step("implausible users", [(text, dropped.over_cap)]);
+        report.step("implausible users", [(text, dropped.over_cap)], left(Step::Cap));
+    }
+    if scan.unit == Unit::SessionByGap {
+        report.step("sessions", [], Left { n_users: n_sequences, ..left(Step::Cap) });
     }
     report
 }

@@ -21,6 +21,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 use super::config::{DAY_MS, PrepareConfig, Unit};
 use super::interner::Interner;
 use super::line::{Layout, Line};
+use super::report::{Reached, Step};
 use crate::PrepareError;
 use crate::log::{self, LogManifest};
 use crate::session::Session;
@@ -110,7 +111,7 @@ impl Source {
                 || name == columns::VALUE
                 || name == columns::SESSION_ID
                 || (name == columns::ORDER_ID && layout.has_order)
-                || (name == columns::QUANTITY && layout.has_quantity)
+                || name == columns::QUANTITY
                 || (name == columns::EVENT_ID && !self.repeated_ids.is_empty())
         };
         self.columns.iter().filter(|name| wanted(name)).cloned().collect()
@@ -164,6 +165,7 @@ pub(super) struct Scan {
     pub(super) other_events: BTreeMap<String, u64>,
     pub(super) missing_users: u64,
     pub(super) repeated_ids: u64,
+    pub(super) reached: Reached,
 }
 
 impl Scan {
@@ -327,10 +329,7 @@ impl Scanner<'_> {
         let orders = texts(self.layout.has_order, columns::ORDER_ID)?;
         let ids = texts(!source.repeated_ids.is_empty(), columns::EVENT_ID)?;
         let values = column(batch, columns::VALUE, &DataType::Float64)?;
-        let quantities = match self.layout.has_quantity {
-            true => column(batch, columns::QUANTITY, &DataType::Float64)?,
-            false => None,
-        };
+        let quantities = column(batch, columns::QUANTITY, &DataType::Float64)?;
         let rest = if self.layout.has_rest { Some(hashes_of_rest(batch)?) } else { None };
         let number = |array: &Option<ArrayRef>, i: usize| {
             let array = array.as_ref()?.as_primitive::<Float64Type>();
@@ -366,6 +365,11 @@ impl Scanner<'_> {
                     code
                 }
             };
+            let user = match users.is_valid(i) {
+                true => self.user(users.value(i))?,
+                false => None,
+            };
+            let item = self.scan.items.intern(items.value(i))?;
             let Some(event) = code else {
                 let counted = self.scan.other_events.get_mut(event);
                 match counted {
@@ -374,12 +378,14 @@ impl Scanner<'_> {
                         self.scan.other_events.insert(event.to_owned(), 1);
                     }
                 }
+                self.scan.reached.mark(user, item, Step::Window);
                 continue;
             };
-            if users.is_null(i) || users.value(i).is_empty() {
+            let Some(user) = user else {
                 self.scan.missing_users += 1;
+                self.scan.reached.mark(user, item, Step::Events);
                 continue;
-            }
+            };
             if let Some(ids) = &ids
                 && ids.is_valid(i)
                 && let id = ids.as_string::<i32>().value(i)
@@ -389,28 +395,38 @@ impl Scanner<'_> {
                     .is_some_and(|kept| *kept != row)
             {
                 self.scan.repeated_ids += 1;
+                self.scan.reached.mark(Some(user), item, Step::Users);
                 continue;
             }
-            let user = match self.is_test {
-                true => {
-                    self.scan.users.len() as u32 + self.scan.test_users.intern(users.value(i))?
-                }
-                false => self.scan.users.intern(users.value(i))?,
-            };
+            self.scan.reached.mark(Some(user), item, Step::Duplicates);
+            let quantity = number(&quantities, i);
+            let units = || quantity.map(f64::abs).filter(|units| *units > 0.0);
             self.lines.push(Line {
                 user,
                 timestamp_ms: time,
                 row: self.first_row + row.max(0) as u64,
-                item: self.scan.items.intern(items.value(i))?,
+                item,
                 event,
-                value: number(&values, i).map_or(1.0, |x| x as f32),
+                value: number(&values, i).or_else(units).map_or(1.0, |x| x as f32),
                 session: hash(&sessions, i),
                 order: hash(&orders, i),
-                quantity: number(&quantities, i).unwrap_or(f64::NAN),
+                quantity: quantity.unwrap_or(f64::NAN),
                 rest: rest.as_ref().map_or(0, |rest| rest[i]),
             });
         }
         Ok(())
+    }
+
+    /// The number of a user, of a test log apart from the others; `None` for the empty id.
+    fn user(&mut self, id: &str) -> Result<Option<u32>, PrepareError> {
+        if id.is_empty() {
+            return Ok(None);
+        }
+        let scan = &mut self.scan;
+        Ok(Some(match self.is_test {
+            true => scan.users.len() as u32 + scan.test_users.intern(id)?,
+            false => scan.users.intern(id)?,
+        }))
     }
 
     fn event_code(&mut self, event: &str) -> Result<u8, PrepareError> {

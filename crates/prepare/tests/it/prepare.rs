@@ -161,15 +161,24 @@ fn run(toml: &str, events: &[Event], has_time: bool) -> Prepared {
     try_run(toml, events, has_time).unwrap()
 }
 
-/// No row is lost without a reason.
+/// No row is lost without a reason, and no step brings users or items back.
 fn check_steps(manifest: &Manifest, n_rows: usize) {
     let mut n = n_rows as u64;
+    let mut left = (u64::MAX, u64::MAX);
     for step in &manifest.description.steps {
         let dropped: u64 = step.reasons.iter().map(|reason| reason.n_rows).sum();
         assert_eq!((step.n_rows_in, step.n_rows_out), (n, n - dropped), "{}", step.step);
         n = step.n_rows_out;
+        // Users become sessions here, as many or more.
+        let n_users = if step.step == "sessions" { u64::MAX } else { left.0 };
+        assert!(step.n_users <= n_users && step.n_items <= left.1, "{step:?} after {left:?}");
+        left = (step.n_users, step.n_items);
     }
     assert_eq!(n, manifest.counts.n_events);
+    assert_eq!(left.0, manifest.counts.n_users);
+    if manifest.description.protocol == Protocol::LooFull {
+        assert_eq!(left.1, manifest.counts.n_items);
+    }
 }
 
 fn texts(dataset: &Dataset, items: &[ItemIdx]) -> Vec<String> {
@@ -397,6 +406,23 @@ fn order_lines_are_cleaned_step_by_step() {
     let prepared = run("[split]\nkind = \"loo-full\"", &events, true);
     let dataset = prepared.open();
     assert_eq!(parts(&dataset, "a").concat(), ["100", "400"]);
+    let users_and_items: Vec<_> = prepared
+        .manifest
+        .description
+        .steps
+        .iter()
+        .map(|step| (step.step.as_str(), step.n_users, step.n_items))
+        .collect();
+    let want = [
+        ("time window", 2, 5),
+        ("events", 2, 5),
+        ("missing users", 2, 5),
+        ("duplicates", 2, 5),
+        ("non-products", 2, 4),  // without POST
+        ("cancellations", 2, 2), // nor what came back
+        ("repeats", 2, 2),
+    ];
+    assert_eq!(users_and_items, want);
     let dropped: BTreeMap<_, _> = prepared
         .manifest
         .description
@@ -482,9 +508,21 @@ fn a_k_core_on_training_events_leaves_the_test_part_whole() {
 }
 
 #[test]
-fn values_are_those_of_the_log_and_one_where_it_has_none() {
-    let events = [event("a", "1", 0).with("value", "4.5"), event("a", "2", 1)];
-    assert_eq!(run(LOO, &events, true).open().sequences.values[..], [4.5, 1.0]);
+fn values_are_those_of_the_log_else_the_units_that_did_not_come_back_else_one() {
+    let bought = |item: &str, quantity: &str, time| {
+        event("a", item, time).named("purchase").with("quantity", quantity)
+    };
+    let mut events = vec![
+        event("a", "1", 0).with("value", "4.5"),
+        event("a", "2", 1),
+        bought("3", "12", 2),
+        bought("4", "10", 3).with("value", "40"),
+    ];
+    let values = |events: &[Event]| run(LOO, events, true).open().sequences.values.to_vec();
+    assert_eq!(values(&events), [4.5, 1.0, 12.0, 40.0]);
+    events.push(bought("3", "-5", 5).named("refund"));
+    events.push(bought("4", "-5", 6).named("refund"));
+    assert_eq!(values(&events), [4.5, 1.0, 7.0, 20.0]);
 }
 
 #[test]
