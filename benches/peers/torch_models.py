@@ -107,7 +107,9 @@ class Bias:
         self.distances = (steps[:, None] - steps[None, :]).clamp_(min=0)
         self.mask = torch.ones(n, n).tril_().div_(n)
         gaps = (timestamps[:, :, None] - timestamps[:, None, :]).clamp_(min=0)
-        self.buckets = torch.frexp(gaps.double()).exponent.clamp_(max=N_TIME_BUCKETS - 1)
+        # The powers of two up to a gap are its binary digits. (What torch.compile makes of frexp does not build.)
+        powers = 2 ** torch.arange(N_TIME_BUCKETS - 1)
+        self.buckets = torch.bucketize(gaps, powers, right=True)
 
 
 def gather(table, indices):
