@@ -250,11 +250,14 @@ fn parse_bytes(text: &str) -> Result<u64, ConfigError> {
         _ => f64::NAN,
     };
     let bytes = number.parse::<f64>().map_or(f64::NAN, |number| number * unit);
-    // 64 MiB: below it not even one batch of each operator fits.
-    if (67_108_864.0..1e15).contains(&bytes) {
+    let least = Resources::MIN_MEMORY_LIMIT_BYTES;
+    if (least as f64..1e15).contains(&bytes) {
         return Ok(bytes as u64);
     }
-    let reason = format!("{text:?} is no size of at least 64MiB; write 2GiB or 800MB");
+    let reason = format!(
+        "{text:?} is no size of at least {}MiB, the smallest limit that works; write 2GiB or 800MB",
+        least >> 20
+    );
     Err(ConfigError::new("memory limit", reason))
 }
 

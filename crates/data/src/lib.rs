@@ -28,6 +28,6 @@ pub use features::ItemFeatures;
 pub use id::{ItemId, ItemIdx, UserId, UserIdx};
 pub use progress::{Progress, Silent};
 pub use sequences::{Column, History, PackedSequences};
-pub use split::{Part, Protocol, Split};
+pub use split::{EventOrder, Part, Protocol, Split};
 pub use texts::TextTable;
 pub use vocabulary::Vocabulary;

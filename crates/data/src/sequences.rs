@@ -123,6 +123,11 @@ impl<'a> History<'a> {
         }
     }
 
+    /// The oldest `n` events, all if there are fewer.
+    pub fn first(self, n: usize) -> Self {
+        self.slice(0..n.min(self.items.len()))
+    }
+
     /// The newest `n` events, all if there are fewer.
     pub fn newest(self, n: usize) -> Self {
         let len = self.items.len();
@@ -147,7 +152,7 @@ pub struct PackedSequences {
     pub events: Column<u8>,
     /// Ordinal of the session within its user, from 0.
     pub sessions: Column<u32>,
-    /// How much the event says (`value` of the log; 1 where it has none).
+    /// How much the event says: `value` of the log; where it has none, the units; else 1.
     pub values: Column<f32>,
 }
 

@@ -32,7 +32,31 @@ pub enum Protocol {
         test_start_ms: i64,
     },
     /// Whole sessions: those of the test input are test, the last of the others are validation.
-    Session,
+    Session {
+        /// The pause that ends a session, where the log has no session ids.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        gap_minutes: Option<u32>,
+    },
+}
+
+/// What orders a user's events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventOrder {
+    /// By time, then by the position in the input.
+    Time,
+    /// By the position in the input.
+    File,
+}
+
+impl EventOrder {
+    /// The order's name in the configuration and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Time => "time",
+            Self::File => "file",
+        }
+    }
 }
 
 impl Protocol {
@@ -41,7 +65,7 @@ impl Protocol {
         match self {
             Self::LooFull => "loo-full",
             Self::GlobalTime { .. } => "time",
-            Self::Session => "session",
+            Self::Session { .. } => "session",
         }
     }
 }

@@ -24,7 +24,7 @@ pub(crate) fn groups_of<'a>(dataset: &'a Dataset, user: UserIdx, part: Part) -> 
         return Vec::new();
     }
     let history = dataset.history_before(user, part);
-    if dataset.manifest.description.protocol != Protocol::Session {
+    if !matches!(dataset.manifest.description.protocol, Protocol::Session { .. }) {
         let mut targets = events.items.to_vec();
         targets.sort_unstable();
         targets.dedup();

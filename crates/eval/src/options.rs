@@ -90,7 +90,7 @@ impl EvaluateOptions {
     pub(crate) fn masks_seen(&self, dataset: &Dataset) -> bool {
         let description = &dataset.manifest.description;
         let default = match description.protocol {
-            Protocol::Session => SeenItems::Keep,
+            Protocol::Session { .. } => SeenItems::Keep,
             _ => description.seen,
         };
         self.seen.unwrap_or(default) == SeenItems::Exclude
@@ -101,19 +101,23 @@ impl EvaluateOptions {
     /// `loo-full/full/mask-seen/len50/order=file`: protocol, full ranking (never sampled
     /// negatives, whose metrics would carry `@neg99`), mask, longest history, and the order of a
     /// user's events. A time split adds its two borders, the session protocol what it does with
-    /// repeated items. Validation and test have the same id.
+    /// repeated items and the pause that ends a session, where no ids say it. Validation and test
+    /// have the same id.
     pub fn protocol_id(&self, dataset: &Dataset) -> String {
         let description = &dataset.manifest.description;
         let mask = if self.masks_seen(dataset) { "mask-seen" } else { "mask-none" };
-        let order = if description.has_time { "time" } else { "file" };
         let extra = match description.protocol {
             Protocol::GlobalTime { validation_start_ms, test_start_ms } => {
                 format!("/split={validation_start_ms},{test_start_ms}")
             }
-            Protocol::Session => "/every-prefix/repeats-kept".into(),
-            _ => String::new(),
+            Protocol::Session { gap_minutes } => {
+                let gap = gap_minutes.map_or_else(String::new, |gap| format!("/gap={gap}min"));
+                format!("/every-prefix/repeats-kept{gap}")
+            }
+            Protocol::LooFull => String::new(),
         };
         let (name, length) = (description.protocol.name(), self.max_history);
+        let order = description.order.name();
         format!("{name}/full/{mask}/len{length}/order={order}{extra}")
     }
 }

@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 use forecart_data::dataset::{Description, EventRow, Tables};
 use forecart_data::encode::FeatureProgram;
 use forecart_data::{
-    Dataset, DatasetWriter, ItemFeatures, ItemIdx, Protocol, SeenItems, Silent, TextTable,
-    Vocabulary,
+    Dataset, DatasetWriter, EventOrder, ItemFeatures, ItemIdx, Protocol, SeenItems, Silent,
+    TextTable, Vocabulary,
 };
 
 use crate::recommend::FitContext;
@@ -67,6 +67,7 @@ pub(crate) fn dataset(log: &Log) -> (tempfile::TempDir, Dataset) {
             protocol: Protocol::LooFull,
             seen: SeenItems::Exclude,
             has_time: log.has_time,
+            order: if log.has_time { EventOrder::Time } else { EventOrder::File },
             data_hash: "00".into(),
             config: serde_json::Value::Null,
             steps: Vec::new(),

@@ -1,10 +1,10 @@
 //! Dropout whose mask is a function of position, not of the order of drawing.
 
-use crate::{Matrix, NnError, error::check_range};
+use crate::{Matrix, NnError, error::check_range, kernels};
 
 /// Inverted dropout: each value becomes 0 with probability `p` and `x / (1 - p)` otherwise.
 ///
-/// The mask is not stored. It is a hash of (key, row in the whole batch, pair of columns), so that forward and backward
+/// The mask is not stored. It is a hash of (key, row in the whole batch, column), so that forward and backward
 /// compute the same one and neither tiles nor threads change it. Inference leaves dropout out.
 ///
 /// Source: Srivastava et al., JMLR 15, 2014, section 10 (scaling while training); counters in place of a
@@ -28,6 +28,11 @@ impl DropoutKey {
     /// is the first layer of the second network.
     pub fn layer(self, layer_idx: usize) -> Self {
         Self(mix(self.0 ^ mix(layer_idx as u64)))
+    }
+
+    /// A seed for other randomness of the same step, unrelated to the masks of all keys derived from this one.
+    pub fn to_seed(self) -> u64 {
+        mix(!self.0)
     }
 }
 
@@ -62,20 +67,22 @@ impl Dropout {
         if self.probability == 0.0 || x.cols() == 0 {
             return;
         }
-        // 32 bits of the hash against the probability as a 32-bit fraction: exact to 2^-32.
-        let threshold = (f64::from(self.probability) * 4_294_967_296.0) as u64;
-        let scale = 1.0 / (1.0 - self.probability);
         let n_cols = x.cols();
         for (row_idx, row) in x.as_mut_slice().chunks_exact_mut(n_cols).enumerate() {
-            let row_key = mix(key.0 ^ (first_row + row_idx) as u64);
-            // One hash decides about two columns, by its low and its high half.
-            for (pair_idx, pair) in row.chunks_mut(2).enumerate() {
-                let word = mix(row_key ^ pair_idx as u64);
-                for (value, draw) in pair.iter_mut().zip([word & 0xffff_ffff, word >> 32]) {
-                    *value = if draw < threshold { 0.0 } else { *value * scale };
-                }
-            }
+            self.apply_row(key, first_row + row_idx, row);
         }
+    }
+
+    /// Masks and scales one row that stands at `row` in the whole batch.
+    pub(crate) fn apply_row(self, key: DropoutKey, row: usize, values: &mut [f32]) {
+        if self.probability == 0.0 {
+            return;
+        }
+        // A 32-bit hash against the probability as a 32-bit fraction: exact to 2^-32.
+        let threshold = (f64::from(self.probability) * 4_294_967_296.0) as u32;
+        let scale = 1.0 / (1.0 - self.probability);
+        let row_key = mix(key.0 ^ row as u64) as u32;
+        kernels::drop_by_hash(values, row_key, threshold, scale);
     }
 }
 

@@ -16,10 +16,13 @@
 //! | [`Bf16Table`] | a table in half the memory, for lookup and scoring |
 //! | [`Linear`], [`Activation`], [`Dropout`], [`Mlp`] | dense layers |
 //! | [`LayerNorm`], [`RmsNorm`] | normalization of rows |
+//! | [`Attention`], [`RelativeBias`] | attention within the sequences of a ragged batch |
 //! | [`SwiGlu`], [`GatedResidual`] | gated feed-forward layer and gated residual connection |
+//! | [`Gru`], [`Lstm`], [`Recurrent`] | recurrent layers over ragged sequences, either way |
 //! | [`loss`] | binary, softmax, full softmax over items in blocks, sampled softmax |
 //! | [`loss::OwnNegatives`] | sampled BCE and gBCE, BPR and sampled softmax with negatives of each row's own |
 //! | [`Optimizer`], [`optim`] | SGD, AdaGrad, Adam and AdamW, dense and by lazy rows |
+//! | [`trainable!`] | a layer made of layers |
 //! | [`RowWiseAdaGrad`] | AdaGrad with one accumulator a row, for large tables |
 //! | [`optim::Schedule`] | warm-up, linear and cosine decay of the learning rate |
 //! | [`ParameterState`] | the state of an optimizer, to save and restore to the bit |
@@ -54,39 +57,55 @@ mod reduce;
 
 mod activation;
 mod bf16_table;
+mod attention;
 mod dropout;
 mod embedding;
 mod embedding_bag;
 mod gated_residual;
+mod gru;
 mod layer_norm;
 mod linear;
+mod lstm;
 mod mlp;
+mod recurrent;
 mod rms_norm;
 mod swiglu;
+mod time_steps;
 
 pub mod loss;
 pub mod optim;
 
+mod composite;
 mod gradient_check;
 mod parallel;
 
 pub use activation::{Activation, sigmoid};
 pub use bf16_table::Bf16Table;
+pub use attention::{
+    Attention, AttentionWorkspace, RelativeBias, RelativeBiasGradients, Weighting,
+};
 pub use dropout::{Dropout, DropoutKey};
 pub use embedding::Embedding;
 pub use embedding_bag::{BagMode, Bags};
 pub use error::NnError;
 pub use gated_residual::{GatedResidual, GatedResidualWorkspace};
 pub use gradient_check::{GradientReport, gradient_check};
+pub use gru::{Gru, GruCell};
 pub use init::Init;
+pub use kernels::{InstructionSet, dot};
 pub use layer_norm::{LayerNorm, LayerNormCache, LayerNormGradients};
 pub use linear::{Linear, LinearGradients};
+pub use lstm::{Lstm, LstmCell};
 pub use matrix::Matrix;
 pub use mlp::{Mlp, MlpConfig, MlpGradients, MlpWorkspace, Pass};
 pub use optim::{AdaGrad, Adam, Optimizer, ParameterState, RowWiseAdaGrad, Rule, Sgd};
 pub use parallel::DataParallel;
 pub use parameters::{Gradient, Gradients, Name, Parameters, Trainable};
 pub use ragged::Ragged;
+pub use recurrent::{
+    CellGradients, CellState, CellStateMut, Direction, Recurrent, RecurrentCell, RecurrentWeights,
+    RecurrentWorkspace,
+};
 pub use rms_norm::{RmsNorm, RmsNormCache};
 pub use row_gradients::RowGradients;
 pub use swiglu::{SwiGlu, SwiGluGradients, SwiGluWorkspace};

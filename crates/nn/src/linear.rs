@@ -18,6 +18,8 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Linear {
     weight: Matrix,
+    /// `weight` with rows and columns exchanged: kept beside it, since the forward pass of every tile reads it so.
+    transposed: Matrix,
     bias: Option<Matrix>,
 }
 
@@ -41,7 +43,7 @@ impl Linear {
         init: Init,
         rng: &mut ChaCha8Rng,
     ) -> Result<Self, NnError> {
-        Ok(Self { weight: init.matrix(n_out, n_in, rng)?, bias: Some(Matrix::zeros(1, n_out)) })
+        Self::from_parts(init.matrix(n_out, n_in, rng)?, Some(Matrix::zeros(1, n_out)))
     }
 
     /// A layer from given weights `[n_out, n_in]` and bias `[1, n_out]`.
@@ -52,7 +54,8 @@ impl Linear {
         if let Some(bias) = &bias {
             check_shape("linear bias", [1, weight.rows()], bias.shape())?;
         }
-        Ok(Self { weight, bias })
+        let transposed = weight.transposed();
+        Ok(Self { weight, transposed, bias })
     }
 
     /// Number of input columns.
@@ -87,9 +90,9 @@ impl Linear {
                 row.copy_from_slice(bias.as_slice());
             }
         }
-        let weight = Operand::new(self.weight.as_slice(), self.n_out(), self.n_in());
+        let weight = Operand::new(self.transposed.as_slice(), self.n_in(), self.n_out());
         let input = Operand::new(x.as_slice(), x.rows(), self.n_in());
-        matmul(input, weight.transposed(), y.as_mut_slice(), self.bias.is_some()); // [n, n_out]
+        matmul(input, weight, y.as_mut_slice(), self.bias.is_some()); // [n, n_out]
         Ok(())
     }
 
@@ -145,7 +148,9 @@ impl Parameters for Linear {
         name: &Name<'_>,
         visit: &mut dyn FnMut(&Name<'_>, &mut Matrix) -> Result<(), NnError>,
     ) -> Result<(), NnError> {
-        visit(&name.child("weight"), &mut self.weight)?;
+        let visited = visit(&name.child("weight"), &mut self.weight);
+        self.weight.transpose_into(&mut self.transposed);
+        visited?;
         self.bias.as_mut().map_or(Ok(()), |bias| visit(&name.child("bias"), bias))
     }
 }
@@ -166,7 +171,10 @@ impl Trainable for Linear {
         name: &Name<'_>,
         visit: &mut dyn FnMut(&Name<'_>, &mut Matrix, Gradient<'_>) -> Result<(), NnError>,
     ) -> Result<(), NnError> {
-        visit(&name.child("weight"), &mut self.weight, Gradient::Dense(&gradients.weight))?;
+        let gradient = Gradient::Dense(&gradients.weight);
+        let visited = visit(&name.child("weight"), &mut self.weight, gradient);
+        self.weight.transpose_into(&mut self.transposed);
+        visited?;
         match (&mut self.bias, &gradients.bias) {
             (Some(bias), Some(gradient)) => {
                 visit(&name.child("bias"), bias, Gradient::Dense(gradient))

@@ -114,6 +114,29 @@ impl Matrix {
         self.data.fill(value);
     }
 
+    /// The matrix with rows and columns exchanged.
+    pub fn transposed(&self) -> Self {
+        let mut transposed = Self::default();
+        self.transpose_into(&mut transposed);
+        transposed
+    }
+
+    /// Writes the matrix with rows and columns exchanged and keeps the allocation of `out`.
+    pub fn transpose_into(&self, out: &mut Self) {
+        out.reshape(self.cols, self.rows);
+        crate::kernels::transpose(&self.data, self.cols, self.cols, &mut out.data, self.rows);
+    }
+
+    /// The dot product of each row with `vector`.
+    ///
+    /// # Panics
+    /// If `vector` is not as long as a row or `products` not one value a row.
+    pub fn dot_rows(&self, vector: &[f32], products: &mut [f32]) {
+        assert_eq!(vector.len(), self.cols, "one value for each column");
+        assert_eq!(products.len(), self.rows, "one product for each row");
+        crate::kernels::dot_rows(&self.data, vector, products);
+    }
+
     /// Becomes a copy of `other`, shape included, and keeps its allocation.
     pub fn copy_from(&mut self, other: &Self) {
         self.data.clone_from(&other.data);

@@ -40,9 +40,11 @@ impl Session {
     /// and spills what is above it into a folder of its own in [`Resources::scratch`].
     ///
     /// # Errors
+    /// [`PrepareError::Config`] if the memory limit is below the smallest one,
     /// [`PrepareError::Data`] if the scratch folder cannot be made, [`PrepareError::Io`] if the
     /// threads cannot be started.
     pub fn new(resources: &Resources) -> Result<Self, PrepareError> {
+        resources.check()?;
         let scratch = Scratch::new(&resources.scratch)?;
         let top = NonZeroUsize::new(5).expect("5 is not 0");
         let pool: Arc<dyn MemoryPool> = match resources.memory_limit_bytes {
@@ -59,8 +61,7 @@ impl Session {
             .with_memory_pool(pool)
             .with_disk_manager_builder(disk)
             .build_arc()?;
-        let n_threads = resources.n_threads.max(1);
-        let mut config = SessionConfig::new().with_target_partitions(n_threads);
+        let mut config = SessionConfig::new().with_target_partitions(resources.n_partitions());
         // Plain text columns: our code downcasts to StringArray, not to views.
         config.options_mut().execution.parquet.schema_force_view_types = false;
         let state = SessionStateBuilder::new()
@@ -69,7 +70,7 @@ impl Session {
             .with_default_features()
             .build();
         let runtime = Builder::new_multi_thread()
-            .worker_threads(n_threads)
+            .worker_threads(resources.n_threads.max(1))
             .thread_name("forecart-query")
             .enable_all()
             .build()

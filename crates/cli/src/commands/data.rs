@@ -171,12 +171,15 @@ pub(crate) fn print_dataset(manifest: &Manifest) -> anyhow::Result<()> {
             reason(reasons.next()),
             count(step.n_rows_in),
             count(step.n_rows_out),
+            count(step.n_users),
+            count(step.n_items),
         ]);
         for further in reasons {
-            rows.push(vec![String::new(), reason(Some(further)), String::new(), String::new()]);
+            rows.push(vec![String::new(), reason(Some(further))]);
         }
     }
-    output::line(&output::table(&["step", "dropped or changed", "rows in", "rows out"], &rows, 2))?;
+    let header = ["step", "dropped or changed", "rows in", "rows out", "users", "items"];
+    output::line(&output::table(&header, &rows, 2))?;
     let counts = &manifest.counts;
     output::line(&format!(
         "{} users, {} items, {} events: train {}, validation {}, test {}",

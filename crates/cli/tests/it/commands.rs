@@ -102,6 +102,35 @@ fn one_line_for_researchers() {
 }
 
 #[test]
+fn sessions_without_ids_are_parted_by_pauses() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut text = String::from("user_id,item_id,timestamp\n");
+    for day in 0..6 {
+        for user in 0..9 {
+            for click in 0..3 {
+                let time = 1_700_000_000 + day * 86_400 + user * 60 + click;
+                text.push_str(&format!("u{user},i{},{time}\n", (user + day + click) % 5));
+            }
+        }
+    }
+    std::fs::write(folder.path().join("clicks.csv"), text).unwrap();
+    let evaluate = ["evaluate", "--input", "clicks.csv", "--protocol", "session", "--models"];
+    let report = json(folder.path(), &[&evaluate[..], &["seq-rules"]].concat());
+    let protocol = report["protocol"].as_str().unwrap();
+    assert!(protocol.starts_with("session/") && protocol.ends_with("/gap=30min"), "{protocol}");
+    // One session a user and day; the last day is for test.
+    assert_eq!(report["data"]["counts"]["n_users"], 54, "{}", report["data"]);
+    assert_eq!(report["data"]["counts"]["n_test"], 27);
+    std::fs::write(folder.path().join("pairs.txt"), "1 2\n1 3\n2 2\n").unwrap();
+    let output = forecart(
+        folder.path(),
+        &["evaluate", "--input", "pairs.txt", "--protocol", "session", "--models", "seq-rules"],
+    );
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("no times and no session ids"), "{}", stderr(&output));
+}
+
+#[test]
 fn the_same_seed_gives_the_same_bytes_with_one_and_two_threads() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();

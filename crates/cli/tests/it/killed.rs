@@ -99,14 +99,28 @@ fn prepare_leaves_the_last_good_dataset() {
     });
 }
 
-#[test]
-fn train_leaves_the_last_good_model() {
+/// Trains `model` over a model file that stands, and kills it.
+fn train_leaves_the_last_good(model: &str, config: &str) {
     let shop = Shop::new();
+    fs::write(shop.path("forecart.toml"), config).unwrap();
     shop.generate("1", "30000", "a.csv");
     shop.run(&["import", "a.csv", "--out", "log"]);
     shop.run(&["prepare", "--data", "log", "--out", "dataset"]);
-    let train = ["train", "--data", "dataset", "--model", "item-knn", "--out", "model.forecart"];
+    let train = ["train", "--data", "dataset", "--model", model, "--out", "model.forecart"];
     shop.kill_often(&train, |root| {
-        LoadedModel::open(&root.join("model.forecart")).unwrap();
+        let loaded = LoadedModel::open(&root.join("model.forecart")).unwrap();
+        assert_eq!(loaded.header().model, model);
     });
+}
+
+#[test]
+fn train_leaves_the_last_good_model() {
+    train_leaves_the_last_good("item-knn", "");
+}
+
+#[test]
+fn train_of_a_network_leaves_the_last_good_model() {
+    let small = "[models.mlp]\nd_model = 8\nhidden = [8]\nn_epochs = 2\nloss = \"sampled\"\n\
+                 n_negatives = 64\n";
+    train_leaves_the_last_good("mlp", small);
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::features::FeatureNames;
-use crate::split::Protocol;
+use crate::split::{EventOrder, Protocol};
 
 /// The newest dataset format that this program writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -30,6 +30,10 @@ pub struct StepReport {
     pub n_rows_in: u64,
     /// Rows after the step.
     pub n_rows_out: u64,
+    /// Users with a row after the step; sessions, where these are the dataset's sequences.
+    pub n_users: u64,
+    /// Items with a row after the step.
+    pub n_items: u64,
     /// What was dropped or changed, by reason, largest first.
     pub reasons: Vec<Reason>,
 }
@@ -80,6 +84,8 @@ pub struct Description {
     pub seen: SeenItems,
     /// False if the log has an order but no times: windows of days make no sense then.
     pub has_time: bool,
+    /// What ordered each user's events, and so cut the parts.
+    pub order: EventOrder,
     /// SHA-256 of the input: of the one file, or of the sorted list of hashes if there are many.
     pub data_hash: String,
     /// The configuration that made it, after all defaults.

@@ -27,7 +27,7 @@ pub struct EventRow {
     pub event: u8,
     /// Ordinal of the session within the user.
     pub session: u32,
-    /// How much the event says; 1 where the log has no value.
+    /// How much the event says: the value of the log; where it has none, the units; else 1.
     pub value: f32,
 }
 

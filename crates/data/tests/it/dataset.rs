@@ -6,8 +6,8 @@ use std::path::Path;
 use forecart_data::dataset::{Description, EventRow, Tables};
 use forecart_data::features::FeatureNames;
 use forecart_data::{
-    DataError, Dataset, DatasetWriter, ItemFeatures, ItemIdx, Part, Protocol, SeenItems, TextTable,
-    UserIdx, Vocabulary,
+    DataError, Dataset, DatasetWriter, EventOrder, ItemFeatures, ItemIdx, Part, Protocol,
+    SeenItems, TextTable, UserIdx, Vocabulary,
 };
 
 /// Two users: (lamp, mug, lamp) split 1 | 1 | 1 and (mug) for training alone.
@@ -42,6 +42,7 @@ fn write(folder: &Path) {
             protocol: Protocol::LooFull,
             seen: SeenItems::Exclude,
             has_time: true,
+            order: EventOrder::Time,
             data_hash: "00".into(),
             config: serde_json::json!({"k": 1}),
             steps: Vec::new(),

@@ -2,8 +2,12 @@
 
 use forecart_data::dataset::{Description, EventRow, Tables};
 use forecart_data::{
-    Dataset, DatasetWriter, ItemFeatures, ItemIdx, Protocol, SeenItems, TextTable, Vocabulary,
+    Dataset, DatasetWriter, EventOrder, ItemFeatures, ItemIdx, Protocol, SeenItems, TextTable,
+    Vocabulary,
 };
+
+/// Sessions that have ids.
+pub(crate) const SESSION: Protocol = Protocol::Session { gap_minutes: None };
 
 /// One user: items with their session, and where validation and test start.
 pub(crate) struct User {
@@ -83,6 +87,7 @@ pub(crate) fn dataset(
             protocol,
             seen,
             has_time: false,
+            order: EventOrder::File,
             data_hash: "5e".repeat(32),
             config: serde_json::Value::Null,
             steps: Vec::new(),

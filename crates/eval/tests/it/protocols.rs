@@ -7,7 +7,7 @@ use forecart_eval::{
     EvalError, EvaluateOptions, Evaluation, Metric, MetricKind, Scorer, TestGuard, evaluate,
 };
 
-use crate::fixture::{dataset, generated, leave_one_out, parts, test_sessions};
+use crate::fixture::{SESSION, dataset, generated, leave_one_out, parts, test_sessions};
 
 const TIME: Protocol = Protocol::GlobalTime { validation_start_ms: 10, test_start_ms: 20 };
 
@@ -136,7 +136,7 @@ fn an_unknown_target_is_a_miss_for_any_scorer() {
 #[test]
 fn sessions_ask_for_the_next_item_of_every_prefix() {
     let user = test_sessions(&[&[2, 2, 3], &[4], &[5, 1]]);
-    let data = dataset(Protocol::Session, SeenItems::Keep, 6, &[user]);
+    let data = dataset(SESSION, SeenItems::Keep, 6, &[user]);
     let options = EvaluateOptions::test("model", &TestGuard::new());
     assert_eq!(shown(&data.dataset, &options), [vec![2], vec![2, 2], vec![5]]);
     let found = on_test(&data.dataset, &first_is_best);

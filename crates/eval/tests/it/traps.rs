@@ -1,12 +1,12 @@
 //! Traps that cost others their results; each has a test that closes it.
 
-use forecart_data::{History, Protocol, SeenItems, Silent};
+use forecart_data::{EventOrder, History, Protocol, SeenItems, Silent};
 use forecart_eval::{
     Bootstrap, EvalError, EvaluateOptions, Evaluation, Metric, MetricKind, ModelRuns, Report,
     ReportOptions, Run, TestGuard, choose, compare, evaluate, interval,
 };
 
-use crate::fixture::{Fixture, dataset, generated, leave_one_out, test_sessions};
+use crate::fixture::{Fixture, SESSION, dataset, generated, leave_one_out, test_sessions};
 
 /// Prefers the items that follow the newest one; `skill` of 1 is nearly right on [`generated`].
 fn follower(skill: u32) -> impl Fn(History<'_>, &mut [f32]) {
@@ -144,11 +144,27 @@ fn a_row_is_the_mean_over_all_seeds_and_no_seed_can_be_left_out() {
 #[test]
 fn repeats_in_sessions_are_kept_and_the_protocol_says_so() {
     let users = [test_sessions(&[&[2, 2, 2]])];
-    let data = dataset(Protocol::Session, SeenItems::Exclude, 4, &users);
+    let data = dataset(SESSION, SeenItems::Exclude, 4, &users);
     let found = measured(&data, 0, &EvaluateOptions::test("model", &TestGuard::new()));
     assert_eq!(found.tally.n_cases, 2);
     let id = "session/full/mask-none/len50/order=file/every-prefix/repeats-kept";
     assert_eq!(found.protocol_id, id);
+    let data = dataset(Protocol::Session { gap_minutes: Some(30) }, SeenItems::Keep, 4, &users);
+    let by_pauses = EvaluateOptions::validation("model").protocol_id(&data.dataset);
+    assert_eq!(by_pauses, format!("{id}/gap=30min"));
+}
+
+#[test]
+fn the_protocol_names_the_order_that_cut_the_parts_not_whether_there_are_times() {
+    let mut data = generated(20, 30);
+    for (has_time, order, want) in
+        [(true, EventOrder::File, "order=file"), (true, EventOrder::Time, "order=time")]
+    {
+        let description = &mut data.dataset.manifest.description;
+        (description.has_time, description.order) = (has_time, order);
+        let id = EvaluateOptions::validation("any").protocol_id(&data.dataset);
+        assert!(id.split('/').any(|word| word == want), "{id}");
+    }
 }
 
 #[test]
@@ -158,7 +174,7 @@ fn session_intervals_resample_sessions_not_prefixes() {
     let mut sessions: Vec<&[u32]> = vec![&long];
     sessions.extend([&[5u32, 1][..]; 9]);
     let users: Vec<_> = sessions.iter().map(|session| test_sessions(&[session])).collect();
-    let data = dataset(Protocol::Session, SeenItems::Keep, 20, &users);
+    let data = dataset(SESSION, SeenItems::Keep, 20, &users);
     let next = |history: History<'_>, scores: &mut [f32]| {
         scores.fill(0.0);
         let newest = history.items.last().map_or(0, |item| item.row());

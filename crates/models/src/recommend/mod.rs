@@ -26,7 +26,10 @@ mod item_knn;
 mod mlp;
 mod popularity;
 mod seq_rules;
+mod sequence;
 
+mod early_stopping;
+mod item_table;
 mod sparse;
 
 pub mod registry;
@@ -38,5 +41,6 @@ pub use item_knn::{ItemKnn, ItemKnnConfig, Weighting};
 pub use mlp::{HiddenActivation, Mlp, MlpConfig, SoftmaxLoss};
 pub use popularity::{Popularity, PopularityConfig, Window};
 pub use seq_rules::{SeqRules, SeqRulesConfig};
+pub use sequence::{AttentionKind, Preset, Sequence, SequenceConfig, SequenceLoss, SequenceSpec};
 pub use top_k::{Scored, TopK, top_k};
 pub use view::{FitOn, Holdout, TrainingView};

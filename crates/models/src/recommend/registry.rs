@@ -9,6 +9,7 @@ use super::item_knn::{ItemKnn, ItemKnnConfig};
 use super::mlp::{Mlp, MlpConfig};
 use super::popularity::{Popularity, PopularityConfig, Window};
 use super::seq_rules::{SeqRules, SeqRulesConfig};
+use super::sequence::{Preset, Sequence, SequenceSpec};
 use crate::error::{ModelError, nearest};
 use crate::tensors::Tensors;
 
@@ -68,6 +69,20 @@ macro_rules! entry {
     };
 }
 
+macro_rules! sequence {
+    ($about:literal, $preset:ident, $name:literal) => {
+        Entry {
+            name: $name,
+            about: $about,
+            spec: |keys| Ok(Box::new(SequenceSpec::from_keys(Preset::$preset, keys)?)),
+            load: |keys, tensors, n_item_rows| {
+                let spec = SequenceSpec::from_keys(Preset::$preset, keys)?;
+                Ok(Box::new(Sequence::load(spec, tensors, n_item_rows)?))
+            },
+        }
+    };
+}
+
 /// All models, simplest first.
 pub static MODELS: &[Entry] = &[
     popularity!("popularity", "most chosen items of all time", Window::AllTime),
@@ -86,6 +101,9 @@ pub static MODELS: &[Entry] = &[
     ),
     entry!("item-knn", "items that the same users chose (cosine)", ItemKnnConfig, ItemKnn),
     entry!("mlp", "multi-layer perceptron on the history and the items' features", MlpConfig, Mlp),
+    sequence!("causal self-attention over the history", SasRec, "sasrec"),
+    sequence!("pointwise gated attention with distance and time gap", Hstu, "hstu"),
+    sequence!("self-attention with gated residuals and sampled softmax", ESasRec, "esasrec"),
 ];
 
 /// The entry called `name`; [`DEFAULT`] is the one of [`DEFAULT_MODEL`].
@@ -130,6 +148,18 @@ pub(super) fn parse_keys<T>(model: &'static str, keys: &Value) -> Result<T, Mode
 where
     T: Default + Serialize + DeserializeOwned,
 {
+    parse_keys_of(model, &T::default(), keys)
+}
+
+/// The same from other defaults.
+pub(super) fn parse_keys_of<T>(
+    model: &'static str,
+    defaults: &T,
+    keys: &Value,
+) -> Result<T, ModelError>
+where
+    T: Serialize + DeserializeOwned,
+{
     let none = Map::new();
     let keys = match keys {
         Value::Object(keys) => keys,
@@ -139,8 +169,10 @@ where
     let unreadable = |name: &str, error: serde_json::Error| {
         ModelError::hyperparameter(model, name, error.to_string())
     };
-    let defaults = serde_json::to_value(T::default()).map_err(|error| unreadable("", error))?;
-    let Value::Object(defaults) = defaults else { return Ok(T::default()) };
+    let defaults = serde_json::to_value(defaults).map_err(|error| unreadable("", error))?;
+    let Value::Object(defaults) = defaults else {
+        return serde_json::from_value(defaults).map_err(|error| unreadable("", error));
+    };
     for (key, value) in keys {
         if !defaults.contains_key(key) {
             let known: Vec<String> = defaults.keys().cloned().collect();

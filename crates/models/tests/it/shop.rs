@@ -7,8 +7,8 @@ use forecart_data::dataset::{Description, EventRow, Tables};
 use forecart_data::encode::FeatureProgram;
 use forecart_data::features::FeatureNames;
 use forecart_data::{
-    Dataset, DatasetWriter, ItemFeatures, ItemIdx, Protocol, SeenItems, Silent, TextTable,
-    Vocabulary,
+    Dataset, DatasetWriter, EventOrder, ItemFeatures, ItemIdx, Protocol, SeenItems, Silent,
+    TextTable, Vocabulary,
 };
 use forecart_models::model_file::{LoadedModel, Provenance};
 use forecart_models::recommend::{FitContext, FitOn, ModelSpec, TrainingView, registry};
@@ -88,6 +88,7 @@ fn tables() -> Tables {
             protocol: Protocol::LooFull,
             seen: SeenItems::Exclude,
             has_time: true,
+            order: EventOrder::Time,
             data_hash: "ab".into(),
             config: Value::Null,
             steps: Vec::new(),

@@ -10,6 +10,7 @@
 //! - [`sampled_softmax`]: one of many items against shared negatives;
 //! - [`own_sampled_softmax`], [`sampled_bce`] (also gBCE), [`bpr`]: one of many items against negatives of each row's own.
 
+mod batch_softmax;
 mod bce;
 mod bpr;
 mod full_softmax;
@@ -19,6 +20,7 @@ mod sampled_bce;
 mod sampled_softmax;
 mod softmax;
 
+pub use batch_softmax::{BatchSoftmaxWorkspace, batch_softmax};
 pub use bce::bce_with_logits;
 pub use bpr::bpr;
 pub use full_softmax::{FullSoftmaxGradients, FullSoftmaxWorkspace, ItemTable, full_softmax};

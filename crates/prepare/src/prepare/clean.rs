@@ -5,6 +5,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::config::OverCap;
 use super::line::Line;
+use super::report::{Reached, Step};
 use super::spool::Row;
 
 /// What cleaning needs to know.
@@ -50,18 +51,18 @@ pub(super) struct Dropped {
 pub(super) struct Cleaner {
     rules: Rules,
     pub(super) dropped: Dropped,
-    /// Sessions of all users.
-    pub(super) n_sessions: u64,
+    pub(super) reached: Reached,
     seen: FxHashSet<(u32, u8, i64, u128)>,
     keep: Vec<bool>,
 }
 
 impl Cleaner {
-    pub(super) fn new(rules: Rules) -> Self {
+    /// `reached`: how far the scan found that users and items came.
+    pub(super) fn new(rules: Rules, reached: Reached) -> Self {
         Self {
             rules,
             dropped: Dropped::default(),
-            n_sessions: 0,
+            reached,
             seen: FxHashSet::default(),
             keep: Vec::new(),
         }
@@ -75,11 +76,13 @@ impl Cleaner {
         let n = lines.len();
         lines.retain(|line| !self.rules.non_products[line.item as usize]);
         self.dropped.non_products += (n - lines.len()) as u64;
+        self.mark(lines, Step::NonProducts);
         if let Some((purchase, refund)) = self.rules.purchase_and_refund
             && lines.iter().any(|line| line.event == refund)
         {
             self.cancellations(lines, purchase, refund);
         }
+        self.mark(lines, Step::Cancellations);
         if self.rules.merge_order_lines {
             self.order_lines(lines);
         }
@@ -89,7 +92,12 @@ impl Cleaner {
             self.dropped.consecutive += (n - lines.len()) as u64;
         }
         self.cap(lines);
+        self.mark(lines, Step::Cap);
         self.sessions(lines, rows);
+    }
+
+    fn mark(&mut self, lines: &[Line], step: Step) {
+        lines.iter().for_each(|line| self.reached.mark(Some(line.user), line.item, step));
     }
 
     /// Of lines that agree in everything, the one with the lowest position stays.
@@ -148,8 +156,9 @@ impl Cleaner {
                 }
             }
         }
-        for (line, left) in lines.iter_mut().zip(left) {
-            line.quantity = if line.quantity.is_nan() { line.quantity } else { left };
+        // A purchase keeps the share of its value that did not come back.
+        for (line, left) in lines.iter_mut().zip(left).filter(|(line, left)| *left < units(line)) {
+            line.value = (f64::from(line.value) * left / units(line)) as f32;
         }
         retain(lines, &self.keep);
     }
@@ -218,7 +227,6 @@ impl Cleaner {
                 event: u32::from(line.event),
             });
         }
-        self.n_sessions += u64::from(n_sessions);
     }
 }
 
@@ -269,7 +277,7 @@ mod tests {
 
     /// Items and sessions that are left, and what was dropped.
     fn clean(rules: Rules, mut lines: Vec<Line>) -> (Vec<u32>, Vec<u32>, Dropped) {
-        let (mut cleaner, mut rows) = (Cleaner::new(rules), Vec::new());
+        let (mut cleaner, mut rows) = (Cleaner::new(rules, Reached::default()), Vec::new());
         let n = lines.len() as u64;
         cleaner.clean(&mut lines, &mut rows);
         let d = cleaner.dropped;
@@ -325,6 +333,22 @@ mod tests {
         let (items, _, d) = clean(rules(), lines);
         assert_eq!(items, [1, 2]);
         assert_eq!((d.partial_refunds, d.refunds, d.cancelled, d.refunds_alone), (1, 1, 1, 2));
+    }
+
+    #[test]
+    fn a_purchase_keeps_the_share_of_its_value_that_did_not_come_back() {
+        let worth = |value, line| Line { value, ..line };
+        let mut lines = vec![
+            worth(12.0, line(0, 1, BUY, 12.0)), // its units
+            worth(30.0, line(1, 2, BUY, 3.0)),  // what it cost
+            line(2, 1, REFUND, -4.0),
+            line(3, 1, REFUND, -1.0),
+            line(4, 2, REFUND, -1.0),
+            worth(5.0, line(5, 1, BUY, 5.0)),
+        ];
+        let mut rows = Vec::new();
+        Cleaner::new(rules(), Reached::default()).clean(&mut lines, &mut rows);
+        assert_eq!(rows.iter().map(|row| row.value).collect::<Vec<_>>(), [7.0, 20.0, 5.0]);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use forecart_data::SeenItems;
 use forecart_data::encode::FeatureSpec;
+use forecart_data::{EventOrder, SeenItems};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -51,7 +51,8 @@ pub struct RawPrepareConfig {
     pub min_item_events: u32,
     /// Which events the k-core counts and removes; `all` for `loo-full`, else `train`, if absent.
     pub k_core_on: Option<KCoreOn>,
-    /// A pause longer than this starts a new session, where the log has no session ids.
+    /// A pause longer than this starts a new session, where the log has no session ids. With
+    /// `split.kind = "session"`, sessions made so are named `user#1`, `user#2`...
     pub session_gap_minutes: u32,
     /// Items with fewer training events fall into the unknown bucket. 0 for `loo-full` (all items
     /// of the log are ranked), else 1, if absent.
@@ -140,7 +141,7 @@ pub struct RawSplitConfig {
     pub kind: SplitKind,
     /// What orders a user's events: `time` (then the position in the input), or `file` (the
     /// position alone). `time` where the log has times, if absent.
-    pub order: Option<Order>,
+    pub order: Option<EventOrder>,
     /// `time`: this many days before the last moment are for test. `session`: sessions that end
     /// in them (1 if absent and there is no `test_log`).
     pub test_days: Option<u32>,
@@ -168,18 +169,8 @@ pub enum SplitKind {
     /// Two moments for everybody.
     #[default]
     Time,
-    /// Whole sessions.
+    /// Whole sessions: by their ids, or by pauses where the log has none.
     Session,
-}
-
-/// What orders a user's events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Order {
-    /// By time, then by the position in the input.
-    Time,
-    /// By the position in the input.
-    File,
 }
 
 /// Checked settings; made by [`PrepareConfig::new`].
@@ -222,6 +213,18 @@ impl Events {
             Self::Only(names) => names.contains(event),
         }
     }
+}
+
+/// What one sequence of the dataset is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Unit {
+    /// All events of a user.
+    #[default]
+    User,
+    /// A session that has an id.
+    SessionById,
+    /// A stretch of a user's events without a pause above the gap.
+    SessionByGap,
 }
 
 /// How parts are made, checked.
@@ -349,7 +352,7 @@ fn split_rule(raw: &RawSplitConfig) -> Result<SplitRule, PrepareError> {
     if raw.test_days == Some(0) {
         return refuse("split.test_days", "must be at least 1");
     }
-    if raw.kind == SplitKind::Time && raw.order == Some(Order::File) {
+    if raw.kind == SplitKind::Time && raw.order == Some(EventOrder::File) {
         return refuse("split.order", "a split by time needs order = \"time\"");
     }
     Ok(match raw.kind {

@@ -124,7 +124,7 @@ mod tests {
     }
 
     fn spool(histories: &[Vec<u32>], folder: &std::path::Path) -> Spool {
-        let mut writer = SpoolWriter::create(folder).unwrap();
+        let mut writer = SpoolWriter::create(folder, false).unwrap();
         for (user, items) in (0..).zip(histories) {
             let rows: Vec<_> = (0..)
                 .zip(items)

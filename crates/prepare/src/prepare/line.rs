@@ -11,6 +11,7 @@ use datafusion::arrow::datatypes::{
     UInt8Type, UInt32Type, UInt64Type,
 };
 
+use super::config::Unit;
 use crate::PrepareError;
 
 /// Name of the sort key's column.
@@ -21,9 +22,10 @@ const TIME_BITS: u32 = 48;
 /// Moments are kept as an offset from here, 4,459 years before 1970, so that they are unsigned.
 const TIME_ORIGIN_MS: i64 = -(1 << (TIME_BITS - 1));
 
-/// Which columns the narrow form has.
+/// What a sequence is, and which columns the narrow form has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Layout {
+    pub(super) unit: Unit,
     /// Whether lines are ordered by time; else by their position alone, and the time is beside.
     pub(super) by_time: bool,
     pub(super) has_session: bool,
@@ -42,12 +44,13 @@ pub(super) struct Line {
     pub(super) row: u64,
     pub(super) item: u32,
     pub(super) event: u8,
+    /// The log's value; where it has none, the units; else 1.
     pub(super) value: f32,
     /// Hash of the tracker's session id; 0 where there is none.
     pub(super) session: u64,
     /// Hash of the order id; 0 where there is none.
     pub(super) order: u64,
-    /// Units; NaN where the log has none.
+    /// Units, negative in a refund; NaN where the log has none or nothing is cancelled.
     pub(super) quantity: f64,
     /// 128-bit hash of all further columns.
     pub(super) rest: u128,
@@ -192,7 +195,7 @@ mod tests {
             flags in any::<[bool; 5]>(),
         ) {
             let [by_time, has_session, has_order, has_quantity, has_rest] = flags;
-            let layout = Layout { by_time, has_session, has_order, has_quantity, has_rest };
+            let layout = Layout { unit: Unit::User, by_time, has_session, has_order, has_quantity, has_rest };
             let lines: Vec<Line> = raw.into_iter().map(|(user, timestamp_ms, row, item, rest)| Line {
                 user, timestamp_ms, row, item, event: row as u8, value: 0.5,
                 session: if has_session { row * 3 } else { 0 },

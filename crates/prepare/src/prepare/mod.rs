@@ -37,18 +37,19 @@ use std::sync::mpsc;
 
 use datafusion::arrow::array::RecordBatch;
 use forecart_data::dataset::{Description, Tables};
-use forecart_data::{DatasetWriter, Manifest, Progress, storage};
+use forecart_data::{DatasetWriter, EventOrder, Manifest, Progress, storage};
 
 pub use config::{
-    KCoreOn, NamedCodes, NonProductCodes, Order, OverCap, PrepareConfig, RawPrepareConfig,
-    RawSplitConfig, SplitKind,
+    KCoreOn, NamedCodes, NonProductCodes, OverCap, PrepareConfig, RawPrepareConfig, RawSplitConfig,
+    SplitKind,
 };
 
 use self::clean::{Cleaner, Rules};
-use self::config::SplitRule;
+use self::config::{SplitRule, Unit};
 use self::k_core::Core;
+use self::line::Layout;
 use self::parts::Cut;
-use self::report::Report;
+use self::report::{Left, Report, Step};
 use self::scan::{Scan, Source};
 use self::spool::{Spool, SpoolWriter};
 use crate::log::items_file;
@@ -67,7 +68,7 @@ use crate::{PrepareError, Resources};
 /// [`PrepareError::NotALog`] or [`PrepareError::Data`] if the log cannot be read,
 /// [`PrepareError::Config`] for settings that do not fit the data, [`PrepareError::Unusable`] if
 /// nothing is left or the log has no times where the split needs them, [`PrepareError::Cancelled`],
-/// and [`PrepareError::Engine`], among others if the memory limit is too small.
+/// and [`PrepareError::Engine`].
 pub fn prepare(
     log: &Path,
     config: &PrepareConfig,
@@ -78,12 +79,18 @@ pub fn prepare(
     let session = Session::new(resources)?;
     let sources = open(log, config, &session)?;
     let has_time = sources.iter().all(|source| source.manifest.has_time);
+    let unit = unit(&sources, config, has_time)?;
     check_times(config, has_time)?;
-    let by_time = has_time && config.raw_split.order != Some(Order::File);
+    let order = match config.raw_split.order {
+        Some(order) => order,
+        None if has_time => EventOrder::Time,
+        None => EventOrder::File,
+    };
+    let layout = scan::layout(&sources, config, unit, order == EventOrder::Time);
     let mut writer = DatasetWriter::new(out, has_time)?;
 
     let Cleaned { scan, spool, mut report } =
-        clean(&sources, config, by_time, &session, resources, progress)?;
+        clean(&sources, config, layout, &session, resources, progress)?;
     let n_train_users = scan.users.len();
     let mut core = Core::all(&spool, scan.items.len(), config.k_core_on);
     let (min_user, min_item) = (config.raw.min_user_events, config.raw.min_item_events);
@@ -111,7 +118,7 @@ pub fn prepare(
             core.n_gone(),
             core.n_rounds
         );
-        report.step("k-core", [(reason, report.n_rows() - counted.n_rows)]);
+        report.step("k-core", [(reason, report.n_rows() - counted.n_rows)], counted.left());
     }
     if counted.n_rows == 0 {
         return Err(parts::nothing_left());
@@ -125,6 +132,7 @@ pub fn prepare(
     progress.begin("pack", Some(counted.n_rows));
     let tables = (&counted, &items, &events);
     let users = pack::write(&mut writer, &scan, &spool, &core, &cut, tables, progress)?;
+    let gap_minutes = (unit == Unit::SessionByGap).then_some(config.raw.session_gap_minutes);
     let features = config.raw.item_features.as_ref();
     let catalog = catalog::read(items_file(log).as_deref(), features, &items.vocabulary)?;
     Ok(writer.finish(Tables {
@@ -135,9 +143,10 @@ pub fn prepare(
         encoders: catalog.encoders,
         item_features: catalog.features,
         description: Description {
-            protocol: cut.protocol(),
+            protocol: cut.protocol(gap_minutes),
             seen: config.seen,
             has_time,
+            order,
             data_hash: data_hash(&sources),
             config: config.effective(),
             steps: report.steps,
@@ -165,6 +174,25 @@ fn open(
     Ok(sources)
 }
 
+/// What a sequence is: where sessions are wanted and have no ids, pauses part them.
+fn unit(sources: &[Source], config: &PrepareConfig, has_time: bool) -> Result<Unit, PrepareError> {
+    if config.raw_split.kind != SplitKind::Session {
+        return Ok(Unit::User);
+    }
+    let n_with_ids = sources.iter().filter(|source| source.has_session_ids()).count();
+    let (key, reason) = match n_with_ids {
+        n if n == sources.len() => return Ok(Unit::SessionById),
+        0 if has_time => return Ok(Unit::SessionByGap),
+        0 => {
+            let reason = "the log has no times and no session ids, so nothing says where a session \
+                          ends; name the column as `data.columns.session_id` and import again";
+            ("split.kind", reason)
+        }
+        _ => ("split.test_log", "one of the two logs has session ids, the other has none"),
+    };
+    Err(PrepareError::config(key, reason))
+}
+
 /// Settings that speak of days and moments need a log with times.
 fn check_times(config: &PrepareConfig, has_time: bool) -> Result<(), PrepareError> {
     if has_time {
@@ -174,7 +202,7 @@ fn check_times(config: &PrepareConfig, has_time: bool) -> Result<(), PrepareErro
         _ if config.raw.last_days.is_some() => "prepare.last_days",
         _ if config.raw.from.is_some() => "prepare.from",
         _ if config.raw.to.is_some() => "prepare.to",
-        _ if config.raw_split.order == Some(Order::Time) => "split.order",
+        _ if config.raw_split.order == Some(EventOrder::Time) => "split.order",
         SplitRule::LooFull => return Ok(()),
         SplitRule::SessionLog { validation_ms: 0, .. } => return Ok(()),
         SplitRule::SessionLog { .. } => "split.validation_days",
@@ -209,16 +237,15 @@ struct Cleaned {
 fn clean(
     sources: &[Source],
     config: &PrepareConfig,
-    by_time: bool,
+    layout: Layout,
     session: &Session,
     resources: &Resources,
     progress: &dyn Progress,
 ) -> Result<Cleaned, PrepareError> {
-    let layout = scan::layout(sources, config, by_time);
-    let (senders, frame) = sort::sorted(session, &layout.schema(), resources.n_threads)?;
+    let (senders, frame) = sort::sorted(session, &layout.schema(), resources.n_partitions())?;
     let n_rows = sources.iter().map(|source| source.manifest.n_rows).sum();
     progress.begin("read", Some(n_rows));
-    let mut writer = SpoolWriter::create(session.scratch())?;
+    let mut writer = SpoolWriter::create(session.scratch(), layout.unit == Unit::SessionByGap)?;
     let (found, finding) = mpsc::sync_channel(1);
     std::thread::scope(|scope| {
         scope.spawn(move || {
@@ -233,8 +260,9 @@ fn clean(
         // The first sorted batch comes when the scan is over.
         let start = || -> Result<(Scan, Cleaner), PrepareError> {
             let scan = finding.recv().ok().transpose()?.flatten();
-            let scan = scan.ok_or(PrepareError::Cancelled)?;
-            let cleaner = Cleaner::new(rules(sources, config, by_time, &scan));
+            let mut scan = scan.ok_or(PrepareError::Cancelled)?;
+            let reached = std::mem::take(&mut scan.reached);
+            let cleaner = Cleaner::new(rules(sources, config, layout.by_time, &scan), reached);
             progress.begin("clean", None);
             Ok((scan, cleaner))
         };
@@ -269,7 +297,7 @@ fn clean(
             writer.push(user, &rows)?;
         }
         let spool = writer.finish()?;
-        let report = steps(&scan, &cleaner, config);
+        let report = steps(&scan, &cleaner, config, spool.n_users() as u64);
         debug_assert_eq!(report.n_rows(), spool.n_rows());
         Ok(Cleaned { scan, spool, report })
     })
@@ -298,25 +326,34 @@ fn rules(sources: &[Source], config: &PrepareConfig, by_time: bool, scan: &Scan)
     }
 }
 
-fn steps(scan: &Scan, cleaner: &Cleaner, config: &PrepareConfig) -> Report {
+fn steps(scan: &Scan, cleaner: &Cleaner, config: &PrepareConfig, n_sequences: u64) -> Report {
     let dropped = cleaner.dropped;
+    let left = |step: Step| cleaner.reached.after(step);
     let mut report = Report::new(scan.n_read);
     let reason = |reason: &str, n_rows: u64| (reason.to_owned(), n_rows);
-    report.step("time window", [reason("outside the time window", scan.outside_window)]);
+    let outside = [reason("outside the time window", scan.outside_window)];
+    report.step("time window", outside, left(Step::Window));
     let others = scan.other_events.iter();
     report.step(
         "events",
         others.map(|(event, n)| (format!("event {event:?} does not count as an interaction"), *n)),
+        left(Step::Events),
     );
-    report.step("missing users", [reason("no user (a guest)", scan.missing_users)]);
+    let missing = match scan.unit {
+        Unit::SessionById => "no session id",
+        Unit::User | Unit::SessionByGap => "no user (a guest)",
+    };
+    report.step("missing users", [reason(missing, scan.missing_users)], left(Step::Users));
     report.step(
         "duplicates",
         [
             reason("repeated event id", scan.repeated_ids),
             reason("equal to an earlier row in every column", dropped.duplicates),
         ],
+        left(Step::Duplicates),
     );
-    report.step("non-products", [reason("item is no product", dropped.non_products)]);
+    let non_products = [reason("item is no product", dropped.non_products)];
+    report.step("non-products", non_products, left(Step::NonProducts));
     report.step(
         "cancellations",
         [
@@ -325,6 +362,7 @@ fn steps(scan: &Scan, cleaner: &Cleaner, config: &PrepareConfig) -> Report {
             reason("refund of a part of a purchase", dropped.partial_refunds),
             reason("refund without a purchase before it", dropped.refunds_alone),
         ],
+        left(Step::Cancellations),
     );
     report.step(
         "repeats",
@@ -332,6 +370,7 @@ fn steps(scan: &Scan, cleaner: &Cleaner, config: &PrepareConfig) -> Report {
             reason("another line of the item in the same order", dropped.order_lines),
             reason("the same item again, with nothing between", dropped.consecutive),
         ],
+        left(Step::Cancellations), // one of the repeats always stays
     );
     if let Some(max) = config.raw.max_user_events {
         let what = match config.raw.over_cap {
@@ -340,7 +379,10 @@ fn steps(scan: &Scan, cleaner: &Cleaner, config: &PrepareConfig) -> Report {
         };
         let users = dropped.users_over_cap;
         let text = format!("{what} events of {users} users with more than {max}");
-        report.step("implausible users", [(text, dropped.over_cap)]);
+        report.step("implausible users", [(text, dropped.over_cap)], left(Step::Cap));
+    }
+    if scan.unit == Unit::SessionByGap {
+        report.step("sessions", [], Left { n_users: n_sequences, ..left(Step::Cap) });
     }
     report
 }

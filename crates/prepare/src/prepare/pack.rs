@@ -6,6 +6,7 @@ use forecart_data::{DatasetWriter, ItemIdx, Progress, Vocabulary};
 use super::config::{PrepareConfig, SplitRule};
 use super::k_core::Core;
 use super::parts::Cut;
+use super::report::Left;
 use super::scan::Scan;
 use super::spool::Spool;
 use crate::PrepareError;
@@ -26,6 +27,14 @@ pub(super) struct Counted {
     events_anywhere: Vec<u64>,
     pub(super) n_rows: u64,
     pub(super) n_train: u64,
+    n_users: u64,
+}
+
+impl Counted {
+    pub(super) fn left(&self) -> Left {
+        let n_items = self.items_anywhere.iter().filter(|n| **n > 0).count() as u64;
+        Left { n_users: self.n_users, n_items }
+    }
 }
 
 /// Counts what the core left.
@@ -44,12 +53,14 @@ pub(super) fn count(
         events_anywhere: vec![0; n_events],
         n_rows: 0,
         n_train: 0,
+        n_users: 0,
     };
     spool.for_each_user(|place, _, rows| {
         let (n_train, _) = core.apply(cut, place, rows);
         counted.users[place] = n_train as u32;
         counted.n_train += n_train as u64;
         counted.n_rows += rows.len() as u64;
+        counted.n_users += u64::from(!rows.is_empty());
         for (i, row) in rows.iter().enumerate() {
             let is_train = u64::from(i < n_train);
             counted.items[row.item as usize] += is_train;
@@ -133,9 +144,8 @@ pub(super) fn write(
         }
         let (validation, test) = core.apply(cut, place, rows);
         progress.advance(rows.len() as u64);
-        if rows.is_empty() {
-            return Ok(());
-        }
+        let Some(first) = rows.first() else { return Ok(()) };
+        users.push((user, first.session, place));
         // What was dropped since may leave gaps between the numbers of sessions.
         ordinals.clear();
         let mut n_sessions = 0;
@@ -156,11 +166,10 @@ pub(super) fn write(
                 value: row.value,
             })?;
         }
-        writer.end_user(validation as u32, test as u32)?;
-        users.push((user, place));
-        Ok(())
+        Ok(writer.end_user(validation as u32, test as u32)?)
     })?;
-    let entries =
-        users.iter().map(|(user, place)| (scan.user_text(*user), u64::from(counted.users[*place])));
+    let entries = users.iter().map(|(user, session, place)| {
+        (scan.sequence_id(*user, *session), u64::from(counted.users[*place]))
+    });
     Ok(Vocabulary::from_entries(entries, 0)?)
 }

@@ -36,14 +36,15 @@ impl Cut {
         }
     }
 
-    pub(super) fn protocol(&self) -> Protocol {
+    /// `gap_minutes`: the pause that ends a session, where no ids say it.
+    pub(super) fn protocol(&self, gap_minutes: Option<u32>) -> Protocol {
         match self {
             Self::LooFull => Protocol::LooFull,
             Self::Moments { validation_start_ms, test_start_ms } => Protocol::GlobalTime {
                 validation_start_ms: *validation_start_ms,
                 test_start_ms: *test_start_ms,
             },
-            Self::Users(_) => Protocol::Session,
+            Self::Users(_) => Protocol::Session { gap_minutes },
         }
     }
 
@@ -197,7 +198,7 @@ mod tests {
     }
 
     fn spool(users: &[Vec<i64>], folder: &std::path::Path) -> Spool {
-        let mut writer = SpoolWriter::create(folder).unwrap();
+        let mut writer = SpoolWriter::create(folder, false).unwrap();
         for (user, times) in (0..).zip(users) {
             let rows: Vec<_> = times.iter().map(|time| row(*time)).collect();
             writer.push(user, &rows).unwrap();

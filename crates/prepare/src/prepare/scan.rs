@@ -1,6 +1,7 @@
 //! The one pass over the log's strings: users, items and events become numbers, and what is not
 //! wanted is dropped before anything is sorted.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -17,9 +18,10 @@ use rustc_hash::FxHashMap;
 use tokio::sync::mpsc::Sender;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
-use super::config::{DAY_MS, PrepareConfig, SplitKind};
+use super::config::{DAY_MS, PrepareConfig, Unit};
 use super::interner::Interner;
 use super::line::{Layout, Line};
+use super::report::{Reached, Step};
 use crate::PrepareError;
 use crate::log::{self, LogManifest};
 use crate::session::Session;
@@ -97,6 +99,10 @@ impl Source {
         })
     }
 
+    pub(super) fn has_session_ids(&self) -> bool {
+        self.has_column(columns::SESSION_ID)
+    }
+
     /// Columns that must be read.
     fn projection(&self, layout: Layout) -> Vec<String> {
         let wanted = |name: &str| {
@@ -105,7 +111,7 @@ impl Source {
                 || name == columns::VALUE
                 || name == columns::SESSION_ID
                 || (name == columns::ORDER_ID && layout.has_order)
-                || (name == columns::QUANTITY && layout.has_quantity)
+                || name == columns::QUANTITY
                 || (name == columns::EVENT_ID && !self.repeated_ids.is_empty())
         };
         self.columns.iter().filter(|name| wanted(name)).cloned().collect()
@@ -113,13 +119,18 @@ impl Source {
 }
 
 /// The narrow form that suits the logs and the settings.
-pub(super) fn layout(sources: &[Source], config: &PrepareConfig, by_time: bool) -> Layout {
+pub(super) fn layout(
+    sources: &[Source],
+    config: &PrepareConfig,
+    unit: Unit,
+    by_time: bool,
+) -> Layout {
     let any = |column: &str| sources.iter().any(|source| source.has_column(column));
-    let is_session = config.raw_split.kind == SplitKind::Session;
     let has_time = sources.iter().all(|source| source.manifest.has_time);
     Layout {
+        unit,
         by_time,
-        has_session: !is_session && any(columns::SESSION_ID),
+        has_session: unit == Unit::User && any(columns::SESSION_ID),
         has_order: config.raw.merge_order_lines && any(columns::ORDER_ID),
         has_quantity: cancels(config)
             && sources.iter().any(Source::may_have_refunds)
@@ -143,6 +154,7 @@ pub(super) fn cancels(config: &PrepareConfig) -> bool {
 /// What the pass found.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
+    pub(super) unit: Unit,
     /// Users (sessions, where these are the users); those of a test log come after the others.
     pub(super) users: Interner,
     pub(super) test_users: Interner,
@@ -153,13 +165,20 @@ pub(super) struct Scan {
     pub(super) other_events: BTreeMap<String, u64>,
     pub(super) missing_users: u64,
     pub(super) repeated_ids: u64,
+    pub(super) reached: Reached,
 }
 
 impl Scan {
-    pub(super) fn user_text(&self, user: u32) -> &str {
-        match (user as usize).checked_sub(self.users.len()) {
-            Some(test_user) => self.test_users.text(test_user as u32),
-            None => self.users.text(user),
+    /// The id of a sequence. A session by gap is its user's id and its number from 1, those of a
+    /// test log apart (`u#test-1`): no two are alike, as the last `#` ends the user's id.
+    pub(super) fn sequence_id(&self, user: u32, session: u32) -> Cow<'_, str> {
+        let (id, mark) = match (user as usize).checked_sub(self.users.len()) {
+            Some(test_user) => (self.test_users.text(test_user as u32), "test-"),
+            None => (self.users.text(user), ""),
+        };
+        match self.unit {
+            Unit::SessionByGap => Cow::Owned(format!("{id}#{mark}{}", session + 1)),
+            Unit::User | Unit::SessionById => Cow::Borrowed(id),
         }
     }
 }
@@ -178,8 +197,11 @@ pub(super) fn scan(
         config,
         layout,
         window_ms: config.window_ms,
-        key_column: columns::USER_ID,
-        scan: Scan::default(),
+        key_column: match layout.unit {
+            Unit::SessionById => columns::SESSION_ID,
+            Unit::User | Unit::SessionByGap => columns::USER_ID,
+        },
+        scan: Scan { unit: layout.unit, ..Scan::default() },
         lines: Vec::with_capacity(BATCH_ROWS),
         first_row: 0,
         is_test: false,
@@ -210,7 +232,10 @@ pub(super) fn scan(
         }
     }
     let Scanner { scan, .. } = scanner;
-    if let Some(twice) = scan.test_users.iter().find(|id| scan.users.find(id).is_some()) {
+    // A user may be in both logs, a session must not.
+    if layout.unit == Unit::SessionById
+        && let Some(twice) = scan.test_users.iter().find(|id| scan.users.find(id).is_some())
+    {
         return Err(PrepareError::Unusable {
             step: "prepare split",
             reason: format!(
@@ -235,10 +260,6 @@ struct Scanner<'c> {
 
 impl Scanner<'_> {
     fn begin(&mut self, source: &Source, is_test: bool) {
-        let is_session = self.config.raw_split.kind == SplitKind::Session;
-        let has_ids = source.has_column(columns::SESSION_ID);
-        self.key_column =
-            if is_session && has_ids { columns::SESSION_ID } else { columns::USER_ID };
         self.window_ms = self.config.window_ms;
         if let (Some(days), Some((_, end))) =
             (self.config.raw.last_days, source.manifest.time_range_ms)
@@ -308,10 +329,7 @@ impl Scanner<'_> {
         let orders = texts(self.layout.has_order, columns::ORDER_ID)?;
         let ids = texts(!source.repeated_ids.is_empty(), columns::EVENT_ID)?;
         let values = column(batch, columns::VALUE, &DataType::Float64)?;
-        let quantities = match self.layout.has_quantity {
-            true => column(batch, columns::QUANTITY, &DataType::Float64)?,
-            false => None,
-        };
+        let quantities = column(batch, columns::QUANTITY, &DataType::Float64)?;
         let rest = if self.layout.has_rest { Some(hashes_of_rest(batch)?) } else { None };
         let number = |array: &Option<ArrayRef>, i: usize| {
             let array = array.as_ref()?.as_primitive::<Float64Type>();
@@ -347,6 +365,11 @@ impl Scanner<'_> {
                     code
                 }
             };
+            let user = match users.is_valid(i) {
+                true => self.user(users.value(i))?,
+                false => None,
+            };
+            let item = self.scan.items.intern(items.value(i))?;
             let Some(event) = code else {
                 let counted = self.scan.other_events.get_mut(event);
                 match counted {
@@ -355,12 +378,14 @@ impl Scanner<'_> {
                         self.scan.other_events.insert(event.to_owned(), 1);
                     }
                 }
+                self.scan.reached.mark(user, item, Step::Window);
                 continue;
             };
-            if users.is_null(i) || users.value(i).is_empty() {
+            let Some(user) = user else {
                 self.scan.missing_users += 1;
+                self.scan.reached.mark(user, item, Step::Events);
                 continue;
-            }
+            };
             if let Some(ids) = &ids
                 && ids.is_valid(i)
                 && let id = ids.as_string::<i32>().value(i)
@@ -370,28 +395,38 @@ impl Scanner<'_> {
                     .is_some_and(|kept| *kept != row)
             {
                 self.scan.repeated_ids += 1;
+                self.scan.reached.mark(Some(user), item, Step::Users);
                 continue;
             }
-            let user = match self.is_test {
-                true => {
-                    self.scan.users.len() as u32 + self.scan.test_users.intern(users.value(i))?
-                }
-                false => self.scan.users.intern(users.value(i))?,
-            };
+            self.scan.reached.mark(Some(user), item, Step::Duplicates);
+            let quantity = number(&quantities, i);
+            let units = || quantity.map(f64::abs).filter(|units| *units > 0.0);
             self.lines.push(Line {
                 user,
                 timestamp_ms: time,
                 row: self.first_row + row.max(0) as u64,
-                item: self.scan.items.intern(items.value(i))?,
+                item,
                 event,
-                value: number(&values, i).map_or(1.0, |x| x as f32),
+                value: number(&values, i).or_else(units).map_or(1.0, |x| x as f32),
                 session: hash(&sessions, i),
                 order: hash(&orders, i),
-                quantity: number(&quantities, i).unwrap_or(f64::NAN),
+                quantity: quantity.unwrap_or(f64::NAN),
                 rest: rest.as_ref().map_or(0, |rest| rest[i]),
             });
         }
         Ok(())
+    }
+
+    /// The number of a user, of a test log apart from the others; `None` for the empty id.
+    fn user(&mut self, id: &str) -> Result<Option<u32>, PrepareError> {
+        if id.is_empty() {
+            return Ok(None);
+        }
+        let scan = &mut self.scan;
+        Ok(Some(match self.is_test {
+            true => scan.users.len() as u32 + scan.test_users.intern(id)?,
+            false => scan.users.intern(id)?,
+        }))
     }
 
     fn event_code(&mut self, event: &str) -> Result<u8, PrepareError> {

@@ -29,7 +29,7 @@ pub(super) fn sorted(
 ) -> Result<(Vec<Sender<RecordBatch>>, DataFrame), PrepareError> {
     let mut senders = Vec::new();
     let mut partitions: Vec<Arc<dyn PartitionStream>> = Vec::new();
-    for _ in 0..n_partitions.max(1) {
+    for _ in 0..n_partitions {
         let (sender, receiver) = channel(QUEUE);
         senders.push(sender);
         let receiver = Mutex::new(Some(receiver));

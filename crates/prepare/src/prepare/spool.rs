@@ -23,7 +23,7 @@ pub(super) struct Row {
 #[derive(Debug)]
 pub(super) struct Spool {
     path: PathBuf,
-    /// User (as the scan numbered them) and number of rows.
+    /// User (as the scan numbered them) and number of rows, a user for each of its sequences.
     users: Vec<(u32, u32)>,
     n_rows: u64,
 }
@@ -33,21 +33,26 @@ pub(super) struct Spool {
 pub(super) struct SpoolWriter {
     file: BufWriter<File>,
     spool: Spool,
+    by_session: bool,
 }
 
 impl SpoolWriter {
-    pub(super) fn create(folder: &Path) -> Result<Self, PrepareError> {
+    /// `by_session`: each session of a user is a sequence of its own.
+    pub(super) fn create(folder: &Path, by_session: bool) -> Result<Self, PrepareError> {
         let path = folder.join("cleaned.rows");
         let file = File::create(&path).map_err(PrepareError::io("create", &path))?;
         let file = BufWriter::with_capacity(1 << 20, file);
-        Ok(Self { file, spool: Spool { path, users: Vec::new(), n_rows: 0 } })
+        Ok(Self { file, spool: Spool { path, users: Vec::new(), n_rows: 0 }, by_session })
     }
 
     /// Appends a user; one without rows is left out.
     pub(super) fn push(&mut self, user: u32, rows: &[Row]) -> Result<(), PrepareError> {
-        if rows.is_empty() {
-            return Ok(());
-        }
+        let by_session = self.by_session;
+        let is_one = |a: &Row, b: &Row| !by_session || a.session == b.session;
+        rows.chunk_by(is_one).try_for_each(|rows| self.push_sequence(user, rows))
+    }
+
+    fn push_sequence(&mut self, user: u32, rows: &[Row]) -> Result<(), PrepareError> {
         let n = u32::try_from(rows.len())
             .map_err(|_| forecart_data::DataError::TooMany { what: "one user's history" })?;
         self.spool.users.push((user, n));
@@ -63,7 +68,7 @@ impl SpoolWriter {
 }
 
 impl Spool {
-    /// Users with rows.
+    /// Users with rows; sessions, where these are the sequences. So below.
     pub(super) fn n_users(&self) -> usize {
         self.users.len()
     }

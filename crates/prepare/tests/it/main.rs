@@ -2,6 +2,7 @@
 
 mod broken;
 mod formats;
+mod memory;
 mod prepare;
 mod properties;
 mod support;

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
-use forecart_data::{Dataset, ItemIdx, Manifest, Part, Protocol, SeenItems, Silent, UserIdx};
+use forecart_data::{
+    Dataset, EventOrder, ItemIdx, Manifest, Part, Protocol, SeenItems, Silent, UserIdx,
+};
 use forecart_prepare::log::{FORMAT, FORMAT_VERSION};
 use forecart_prepare::{
     LogManifest, PrepareConfig, PrepareError, RawPrepareConfig, RawSplitConfig, Resources, prepare,
@@ -159,15 +161,24 @@ fn run(toml: &str, events: &[Event], has_time: bool) -> Prepared {
     try_run(toml, events, has_time).unwrap()
 }
 
-/// No row is lost without a reason.
+/// No row is lost without a reason, and no step brings users or items back.
 fn check_steps(manifest: &Manifest, n_rows: usize) {
     let mut n = n_rows as u64;
+    let mut left = (u64::MAX, u64::MAX);
     for step in &manifest.description.steps {
         let dropped: u64 = step.reasons.iter().map(|reason| reason.n_rows).sum();
         assert_eq!((step.n_rows_in, step.n_rows_out), (n, n - dropped), "{}", step.step);
         n = step.n_rows_out;
+        // Users become sessions here, as many or more.
+        let n_users = if step.step == "sessions" { u64::MAX } else { left.0 };
+        assert!(step.n_users <= n_users && step.n_items <= left.1, "{step:?} after {left:?}");
+        left = (step.n_users, step.n_items);
     }
     assert_eq!(n, manifest.counts.n_events);
+    assert_eq!(left.0, manifest.counts.n_users);
+    if manifest.description.protocol == Protocol::LooFull {
+        assert_eq!(left.1, manifest.counts.n_items);
+    }
 }
 
 fn texts(dataset: &Dataset, items: &[ItemIdx]) -> Vec<String> {
@@ -233,9 +244,11 @@ fn tied_times_keep_the_files_order_and_order_file_ignores_times() {
     let dataset = run(LOO, &events, true).open();
     assert_eq!(parts(&dataset, "u").concat(), ["z", "d", "c", "b", "a"]);
     assert_eq!(dataset.sequences.timestamps_ms[..], [1, 5, 5, 5, 5]);
+    assert_eq!(dataset.manifest.description.order, EventOrder::Time);
     let by_file = run(&format!("{LOO}\norder = \"file\""), &events, true).open();
     assert_eq!(parts(&by_file, "u").concat(), ["d", "c", "b", "a", "z"]);
     assert_eq!(by_file.sequences.timestamps_ms[..], [5, 5, 5, 5, 1]);
+    assert_eq!(by_file.manifest.description.order, EventOrder::File);
 }
 
 #[test]
@@ -294,9 +307,62 @@ fn sessions_are_whole_and_keep_their_repeats() {
 }
 
 #[test]
+fn without_session_ids_a_pause_ends_a_session() {
+    const HOUR: i64 = 3_600_000;
+    let events = [
+        event("u", "a", 0),
+        event("v", "a", 1),
+        event("u", "a", 60_000),
+        event("u", "b", 30 * HOUR),
+        event("u", "c", 31 * HOUR),
+        event("u#1", "b", 60 * HOUR),
+    ];
+    let prepared = run("[split]\nkind = \"session\"", &events, true);
+    let dataset = prepared.open();
+    // Each user's sessions side by side, users in the order of the file.
+    let sessions: Vec<_> = dataset.users.iter().map(|(_, id, _)| id).collect();
+    assert_eq!(sessions, ["u#1", "u#2", "u#3", "v#1", "u#1#1"]);
+    assert_eq!(parts(&dataset, "u#1"), [owned(["a", "a"]), vec![], vec![]]);
+    assert_eq!(parts(&dataset, "u#2")[1].len(), 1);
+    assert_eq!(parts(&dataset, "u#1#1"), [vec![], vec![], owned([""])]);
+    assert_eq!(dataset.sequences.sessions[..], [0; 6]);
+    let protocol = |prepared: &Prepared| prepared.manifest.description.protocol.clone();
+    assert_eq!(protocol(&prepared), Protocol::Session { gap_minutes: Some(30) });
+    let longer = run("session_gap_minutes = 60\n[split]\nkind = \"session\"", &events, true);
+    assert_eq!(longer.manifest.counts.n_users, 4);
+    assert_eq!(protocol(&longer), Protocol::Session { gap_minutes: Some(60) });
+    let with_ids = events.map(|event| {
+        let id = event.user.clone().unwrap();
+        event.with("session_id", &id)
+    });
+    let by_id = run("[split]\nkind = \"session\"\nvalidation_days = 0", &with_ids, true);
+    assert_eq!(protocol(&by_id), Protocol::Session { gap_minutes: None });
+}
+
+#[test]
+fn a_user_of_both_logs_has_sessions_in_both() {
+    let root = tempfile::tempdir().unwrap();
+    let (train, test) = (root.path().join("train"), root.path().join("test"));
+    write_log(&train, &[event("u", "a", 0), event("u", "b", 1)], true, 1);
+    write_log(&test, &[event("u", "b", 9), event("u", "a", 10)], true, 1);
+    let toml = format!("[split]\nkind = \"session\"\nvalidation_days = 0\ntest_log = {test:?}");
+    let out = root.path().join("dataset");
+    prepare(&train, &config(&toml), &out, &resources(root.path(), 2), &Silent).unwrap();
+    let dataset = Dataset::open(&out).unwrap();
+    assert_eq!(parts(&dataset, "u#1"), [owned(["a", "b"]), vec![], vec![]]);
+    assert_eq!(parts(&dataset, "u#test-1"), [vec![], vec![], owned(["b", "a"])]);
+    fs::remove_dir_all(&test).unwrap();
+    write_log(&test, &[event("u", "b", 9).with("session_id", "s")], true, 1);
+    let error = prepare(&train, &config(&toml), &out, &resources(root.path(), 2), &Silent);
+    assert!(error.unwrap_err().to_string().contains("one of the two logs has session ids"));
+}
+
+#[test]
 fn a_test_log_gives_the_test_sessions_and_must_not_share_any() {
     let root = tempfile::tempdir().unwrap();
     let (train, test) = (root.path().join("train"), root.path().join("test"));
+    let event =
+        |session: &str, item: &str, time| event("u", item, time).with("session_id", session);
     write_log(&train, &[event("1", "a", 0), event("1", "b", 1), event("2", "a", 2)], true, 1);
     write_log(&test, &[event("3", "b", 0), event("3", "z", 1)], true, 1);
     let toml = format!("[split]\nkind = \"session\"\nvalidation_days = 0\ntest_log = {test:?}");
@@ -340,6 +406,23 @@ fn order_lines_are_cleaned_step_by_step() {
     let prepared = run("[split]\nkind = \"loo-full\"", &events, true);
     let dataset = prepared.open();
     assert_eq!(parts(&dataset, "a").concat(), ["100", "400"]);
+    let users_and_items: Vec<_> = prepared
+        .manifest
+        .description
+        .steps
+        .iter()
+        .map(|step| (step.step.as_str(), step.n_users, step.n_items))
+        .collect();
+    let want = [
+        ("time window", 2, 5),
+        ("events", 2, 5),
+        ("missing users", 2, 5),
+        ("duplicates", 2, 5),
+        ("non-products", 2, 4),  // without POST
+        ("cancellations", 2, 2), // nor what came back
+        ("repeats", 2, 2),
+    ];
+    assert_eq!(users_and_items, want);
     let dropped: BTreeMap<_, _> = prepared
         .manifest
         .description
@@ -425,9 +508,21 @@ fn a_k_core_on_training_events_leaves_the_test_part_whole() {
 }
 
 #[test]
-fn values_are_those_of_the_log_and_one_where_it_has_none() {
-    let events = [event("a", "1", 0).with("value", "4.5"), event("a", "2", 1)];
-    assert_eq!(run(LOO, &events, true).open().sequences.values[..], [4.5, 1.0]);
+fn values_are_those_of_the_log_else_the_units_that_did_not_come_back_else_one() {
+    let bought = |item: &str, quantity: &str, time| {
+        event("a", item, time).named("purchase").with("quantity", quantity)
+    };
+    let mut events = vec![
+        event("a", "1", 0).with("value", "4.5"),
+        event("a", "2", 1),
+        bought("3", "12", 2),
+        bought("4", "10", 3).with("value", "40"),
+    ];
+    let values = |events: &[Event]| run(LOO, events, true).open().sequences.values.to_vec();
+    assert_eq!(values(&events), [4.5, 1.0, 12.0, 40.0]);
+    events.push(bought("3", "-5", 5).named("refund"));
+    events.push(bought("4", "-5", 6).named("refund"));
+    assert_eq!(values(&events), [4.5, 1.0, 7.0, 20.0]);
 }
 
 #[test]

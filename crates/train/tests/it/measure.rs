@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 use forecart_data::dataset::{Description, EventRow, Tables};
 use forecart_data::encode::FeatureProgram;
 use forecart_data::{
-    Dataset, DatasetWriter, ItemFeatures, ItemIdx, Protocol, SeenItems, Silent, TextTable,
-    Vocabulary,
+    Dataset, DatasetWriter, EventOrder, ItemFeatures, ItemIdx, Protocol, SeenItems, Silent,
+    TextTable, Vocabulary,
 };
 use forecart_eval::{Metric, Report};
 use forecart_models::ModelError;
@@ -47,6 +47,7 @@ fn shop() -> (tempfile::TempDir, Dataset) {
             protocol: Protocol::LooFull,
             seen: SeenItems::Exclude,
             has_time: false,
+            order: EventOrder::File,
             data_hash: "00".into(),
             config: Value::Null,
             steps: Vec::new(),

@@ -3,33 +3,29 @@
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
-use forecart_data::{History, ItemIdx, SeenItems};
+use forecart_data::{History, ItemIdx};
 use forecart_nn::loss::{
     FullSoftmaxGradients, FullSoftmaxWorkspace, ItemTable, LogQ, SampledSoftmax,
     SampledSoftmaxGradients, SampledSoftmaxWorkspace, full_softmax, sampled_softmax,
 };
-use forecart_nn::{Adam, DataParallel, DropoutKey, NnError, Optimizer, Pass};
+use forecart_nn::{Adam, DataParallel, DropoutKey, Matrix, NnError, Optimizer, Pass};
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use rayon::prelude::*;
 
 use super::Mlp;
 use super::config::{MlpConfig, NAME};
 use super::gradients::{ItemGradients, NetworkGradients};
-use super::network::{Network, Workspace, backward, dot, forward};
+use super::network::{Network, Workspace, backward, forward};
 use crate::error::ModelError;
 use crate::recommend::contract::{EpochRecord, FitContext, FitRecord};
+use crate::recommend::early_stopping::Validation;
 use crate::recommend::popularity::ItemCounts;
 use crate::recommend::view::TrainingView;
 
 /// Rows of a batch that one thread works on at a time; not to be changed without notice, since
 /// results depend on it in the last bits.
 pub(super) const TILE_ROWS: usize = 64;
-
-/// Users of the validation part that are looked at after each epoch, evenly spaced: enough that
-/// NDCG@10 is known to a few per cent.
-const MAX_VALIDATION_USERS: usize = 4000;
 
 pub(super) fn fit(
     config: &MlpConfig,
@@ -41,7 +37,7 @@ pub(super) fn fit(
     let setup = ModelError::training(NAME, None);
     let network = Network::new(config, view.item_features(), view.n_item_rows(), &mut rng);
     let mut trainer = Trainer::new(config, view, network.map_err(setup)?)?;
-    let validation = Validation::of(view, config);
+    let validation = Validation::of(view, config.max_history.get() as usize);
 
     let mut record = FitRecord::default();
     let mut best: Option<(f64, Network)> = None;
@@ -52,7 +48,16 @@ pub(super) fn fit(
         let train_loss = trainer.epoch(epoch, &mut rng, context)?;
         let failed = ModelError::training(NAME, epoch);
         trainer.network.refresh().map_err(failed)?;
-        let ndcg = validation.as_ref().map(|validation| validation.ndcg(&trainer.network, config));
+        let network = &trainer.network;
+        let encode = |histories: &[History<'_>], workspace: &mut Workspace, hidden: &mut Matrix| {
+            let histories: Vec<&[ItemIdx]> =
+                histories.iter().map(|history| history.items).collect();
+            let parts = (network.vectors(), &network.layers, config);
+            forward(parts, &histories, Pass::Inference, workspace)?;
+            hidden.copy_from(&workspace.hidden);
+            Ok(())
+        };
+        let ndcg = validation.as_ref().map(|part| part.ndcg(network.vectors(), encode));
         let ndcg = ndcg.transpose().map_err(ModelError::training(NAME, epoch))?;
         record.curve.push(EpochRecord { epoch, train_loss, validation_ndcg_at_10: ndcg });
         context.progress.note(&note(epoch, train_loss, ndcg));
@@ -228,79 +233,5 @@ impl<'a> Trainer<'a> {
         self.network.backward_features(gradients)?;
         self.optimizer.step(&mut self.network, gradients)?;
         Ok(loss)
-    }
-}
-
-/// Users whose validation events tell when to stop.
-struct Validation<'a> {
-    users: Vec<(History<'a>, History<'a>)>,
-    seen: SeenItems,
-}
-
-impl<'a> Validation<'a> {
-    fn of(view: &TrainingView<'a>, config: &MlpConfig) -> Option<Self> {
-        let holdout = view.validation()?;
-        let speaks = |history: &History<'_>| {
-            let newest = history.newest(config.max_history.get() as usize);
-            newest.items.iter().any(|item| item.is_known())
-        };
-        let all: Vec<_> = holdout.users().filter(|(history, _)| speaks(history)).collect();
-        let step = all.len().div_ceil(MAX_VALIDATION_USERS).max(1);
-        let users: Vec<_> = all.into_iter().step_by(step).collect();
-        (!users.is_empty()).then_some(Self { users, seen: holdout.seen() })
-    }
-
-    /// NDCG@10 over all items, mean over the users; ties count half.
-    fn ndcg(&self, network: &Network, config: &MlpConfig) -> Result<f64, NnError> {
-        let tiles: Vec<Vec<f64>> = self
-            .users
-            .par_chunks(TILE_ROWS)
-            .map_init(Workspace::default, |workspace, users| {
-                let max_history = config.max_history.get() as usize;
-                let histories: Vec<&[ItemIdx]> =
-                    users.iter().map(|(history, _)| history.newest(max_history).items).collect();
-                let parts = (network.vectors(), &network.layers, config);
-                forward(parts, &histories, Pass::Inference, workspace)?;
-                let rows = users.iter().enumerate();
-                let users = rows.map(|(row, (history, targets))| {
-                    self.user_ndcg(workspace.hidden.row(row), network, history.items, targets.items)
-                });
-                Ok(users.collect())
-            })
-            .collect::<Result<_, NnError>>()?;
-        let users: Vec<f64> = tiles.into_iter().flatten().collect();
-        Ok(users.iter().sum::<f64>() / users.len().max(1) as f64)
-    }
-
-    fn user_ndcg(
-        &self,
-        user: &[f32],
-        network: &Network,
-        history: &[ItemIdx],
-        targets: &[ItemIdx],
-    ) -> f64 {
-        let mut targets = targets.to_vec();
-        targets.sort_unstable();
-        targets.dedup();
-        let vectors = network.vectors();
-        let mut scores: Vec<f32> =
-            vectors.as_slice().chunks_exact(vectors.cols()).map(|row| dot(user, row)).collect();
-        scores[ItemIdx::UNKNOWN.row()] = f32::NEG_INFINITY;
-        let of_targets: Vec<f32> = targets.iter().map(|target| scores[target.row()]).collect();
-        if self.seen == SeenItems::Exclude {
-            history.iter().for_each(|item| scores[item.row()] = f32::NEG_INFINITY);
-        }
-        let gain = |(target, score): (&ItemIdx, &f32)| {
-            if !target.is_known() {
-                return 0.0;
-            }
-            let greater = scores.iter().filter(|other| *other > score).count();
-            let equal = scores.iter().filter(|other| *other == score).count();
-            let others_equal = equal - usize::from(scores[target.row()] == *score);
-            let rank = 1.0 + greater as f64 + others_equal as f64 / 2.0;
-            if rank <= 10.0 { 1.0 / (rank + 1.0).log2() } else { 0.0 }
-        };
-        let ideal = (0..targets.len().min(10)).map(|place| 1.0 / (place as f64 + 2.0).log2());
-        targets.iter().zip(&of_targets).map(gain).sum::<f64>() / ideal.sum::<f64>()
     }
 }

@@ -400,7 +400,7 @@ mod tests {
             loss(&mut network, &mut gradients);
             let analytic = analytic(&mut network, &mut gradients);
             let mut point = values(&network);
-            let report = gradient_check(&mut point, &analytic, 0.02, 0.01, |point| {
+            let report = gradient_check(&mut point, &analytic, 0.01, 0.01, |point| {
                 set(&mut network, point);
                 let mut ignored = network.new_gradients();
                 loss(&mut network, &mut ignored)

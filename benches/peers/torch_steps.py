@@ -1,0 +1,161 @@
+"""Training steps of PyTorch on the CPU: the peer of `forecart bench step`.
+
+    python torch_steps.py ROW FOLDER --steps N --json [--compile] [--sparse] [--threads 2]
+    python torch_steps.py --write-example ROW FOLDER [--seed 1]
+
+The protocol is in step_rows.py, the models are in torch_models.py. `--write-example` stands in for
+`forecart bench step ROW --write FOLDER`, so that this side can be run alone.
+"""
+
+import argparse
+import contextlib
+import json
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+import safetensors.numpy
+import torch
+
+import torch_models
+from step_rows import (BETAS, EPSILON, LEARNING_RATE, N_BATCHES, N_CHECKED, N_DENSE, N_FIELDS,
+                       ROWS_A_FIELD, STEP_ROWS)
+
+
+def peak_memory_bytes():
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+
+def example_batch(row, rng):
+    n_tokens = row.batch_size * row.length
+    if row.model == "deepfm":
+        first_rows = np.arange(N_FIELDS) * ROWS_A_FIELD
+        return {
+            "sparse": first_rows + rng.integers(ROWS_A_FIELD, size=(row.batch_size, N_FIELDS)),
+            "dense": rng.normal(size=(row.batch_size, N_DENSE)),
+            "clicks": (rng.random(row.batch_size) < 0.25),
+        }
+    batch = {
+        "items": rng.integers(row.n_items, size=n_tokens),
+        "offsets": np.arange(row.batch_size + 1) * row.length,
+        "targets": rng.integers(row.n_items, size=n_tokens),
+    }
+    if row.model == "hstu":
+        gaps = np.exp(rng.uniform(0, 22, size=(row.batch_size, row.length)))  # up to 41 days
+        batch["timestamps"] = (1_700_000_000_000 + gaps.cumsum(1)).ravel()
+    if row.loss == "shared":
+        batch["negatives"] = rng.integers(row.n_items, size=row.n_negatives)
+    elif row.loss in ("bce", "own"):
+        other = rng.integers(1, row.n_items, size=(n_tokens, row.n_negatives))
+        batch["negatives"] = (batch["targets"][:, None] + other) % row.n_items
+    return batch
+
+
+def write_example(row, folder, seed):
+    rng = np.random.default_rng(seed)
+    tensors = {}
+    for name, parameter in torch_models.build(row).named_parameters():
+        shape = tuple(parameter.shape)
+        is_matrix = len(shape) == 2
+        scale = 0.02 if "embedding" in name or not is_matrix else (2 / sum(shape)) ** 0.5
+        values = rng.normal(scale=scale, size=shape)
+        if "norm" in name and name.endswith("weight"):
+            values += 1.0
+        tensors[name] = values.astype(np.float32)
+    types = {"dense": np.float32, "clicks": np.float32, "offsets": np.uint64, "timestamps": np.uint64}
+    for index in range(N_BATCHES):
+        for name, values in example_batch(row, rng).items():
+            tensors[f"batches.{index}.{name}"] = values.astype(types.get(name, np.uint32))
+    folder.mkdir(parents=True, exist_ok=True)
+    safetensors.numpy.save_file(tensors, folder / "step.safetensors")
+
+
+def load(row, folder, model):
+    """Fills the parameters of `model` and returns the batches as PyTorch wants them."""
+    tensors = safetensors.numpy.load_file(folder / "step.safetensors")
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(torch.from_numpy(tensors.pop(name)).view_as(parameter))
+    batches = [{} for _ in range(N_BATCHES)]
+    for key, values in tensors.items():
+        prefix, index, name = key.split(".")
+        assert prefix == "batches", f"{row.model} has no parameter {key}"
+        if name == "offsets":
+            assert (np.diff(values.astype(np.int64)) == row.length).all(), "not all sequences are full"
+            continue
+        if values.dtype != np.float32:
+            values = values.astype(np.int64)
+        if name in ("items", "timestamps"):
+            values = values.reshape(row.batch_size, row.length)
+        batches[int(index)][name] = torch.from_numpy(values)
+    return batches
+
+
+def optimizers(model):
+    """Adam with fused kernels; rows of tables with sparse gradients go to SparseAdam."""
+    settings = {"lr": LEARNING_RATE, "betas": BETAS, "eps": EPSILON}
+    tables = [m.weight for m in model.modules() if isinstance(m, torch.nn.Embedding) and m.sparse]
+    rest = [p for p in model.parameters() if all(p is not table for table in tables)]
+    adam = torch.optim.Adam(rest, fused=True, **settings)
+    return [adam, torch.optim.SparseAdam(tables, **settings)] if tables else [adam]
+
+
+def run(row_name, folder, n_steps, compiled, sparse):
+    start_memory_bytes = peak_memory_bytes()
+    row = STEP_ROWS[row_name]
+    model = torch_models.build(row, sparse)
+    batches = load(row, folder, model)
+    adams = optimizers(model)
+    forward = torch.compile(model) if compiled else model
+
+    def step(batch):
+        precision = torch.autocast("cpu", torch.bfloat16) if row.bf16 else contextlib.nullcontext()
+        with precision:
+            loss = forward(batch)
+        for adam in adams:
+            adam.zero_grad(set_to_none=True)
+        loss.backward()
+        for adam in adams:
+            adam.step()
+        return loss.item()
+
+    losses = [step(batches[0]) for _ in range(N_CHECKED)]
+    times_ms = []
+    for index in range(n_steps):
+        start = time.perf_counter()
+        step(batches[index % N_BATCHES])
+        times_ms.append((time.perf_counter() - start) * 1e3)
+    return {
+        "row": row_name,
+        "step_ms_median": statistics.median(times_ms),
+        "losses": losses,
+        "start_memory_bytes": start_memory_bytes,
+        "peak_memory_bytes": peak_memory_bytes(),
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("row", choices=STEP_ROWS)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--write-example", action="store_true", help="write FOLDER/step.safetensors")
+    parser.add_argument("--seed", type=int, default=1, help="of the example (default 1)")
+    parser.add_argument("--steps", type=int, default=10, help="timed steps (default 10)")
+    parser.add_argument("--threads", type=int, default=2, help="threads (default 2)")
+    parser.add_argument("--json", action="store_true", help="one line of JSON; the only format")
+    parser.add_argument("--compile", action="store_true", help="with torch.compile")
+    parser.add_argument("--sparse", action="store_true", help="sparse gradients of large tables")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.write_example:
+        write_example(STEP_ROWS[arguments.row], arguments.folder, arguments.seed)
+        return
+    print(json.dumps(run(arguments.row, arguments.folder, arguments.steps, arguments.compile,
+                         arguments.sparse)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+//! From sequences of items to one vector a token: forward and backward over a tile of whole sequences.
+
+use forecart_data::{History, ItemIdx};
+use forecart_nn::{
+    Dropout, Embedding, Init, LayerNorm, LayerNormCache, Matrix, NnError, Pass, Ragged,
+};
+use rand_chacha::ChaCha8Rng;
+
+use super::block::{Block, BlockWorkspace, Context};
+use super::config::SequenceConfig;
+
+/// Standard deviation of new vectors.
+pub(super) const INIT: Init = Init::TruncatedNormal { std_dev: 0.02 };
+
+/// Everything that is learned but the items' vectors.
+#[derive(Debug, Clone)]
+pub(super) struct Encoder {
+    /// Row `k` is added to the token `k` steps before the newest, `[max_history, d]`.
+    positions: Option<Embedding>,
+    blocks: Vec<Block>,
+    norm: LayerNorm,
+    dropout: Dropout,
+    /// Factor of the items' vectors on their way in.
+    scale: f32,
+}
+
+forecart_nn::trainable!(
+    Encoder,
+    /// Gradients of an [`Encoder`].
+    pub(super) struct EncoderGradients {
+        positions: Option<Embedding>,
+        blocks: Vec<Block>,
+        norm: LayerNorm,
+    }
+);
+
+/// Some whole sequences, end to end, and their activations.
+#[derive(Debug, Default)]
+pub(super) struct Tile {
+    offsets: Vec<usize>,
+    pub(super) items: Vec<u32>,
+    times_ms: Vec<i64>,
+    positions: Vec<u32>,
+    /// Input of each block and output of the last, `[n_tokens, d]`.
+    x: Vec<Matrix>,
+    blocks: Vec<BlockWorkspace>,
+    norm: LayerNormCache,
+    /// Output, `[n_tokens, d]`.
+    pub(super) hidden: Matrix,
+    /// Its gradient, filled by the loss.
+    pub(super) d_hidden: Matrix,
+    d_x: Matrix,
+    scratch: Matrix,
+}
+
+impl Tile {
+    /// Empties the tile for new sequences.
+    pub(super) fn clear(&mut self) {
+        self.offsets.clear();
+        self.offsets.push(0);
+        self.items.clear();
+        self.times_ms.clear();
+        self.positions.clear();
+    }
+
+    /// Adds a sequence, oldest first; items past the table are the unknown item.
+    pub(super) fn push(&mut self, history: History<'_>, n_item_rows: usize) {
+        let known = |item: &ItemIdx| if item.row() < n_item_rows { item.0 } else { 0 };
+        self.items.extend(history.items.iter().map(known));
+        self.times_ms.extend_from_slice(history.timestamps_ms);
+        self.times_ms.resize(self.items.len(), 0);
+        self.positions.extend((0..history.items.len() as u32).rev());
+        self.offsets.push(self.items.len());
+    }
+
+    pub(super) fn n_tokens(&self) -> usize {
+        self.items.len()
+    }
+
+    /// The row of the newest token of each sequence; sequences must not be empty.
+    pub(super) fn newest(&self) -> impl Iterator<Item = usize> {
+        self.offsets[1..].iter().map(|end| end - 1)
+    }
+}
+
+impl Encoder {
+    pub(super) fn new(
+        config: &SequenceConfig,
+        has_time: bool,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Self, NnError> {
+        let d = config.d_model.get() as usize;
+        let max_len = config.max_history.get() as usize;
+        let positions = config.positions.then(|| Embedding::new(max_len, d, INIT, rng));
+        let blocks = (0..config.n_layers.get()).map(|_| Block::new(config, has_time, rng));
+        Ok(Self {
+            positions: positions.transpose()?,
+            blocks: blocks.collect::<Result<_, _>>()?,
+            norm: LayerNorm::new(d),
+            dropout: Dropout::new(config.dropout as f32)?,
+            scale: config.input_scale as f32,
+        })
+    }
+
+    /// Fills `tile.hidden`.
+    pub(super) fn forward(
+        &self,
+        items: &Matrix,
+        pass: Pass,
+        tile: &mut Tile,
+    ) -> Result<(), NnError> {
+        let Tile { offsets, x, blocks, .. } = tile;
+        let context = Context { batch: Ragged::new(offsets)?, times_ms: &tile.times_ms, pass };
+        x.resize_with(self.blocks.len() + 1, Matrix::default);
+        blocks.resize_with(self.blocks.len(), BlockWorkspace::default);
+        x[0].reshape(tile.items.len(), items.cols());
+        for (row, item) in tile.items.iter().enumerate() {
+            let vector = items.row(*item as usize);
+            x[0].row_mut(row).iter_mut().zip(vector).for_each(|(x, v)| *x = self.scale * v);
+        }
+        if let Some(positions) = &self.positions {
+            positions.forward(&tile.positions, &mut tile.scratch)?;
+            add(&tile.scratch, &mut x[0]);
+        }
+        context.drop(self.dropout, 0, &mut x[0]);
+        for (index, (block, ws)) in self.blocks.iter().zip(blocks).enumerate() {
+            let (before, after) = x.split_at_mut(index + 1);
+            block.forward(&before[index], &mut after[0], context.of_layer(index), ws)?;
+        }
+        self.norm.forward(&x[self.blocks.len()], &mut tile.hidden, &mut tile.norm)
+    }
+
+    /// Carries `tile.d_hidden` back and adds to `gradients`; `of_input` is given the gradient of each input item's
+    /// vector.
+    pub(super) fn backward(
+        &self,
+        pass: Pass,
+        tile: &mut Tile,
+        gradients: &mut EncoderGradients,
+        mut of_input: impl FnMut(u32, &[f32], f32),
+    ) -> Result<(), NnError> {
+        let Tile { offsets, x, blocks, d_x, d_hidden, .. } = tile;
+        let context = Context { batch: Ragged::new(offsets)?, times_ms: &tile.times_ms, pass };
+        let last = self.blocks.len();
+        self.norm.backward(&x[last], d_hidden, d_x, &tile.norm, &mut gradients.norm)?;
+        let layers = self.blocks.iter().zip(blocks).zip(&mut gradients.blocks).enumerate();
+        for (index, ((block, ws), gradients)) in layers.rev() {
+            block.backward(&x[index], d_x, context.of_layer(index), ws, gradients)?;
+        }
+        context.drop(self.dropout, 0, d_x);
+        if let (Some(positions), Some(gradients)) = (&self.positions, &mut gradients.positions) {
+            positions.backward(&tile.positions, d_x, gradients)?;
+        }
+        for (row, item) in tile.items.iter().enumerate() {
+            of_input(*item, d_x.row(row), self.scale);
+        }
+        Ok(())
+    }
+}
+
+fn add(x: &Matrix, y: &mut Matrix) {
+    for (y, x) in y.as_mut_slice().iter_mut().zip(x.as_slice()) {
+        *y += x;
+    }
+}

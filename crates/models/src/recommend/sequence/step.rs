@@ -1,0 +1,340 @@
+//! One training step: a batch of sequences forward and backward on all threads, and the update.
+
+use forecart_data::History;
+use forecart_nn::loss::{
+    BatchSoftmaxWorkspace, OwnNegatives, OwnNegativesGradients, OwnNegativesWorkspace,
+    batch_softmax, own_sampled_softmax, sampled_bce,
+};
+use forecart_nn::{
+    DropoutKey, Gradients, Matrix, NnError, Optimizer, Pass, RowGradients, Trainable,
+};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+
+use super::config::{SequenceConfig, SequenceLoss};
+use super::encoder::{Encoder, EncoderGradients, INIT, Tile};
+use crate::recommend::item_table::{ItemGradients, ItemTable};
+
+/// Tokens of a tile: its activations stay in an L2 cache. A longer sequence is a tile of its own.
+const TILE_TOKENS: usize = 128;
+
+/// Parts of a batch whose gradients are summed apart and joined in order: enough for the threads of one machine to
+/// share, and the same for any number of them, as sums must be.
+const N_GROUPS: usize = 16;
+
+/// What is learned.
+#[derive(Debug, Clone)]
+pub(super) struct Network {
+    pub(super) items: ItemTable,
+    pub(super) encoder: Encoder,
+}
+
+forecart_nn::trainable!(
+    Network,
+    /// Gradients of a [`Network`].
+    pub(super) struct NetworkGradients {
+        items: ItemTable,
+        encoder: Encoder,
+    }
+);
+
+impl Network {
+    pub(super) fn new(
+        config: &SequenceConfig,
+        n_item_rows: usize,
+        has_time: bool,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Self, NnError> {
+        let d = config.d_model.get() as usize;
+        Ok(Self {
+            items: ItemTable::new(n_item_rows, d, config.is_full(), INIT, rng)?,
+            encoder: Encoder::new(config, has_time, rng)?,
+        })
+    }
+}
+
+/// A network in training, with its optimizer and buffers.
+#[derive(Debug)]
+pub(super) struct Stepper<'a> {
+    config: &'a SequenceConfig,
+    network: Network,
+    optimizer: Optimizer,
+    total: NetworkGradients,
+    groups: Vec<Group>,
+    seed: u64,
+    n_steps: u64,
+    softmax: BatchSoftmaxWorkspace,
+    hidden: Matrix,
+    d_hidden: Matrix,
+}
+
+/// A part of the batch: its tiles, one after the other on one thread.
+#[derive(Debug)]
+struct Group {
+    tiles: Vec<LabeledTile>,
+    n_tiles: usize,
+    encoder: EncoderGradients,
+    /// Of inputs, labels and negatives.
+    items: RowGradients,
+    loss: Result<f64, NnError>,
+}
+
+#[derive(Debug, Default)]
+struct LabeledTile {
+    tile: Tile,
+    /// Rows whose next item is known, and that item.
+    rows: Vec<usize>,
+    labels: Vec<u32>,
+    /// Row of the tile's first token in the batch, and of its first label among the batch's labels.
+    first_row: usize,
+    first_label: usize,
+    negatives: Vec<u32>,
+    /// Rows with a label, `[n_labels, d]`, where not all rows have one.
+    hidden: Matrix,
+    d_hidden: Matrix,
+    own: OwnNegativesWorkspace,
+}
+
+impl<'a> Stepper<'a> {
+    pub(super) fn new(
+        config: &'a SequenceConfig,
+        network: Network,
+        optimizer: Optimizer,
+        seed: u64,
+    ) -> Self {
+        let total = network.new_gradients();
+        let [n_rows, d] = network.items.vectors().shape();
+        let group = || Group {
+            tiles: Vec::new(),
+            n_tiles: 0,
+            encoder: network.encoder.new_gradients(),
+            items: RowGradients::new(n_rows, d),
+            loss: Ok(0.0),
+        };
+        let groups = std::iter::repeat_with(group).take(N_GROUPS).collect();
+        Self {
+            config,
+            total,
+            groups,
+            network,
+            optimizer,
+            seed,
+            n_steps: 0,
+            softmax: BatchSoftmaxWorkspace::default(),
+            hidden: Matrix::default(),
+            d_hidden: Matrix::default(),
+        }
+    }
+
+    pub(super) fn network(&self) -> &Network {
+        &self.network
+    }
+
+    pub(super) fn into_network(self) -> Network {
+        self.network
+    }
+
+    /// One step of the optimizer; the mean loss of the batch's labels, and their number.
+    pub(super) fn step(&mut self, batch: &[History<'_>]) -> Result<(f64, usize), NnError> {
+        self.n_steps += 1;
+        let key = DropoutKey::new(self.seed, self.n_steps);
+        let n_labels = self.lay_out(batch);
+        if n_labels == 0 {
+            return Ok((0.0, 0));
+        }
+        self.total.clear();
+        let loss = match self.config.loss {
+            SequenceLoss::Full => self.against_all(key, n_labels)?,
+            SequenceLoss::Sampled | SequenceLoss::Bce => self.against_few(key, n_labels)?,
+        };
+        for group in &self.groups {
+            self.total.encoder.add(&group.encoder)?;
+            self.total.items.add_rows(&group.items)?;
+        }
+        self.optimizer.step(&mut self.network, &mut self.total)?;
+        Ok((loss, n_labels))
+    }
+
+    /// Shares the sequences out to groups and tiles; the number of labels.
+    fn lay_out(&mut self, batch: &[History<'_>]) -> usize {
+        let n_item_rows = self.network.items.n_rows();
+        let (mut n_tokens, mut n_labels) = (0, 0);
+        let mut sequences = batch.chunks(batch.len().div_ceil(N_GROUPS).max(1));
+        for group in &mut self.groups {
+            group.n_tiles = 0;
+            for history in sequences.next().unwrap_or_default() {
+                let n = history.items.len() - 1;
+                let is_full = group.n_tiles == 0
+                    || group.tiles[group.n_tiles - 1].tile.n_tokens() + n > TILE_TOKENS;
+                if is_full {
+                    if group.tiles.len() == group.n_tiles {
+                        group.tiles.push(LabeledTile::default());
+                    }
+                    group.tiles[group.n_tiles].clear(n_tokens, n_labels);
+                    group.n_tiles += 1;
+                }
+                let tile = &mut group.tiles[group.n_tiles - 1];
+                n_labels += tile.push(*history, n_item_rows);
+                n_tokens += n;
+            }
+        }
+        n_labels
+    }
+
+    /// Loss against all items: all tiles forward, the softmax of the whole batch, all tiles backward.
+    fn against_all(&mut self, key: DropoutKey, n_labels: usize) -> Result<f64, NnError> {
+        let Self { network, groups, hidden, d_hidden, softmax, total, config, .. } = self;
+        let vectors = network.items.vectors();
+        let d = vectors.cols();
+        groups.par_iter_mut().with_max_len(1).for_each(|group| {
+            group.loss = group.tiles[..group.n_tiles]
+                .iter_mut()
+                .try_for_each(|labeled| {
+                    let pass = Pass::Training { key, first_row: labeled.first_row };
+                    network.encoder.forward(vectors, pass, &mut labeled.tile)
+                })
+                .map(|()| 0.0);
+        });
+        hidden.reshape(n_labels, d);
+        let mut labels = Vec::with_capacity(n_labels);
+        for labeled in groups.iter().flat_map(|group| &group.tiles[..group.n_tiles]) {
+            for (place, row) in labeled.rows.iter().enumerate() {
+                let to = hidden.row_mut(labels.len() + place);
+                to.copy_from_slice(labeled.tile.hidden.row(*row));
+            }
+            labels.extend_from_slice(&labeled.labels);
+        }
+        for group in groups.iter() {
+            group.loss.clone()?;
+        }
+        let ItemGradients::Dense(d_table) = &mut total.items else {
+            unreachable!("a table that is compared as a whole has dense gradients")
+        };
+        let smoothing = config.label_smoothing as f32;
+        let loss = batch_softmax(
+            hidden,
+            vectors,
+            &labels,
+            smoothing,
+            n_labels as f64,
+            softmax,
+            d_hidden,
+            d_table,
+        )?;
+        let d_hidden = &*d_hidden;
+        groups.par_iter_mut().with_max_len(1).for_each(|group| {
+            group.encoder.clear();
+            group.items.clear();
+            let Group { tiles, n_tiles, encoder, items, .. } = group;
+            group.loss = tiles[..*n_tiles]
+                .iter_mut()
+                .try_for_each(|labeled| {
+                    let rows = labeled.first_label..labeled.first_label + labeled.labels.len();
+                    labeled.scatter(|place| d_hidden.row(rows.start + place));
+                    labeled.backward(network, key, encoder, items)
+                })
+                .map(|()| 0.0);
+        });
+        for group in groups.iter() {
+            group.loss.clone()?;
+        }
+        Ok(loss)
+    }
+
+    /// Loss against a few items drawn for each label: each tile forward, loss and backward before the next.
+    fn against_few(&mut self, key: DropoutKey, n_labels: usize) -> Result<f64, NnError> {
+        let Self { network, groups, config, seed, n_steps, .. } = self;
+        let (network, mean_over) = (&*network, n_labels as f64);
+        let draw = DropoutKey::new(*seed, *n_steps).layer(usize::MAX);
+        let n_items = network.items.n_rows() as u32;
+        groups.par_iter_mut().with_max_len(1).enumerate().for_each(|(index, group)| {
+            group.encoder.clear();
+            group.items.clear();
+            let Group { tiles, n_tiles, encoder, items, .. } = group;
+            let mut rng = ChaCha8Rng::seed_from_u64(draw.layer(index).to_seed());
+            let losses = tiles[..*n_tiles].iter_mut().map(|labeled| {
+                let pass = Pass::Training { key, first_row: labeled.first_row };
+                let vectors = network.items.vectors();
+                network.encoder.forward(vectors, pass, &mut labeled.tile)?;
+                labeled.gather();
+                labeled.negatives.clear();
+                let n = labeled.labels.len() * config.n_negatives.get() as usize;
+                labeled.negatives.extend((0..n).map(|_| rng.random_range(1..n_items)));
+                let candidates =
+                    OwnNegatives { labels: &labeled.labels, negatives: &labeled.negatives };
+                let (hidden, own) = (&labeled.hidden, &mut labeled.own);
+                let gradients =
+                    OwnNegativesGradients { d_hidden: &mut labeled.d_hidden, d_table: items };
+                let loss = match config.loss {
+                    SequenceLoss::Bce => {
+                        sampled_bce(hidden, vectors, candidates, 1.0, mean_over, own, gradients)?
+                    }
+                    _ => own_sampled_softmax(
+                        hidden, vectors, candidates, None, mean_over, own, gradients,
+                    )?,
+                };
+                let d_hidden = std::mem::take(&mut labeled.d_hidden);
+                labeled.scatter(|place| d_hidden.row(place));
+                labeled.d_hidden = d_hidden;
+                labeled.backward(network, key, encoder, items)?;
+                Ok(loss)
+            });
+            group.loss = losses.sum();
+        });
+        groups.iter().map(|group| group.loss.clone()).sum()
+    }
+}
+
+impl LabeledTile {
+    fn clear(&mut self, first_row: usize, first_label: usize) {
+        self.tile.clear();
+        self.rows.clear();
+        self.labels.clear();
+        (self.first_row, self.first_label) = (first_row, first_label);
+    }
+
+    /// Adds a sequence whose last item is a label alone; the number of its labels.
+    fn push(&mut self, history: History<'_>, n_item_rows: usize) -> usize {
+        let (first, before) = (self.tile.n_tokens(), self.labels.len());
+        let n = history.items.len() - 1;
+        self.tile.push(history.first(n), n_item_rows);
+        for (place, item) in history.items[1..].iter().enumerate() {
+            if item.is_known() && item.row() < n_item_rows {
+                self.rows.push(first + place);
+                self.labels.push(item.0);
+            }
+        }
+        self.labels.len() - before
+    }
+
+    /// Copies the rows with a label.
+    fn gather(&mut self) {
+        self.hidden.reshape(self.rows.len(), self.tile.hidden.cols());
+        for (place, row) in self.rows.iter().enumerate() {
+            self.hidden.row_mut(place).copy_from_slice(self.tile.hidden.row(*row));
+        }
+    }
+
+    /// Gives each row with a label its gradient, and the others none.
+    fn scatter<'b>(&mut self, d_label: impl Fn(usize) -> &'b [f32]) {
+        let [n, d] = self.tile.hidden.shape();
+        self.tile.d_hidden.reset(n, d);
+        for (place, row) in self.rows.iter().enumerate() {
+            self.tile.d_hidden.row_mut(*row).copy_from_slice(d_label(place));
+        }
+    }
+
+    fn backward(
+        &mut self,
+        network: &Network,
+        key: DropoutKey,
+        encoder: &mut EncoderGradients,
+        items: &mut RowGradients,
+    ) -> Result<(), NnError> {
+        let pass = Pass::Training { key, first_row: self.first_row };
+        network.encoder.backward(pass, &mut self.tile, encoder, |item, d_vector, scale| {
+            items.add_to_row(item, d_vector, scale);
+        })
+    }
+}

@@ -1,0 +1,89 @@
+//! From scores to weights.
+
+use pulp::Simd;
+
+use crate::kernels::{Map, Zip, dot, exp_shifted, map, sigmoid, zip};
+
+/// How the scores of one token become its weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weighting {
+    /// `w_j = exp(s_j) / Σ exp(s)`: weights add up to 1.
+    Softmax,
+    /// `w_j = SiLU(s_j) / length`: a strong match stays strong however many tokens there are, so that the number of
+    /// matching events is not lost. Source: Zhai et al., ICML 2024, equation 2. We differ: the length is that of the
+    /// sequence, not that of the padded batch.
+    PointwiseSilu,
+}
+
+impl Weighting {
+    /// Turns scores into what is kept for backward: the weights of a softmax, the scores otherwise.
+    pub(super) fn prepare(self, row: &mut [f32]) {
+        if self == Self::Softmax {
+            let (_, sum) = exp_shifted(row);
+            map(Scale(1.0 / sum), row);
+        }
+    }
+
+    /// Turns what was kept into weights.
+    pub(super) fn finish(self, row: &mut [f32], length: usize) {
+        if self == Self::PointwiseSilu {
+            map(Silu(1.0 / length as f32), row);
+        }
+    }
+
+    /// Turns the gradient of the weights into that of the scores.
+    pub(super) fn backward(self, kept: &[f32], gradient: &mut [f32], length: usize) {
+        match self {
+            Self::Softmax => zip(SoftmaxBackward(dot(kept, gradient)), kept, gradient),
+            Self::PointwiseSilu => zip(SiluBackward(1.0 / length as f32), kept, gradient),
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Scale(f32);
+
+impl Map for Scale {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s {
+        simd.mul_f32s(simd.splat_f32s(self.0), x)
+    }
+}
+
+/// `factor x σ(x)`.
+#[derive(Clone, Copy)]
+struct Silu(f32);
+
+impl Map for Silu {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s {
+        let scaled = simd.mul_f32s(simd.splat_f32s(self.0), x);
+        simd.mul_f32s(scaled, sigmoid(simd, x))
+    }
+}
+
+/// `dy factor σ(x) (1 + x (1 - σ(x)))`.
+#[derive(Clone, Copy)]
+struct SiluBackward(f32);
+
+impl Zip for SiluBackward {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, x: S::f32s, dy: S::f32s) -> S::f32s {
+        let one = simd.splat_f32s(1.0);
+        let s = sigmoid(simd, x);
+        let slope = simd.mul_add_e_f32s(x, simd.sub_f32s(one, s), one);
+        let scaled = simd.mul_f32s(simd.splat_f32s(self.0), dy);
+        simd.mul_f32s(scaled, simd.mul_f32s(s, slope))
+    }
+}
+
+/// `p (dp - Σ p dp)`.
+#[derive(Clone, Copy)]
+struct SoftmaxBackward(f32);
+
+impl Zip for SoftmaxBackward {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, p: S::f32s, dp: S::f32s) -> S::f32s {
+        simd.mul_f32s(p, simd.sub_f32s(dp, simd.splat_f32s(self.0)))
+    }
+}

@@ -1,0 +1,342 @@
+//! Element-wise functions and sums over a run of values.
+
+use pulp::{Simd, WithSimd};
+
+use super::dispatch;
+
+/// `exp(x)`, within 2 units in the last place from -87.3 to 88.3; 0 below, `exp(88.3)` above, NaN for NaN.
+///
+/// `x = n ln 2 + r` with `|r| <= ln 2 / 2`; `exp(r)` by a polynomial of degree 6, `2^n` by its exponent bits.
+/// Source: Muller, *Elementary Functions*, 2016, section 11.4; coefficients are those of the Taylor series,
+/// the error of which is 1e-7 there.
+#[inline(always)]
+pub(crate) fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    const LOG2_E: f32 = std::f32::consts::LOG2_E;
+    const LN_2_HIGH: f32 = 0.693_359_4; // few bits, so that n times it is exact
+    const LN_2_LOW: f32 = -2.121_944_4e-4;
+    /// Adding it rounds to an integer, which then stands in the low bits.
+    const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23
+    let splat = |value| simd.splat_f32s(value);
+    let floor = splat(-87.3);
+    let is_low = simd.less_than_f32s(x, floor);
+    // In this order NaN passes through.
+    let bounded = simd.select_f32s(is_low, floor, x);
+    let high = splat(88.3);
+    let bounded = simd.select_f32s(simd.greater_than_f32s(bounded, high), high, bounded);
+    let shifted = simd.mul_add_e_f32s(bounded, splat(LOG2_E), splat(ROUND));
+    let n = simd.sub_f32s(shifted, splat(ROUND));
+    let r = simd.mul_add_e_f32s(n, splat(-LN_2_HIGH), bounded);
+    let r = simd.mul_add_e_f32s(n, splat(-LN_2_LOW), r);
+    let mut p = splat(1.0 / 720.0);
+    for coefficient in [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+        p = simd.mul_add_e_f32s(p, r, splat(coefficient));
+    }
+    let bits = simd.transmute_u32s_f32s(shifted);
+    let exponent = simd.wrapping_dyn_shl_u32s(bits, simd.splat_u32s(23));
+    let scaled = simd.add_u32s(simd.transmute_u32s_f32s(p), exponent);
+    simd.select_f32s(is_low, splat(0.0), simd.transmute_f32s_u32s(scaled))
+}
+
+/// `1 / (1 + exp(-x))`.
+#[inline(always)]
+pub(crate) fn sigmoid<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    let one = simd.splat_f32s(1.0);
+    simd.div_f32s(one, simd.add_f32s(one, exp(simd, simd.neg_f32s(x))))
+}
+
+/// A function of each value.
+pub(crate) trait Map: Copy {
+    /// The function on a vector of values.
+    fn apply<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s;
+}
+
+/// A function of two values at the same place.
+pub(crate) trait Zip: Copy {
+    /// The function on two vectors of values.
+    fn apply<S: Simd>(self, simd: S, x: S::f32s, y: S::f32s) -> S::f32s;
+}
+
+/// `x[i] = f(x[i])`.
+pub(crate) fn map(f: impl Map, x: &mut [f32]) {
+    struct Op<'a, F>(F, &'a mut [f32]);
+    impl<F: Map> WithSimd for Op<'_, F> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            let (vectors, rest) = S::as_mut_simd_f32s(self.1);
+            for x in vectors {
+                *x = self.0.apply(simd, *x);
+            }
+            if !rest.is_empty() {
+                let x = simd.partial_load_f32s(rest);
+                simd.partial_store_f32s(rest, self.0.apply(simd, x));
+            }
+        }
+    }
+    dispatch(Op(f, x));
+}
+
+/// `y[i] = f(x[i], y[i])`.
+///
+/// # Panics
+/// If the slices differ in length.
+pub(crate) fn zip(f: impl Zip, x: &[f32], y: &mut [f32]) {
+    struct Op<'a, F>(F, &'a [f32], &'a mut [f32]);
+    impl<F: Zip> WithSimd for Op<'_, F> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            let (xs, x_rest) = S::as_simd_f32s(self.1);
+            let (ys, y_rest) = S::as_mut_simd_f32s(self.2);
+            for (x, y) in xs.iter().zip(ys) {
+                *y = self.0.apply(simd, *x, *y);
+            }
+            if !y_rest.is_empty() {
+                let (x, y) = (simd.partial_load_f32s(x_rest), simd.partial_load_f32s(y_rest));
+                simd.partial_store_f32s(y_rest, self.0.apply(simd, x, y));
+            }
+        }
+    }
+    assert_eq!(x.len(), y.len(), "values come in pairs");
+    dispatch(Op(f, x, y));
+}
+
+/// `y += factor * x`.
+pub(crate) fn add_scaled(factor: f32, x: &[f32], y: &mut [f32]) {
+    #[derive(Clone, Copy)]
+    struct AddScaled(f32);
+    impl Zip for AddScaled {
+        #[inline(always)]
+        fn apply<S: Simd>(self, simd: S, x: S::f32s, y: S::f32s) -> S::f32s {
+            simd.mul_add_e_f32s(simd.splat_f32s(self.0), x, y)
+        }
+    }
+    zip(AddScaled(factor), x, y);
+}
+
+/// `Σ x[i] y[i]`.
+///
+/// # Panics
+/// If the slices differ in length.
+pub fn dot(x: &[f32], y: &[f32]) -> f32 {
+    struct Op<'a>(&'a [f32], &'a [f32]);
+    impl WithSimd for Op<'_> {
+        type Output = f32;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) -> f32 {
+            dot_with(simd, self.0, self.1)
+        }
+    }
+    assert_eq!(x.len(), y.len(), "values come in pairs");
+    dispatch(Op(x, y))
+}
+
+/// The dot product of `vector` with each row of `rows`, equal to the bit to [`dot`].
+pub(crate) fn dot_rows(rows: &[f32], vector: &[f32], products: &mut [f32]) {
+    struct Op<'a>(&'a [f32], &'a [f32], &'a mut [f32]);
+    impl WithSimd for Op<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            for (row, product) in self.0.chunks_exact(self.1.len()).zip(self.2) {
+                *product = dot_with(simd, row, self.1);
+            }
+        }
+    }
+    match vector {
+        [] => products.fill(0.0),
+        _ => dispatch(Op(rows, vector, products)),
+    }
+}
+
+/// [`dot`] inside of a kernel.
+#[inline(always)]
+pub(crate) fn dot_with<S: Simd>(simd: S, x: &[f32], y: &[f32]) -> f32 {
+    let (xs, x_rest) = S::as_simd_f32s(x);
+    let (ys, y_rest) = S::as_simd_f32s(y);
+    let mut sum = simd.mul_f32s(simd.partial_load_f32s(x_rest), simd.partial_load_f32s(y_rest));
+    for (x, y) in xs.iter().zip(ys) {
+        sum = simd.mul_add_e_f32s(*x, *y, sum);
+    }
+    simd.reduce_sum_f32s(sum)
+}
+
+/// Replaces `x` by `exp(x - max x)` and returns the largest value and the sum of the results.
+///
+/// `(-inf, 0)` for no values; a row of `-inf` alone becomes NaN, as a NaN among the values does.
+pub(crate) fn exp_shifted(x: &mut [f32]) -> (f32, f32) {
+    struct Op<'a>(&'a mut [f32]);
+    impl WithSimd for Op<'_> {
+        type Output = (f32, f32);
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) -> (f32, f32) {
+            let (vectors, rest) = S::as_mut_simd_f32s(self.0);
+            let lowest = simd.splat_f32s(f32::NEG_INFINITY);
+            let mut max = lowest;
+            for x in vectors.iter() {
+                max = simd.max_f32s(max, *x);
+            }
+            let rest_max = rest.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let max = simd.reduce_max_f32s(max).max(rest_max);
+            let shift = simd.splat_f32s(max);
+            let mut sum = simd.splat_f32s(0.0);
+            for x in vectors {
+                *x = exp(simd, simd.sub_f32s(*x, shift));
+                sum = simd.add_f32s(sum, *x);
+            }
+            let mut rest_sum = 0.0;
+            if !rest.is_empty() {
+                let x = exp(simd, simd.sub_f32s(simd.partial_load_f32s(rest), shift));
+                simd.partial_store_f32s(rest, x);
+                rest_sum = rest.iter().sum();
+            }
+            (max, simd.reduce_sum_f32s(sum) + rest_sum)
+        }
+    }
+    if x.is_empty() { (f32::NEG_INFINITY, 0.0) } else { dispatch(Op(x)) }
+}
+
+/// The largest value, `-inf` for none. NaN is passed over.
+pub(crate) fn max(x: &[f32]) -> f32 {
+    struct Op<'a>(&'a [f32]);
+    impl WithSimd for Op<'_> {
+        type Output = f32;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) -> f32 {
+            let (vectors, rest) = S::as_simd_f32s(self.0);
+            let mut max = simd.splat_f32s(f32::NEG_INFINITY);
+            for x in vectors {
+                max = simd.max_f32s(*x, max);
+            }
+            rest.iter().copied().fold(simd.reduce_max_f32s(max), f32::max)
+        }
+    }
+    dispatch(Op(x))
+}
+
+/// Replaces `x` by `factor exp(x - shift)` and returns the sum of the results.
+pub(crate) fn exp_scaled(x: &mut [f32], shift: f32, factor: f32) -> f32 {
+    struct Op<'a>(&'a mut [f32], f32, f32);
+    impl WithSimd for Op<'_> {
+        type Output = f32;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) -> f32 {
+            let (vectors, rest) = S::as_mut_simd_f32s(self.0);
+            let (shift, factor) = (simd.splat_f32s(self.1), simd.splat_f32s(self.2));
+            let mut sum = simd.splat_f32s(0.0);
+            for x in vectors {
+                *x = simd.mul_f32s(factor, exp(simd, simd.sub_f32s(*x, shift)));
+                sum = simd.add_f32s(sum, *x);
+            }
+            let mut rest_sum = 0.0;
+            if !rest.is_empty() {
+                let x = exp(simd, simd.sub_f32s(simd.partial_load_f32s(rest), shift));
+                simd.partial_store_f32s(rest, simd.mul_f32s(factor, x));
+                rest_sum = rest.iter().sum();
+            }
+            simd.reduce_sum_f32s(sum) + rest_sum
+        }
+    }
+    dispatch(Op(x, shift, factor))
+}
+
+/// Sets `x[i]` to 0 if the hash of `key` and `i` is below `threshold`, else multiplies it by `scale`.
+///
+/// The hash is a bijection of 32 bits in two multiplications (found by search: Wellons, "Prospecting for Hash
+/// Functions", 2018, the one called lowbias32).
+pub(crate) fn drop_by_hash(x: &mut [f32], key: u32, threshold: u32, scale: f32) {
+    struct Op<'a>(&'a mut [f32], u32, u32, f32);
+    impl WithSimd for Op<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) {
+            let Self(x, key, threshold, scale) = self;
+            // Plain code: the compiler turns it into the vectors of the instruction set.
+            for (i, value) in x.iter_mut().enumerate() {
+                let mut hash = key ^ i as u32;
+                hash ^= hash >> 16;
+                hash = hash.wrapping_mul(0x7feb_352d);
+                hash ^= hash >> 15;
+                hash = hash.wrapping_mul(0x846c_a68b);
+                hash ^= hash >> 16;
+                let kept = *value * scale;
+                *value = if hash < threshold { 0.0 } else { kept };
+            }
+        }
+    }
+    dispatch(Op(x, key, threshold, scale));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::InstructionSet;
+
+    struct Exp<'a>(&'a mut [f32]);
+    impl WithSimd for Exp<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            let (vectors, rest) = S::as_mut_simd_f32s(self.0);
+            assert!(rest.is_empty());
+            vectors.iter_mut().for_each(|x| *x = exp(simd, *x));
+        }
+    }
+
+    #[test]
+    fn exp_is_within_two_units_in_the_last_place() {
+        let values: Vec<f32> = (0..64_000).map(|i| -87.3 + i as f32 * (175.6 / 64_000.0)).collect();
+        for set in InstructionSet::available() {
+            let mut got = values.clone();
+            set.run(Exp(&mut got));
+            for (x, got) in values.iter().zip(got) {
+                let want = f64::from(*x).exp();
+                let relative = (f64::from(got) - want).abs() / want;
+                assert!(relative < 2.5e-7, "{set:?}: exp({x}) = {got}, not {want}");
+            }
+        }
+    }
+
+    #[test]
+    fn exp_at_the_ends() {
+        for set in InstructionSet::available() {
+            let mut got = [0.0_f32; 16];
+            got[..5].copy_from_slice(&[f32::NEG_INFINITY, -200.0, 0.0, 1000.0, f32::NAN]);
+            set.run(Exp(&mut got));
+            assert_eq!(&got[..3], [0.0, 0.0, 1.0], "{set:?}");
+            assert!(got[3] > 1e38 && got[3].is_finite() && got[4].is_nan(), "{set:?} {got:?}");
+        }
+    }
+
+    #[test]
+    fn sums_over_every_length() {
+        for n in 0..70 {
+            let x: Vec<f32> = (0..n).map(|i| (i % 7) as f32 - 3.0).collect();
+            let y: Vec<f32> = (0..n).map(|i| (i % 5) as f32).collect();
+            let want: f32 = x.iter().zip(&y).map(|(x, y)| x * y).sum();
+            assert_eq!(dot(&x, &y), want); // small integers: no rounding
+            let mut z = y.clone();
+            add_scaled(2.0, &x, &mut z);
+            assert!(z.iter().zip(x.iter().zip(&y)).all(|(z, (x, y))| *z == 2.0 * x + y));
+            let mut e = x.clone();
+            let (max, sum) = exp_shifted(&mut e);
+            assert_eq!(max, x.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+            let want: f64 = x.iter().map(|x| f64::from(x - max).exp()).sum();
+            assert!((f64::from(sum) - want).abs() <= 1e-6 * want, "{n}: {sum} {want}");
+            assert_eq!(super::max(&x), max);
+            let mut e = x.clone();
+            let sum = exp_scaled(&mut e, 1.0, 0.5);
+            let want: f64 = x.iter().map(|x| 0.5 * f64::from(x - 1.0).exp()).sum();
+            assert!((f64::from(sum) - want).abs() <= 1e-6 * want.max(1e-9), "{n}: {sum} {want}");
+        }
+    }
+}
