@@ -56,8 +56,8 @@ mod init;
 mod reduce;
 
 mod activation;
-mod bf16_table;
 mod attention;
+mod bf16_table;
 mod dropout;
 mod embedding;
 mod embedding_bag;
@@ -80,10 +80,10 @@ mod gradient_check;
 mod parallel;
 
 pub use activation::{Activation, sigmoid};
-pub use bf16_table::Bf16Table;
 pub use attention::{
     Attention, AttentionWorkspace, RelativeBias, RelativeBiasGradients, Weighting,
 };
+pub use bf16_table::Bf16Table;
 pub use dropout::{Dropout, DropoutKey};
 pub use embedding::Embedding;
 pub use embedding_bag::{BagMode, Bags};

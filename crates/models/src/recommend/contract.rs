@@ -93,6 +93,18 @@ pub struct EpochRecord {
     pub validation_ndcg_at_10: Option<f64>,
 }
 
+impl EpochRecord {
+    /// Keeps six decimals: more say nothing, and a short number comes back from JSON to the bit.
+    pub fn new(epoch: usize, train_loss: f64, validation_ndcg_at_10: Option<f64>) -> Self {
+        let short = |value: f64| (value * 1e6).round() / 1e6;
+        Self {
+            epoch,
+            train_loss: short(train_loss),
+            validation_ndcg_at_10: validation_ndcg_at_10.map(short),
+        }
+    }
+}
+
 /// How a fit went.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct FitRecord {

@@ -1,5 +1,6 @@
 //! The learned vectors of the items, for input and output alike.
 
+use forecart_data::ItemIdx;
 use forecart_nn::{
     Embedding, Gradient, Gradients, Init, Matrix, Name, NnError, Parameters, RowGradients,
     Trainable,
@@ -44,14 +45,21 @@ impl ItemTable {
 }
 
 impl ItemGradients {
-    pub(super) fn add_to_row(&mut self, item: u32, values: &[f32], scale: f32) {
+    pub(super) fn add_to_row(&mut self, item: ItemIdx, values: &[f32], scale: f32) {
         match self {
             Self::Dense(matrix) => {
-                for (sum, value) in matrix.row_mut(item as usize).iter_mut().zip(values) {
+                for (sum, value) in matrix.row_mut(item.row()).iter_mut().zip(values) {
                     *sum += scale * value;
                 }
             }
-            Self::Rows(rows) => rows.add_to_row(item, values, scale),
+            Self::Rows(rows) => rows.add_to_row(item.0, values, scale),
+        }
+    }
+
+    pub(super) fn as_gradient(&self) -> Gradient<'_> {
+        match self {
+            Self::Dense(gradient) => Gradient::Dense(gradient),
+            Self::Rows(gradient) => Gradient::Rows(gradient),
         }
     }
 
@@ -95,10 +103,7 @@ impl Trainable for ItemTable {
         name: &Name<'_>,
         visit: &mut dyn FnMut(&Name<'_>, &mut Matrix, Gradient<'_>) -> Result<(), NnError>,
     ) -> Result<(), NnError> {
-        self.vectors.visit_mut(name, &mut |name, table| match gradients {
-            ItemGradients::Dense(gradient) => visit(name, table, Gradient::Dense(gradient)),
-            ItemGradients::Rows(gradient) => visit(name, table, Gradient::Rows(gradient)),
-        })
+        self.vectors.visit_mut(name, &mut |name, table| visit(name, table, gradients.as_gradient()))
     }
 }
 

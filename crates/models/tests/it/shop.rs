@@ -107,6 +107,10 @@ pub(crate) fn shop() -> (tempfile::TempDir, Dataset) {
 pub(crate) fn specs() -> Vec<Box<dyn ModelSpec>> {
     let keys = |name: &str| match name {
         "mlp" => json!({"n_epochs": 3, "d_model": 8, "hidden": [6], "batch_size": 100}),
+        "sasrec" | "hstu" | "esasrec" => json!({
+            "n_epochs": 3, "d_model": 8, "n_heads": 2, "batch_size": 20, "n_negatives": 4,
+            "input_scale": 1.0,
+        }),
         _ => json!({}),
     };
     let mut specs: Vec<_> = registry::MODELS
@@ -117,6 +121,10 @@ pub(crate) fn specs() -> Vec<Box<dyn ModelSpec>> {
     sampled["loss"] = json!("sampled");
     sampled["n_negatives"] = json!(16);
     specs.push(registry::spec("mlp", &sampled).unwrap());
+    let mut full = keys("sasrec");
+    full["loss"] = json!("full");
+    full["label_smoothing"] = json!(0.1);
+    specs.push(registry::spec("sasrec", &full).unwrap());
     specs
 }
 

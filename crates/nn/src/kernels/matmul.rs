@@ -229,6 +229,10 @@ impl Product<'_> {
     /// The micro-kernel: `MR` rows by `NV` vectors of the result.
     #[inline(always)]
     #[expect(
+        clippy::needless_range_loop,
+        reason = "rows and vectors of a block read best by number"
+    )]
+    #[expect(
         unsafe_code,
         reason = "a bounds check for each broadcast would cost as much as its products"
     )]

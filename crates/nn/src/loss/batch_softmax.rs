@@ -95,7 +95,8 @@ pub fn batch_softmax(
         share.measure(hidden, table, labels);
     });
 
-    (max.clear(), factor.clear());
+    max.clear();
+    factor.clear();
     let mut sum = 0.0_f64;
     for row in 0..n {
         let largest = shares.iter().map(|share| share.max[row]).fold(f32::NEG_INFINITY, f32::max);
@@ -154,7 +155,9 @@ impl Share {
         self.transposed.clear();
         self.transposed.resize(d * self.width, 0.0);
         crate::kernels::transpose(items, d, d, &mut self.transposed, self.width);
-        (self.max.clear(), self.total.clear(), self.label_logit.clear());
+        self.max.clear();
+        self.total.clear();
+        self.label_logit.clear();
         self.max.resize(n, f32::NEG_INFINITY);
         self.total.resize(n, 0.0);
         self.label_logit.resize(n, None);
@@ -296,7 +299,7 @@ mod tests {
         };
         let output = ItemTable { items: &table, bias: None };
         let workspace = &mut FullSoftmaxWorkspace::default();
-        let want = full_softmax(&hidden, output, &labels, 7.0, workspace, gradients).unwrap();
+        let want = full_softmax(&hidden, output, &labels, 0.0, 7.0, workspace, gradients).unwrap();
         assert!((loss - want).abs() < 1e-5 * want, "{loss} {want}");
         for (got, want) in [(&d_hidden, &want_hidden), (&d_table, &want_table)] {
             for (got, want) in got.as_slice().iter().zip(want.as_slice()) {

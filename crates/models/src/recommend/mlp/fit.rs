@@ -15,11 +15,12 @@ use rand_chacha::ChaCha8Rng;
 
 use super::Mlp;
 use super::config::{MlpConfig, NAME};
-use super::gradients::{ItemGradients, NetworkGradients};
+use super::gradients::NetworkGradients;
 use super::network::{Network, Workspace, backward, forward};
 use crate::error::ModelError;
 use crate::recommend::contract::{EpochRecord, FitContext, FitRecord};
 use crate::recommend::early_stopping::Validation;
+use crate::recommend::item_table::ItemGradients;
 use crate::recommend::popularity::ItemCounts;
 use crate::recommend::view::TrainingView;
 
@@ -59,7 +60,7 @@ pub(super) fn fit(
         };
         let ndcg = validation.as_ref().map(|part| part.ndcg(network.vectors(), encode));
         let ndcg = ndcg.transpose().map_err(ModelError::training(NAME, epoch))?;
-        record.curve.push(EpochRecord { epoch, train_loss, validation_ndcg_at_10: ndcg });
+        record.curve.push(EpochRecord::new(epoch, train_loss, ndcg));
         context.progress.note(&note(epoch, train_loss, ndcg));
         let Some(ndcg) = ndcg else {
             record.chosen_epoch = Some(epoch);

@@ -8,7 +8,8 @@ use forecart_nn::{
 use rand_chacha::ChaCha8Rng;
 
 use super::config::MlpConfig;
-use super::gradients::{ItemGradients, NetworkGradients};
+use super::gradients::NetworkGradients;
+use crate::recommend::item_table::ItemGradients;
 
 /// Standard deviation of new vectors: dot products of 64 such values start near 0.16 and leave the
 /// softmax open.

@@ -66,7 +66,7 @@ pub(super) fn fit(
         };
         let ndcg = validation.as_ref().map(|part| part.ndcg(network.items.vectors(), encode));
         let ndcg = ndcg.transpose().map_err(failed)?;
-        record.curve.push(EpochRecord { epoch, train_loss, validation_ndcg_at_10: ndcg });
+        record.curve.push(EpochRecord::new(epoch, train_loss, ndcg));
         context.progress.note(&note(epoch, train_loss, ndcg));
         let Some(ndcg) = ndcg else {
             record.chosen_epoch = Some(epoch);
