@@ -2,6 +2,7 @@
 
 mod gated;
 mod gradients;
+mod interactions;
 mod norms;
 mod own_negatives;
 mod parity;
