@@ -19,6 +19,9 @@
 //! | [`Attention`], [`RelativeBias`] | attention within the sequences of a ragged batch |
 //! | [`SwiGlu`], [`GatedResidual`] | gated feed-forward layer and gated residual connection |
 //! | [`Gru`], [`Lstm`], [`Recurrent`] | recurrent layers over ragged sequences, either way |
+//! | [`Conv1dMaxPool`] | convolution over ragged sequences with max pooling over time |
+//! | [`CrossNetwork`], [`FactorizationMachine`] | explicit interactions of features |
+//! | [`TargetAttention`] | a history as a target item sees it |
 //! | [`loss`] | binary, softmax, full softmax over items in blocks, sampled softmax |
 //! | [`loss::OwnNegatives`] | sampled BCE and gBCE, BPR and sampled softmax with negatives of each row's own |
 //! | [`Optimizer`], [`optim`] | SGD, AdaGrad, Adam and AdamW, dense and by lazy rows |
@@ -58,9 +61,12 @@ mod reduce;
 mod activation;
 mod attention;
 mod bf16_table;
+mod conv1d;
+mod cross;
 mod dropout;
 mod embedding;
 mod embedding_bag;
+mod factorization_machine;
 mod gated_residual;
 mod gru;
 mod layer_norm;
@@ -70,6 +76,7 @@ mod mlp;
 mod recurrent;
 mod rms_norm;
 mod swiglu;
+mod target_attention;
 mod time_steps;
 
 pub mod loss;
@@ -84,10 +91,13 @@ pub use attention::{
     Attention, AttentionWorkspace, RelativeBias, RelativeBiasGradients, Weighting,
 };
 pub use bf16_table::Bf16Table;
+pub use conv1d::{Conv1dConfig, Conv1dGradients, Conv1dMaxPool, Conv1dWorkspace, Padding};
+pub use cross::{CrossConfig, CrossGradients, CrossNetwork, CrossWorkspace};
 pub use dropout::{Dropout, DropoutKey};
 pub use embedding::Embedding;
 pub use embedding_bag::{BagMode, Bags};
 pub use error::NnError;
+pub use factorization_machine::FactorizationMachine;
 pub use gated_residual::{GatedResidual, GatedResidualWorkspace};
 pub use gradient_check::{GradientReport, gradient_check};
 pub use gru::{Gru, GruCell};
@@ -109,3 +119,6 @@ pub use recurrent::{
 pub use rms_norm::{RmsNorm, RmsNormCache};
 pub use row_gradients::RowGradients;
 pub use swiglu::{SwiGlu, SwiGluGradients, SwiGluWorkspace};
+pub use target_attention::{
+    TargetAttention, TargetAttentionConfig, TargetAttentionInputs, TargetAttentionWorkspace,
+};

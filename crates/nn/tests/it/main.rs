@@ -3,6 +3,7 @@
 mod attention;
 mod gated;
 mod gradients;
+mod interactions;
 mod norms;
 mod own_negatives;
 mod parity;
