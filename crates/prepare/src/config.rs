@@ -15,7 +15,7 @@ use crate::PrepareError;
 pub struct RawDataConfig {
     /// `auto`, `csv`, `jsonl`, `parquet`, `recbole`, `pairs`, `sequences` or `item-sequences`.
     pub format: Option<String>,
-    /// One character, `tab`, `whitespace` (runs of blanks and tabs) or `auto`.
+    /// One character, several marks (`::`), `tab`, `whitespace` (runs of blanks and tabs) or `auto`.
     pub delimiter: Option<String>,
     /// One character, or empty where quotes have no meaning.
     pub quote: Option<String>,
@@ -114,8 +114,43 @@ impl Format {
 pub enum Delimiter {
     /// One ASCII character.
     Byte(u8),
+    /// Two to eight ASCII marks, as the `::` of MovieLens.
+    Marks(Marks),
     /// Runs of blanks and tabs; those at the ends of a line mean nothing.
     Whitespace,
+}
+
+/// A delimiter of several characters: punctuation and blanks, so that a mistyped word is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Marks {
+    bytes: [u8; Self::MAX],
+    len: u8,
+}
+
+impl Marks {
+    const MAX: usize = 8;
+
+    /// `None` if `text` has not two to eight ASCII marks.
+    pub fn new(text: &str) -> Option<Self> {
+        let is_mark = |byte: u8| byte.is_ascii_punctuation() || matches!(byte, b' ' | b'\t');
+        if !(2..=Self::MAX).contains(&text.len()) || !text.bytes().all(is_mark) {
+            return None;
+        }
+        let mut bytes = [0; Self::MAX];
+        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        Some(Self { bytes, len: text.len() as u8 })
+    }
+}
+
+impl Delimiter {
+    /// The delimiter's bytes; none for [`Delimiter::Whitespace`].
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Byte(byte) => std::slice::from_ref(byte),
+            Self::Marks(marks) => &marks.bytes[..usize::from(marks.len)],
+            Self::Whitespace => &[],
+        }
+    }
 }
 
 /// What a number that is a time counts, since 1970-01-01 UTC.
@@ -345,10 +380,13 @@ fn delimiter(text: &str) -> Result<Delimiter, PrepareError> {
         (_, [byte]) if byte.is_ascii() && !matches!(byte, b'\n' | b'\r' | 0) => {
             Ok(Delimiter::Byte(*byte))
         }
-        _ => {
-            let reason = format!("{text:?} is not one ASCII character, tab, whitespace or auto");
-            Err(PrepareError::config("data.delimiter", reason))
-        }
+        _ => Marks::new(text).map(Delimiter::Marks).ok_or_else(|| {
+            let reason = format!(
+                "{text:?} is not one ASCII character, two to eight marks such as ::, tab, \
+                 whitespace or auto"
+            );
+            PrepareError::config("data.delimiter", reason)
+        }),
     }
 }
 

@@ -7,7 +7,7 @@ use forecart_data::event;
 
 use super::records::{Dialect, Records, unescaped};
 use crate::PrepareError;
-use crate::config::{DataConfig, Delimiter, Format};
+use crate::config::{DataConfig, Delimiter, Format, Marks};
 use crate::error::Place;
 
 /// How a text input is to be read.
@@ -129,9 +129,10 @@ fn recbole_fields(line: &str) -> Option<Vec<(String, String)>> {
 /// The delimiter under which the first lines look most like a table: known column names first,
 /// then as many fields in each line as in the first, then many fields.
 fn sniffed_delimiter(head: &[u8], quote: Option<u8>, config: &DataConfig) -> Delimiter {
-    let candidates = [b',', b'\t', b';', b'|'].map(Delimiter::Byte);
+    let bytes = [b',', b'\t', b';', b'|'].map(Delimiter::Byte);
+    let marks = Marks::new("::").map(Delimiter::Marks);
     let mut best = (Delimiter::Byte(b','), (0, 0, 0));
-    for delimiter in candidates.into_iter().chain([Delimiter::Whitespace]) {
+    for delimiter in bytes.into_iter().chain(marks).chain([Delimiter::Whitespace]) {
         let quote = quote.filter(|_| delimiter != Delimiter::Whitespace);
         let records = sampled(head, Dialect { delimiter, quote }, N_SNIFFED);
         let Some(first) = records.first().filter(|first| first.len() > 1) else { continue };
@@ -236,8 +237,8 @@ impl Layout {
         let quote = config.quote.unwrap_or(Some(b'"'));
         let delimiter = config.delimiter.unwrap_or_else(|| sniffed_delimiter(head, quote, config));
         let quote = quote.filter(|_| delimiter != Delimiter::Whitespace || config.quote.is_some());
-        if quote.is_some_and(|quote| delimiter == Delimiter::Byte(quote)) {
-            return Err(PrepareError::config("data.quote", "it is also the delimiter"));
+        if quote.is_some_and(|quote| delimiter.as_bytes().contains(&quote)) {
+            return Err(PrepareError::config("data.quote", "it is also in the delimiter"));
         }
         let mut layout = Self::new(Format::Csv, Dialect { delimiter, quote });
         if config.delimiter.is_none() {
@@ -309,7 +310,7 @@ fn looks_like_header(first: &[Vec<String>], config: &DataConfig) -> bool {
 pub(crate) fn delimiter_name(delimiter: Delimiter) -> String {
     match delimiter {
         Delimiter::Byte(b'\t') => "tab".into(),
-        Delimiter::Byte(byte) => char::from(byte).to_string(),
         Delimiter::Whitespace => "whitespace".into(),
+        _ => delimiter.as_bytes().iter().copied().map(char::from).collect(),
     }
 }

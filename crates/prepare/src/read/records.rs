@@ -5,7 +5,7 @@
 //! ends at `\n`; a `\r` before it belongs to the line end. These are the rules of the `csv` crate,
 //! except that a lone `\r` ends no record.
 
-use memchr::{memchr, memchr2};
+use memchr::{memchr, memchr2, memmem};
 
 use crate::config::Delimiter;
 
@@ -47,9 +47,10 @@ impl<'a> Records<'a> {
                 return None;
             }
             fields.clear();
-            match self.dialect.delimiter {
-                Delimiter::Byte(delimiter) => self.split(delimiter, fields),
-                Delimiter::Whitespace => self.split_at_blanks(fields),
+            let delimiter = self.dialect.delimiter;
+            match delimiter.as_bytes() {
+                [] => self.split_at_blanks(fields),
+                delimiter => self.split(delimiter, fields),
             }
             let is_blank = match fields.as_slice() {
                 [] => true,
@@ -63,7 +64,7 @@ impl<'a> Records<'a> {
         }
     }
 
-    fn split(&mut self, delimiter: u8, fields: &mut Vec<Field>) {
+    fn split(&mut self, delimiter: &[u8], fields: &mut Vec<Field>) {
         let bytes = self.bytes;
         let mut start = self.position;
         loop {
@@ -72,9 +73,8 @@ impl<'a> Records<'a> {
                 Some(quote) => quoted_field(bytes, start, quote),
                 None => (Field { start, end: start, is_escaped: false }, start),
             };
-            let found = memchr2(delimiter, b'\n', &bytes[from..]).map(|offset| from + offset);
-            let stop = found.unwrap_or(bytes.len());
-            let ends_record = found.is_none() || bytes[stop] == b'\n';
+            let stop = next_stop(bytes, from, delimiter);
+            let ends_record = bytes.get(stop).is_none_or(|byte| *byte == b'\n');
             let text_end = if ends_record { before_cr(bytes, from, stop) } else { stop };
             if quoted.is_none() {
                 field.end = text_end;
@@ -83,11 +83,11 @@ impl<'a> Records<'a> {
                 field = Field { start: field.start, end: text_end, is_escaped: true };
             }
             fields.push(field);
-            start = stop + 1;
             if ends_record {
-                self.position = start.min(bytes.len());
+                self.position = (stop + 1).min(bytes.len());
                 return;
             }
+            start = stop + delimiter.len();
         }
     }
 
@@ -105,6 +105,18 @@ impl<'a> Records<'a> {
         }
         self.position = (stop + 1).min(bytes.len());
     }
+}
+
+/// Where, at `from` or after it, a delimiter or a line end stands; the end of `bytes` if none does.
+fn next_stop(bytes: &[u8], mut from: usize, delimiter: &[u8]) -> usize {
+    let (first, rest) = (delimiter[0], &delimiter[1..]);
+    while let Some(at) = memchr2(first, b'\n', &bytes[from..]).map(|offset| from + offset) {
+        if rest.is_empty() || bytes[at] == b'\n' || bytes[at + 1..].starts_with(rest) {
+            return at;
+        }
+        from = at + 1;
+    }
+    bytes.len()
 }
 
 /// The quoted field whose quote stands at `start`, and where the text after it begins.
@@ -170,7 +182,7 @@ pub(crate) fn last_cut(bytes: &[u8], dialect: Dialect, is_last: bool) -> Cut {
         end = last_line_end(bytes, at, found).unwrap_or(end);
         let opens = found == 0
             || bytes[found - 1] == b'\n'
-            || dialect.delimiter == Delimiter::Byte(bytes[found - 1]);
+            || ends_in_delimiter(&bytes[at.max(end)..found], dialect.delimiter);
         if !opens {
             at = found + 1;
             continue;
@@ -194,6 +206,19 @@ pub(crate) fn last_cut(bytes: &[u8], dialect: Dialect, is_last: bool) -> Cut {
     Cut { end, open_quote: None }
 }
 
+/// Whether a delimiter ends `text`, which begins with a line or after a quote: delimiters are taken
+/// from the left, so that `:::` ends in a colon that belongs to the next field.
+fn ends_in_delimiter(text: &[u8], delimiter: Delimiter) -> bool {
+    match delimiter {
+        Delimiter::Whitespace => false,
+        Delimiter::Byte(byte) => text.last() == Some(&byte),
+        Delimiter::Marks(_) => {
+            let found = memmem::find_iter(text, delimiter.as_bytes()).last();
+            found.is_some_and(|at| at + delimiter.as_bytes().len() == text.len())
+        }
+    }
+}
+
 fn last_line_end(bytes: &[u8], from: usize, to: usize) -> Option<usize> {
     memchr::memrchr(b'\n', &bytes[from..to]).map(|offset| from + offset + 1)
 }
@@ -201,9 +226,15 @@ fn last_line_end(bytes: &[u8], from: usize, to: usize) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Marks;
     use proptest::prelude::*;
 
     const COMMA: Dialect = Dialect { delimiter: Delimiter::Byte(b','), quote: Some(b'"') };
+
+    fn marks() -> Dialect {
+        let delimiter = Delimiter::Marks(Marks::new("::").unwrap());
+        Dialect { delimiter, quote: Some(b'"') }
+    }
 
     fn records(text: &str, dialect: Dialect) -> Vec<Vec<String>> {
         let mut fields = Vec::new();
@@ -256,7 +287,35 @@ mod tests {
         assert_eq!(cut(text.len()), Cut { end: 13, open_quote: Some(15) });
     }
 
+    #[test]
+    fn marks_are_taken_from_the_left() {
+        let text = "1::2:::3\n\"a::b\"::\"c\n\"\n";
+        assert_eq!(records(text, marks()), [vec!["1", "2", ":3"], vec!["a::b", "c\n"]]);
+    }
+
     proptest! {
+        #[test]
+        fn marks_part_fields_as_a_comma_does(text in "[ab,\"\n]{0,40}") {
+            let text = closed(&text);
+            let mut by_comma = records(text, COMMA);
+            // Within quotes both are text.
+            by_comma.iter_mut().flatten().for_each(|field| *field = field.replace(',', "::"));
+            prop_assert_eq!(records(&text.replace(',', "::"), marks()), by_comma);
+        }
+
+        #[test]
+        fn pieces_parted_by_marks_have_the_records_of_the_whole(
+            text in "[a:\"\r\n]{0,60}",
+            at in 0_usize..60,
+        ) {
+            let open = last_cut(text.as_bytes(), marks(), true).open_quote;
+            let text = open.map_or(text.as_str(), |at| &text[..at]);
+            let cut = last_cut(&text.as_bytes()[..at.min(text.len())], marks(), false).end;
+            let mut pieces = records(&text[..cut], marks());
+            pieces.extend(records(&text[cut..], marks()));
+            prop_assert_eq!(pieces, records(text, marks()));
+        }
+
         #[test]
         fn fields_are_those_of_the_csv_crate(text in "[ab,\"\n]{0,40}") {
             let text = closed(&text);

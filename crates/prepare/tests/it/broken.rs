@@ -153,6 +153,18 @@ fn tables_with_wrong_columns() {
             Invalid(&["only one column was found", "data.delimiter"]),
         ),
         case(
+            "delimiter in words",
+            GOOD,
+            "[data]\ndelimiter = \"comma\"",
+            Usage("two to eight marks such as ::"),
+        ),
+        case(
+            "quote in the delimiter",
+            GOOD,
+            "[data]\ndelimiter = \"|\\\"\"",
+            Usage("it is also in the delimiter"),
+        ),
+        case(
             "stated column is not there",
             GOOD,
             "[data.columns]\nuser_id = \"custmer\"",

@@ -57,6 +57,24 @@ fn order_lines_keep_guests_and_cancellations_and_make_a_catalog() {
 }
 
 #[test]
+fn movielens_files_have_two_colons_between_fields() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, out) = (folder.path().join("ratings.dat"), folder.path().join("log"));
+    fs::write(&input, "1::1193::5::978300760\n1::661::3::978302109\n2::1357::5::978298709\n")
+        .unwrap();
+    let names = "[data]\nnames = [\"user_id\", \"item_id\", \"value\", \"timestamp\"]\n";
+    for config in [names.to_owned(), format!("{names}delimiter = \"::\"")] {
+        let manifest = import_with(&input, &config, &out, 2).unwrap();
+        assert_eq!((manifest.n_rows, manifest.n_rejected), (3, 0));
+        let rows = events(&out);
+        assert_eq!(rows["user_id"], some(&["1", "1", "2"]));
+        assert_eq!(rows["item_id"], some(&["1193", "661", "1357"]));
+        assert_eq!(rows["value"], some(&["5.0", "3.0", "5.0"]));
+        assert_eq!(rows["timestamp"][0], Some("978300760000".to_owned()));
+    }
+}
+
+#[test]
 fn recbole_files_bring_their_tables() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("ml");
