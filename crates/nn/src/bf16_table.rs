@@ -182,7 +182,7 @@ mod tests {
         let mut scores = [0.0; 5];
         rounded.scores(table.row(3), &mut scores).unwrap();
         let want: Vec<f32> =
-            (0..5).map(|row| crate::reduce::dot(table.row(3), rows.row(row))).collect();
+            (0..5).map(|row| sum_zip(table.row(3), rows.row(row), |a, b| a * b)).collect();
         assert_eq!(scores.to_vec(), want);
         let restored = Bf16Table::from_bits(5, 19, rounded.bits().to_vec());
         assert_eq!(restored, Ok(rounded.clone()));

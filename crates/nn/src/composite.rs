@@ -2,7 +2,7 @@
 
 use crate::{Gradient, Gradients, Matrix, Name, NnError, Parameters, Trainable};
 
-/// Implements [`Parameters`] and [`Trainable`] for a struct of layers, and makes the struct of their gradients.
+/// Implements [`Parameters`] and [`Trainable`] for a struct of layers or matrices, and makes the struct of their gradients.
 ///
 /// The fields named are visited in this order under their own names; others, such as hyperparameters, are left out.
 ///
@@ -153,6 +153,7 @@ impl<G: Gradients> Gradients for Vec<G> {
     }
 
     fn add(&mut self, other: &Self) -> Result<(), NnError> {
+        crate::error::check_length("gradients of a list of layers", self.len(), other.len())?;
         self.iter_mut().zip(other).try_for_each(|(sum, value)| sum.add(value))
     }
 

@@ -1,13 +1,13 @@
 //! Convolution over time with max pooling.
 
-use rand_chacha::ChaCha8Rng;
-
 use std::ops::Range;
 
+use rand_chacha::ChaCha8Rng;
+
 use crate::{
-    Gradient, Gradients, Init, Linear, LinearGradients, Matrix, Name, NnError, Parameters, Ragged,
-    Trainable,
+    Init, Linear, Matrix, NnError, Ragged,
     error::{check_length, check_range, check_shape},
+    kernels::add_scaled,
 };
 
 /// Where the windows of a filter may lie.
@@ -48,15 +48,19 @@ pub struct Conv1dConfig {
 /// Source: Kim, EMNLP 2014, equations 2 and 3.
 #[derive(Debug, Clone)]
 pub struct Conv1dMaxPool {
-    convs: Vec<Conv>,
+    /// The filters of each width.
+    convs: Vec<Linear>,
+    widths: Vec<usize>,
     padding: Padding,
 }
 
-#[derive(Debug, Clone)]
-struct Conv {
-    width: usize,
-    filters: Linear,
-}
+crate::trainable!(
+    Conv1dMaxPool,
+    /// Gradients of a [`Conv1dMaxPool`].
+    pub struct Conv1dGradients {
+        convs: Vec<Linear>,
+    }
+);
 
 /// Buffers of one forward and backward pass, reused between steps. One for each tile that runs at a time.
 #[derive(Debug, Clone, Default)]
@@ -68,13 +72,6 @@ pub struct Conv1dWorkspace {
     y: Matrix,
     /// The window of the sequence that won, in the layout of `y`.
     winners: Vec<usize>,
-}
-
-/// Gradients of a [`Conv1dMaxPool`].
-#[derive(Debug, Clone)]
-pub struct Conv1dGradients {
-    /// One for each width, in the order of the configuration.
-    pub convs: Vec<LinearGradients>,
 }
 
 impl Padding {
@@ -127,13 +124,13 @@ impl Conv1dMaxPool {
             check_range("widths", *width as f64, *width > 0, "positive")?;
             check_shape("filters", [n_filters, width * n_in], filters.weight().shape())?;
         }
-        let convs = filters.into_iter().map(|(width, filters)| Conv { width, filters });
-        Ok(Self { convs: convs.collect(), padding })
+        let (widths, convs) = filters.into_iter().unzip();
+        Ok(Self { convs, widths, padding })
     }
 
     /// Columns of the input.
     pub fn n_in(&self) -> usize {
-        self.convs[0].filters.n_in() / self.convs[0].width
+        self.convs[0].n_in() / self.widths[0]
     }
 
     /// Columns of the output.
@@ -142,7 +139,7 @@ impl Conv1dMaxPool {
     }
 
     fn n_filters(&self) -> usize {
-        self.convs[0].filters.n_out()
+        self.convs[0].n_out()
     }
 
     /// Returns `y: [n_sequences, n_out]`, which stays in `workspace`.
@@ -161,12 +158,12 @@ impl Conv1dMaxPool {
         winners.clear();
         winners.resize(batch.n_sequences() * self.n_out(), 0);
         let n_filters = self.n_filters();
-        for (conv_idx, conv) in self.convs.iter().enumerate() {
-            self.lay_out_windows(conv.width, x, batch, windows);
-            conv.filters.forward(windows, answers)?; // [n_windows, n_filters]
+        for (conv_idx, (conv, &width)) in self.convs.iter().zip(&self.widths).enumerate() {
+            self.lay_out_windows(width, x, batch, windows);
+            conv.forward(windows, answers)?; // [n_windows, n_filters]
             let mut first_window = 0;
             for (sequence, tokens) in batch.sequences().enumerate() {
-                let n_windows = self.padding.n_windows(conv.width, tokens.len());
+                let n_windows = self.padding.n_windows(width, tokens.len());
                 if n_windows == 0 {
                     continue;
                 }
@@ -235,13 +232,9 @@ impl Conv1dMaxPool {
         if let Some(dx) = &mut dx {
             dx.reset(batch.n_tokens(), n_in);
         }
-        for (conv_idx, (conv, gradients)) in self.convs.iter().zip(&mut gradients.convs).enumerate()
-        {
-            check_shape(
-                "gradient of filters",
-                conv.filters.weight().shape(),
-                gradients.weight.shape(),
-            )?;
+        let filters = self.convs.iter().zip(&self.widths).zip(&mut gradients.convs);
+        for (conv_idx, ((conv, &width), gradients)) in filters.enumerate() {
+            check_shape("gradient of filters", conv.weight().shape(), gradients.weight.shape())?;
             for (sequence, tokens) in batch.sequences().enumerate() {
                 if tokens.is_empty() {
                     continue;
@@ -250,17 +243,17 @@ impl Conv1dMaxPool {
                     let column = conv_idx * n_filters + filter;
                     let d = dy.row(sequence)[column];
                     let winner = workspace.winners[sequence * n_out + column];
-                    let (seen, n_zeros) = self.padding.window(winner, conv.width, tokens.len());
+                    let (seen, n_zeros) = self.padding.window(winner, width, tokens.len());
                     let seen = (tokens.start + seen.start) * n_in..(tokens.start + seen.end) * n_in;
                     let taps = n_zeros * n_in..n_zeros * n_in + seen.len();
                     if let Some(bias) = &mut gradients.bias {
                         bias.as_mut_slice()[filter] += d;
                     }
                     let d_weight = &mut gradients.weight.row_mut(filter)[taps.clone()];
-                    add_scaled(d_weight, d, &x.as_slice()[seen.clone()]);
+                    add_scaled(d, &x.as_slice()[seen.clone()], d_weight);
                     if let Some(dx) = &mut dx {
-                        let weight = &conv.filters.weight().row(filter)[taps];
-                        add_scaled(&mut dx.as_mut_slice()[seen], d, weight);
+                        let weight = &conv.weight().row(filter)[taps];
+                        add_scaled(d, weight, &mut dx.as_mut_slice()[seen]);
                     }
                 }
             }
@@ -269,80 +262,10 @@ impl Conv1dMaxPool {
     }
 }
 
-fn add_scaled(sums: &mut [f32], factor: f32, values: &[f32]) {
-    for (sum, value) in sums.iter_mut().zip(values) {
-        *sum += factor * value;
-    }
-}
-
-impl Parameters for Conv1dMaxPool {
-    fn visit(&self, name: &Name<'_>, visit: &mut dyn FnMut(&Name<'_>, &Matrix)) {
-        let name = name.child("convs");
-        for (conv_idx, conv) in self.convs.iter().enumerate() {
-            conv.filters.visit(&name.index(conv_idx), visit);
-        }
-    }
-
-    fn visit_mut(
-        &mut self,
-        name: &Name<'_>,
-        visit: &mut dyn FnMut(&Name<'_>, &mut Matrix) -> Result<(), NnError>,
-    ) -> Result<(), NnError> {
-        let name = name.child("convs");
-        for (conv_idx, conv) in self.convs.iter_mut().enumerate() {
-            conv.filters.visit_mut(&name.index(conv_idx), visit)?;
-        }
-        Ok(())
-    }
-}
-
-impl Trainable for Conv1dMaxPool {
-    type Gradients = Conv1dGradients;
-
-    fn new_gradients(&self) -> Conv1dGradients {
-        Conv1dGradients {
-            convs: self.convs.iter().map(|conv| conv.filters.new_gradients()).collect(),
-        }
-    }
-
-    fn visit_with_gradients(
-        &mut self,
-        gradients: &Conv1dGradients,
-        name: &Name<'_>,
-        visit: &mut dyn FnMut(&Name<'_>, &mut Matrix, Gradient<'_>) -> Result<(), NnError>,
-    ) -> Result<(), NnError> {
-        check_length("gradients of filters", self.convs.len(), gradients.convs.len())?;
-        let name = name.child("convs");
-        for (conv_idx, (conv, gradients)) in self.convs.iter_mut().zip(&gradients.convs).enumerate()
-        {
-            conv.filters.visit_with_gradients(gradients, &name.index(conv_idx), visit)?;
-        }
-        Ok(())
-    }
-}
-
-impl Gradients for Conv1dGradients {
-    fn clear(&mut self) {
-        self.convs.iter_mut().for_each(Gradients::clear);
-    }
-
-    fn add(&mut self, other: &Self) -> Result<(), NnError> {
-        check_length("gradients of filters", self.convs.len(), other.convs.len())?;
-        self.convs.iter_mut().zip(&other.convs).try_for_each(|(sum, other)| sum.add(other))
-    }
-
-    fn scale(&mut self, factor: f32) {
-        self.convs.iter_mut().for_each(|conv| conv.scale(factor));
-    }
-
-    fn squared_norm(&self) -> f64 {
-        self.convs.iter().map(Gradients::squared_norm).sum()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Trainable;
 
     #[test]
     fn windows_lie_where_the_padding_says() {

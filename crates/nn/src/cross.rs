@@ -3,8 +3,7 @@
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    Gradient, Gradients, Init, Linear, LinearGradients, Matrix, Name, NnError, Parameters,
-    Trainable,
+    Gradients, Init, Linear, Matrix, NnError,
     error::{check_length, check_range, check_shape},
 };
 
@@ -15,14 +14,14 @@ pub struct CrossConfig {
     pub n_in: usize,
     /// The highest degree of the interactions, less one.
     pub n_layers: usize,
-    /// Of the weights; `None` for full ones. The paper sees little loss down to `n_in / 4`.
+    /// Of the weights; `None` for full ones.
     pub rank: Option<usize>,
 }
 
 /// Explicit interactions of features: `x_{l+1} = x_0 ⊙ (W_l x_l + b_l) + x_l`, where `W_l` is full or `U_l V_lᵀ`.
 ///
 /// # Shapes
-/// `x: [n, n_in]` and `y: [n, n_in]`. `W_l` and `b_l` are `layers.l.weight: [n_in, n_in]` and `layers.l.bias`; of low rank,
+/// `x: [n, n_in]` and `y: [n, n_in]`. `W_l` and `b_l` are `layers.l.u.weight: [n_in, n_in]` and `layers.l.u.bias`; of low rank,
 /// `V_lᵀ` is `layers.l.v.weight: [rank, n_in]`, `U_l` and `b_l` are `layers.l.u.weight: [n_in, rank]` and `layers.l.u.bias`.
 ///
 /// Backward, with `p_l = W_l x_l + b_l` and `d_l = ∂L/∂x_l`: `∂L/∂p_l = x_0 ⊙ d_{l+1}`, `d_l = d_{l+1} + W_lᵀ ∂L/∂p_l`,
@@ -31,15 +30,41 @@ pub struct CrossConfig {
 /// Source: Wang et al., "DCN V2", WWW 2021, equations 1 and 2.
 #[derive(Debug, Clone)]
 pub struct CrossNetwork {
-    /// `W_l`, or `V_lᵀ` and then `U_l`.
-    linears: Vec<Linear>,
-    low_rank: bool,
+    layers: Vec<CrossLayer>,
 }
+
+crate::trainable!(
+    CrossNetwork,
+    /// Gradients of a [`CrossNetwork`].
+    pub struct CrossGradients {
+        layers: Vec<CrossLayer>,
+    }
+);
+
+/// The product of one layer: `W`, or `Vᵀ` and then `U`.
+#[derive(Debug, Clone)]
+pub struct CrossLayer {
+    /// `Vᵀ`, from `n_in` columns to the rank, without bias.
+    pub v: Option<Linear>,
+    /// `U`, or `W` where there is no `V`; with the bias.
+    pub u: Linear,
+}
+
+crate::trainable!(
+    CrossLayer,
+    /// Gradients of one layer of a [`CrossNetwork`].
+    pub struct CrossLayerGradients {
+        v: Option<Linear>,
+        u: Linear,
+    }
+);
 
 /// Buffers of one forward and backward pass, reused between steps. One for each tile that runs at a time.
 #[derive(Debug, Clone, Default)]
 pub struct CrossWorkspace {
-    /// The output of each linear layer.
+    /// `V_lᵀ x_l`, empty for full weights.
+    low: Vec<Matrix>,
+    /// `p_l`.
     products: Vec<Matrix>,
     /// `x_1` to the output.
     levels: Vec<Matrix>,
@@ -47,13 +72,6 @@ pub struct CrossWorkspace {
     d_product: Matrix,
     d_low: Matrix,
     d_input: Matrix,
-}
-
-/// Gradients of a [`CrossNetwork`].
-#[derive(Debug, Clone)]
-pub struct CrossGradients {
-    /// Of each layer those of `W_l`, or those of `V_lᵀ` and then of `U_l`.
-    pub linears: Vec<LinearGradients>,
 }
 
 impl CrossNetwork {
@@ -73,43 +91,37 @@ impl CrossNetwork {
             });
             let v = v.transpose()?;
             let u = Linear::new(rank.unwrap_or(n_in), n_in, Init::Xavier, rng)?;
-            layers.push((v, u));
+            layers.push(CrossLayer { v, u });
         }
         Self::from_layers(layers)
     }
 
-    /// A network from given layers `(Vᵀ, U)`, or `(None, W)` for full weights.
+    /// A network from given layers.
     ///
     /// # Errors
     /// [`NnError::Length`] if there is none or only some are of low rank, [`NnError::Shape`] if they do not fit each other.
-    pub fn from_layers(layers: Vec<(Option<Linear>, Linear)>) -> Result<Self, NnError> {
-        let n_low_rank = layers.iter().filter(|(v, _)| v.is_some()).count();
-        let Some((_, first)) = layers.first() else {
+    pub fn from_layers(layers: Vec<CrossLayer>) -> Result<Self, NnError> {
+        let n_low_rank = layers.iter().filter(|layer| layer.v.is_some()).count();
+        let Some(first) = layers.first() else {
             return Err(NnError::Length { what: "cross layers", expected: 1, found: 0 });
         };
-        let (n_in, low_rank) = (first.n_out(), n_low_rank > 0);
-        if low_rank {
+        let n_in = first.u.n_out();
+        if n_low_rank > 0 {
             check_length("cross layers of low rank", layers.len(), n_low_rank)?;
         }
-        for (v, u) in &layers {
+        for CrossLayer { v, u } in &layers {
             let rank = v.as_ref().map_or(n_in, Linear::n_out);
             check_shape("cross layer", [n_in, rank], u.weight().shape())?;
             if let Some(v) = v {
                 check_shape("cross layer", [rank, n_in], v.weight().shape())?;
             }
         }
-        let linears = layers.into_iter().flat_map(|(v, u)| v.into_iter().chain([u])).collect();
-        Ok(Self { linears, low_rank })
+        Ok(Self { layers })
     }
 
     /// Columns of the input and the output.
     pub fn n_in(&self) -> usize {
-        self.linears[0].n_in()
-    }
-
-    /// Linear layers in a cross layer.
-    fn depth(&self) -> usize {
-        if self.low_rank { 2 } else { 1 }
+        self.layers[0].u.n_out()
     }
 
     /// Returns `y: [n, n_in]`, which stays in `workspace`.
@@ -122,30 +134,26 @@ impl CrossNetwork {
         workspace: &'w mut CrossWorkspace,
     ) -> Result<&'w Matrix, NnError> {
         check_shape("cross network input", [x.rows(), self.n_in()], x.shape())?;
-        let CrossWorkspace { products, levels, .. } = workspace;
-        let n_layers = self.linears.len() / self.depth();
-        products.resize_with(self.linears.len(), Matrix::default);
-        levels.resize_with(n_layers, Matrix::default);
-        let layers = self.linears.chunks_exact(self.depth());
-        for (layer_idx, (layer, products)) in
-            layers.zip(products.chunks_exact_mut(self.depth())).enumerate()
-        {
-            let (before, rest) = levels.split_at_mut(layer_idx);
+        let CrossWorkspace { low, products, levels, .. } = workspace;
+        let n_layers = self.layers.len();
+        for matrices in [&mut *low, products, levels] {
+            matrices.resize_with(n_layers, Matrix::default);
+        }
+        for (index, layer) in self.layers.iter().enumerate() {
+            let (before, rest) = levels.split_at_mut(index);
             let (level, next) = (before.last().unwrap_or(x), &mut rest[0]);
-            let product = match (layer, products) {
-                ([v, u], [low, product]) => {
-                    v.forward(level, low)?; // [n, rank]
-                    u.forward(low, product)?;
-                    product
+            let input = match &layer.v {
+                None => level,
+                Some(v) => {
+                    v.forward(level, &mut low[index])?; // [n, rank]
+                    &low[index]
                 }
-                (layer, products) => {
-                    layer[0].forward(level, &mut products[0])?;
-                    &mut products[0]
-                }
-            }; // [n, n_in]
+            };
+            layer.u.forward(input, &mut products[index])?; // [n, n_in]
             next.copy_from(level);
+            let products = products[index].as_slice();
             for ((next, x), product) in
-                next.as_mut_slice().iter_mut().zip(x.as_slice()).zip(product.as_slice())
+                next.as_mut_slice().iter_mut().zip(x.as_slice()).zip(products)
             {
                 *next += x * product;
             }
@@ -167,118 +175,35 @@ impl CrossNetwork {
         workspace: &mut CrossWorkspace,
         gradients: &mut CrossGradients,
     ) -> Result<(), NnError> {
-        let CrossWorkspace { products, levels, d_level, d_product, d_low, d_input } = workspace;
-        let depth = self.depth();
+        let CrossWorkspace { low, products, levels, d_level, d_product, d_low, d_input } =
+            workspace;
+        let n_layers = self.layers.len();
         check_shape("cross network input", [x.rows(), self.n_in()], x.shape())?;
         check_shape("gradient of cross network", x.shape(), dy.shape())?;
-        check_length("products in a workspace", self.linears.len(), products.len())?;
-        check_length("levels in a workspace", self.linears.len() / depth, levels.len())?;
-        check_shape("output in a workspace", x.shape(), levels[levels.len() - 1].shape())?;
-        check_length("gradients of a cross network", self.linears.len(), gradients.linears.len())?;
+        check_length("levels in a workspace", n_layers, levels.len())?;
+        check_shape("output in a workspace", x.shape(), levels[n_layers - 1].shape())?;
+        check_length("gradients of a cross network", n_layers, gradients.layers.len())?;
         dx.reset(x.rows(), x.cols());
         d_level.copy_from(dy);
         d_product.reshape(x.rows(), x.cols());
-        for layer_idx in (0..levels.len()).rev() {
-            let range = layer_idx * depth..(layer_idx + 1) * depth;
-            let (layer, products) = (&self.linears[range.clone()], &products[range.clone()]);
-            let gradients = &mut gradients.linears[range];
-            let level = if layer_idx == 0 { x } else { &levels[layer_idx - 1] };
-            let product = products[depth - 1].as_slice();
+        let layers = self.layers.iter().zip(&mut gradients.layers).enumerate();
+        for (index, (layer, gradients)) in layers.rev() {
+            let level = if index == 0 { x } else { &levels[index - 1] };
+            let product = products[index].as_slice();
             for (position, d) in d_level.as_slice().iter().enumerate() {
                 d_product.as_mut_slice()[position] = d * x.as_slice()[position];
                 dx.as_mut_slice()[position] += d * product[position];
             }
-            match (layer, gradients) {
-                ([v, u], [d_v, d_u]) => {
-                    u.backward(&products[0], d_product, Some(&mut *d_low), d_u)?; // [n, rank]
+            match (&layer.v, &mut gradients.v) {
+                (Some(v), Some(d_v)) => {
+                    let d_u = &mut gradients.u;
+                    layer.u.backward(&low[index], d_product, Some(&mut *d_low), d_u)?; // [n, rank]
                     v.backward(level, d_low, Some(&mut *d_input), d_v)?;
                 }
-                (layer, gradients) => {
-                    layer[0].backward(level, d_product, Some(&mut *d_input), &mut gradients[0])?;
-                }
+                _ => layer.u.backward(level, d_product, Some(&mut *d_input), &mut gradients.u)?,
             } // [n, n_in]
             d_level.add(d_input)?;
         }
         dx.add(d_level)
-    }
-
-    /// Calls `visit` with the name of a linear layer.
-    fn with_name<R>(
-        low_rank: bool,
-        name: &Name<'_>,
-        position: usize,
-        visit: impl FnOnce(&Name<'_>) -> R,
-    ) -> R {
-        if low_rank {
-            visit(&name.index(position / 2).child(["v", "u"][position % 2]))
-        } else {
-            visit(&name.index(position))
-        }
-    }
-}
-
-impl Parameters for CrossNetwork {
-    fn visit(&self, name: &Name<'_>, visit: &mut dyn FnMut(&Name<'_>, &Matrix)) {
-        let name = name.child("layers");
-        for (position, linear) in self.linears.iter().enumerate() {
-            Self::with_name(self.low_rank, &name, position, |name| linear.visit(name, visit));
-        }
-    }
-
-    fn visit_mut(
-        &mut self,
-        name: &Name<'_>,
-        visit: &mut dyn FnMut(&Name<'_>, &mut Matrix) -> Result<(), NnError>,
-    ) -> Result<(), NnError> {
-        let name = name.child("layers");
-        for (position, linear) in self.linears.iter_mut().enumerate() {
-            Self::with_name(self.low_rank, &name, position, |name| linear.visit_mut(name, visit))?;
-        }
-        Ok(())
-    }
-}
-
-impl Trainable for CrossNetwork {
-    type Gradients = CrossGradients;
-
-    fn new_gradients(&self) -> CrossGradients {
-        CrossGradients { linears: self.linears.iter().map(Trainable::new_gradients).collect() }
-    }
-
-    fn visit_with_gradients(
-        &mut self,
-        gradients: &CrossGradients,
-        name: &Name<'_>,
-        visit: &mut dyn FnMut(&Name<'_>, &mut Matrix, Gradient<'_>) -> Result<(), NnError>,
-    ) -> Result<(), NnError> {
-        check_length("gradients of a cross network", self.linears.len(), gradients.linears.len())?;
-        let name = name.child("layers");
-        for (position, (linear, gradients)) in
-            self.linears.iter_mut().zip(&gradients.linears).enumerate()
-        {
-            Self::with_name(self.low_rank, &name, position, |name| {
-                linear.visit_with_gradients(gradients, name, visit)
-            })?;
-        }
-        Ok(())
-    }
-}
-
-impl Gradients for CrossGradients {
-    fn clear(&mut self) {
-        self.linears.iter_mut().for_each(Gradients::clear);
-    }
-
-    fn add(&mut self, other: &Self) -> Result<(), NnError> {
-        check_length("gradients of a cross network", self.linears.len(), other.linears.len())?;
-        self.linears.iter_mut().zip(&other.linears).try_for_each(|(sum, other)| sum.add(other))
-    }
-
-    fn scale(&mut self, factor: f32) {
-        self.linears.iter_mut().for_each(|linear| linear.scale(factor));
-    }
-
-    fn squared_norm(&self) -> f64 {
-        self.linears.iter().map(Gradients::squared_norm).sum()
     }
 }

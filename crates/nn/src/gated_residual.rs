@@ -2,10 +2,7 @@
 
 use rand_chacha::ChaCha8Rng;
 
-use crate::{
-    Gradient, Init, Linear, LinearGradients, Matrix, Name, NnError, Parameters, Trainable,
-    activation::sigmoid, error::check_shape,
-};
+use crate::{Init, Linear, Matrix, NnError, activation::sigmoid, error::check_shape};
 
 /// `y = x + f * sigmoid(x Wᵀ + b)`, where `f = F(x)` is what another layer made of `x`.
 ///
@@ -21,6 +18,14 @@ use crate::{
 pub struct GatedResidual {
     gate: Linear,
 }
+
+crate::trainable!(
+    GatedResidual,
+    /// Gradients of a [`GatedResidual`].
+    pub struct GatedResidualGradients {
+        gate: Linear,
+    }
+);
 
 /// Buffers of one forward and backward pass of a [`GatedResidual`], reused between steps.
 #[derive(Debug, Clone, Default)]
@@ -89,7 +94,7 @@ impl GatedResidual {
         dx: &mut Matrix,
         df: &mut Matrix,
         workspace: &mut GatedResidualWorkspace,
-        gradients: &mut LinearGradients,
+        gradients: &mut GatedResidualGradients,
     ) -> Result<(), NnError> {
         let GatedResidualWorkspace { gate, d_gate } = workspace;
         let [n, d] = x.shape();
@@ -105,42 +110,11 @@ impl GatedResidual {
             *df = dy * s;
             *d_gate = *df * f * (1.0 - s);
         }
-        self.gate.backward(x, d_gate, Some(&mut *dx), gradients)?;
+        self.gate.backward(x, d_gate, Some(&mut *dx), &mut gradients.gate)?;
         for (dx, dy) in dx.as_mut_slice().iter_mut().zip(dy.as_slice()) {
             *dx += dy;
         }
         Ok(())
-    }
-}
-
-impl Parameters for GatedResidual {
-    fn visit(&self, name: &Name<'_>, visit: &mut dyn FnMut(&Name<'_>, &Matrix)) {
-        self.gate.visit(&name.child("gate"), visit);
-    }
-
-    fn visit_mut(
-        &mut self,
-        name: &Name<'_>,
-        visit: &mut dyn FnMut(&Name<'_>, &mut Matrix) -> Result<(), NnError>,
-    ) -> Result<(), NnError> {
-        self.gate.visit_mut(&name.child("gate"), visit)
-    }
-}
-
-impl Trainable for GatedResidual {
-    type Gradients = LinearGradients;
-
-    fn new_gradients(&self) -> LinearGradients {
-        self.gate.new_gradients()
-    }
-
-    fn visit_with_gradients(
-        &mut self,
-        gradients: &LinearGradients,
-        name: &Name<'_>,
-        visit: &mut dyn FnMut(&Name<'_>, &mut Matrix, Gradient<'_>) -> Result<(), NnError>,
-    ) -> Result<(), NnError> {
-        self.gate.visit_with_gradients(gradients, &name.child("gate"), visit)
     }
 }
 

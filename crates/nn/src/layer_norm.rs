@@ -1,7 +1,7 @@
 //! Layer normalization.
 
 use crate::{
-    Gradient, Gradients, Matrix, Name, NnError, Parameters, Trainable,
+    Matrix, NnError,
     error::{check_length, check_range, check_shape},
     reduce::sum_zip,
 };
@@ -23,6 +23,15 @@ pub struct LayerNorm {
     epsilon: f32,
 }
 
+crate::trainable!(
+    LayerNorm,
+    /// Gradients of a [`LayerNorm`], in the shapes of its parameters.
+    pub struct LayerNormGradients {
+        weight: Matrix,
+        bias: Matrix,
+    }
+);
+
 /// What the backward pass of a [`LayerNorm`] needs of the forward pass beside `x`; reused between steps.
 #[derive(Debug, Clone, Default)]
 pub struct LayerNormCache {
@@ -30,15 +39,6 @@ pub struct LayerNormCache {
     mean: Vec<f32>,
     /// `1 / sqrt(var + epsilon)` of each row, `[n]`.
     scale: Vec<f32>,
-}
-
-/// Gradients of a [`LayerNorm`].
-#[derive(Debug, Clone)]
-pub struct LayerNormGradients {
-    /// `[1, d]`.
-    pub weight: Matrix,
-    /// `[1, d]`.
-    pub bias: Matrix,
 }
 
 impl LayerNorm {
@@ -147,65 +147,10 @@ impl LayerNorm {
     }
 }
 
-impl Parameters for LayerNorm {
-    fn visit(&self, name: &Name<'_>, visit: &mut dyn FnMut(&Name<'_>, &Matrix)) {
-        visit(&name.child("weight"), &self.weight);
-        visit(&name.child("bias"), &self.bias);
-    }
-
-    fn visit_mut(
-        &mut self,
-        name: &Name<'_>,
-        visit: &mut dyn FnMut(&Name<'_>, &mut Matrix) -> Result<(), NnError>,
-    ) -> Result<(), NnError> {
-        visit(&name.child("weight"), &mut self.weight)?;
-        visit(&name.child("bias"), &mut self.bias)
-    }
-}
-
-impl Trainable for LayerNorm {
-    type Gradients = LayerNormGradients;
-
-    fn new_gradients(&self) -> LayerNormGradients {
-        let zeros = || Matrix::zeros(1, self.d());
-        LayerNormGradients { weight: zeros(), bias: zeros() }
-    }
-
-    fn visit_with_gradients(
-        &mut self,
-        gradients: &LayerNormGradients,
-        name: &Name<'_>,
-        visit: &mut dyn FnMut(&Name<'_>, &mut Matrix, Gradient<'_>) -> Result<(), NnError>,
-    ) -> Result<(), NnError> {
-        visit(&name.child("weight"), &mut self.weight, Gradient::Dense(&gradients.weight))?;
-        visit(&name.child("bias"), &mut self.bias, Gradient::Dense(&gradients.bias))
-    }
-}
-
-impl Gradients for LayerNormGradients {
-    fn clear(&mut self) {
-        self.weight.clear();
-        self.bias.clear();
-    }
-
-    fn add(&mut self, other: &Self) -> Result<(), NnError> {
-        self.weight.add(&other.weight)?;
-        self.bias.add(&other.bias)
-    }
-
-    fn scale(&mut self, factor: f32) {
-        self.weight.scale(factor);
-        self.bias.scale(factor);
-    }
-
-    fn squared_norm(&self) -> f64 {
-        self.weight.squared_norm() + self.bias.squared_norm()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Trainable;
 
     #[test]
     fn by_hand() {

@@ -92,13 +92,15 @@ pub use attention::{
 };
 pub use bf16_table::Bf16Table;
 pub use conv1d::{Conv1dConfig, Conv1dGradients, Conv1dMaxPool, Conv1dWorkspace, Padding};
-pub use cross::{CrossConfig, CrossGradients, CrossNetwork, CrossWorkspace};
+pub use cross::{
+    CrossConfig, CrossGradients, CrossLayer, CrossLayerGradients, CrossNetwork, CrossWorkspace,
+};
 pub use dropout::{Dropout, DropoutKey};
 pub use embedding::Embedding;
 pub use embedding_bag::{BagMode, Bags};
 pub use error::NnError;
 pub use factorization_machine::FactorizationMachine;
-pub use gated_residual::{GatedResidual, GatedResidualWorkspace};
+pub use gated_residual::{GatedResidual, GatedResidualGradients, GatedResidualWorkspace};
 pub use gradient_check::{GradientReport, gradient_check};
 pub use gru::{Gru, GruCell};
 pub use init::Init;
@@ -116,9 +118,10 @@ pub use recurrent::{
     CellGradients, CellState, CellStateMut, Direction, Recurrent, RecurrentCell, RecurrentWeights,
     RecurrentWorkspace,
 };
-pub use rms_norm::{RmsNorm, RmsNormCache};
+pub use rms_norm::{RmsNorm, RmsNormCache, RmsNormGradients};
 pub use row_gradients::RowGradients;
 pub use swiglu::{SwiGlu, SwiGluGradients, SwiGluWorkspace};
 pub use target_attention::{
-    TargetAttention, TargetAttentionConfig, TargetAttentionInputs, TargetAttentionWorkspace,
+    TargetAttention, TargetAttentionConfig, TargetAttentionGradients, TargetAttentionInputs,
+    TargetAttentionWorkspace,
 };

@@ -3,8 +3,7 @@
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    Activation, Dropout, DropoutKey, Gradient, Gradients, Init, Linear, LinearGradients, Matrix,
-    Name, NnError, Parameters, Trainable,
+    Activation, Dropout, DropoutKey, Init, Linear, Matrix, NnError,
     error::{check_length, check_range, check_shape},
 };
 
@@ -69,6 +68,14 @@ pub struct Mlp {
     dropout: Dropout,
 }
 
+crate::trainable!(
+    Mlp,
+    /// Gradients of an [`Mlp`].
+    pub struct MlpGradients {
+        layers: Vec<Linear>,
+    }
+);
+
 /// What a forward pass is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pass {
@@ -105,13 +112,6 @@ impl Default for MlpWorkspace {
             d_input: Matrix::default(),
         }
     }
-}
-
-/// Gradients of an [`Mlp`].
-#[derive(Debug, Clone)]
-pub struct MlpGradients {
-    /// One for each layer, first to last.
-    pub layers: Vec<LinearGradients>,
 }
 
 impl Mlp {
@@ -238,75 +238,12 @@ impl Mlp {
     }
 }
 
-impl Parameters for Mlp {
-    fn visit(&self, name: &Name<'_>, visit: &mut dyn FnMut(&Name<'_>, &Matrix)) {
-        let name = name.child("layers");
-        for (layer_idx, layer) in self.layers.iter().enumerate() {
-            layer.visit(&name.index(layer_idx), visit);
-        }
-    }
-
-    fn visit_mut(
-        &mut self,
-        name: &Name<'_>,
-        visit: &mut dyn FnMut(&Name<'_>, &mut Matrix) -> Result<(), NnError>,
-    ) -> Result<(), NnError> {
-        let name = name.child("layers");
-        for (layer_idx, layer) in self.layers.iter_mut().enumerate() {
-            layer.visit_mut(&name.index(layer_idx), visit)?;
-        }
-        Ok(())
-    }
-}
-
-impl Trainable for Mlp {
-    type Gradients = MlpGradients;
-
-    fn new_gradients(&self) -> MlpGradients {
-        MlpGradients { layers: self.layers.iter().map(Trainable::new_gradients).collect() }
-    }
-
-    fn visit_with_gradients(
-        &mut self,
-        gradients: &MlpGradients,
-        name: &Name<'_>,
-        visit: &mut dyn FnMut(&Name<'_>, &mut Matrix, Gradient<'_>) -> Result<(), NnError>,
-    ) -> Result<(), NnError> {
-        check_length("layers of gradients", self.layers.len(), gradients.layers.len())?;
-        let name = name.child("layers");
-        for (layer_idx, (layer, gradients)) in
-            self.layers.iter_mut().zip(&gradients.layers).enumerate()
-        {
-            layer.visit_with_gradients(gradients, &name.index(layer_idx), visit)?;
-        }
-        Ok(())
-    }
-}
-
-impl Gradients for MlpGradients {
-    fn clear(&mut self) {
-        self.layers.iter_mut().for_each(Gradients::clear);
-    }
-
-    fn add(&mut self, other: &Self) -> Result<(), NnError> {
-        check_length("layers of gradients", self.layers.len(), other.layers.len())?;
-        self.layers.iter_mut().zip(&other.layers).try_for_each(|(sum, other)| sum.add(other))
-    }
-
-    fn scale(&mut self, factor: f32) {
-        self.layers.iter_mut().for_each(|layer| layer.scale(factor));
-    }
-
-    fn squared_norm(&self) -> f64 {
-        self.layers.iter().map(Gradients::squared_norm).sum()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use rand::SeedableRng;
 
     use super::*;
+    use crate::{Name, Parameters, Trainable};
 
     fn config() -> MlpConfig {
         let hidden = vec![5, 4];

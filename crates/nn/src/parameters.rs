@@ -155,6 +155,38 @@ pub trait Gradients: Send {
     fn squared_norm(&self) -> f64;
 }
 
+/// A parameter by itself, under the name that it is visited with.
+impl Parameters for Matrix {
+    fn visit(&self, name: &Name<'_>, visit: &mut dyn FnMut(&Name<'_>, &Matrix)) {
+        visit(name, self);
+    }
+
+    fn visit_mut(
+        &mut self,
+        name: &Name<'_>,
+        visit: &mut dyn FnMut(&Name<'_>, &mut Matrix) -> Result<(), NnError>,
+    ) -> Result<(), NnError> {
+        visit(name, self)
+    }
+}
+
+impl Trainable for Matrix {
+    type Gradients = Self;
+
+    fn new_gradients(&self) -> Self {
+        Self::zeros(self.rows(), self.cols())
+    }
+
+    fn visit_with_gradients(
+        &mut self,
+        gradients: &Self,
+        name: &Name<'_>,
+        visit: &mut dyn FnMut(&Name<'_>, &mut Matrix, Gradient<'_>) -> Result<(), NnError>,
+    ) -> Result<(), NnError> {
+        visit(name, self, Gradient::Dense(gradients))
+    }
+}
+
 impl Gradients for Matrix {
     fn clear(&mut self) {
         self.fill(0.0);

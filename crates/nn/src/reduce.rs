@@ -25,11 +25,6 @@ pub(crate) fn sum_zip<A: Copy, B: Copy>(a: &[A], b: &[B], term: impl Fn(A, B) ->
     sums[0] + rest
 }
 
-/// `Σ_i a_i b_i`, as [`sum_zip`].
-pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    sum_zip(a, b, |a, b| a * b)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,8 +34,8 @@ mod tests {
         for n in [0, 1, 15, 16, 17, 40, 64] {
             let values: Vec<f32> = (1..=n).map(|value| value as f32).collect();
             let want = (1..=n).map(|value| value * value).sum::<u32>();
-            assert_eq!(dot(&values, &values), want as f32);
+            assert_eq!(sum_zip(&values, &values, |a, b| a * b), want as f32);
         }
-        assert!(dot(&[1.0; 20], &[f32::NAN; 20]).is_nan());
+        assert!(sum_zip(&[1.0; 20], &[f32::NAN; 20], |a, b| a * b).is_nan());
     }
 }

@@ -1,9 +1,10 @@
 //! Root mean square normalization.
 
 use crate::{
-    Gradient, Matrix, Name, NnError, Parameters, Trainable,
+    Matrix, NnError,
     error::{check_length, check_range, check_shape},
-    reduce::{dot, sum_zip},
+    kernels::dot,
+    reduce::sum_zip,
 };
 
 /// Each row to a mean square of 1, then scaled: `y = x / sqrt(mean(x²) + epsilon) * weight`.
@@ -22,6 +23,14 @@ pub struct RmsNorm {
     weight: Matrix,
     epsilon: f32,
 }
+
+crate::trainable!(
+    RmsNorm,
+    /// Gradients of an [`RmsNorm`], in the shapes of its parameters.
+    pub struct RmsNormGradients {
+        weight: Matrix,
+    }
+);
 
 /// What the backward pass of an [`RmsNorm`] needs of the forward pass beside `x`; reused between steps.
 #[derive(Debug, Clone, Default)]
@@ -98,8 +107,9 @@ impl RmsNorm {
         dy: &Matrix,
         dx: &mut Matrix,
         cache: &RmsNormCache,
-        d_weight: &mut Matrix,
+        gradients: &mut RmsNormGradients,
     ) -> Result<(), NnError> {
+        let d_weight = &mut gradients.weight;
         let [n, d] = [x.rows(), self.d()];
         check_shape("RMS norm input", [n, d], x.shape())?;
         check_shape("gradient of RMS norm output", [n, d], dy.shape())?;
@@ -124,41 +134,10 @@ impl RmsNorm {
     }
 }
 
-impl Parameters for RmsNorm {
-    fn visit(&self, name: &Name<'_>, visit: &mut dyn FnMut(&Name<'_>, &Matrix)) {
-        visit(&name.child("weight"), &self.weight);
-    }
-
-    fn visit_mut(
-        &mut self,
-        name: &Name<'_>,
-        visit: &mut dyn FnMut(&Name<'_>, &mut Matrix) -> Result<(), NnError>,
-    ) -> Result<(), NnError> {
-        visit(&name.child("weight"), &mut self.weight)
-    }
-}
-
-impl Trainable for RmsNorm {
-    /// Of the weights, `[1, d]`.
-    type Gradients = Matrix;
-
-    fn new_gradients(&self) -> Matrix {
-        Matrix::zeros(1, self.d())
-    }
-
-    fn visit_with_gradients(
-        &mut self,
-        gradients: &Matrix,
-        name: &Name<'_>,
-        visit: &mut dyn FnMut(&Name<'_>, &mut Matrix, Gradient<'_>) -> Result<(), NnError>,
-    ) -> Result<(), NnError> {
-        visit(&name.child("weight"), &mut self.weight, Gradient::Dense(gradients))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Trainable;
 
     #[test]
     fn by_hand() {

@@ -2,10 +2,7 @@
 
 use rand_chacha::ChaCha8Rng;
 
-use crate::{
-    Gradient, Init, Linear, LinearGradients, Matrix, Name, NnError, Parameters, Trainable,
-    activation::sigmoid, error::check_shape,
-};
+use crate::{Init, Linear, Matrix, NnError, activation::sigmoid, error::check_shape};
 
 /// `y = (silu(x W1ᵀ + b1) * (x W2ᵀ + b2)) W3ᵀ + b3` with `silu(a) = a sigmoid(a)`; the biases are optional.
 ///
@@ -23,6 +20,15 @@ pub struct SwiGlu {
     w3: Linear,
 }
 
+crate::trainable!(
+    SwiGlu,
+    /// Gradients of a [`SwiGlu`].
+    pub struct SwiGluGradients {
+        w12: Linear,
+        w3: Linear,
+    }
+);
+
 /// Buffers of one forward and backward pass of a [`SwiGlu`], reused between steps.
 #[derive(Debug, Clone, Default)]
 pub struct SwiGluWorkspace {
@@ -33,9 +39,6 @@ pub struct SwiGluWorkspace {
     d_halves: Matrix,
     d_product: Matrix,
 }
-
-/// Gradients of `w12` and of `w3` of a [`SwiGlu`].
-pub type SwiGluGradients = (LinearGradients, LinearGradients);
 
 impl SwiGlu {
     /// A layer with weights drawn by [`Init::Xavier`], each of the three by itself, and zero biases.
@@ -109,7 +112,7 @@ impl SwiGlu {
         let SwiGluWorkspace { halves, product, d_halves, d_product } = workspace;
         let n_hidden = self.w3.n_in();
         check_shape("workspace of SwiGLU", [x.rows(), 2 * n_hidden], halves.shape())?;
-        self.w3.backward(product, dy, Some(&mut *d_product), &mut gradients.1)?; // [n, n_hidden]
+        self.w3.backward(product, dy, Some(&mut *d_product), &mut gradients.w3)?; // [n, n_hidden]
         d_halves.reshape(x.rows(), 2 * n_hidden);
         for row in 0..x.rows() {
             let (a, b) = halves.row(row).split_at(n_hidden);
@@ -121,47 +124,14 @@ impl SwiGlu {
                 *db = dp * a * s;
             }
         }
-        self.w12.backward(x, d_halves, dx, &mut gradients.0)
-    }
-}
-
-impl Parameters for SwiGlu {
-    fn visit(&self, name: &Name<'_>, visit: &mut dyn FnMut(&Name<'_>, &Matrix)) {
-        self.w12.visit(&name.child("w12"), visit);
-        self.w3.visit(&name.child("w3"), visit);
-    }
-
-    fn visit_mut(
-        &mut self,
-        name: &Name<'_>,
-        visit: &mut dyn FnMut(&Name<'_>, &mut Matrix) -> Result<(), NnError>,
-    ) -> Result<(), NnError> {
-        self.w12.visit_mut(&name.child("w12"), visit)?;
-        self.w3.visit_mut(&name.child("w3"), visit)
-    }
-}
-
-impl Trainable for SwiGlu {
-    type Gradients = SwiGluGradients;
-
-    fn new_gradients(&self) -> SwiGluGradients {
-        (self.w12.new_gradients(), self.w3.new_gradients())
-    }
-
-    fn visit_with_gradients(
-        &mut self,
-        (w12, w3): &SwiGluGradients,
-        name: &Name<'_>,
-        visit: &mut dyn FnMut(&Name<'_>, &mut Matrix, Gradient<'_>) -> Result<(), NnError>,
-    ) -> Result<(), NnError> {
-        self.w12.visit_with_gradients(w12, &name.child("w12"), visit)?;
-        self.w3.visit_with_gradients(w3, &name.child("w3"), visit)
+        self.w12.backward(x, d_halves, dx, &mut gradients.w12)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Trainable;
 
     #[test]
     fn by_hand() {

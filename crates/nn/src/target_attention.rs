@@ -3,9 +3,9 @@
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    Activation, Gradient, Matrix, Mlp, MlpConfig, MlpGradients, MlpWorkspace, Name, NnError,
-    Parameters, Pass, Ragged, Trainable,
+    Activation, Matrix, Mlp, MlpConfig, MlpWorkspace, NnError, Pass, Ragged,
     error::{check_range, check_shape},
+    kernels::{dot, exp_shifted},
 };
 
 /// Sizes of a [`TargetAttention`].
@@ -37,6 +37,14 @@ pub struct TargetAttention {
     softmax: bool,
 }
 
+crate::trainable!(
+    TargetAttention,
+    /// Gradients of a [`TargetAttention`].
+    pub struct TargetAttentionGradients {
+        unit: Mlp,
+    }
+);
+
 /// Buffers of one forward and backward pass, reused between steps. One for each tile that runs at a time.
 #[derive(Debug, Clone, Default)]
 pub struct TargetAttentionWorkspace {
@@ -57,10 +65,6 @@ pub struct TargetAttentionInputs<'a> {
     pub d_history: &'a mut Matrix,
     /// `[n_sequences, n_dims]`.
     pub d_targets: &'a mut Matrix,
-}
-
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 impl TargetAttention {
@@ -138,7 +142,9 @@ impl TargetAttention {
         y.reset(batch.n_sequences(), n_dims);
         for (sequence, tokens) in batch.sequences().enumerate() {
             if self.softmax {
-                softmax(&mut weights.as_mut_slice()[tokens.clone()]);
+                let weights = &mut weights.as_mut_slice()[tokens.clone()];
+                let (_, sum) = exp_shifted(weights);
+                weights.iter_mut().for_each(|weight| *weight /= sum);
             }
             for token in tokens {
                 let weight = weights.as_slice()[token];
@@ -163,7 +169,7 @@ impl TargetAttention {
         dy: &Matrix,
         inputs: TargetAttentionInputs<'_>,
         workspace: &mut TargetAttentionWorkspace,
-        gradients: &mut MlpGradients,
+        gradients: &mut TargetAttentionGradients,
     ) -> Result<(), NnError> {
         self.check_inputs(history, batch, targets)?;
         check_shape("gradient of target attention", targets.shape(), dy.shape())?;
@@ -183,7 +189,7 @@ impl TargetAttention {
                 }
             }
         }
-        self.unit.backward(pairs, d_weights, Some(&mut *d_pairs), unit, gradients)?; // [n_tokens, 4 * n_dims]
+        self.unit.backward(pairs, d_weights, Some(&mut *d_pairs), unit, &mut gradients.unit)?; // [n_tokens, 4 * n_dims]
 
         let n_dims = self.n_dims();
         let TargetAttentionInputs { d_history, d_targets } = inputs;
@@ -208,43 +214,5 @@ impl TargetAttention {
             }
         }
         Ok(())
-    }
-}
-
-fn softmax(logits: &mut [f32]) {
-    let max = logits.iter().fold(f32::NEG_INFINITY, |max, &logit| max.max(logit));
-    logits.iter_mut().for_each(|logit| *logit = (*logit - max).exp());
-    let scale = 1.0 / logits.iter().sum::<f32>();
-    logits.iter_mut().for_each(|weight| *weight *= scale);
-}
-
-impl Parameters for TargetAttention {
-    fn visit(&self, name: &Name<'_>, visit: &mut dyn FnMut(&Name<'_>, &Matrix)) {
-        self.unit.visit(&name.child("unit"), visit);
-    }
-
-    fn visit_mut(
-        &mut self,
-        name: &Name<'_>,
-        visit: &mut dyn FnMut(&Name<'_>, &mut Matrix) -> Result<(), NnError>,
-    ) -> Result<(), NnError> {
-        self.unit.visit_mut(&name.child("unit"), visit)
-    }
-}
-
-impl Trainable for TargetAttention {
-    type Gradients = MlpGradients;
-
-    fn new_gradients(&self) -> MlpGradients {
-        self.unit.new_gradients()
-    }
-
-    fn visit_with_gradients(
-        &mut self,
-        gradients: &MlpGradients,
-        name: &Name<'_>,
-        visit: &mut dyn FnMut(&Name<'_>, &mut Matrix, Gradient<'_>) -> Result<(), NnError>,
-    ) -> Result<(), NnError> {
-        self.unit.visit_with_gradients(gradients, &name.child("unit"), visit)
     }
 }

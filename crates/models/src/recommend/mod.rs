@@ -31,6 +31,7 @@ mod sequence;
 mod early_stopping;
 mod item_table;
 mod sparse;
+mod vector_model;
 
 pub mod registry;
 
@@ -41,6 +42,8 @@ pub use item_knn::{ItemKnn, ItemKnnConfig, Weighting};
 pub use mlp::{HiddenActivation, Mlp, MlpConfig, SoftmaxLoss};
 pub use popularity::{Popularity, PopularityConfig, Window};
 pub use seq_rules::{SeqRules, SeqRulesConfig};
-pub use sequence::{AttentionKind, Preset, Sequence, SequenceConfig, SequenceLoss, SequenceSpec};
+pub use sequence::{
+    AttentionKind, FeedForwardKind, Preset, Sequence, SequenceConfig, SequenceLoss, SequenceSpec,
+};
 pub use top_k::{Scored, TopK, top_k};
 pub use view::{FitOn, Holdout, TrainingView};

@@ -3,7 +3,7 @@
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    Gradient, Gradients, Init, Matrix, Name, NnError, Parameters, Ragged, Trainable,
+    Init, Matrix, NnError, Ragged,
     error::{check_length, check_range},
     kernels::add_scaled,
 };
@@ -24,12 +24,14 @@ pub struct RelativeBias {
     time: Option<Matrix>,
 }
 
-/// Gradients of a [`RelativeBias`], in the shapes of its parameters.
-#[derive(Debug, Clone)]
-pub struct RelativeBiasGradients {
-    position: Matrix,
-    time: Option<Matrix>,
-}
+crate::trainable!(
+    RelativeBias,
+    /// Gradients of a [`RelativeBias`], in the shapes of its parameters.
+    pub struct RelativeBiasGradients {
+        position: Matrix,
+        time: Option<Matrix>,
+    }
+);
 
 impl RelativeBias {
     /// Small random numbers for sequences of at most `max_len` tokens.
@@ -97,76 +99,6 @@ impl RelativeBias {
 fn bucket(later_ms: i64, earlier_ms: i64) -> usize {
     let gap_ms = later_ms.abs_diff(earlier_ms).saturating_add(1);
     (gap_ms.ilog2() as usize).min(N_BUCKETS - 1)
-}
-
-impl Parameters for RelativeBias {
-    fn visit(&self, name: &Name<'_>, visit: &mut dyn FnMut(&Name<'_>, &Matrix)) {
-        visit(&name.child("position"), &self.position);
-        if let Some(time) = &self.time {
-            visit(&name.child("time"), time);
-        }
-    }
-
-    fn visit_mut(
-        &mut self,
-        name: &Name<'_>,
-        visit: &mut dyn FnMut(&Name<'_>, &mut Matrix) -> Result<(), NnError>,
-    ) -> Result<(), NnError> {
-        visit(&name.child("position"), &mut self.position)?;
-        self.time.as_mut().map_or(Ok(()), |time| visit(&name.child("time"), time))
-    }
-}
-
-impl Trainable for RelativeBias {
-    type Gradients = RelativeBiasGradients;
-
-    fn new_gradients(&self) -> RelativeBiasGradients {
-        let zeros = |matrix: &Matrix| Matrix::zeros(1, matrix.cols());
-        RelativeBiasGradients {
-            position: zeros(&self.position),
-            time: self.time.as_ref().map(zeros),
-        }
-    }
-
-    fn visit_with_gradients(
-        &mut self,
-        gradients: &RelativeBiasGradients,
-        name: &Name<'_>,
-        visit: &mut dyn FnMut(&Name<'_>, &mut Matrix, Gradient<'_>) -> Result<(), NnError>,
-    ) -> Result<(), NnError> {
-        let gradient = Gradient::Dense(&gradients.position);
-        visit(&name.child("position"), &mut self.position, gradient)?;
-        match (&mut self.time, &gradients.time) {
-            (Some(time), Some(gradient)) => {
-                visit(&name.child("time"), time, Gradient::Dense(gradient))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-impl Gradients for RelativeBiasGradients {
-    fn clear(&mut self) {
-        self.position.clear();
-        self.time.iter_mut().for_each(Gradients::clear);
-    }
-
-    fn add(&mut self, other: &Self) -> Result<(), NnError> {
-        self.position.add(&other.position)?;
-        match (&mut self.time, &other.time) {
-            (Some(sum), Some(other)) => sum.add(other),
-            _ => Ok(()),
-        }
-    }
-
-    fn scale(&mut self, factor: f32) {
-        self.position.scale(factor);
-        self.time.iter_mut().for_each(|time| time.scale(factor));
-    }
-
-    fn squared_norm(&self) -> f64 {
-        self.position.squared_norm() + self.time.as_ref().map_or(0.0, Gradients::squared_norm)
-    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,6 @@
 //! - [`sampled_softmax`]: one of many items against shared negatives;
 //! - [`own_sampled_softmax`], [`sampled_bce`] (also gBCE), [`bpr`]: one of many items against negatives of each row's own.
 
-mod batch_softmax;
 mod bce;
 mod bpr;
 mod full_softmax;
@@ -20,10 +19,9 @@ mod sampled_bce;
 mod sampled_softmax;
 mod softmax;
 
-pub use batch_softmax::{BatchSoftmaxWorkspace, batch_softmax};
 pub use bce::bce_with_logits;
 pub use bpr::bpr;
-pub use full_softmax::{FullSoftmaxGradients, FullSoftmaxWorkspace, ItemTable, full_softmax};
+pub use full_softmax::{FullSoftmaxGradients, FullSoftmaxWorkspace, full_softmax};
 pub use own_negatives::{OwnNegatives, OwnNegativesGradients, OwnNegativesWorkspace};
 pub use own_sampled_softmax::own_sampled_softmax;
 pub use sampled_bce::{gbce_beta, sampled_bce};

@@ -4,7 +4,7 @@ use super::check_mean_over;
 use crate::{
     Matrix, NnError, RowGradients,
     error::{check_finite, check_indices, check_length, check_shape},
-    reduce::dot,
+    kernels::dot,
 };
 
 /// The candidates of each row: its label and negatives that no other row sees.

@@ -178,7 +178,7 @@ mod tests {
     use super::*;
     use crate::{
         Gradients,
-        loss::{FullSoftmaxGradients, FullSoftmaxWorkspace, ItemTable, full_softmax},
+        loss::{FullSoftmaxGradients, FullSoftmaxWorkspace, full_softmax},
     };
 
     fn problem() -> (Matrix, Matrix) {
@@ -194,16 +194,12 @@ mod tests {
         let (mut want_hidden, mut want_table) = (Matrix::default(), Matrix::zeros(4, 2));
         let want = full_softmax(
             &hidden,
-            ItemTable { items: &table, bias: None },
+            &table,
             &[3, 1],
             0.0,
             2.0,
             &mut FullSoftmaxWorkspace::default(),
-            FullSoftmaxGradients {
-                d_hidden: &mut want_hidden,
-                d_table: &mut want_table,
-                d_bias: None,
-            },
+            FullSoftmaxGradients { d_hidden: &mut want_hidden, d_table: &mut want_table },
         )
         .unwrap();
         let (mut d_hidden, mut d_table) = (Matrix::default(), RowGradients::new(4, 2));

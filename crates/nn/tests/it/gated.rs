@@ -3,8 +3,8 @@
 use std::num::NonZeroUsize;
 
 use forecart_nn::{
-    Activation, DataParallel, GatedResidual, GatedResidualWorkspace, Linear, LinearGradients,
-    Matrix, Name, Parameters, SwiGlu, SwiGluGradients, SwiGluWorkspace, Trainable,
+    Activation, DataParallel, GatedResidual, GatedResidualGradients, GatedResidualWorkspace,
+    Linear, Matrix, Name, Parameters, SwiGlu, SwiGluGradients, SwiGluWorkspace, Trainable,
 };
 
 use crate::{dot, gradients::check, parity::Case, random, rng};
@@ -24,7 +24,7 @@ fn swiglu(x: &Matrix, [w12, b12, w3, b3]: [&Matrix; 4], dy: &Matrix) -> [Matrix;
     layer.forward(x, &mut y, &mut workspace).unwrap();
     let (mut dx, mut gradients) = (Matrix::default(), layer.new_gradients());
     layer.backward(x, dy, Some(&mut dx), &mut workspace, &mut gradients).unwrap();
-    let (d_w12, d_w3) = gradients;
+    let SwiGluGradients { w12: d_w12, w3: d_w3 } = gradients;
     [y, dx, d_w12.weight, d_w12.bias.unwrap(), d_w3.weight, d_w3.bias.unwrap()]
 }
 
@@ -36,7 +36,7 @@ fn residual([x, f, weight, bias]: [&Matrix; 4], dy: &Matrix) -> [Matrix; 5] {
     let (mut dx, mut df, mut gradients) =
         (Matrix::default(), Matrix::default(), layer.new_gradients());
     layer.backward(x, f, dy, &mut dx, &mut df, &mut workspace, &mut gradients).unwrap();
-    [y, dx, df, gradients.weight, gradients.bias.unwrap()]
+    [y, dx, df, gradients.gate.weight, gradients.gate.bias.unwrap()]
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn any_number_of_threads_gives_the_same_bytes() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
         let step = |rows: std::ops::Range<usize>, ws: &mut Workspace, gradients: &mut _| {
             let ([tile, dy_tile, f, y, dx, df], for_f, for_gate) = ws;
-            let (d_f, d_gate): &mut (SwiGluGradients, LinearGradients) = gradients;
+            let (d_f, d_gate): &mut (SwiGluGradients, GatedResidualGradients) = gradients;
             tile.copy_rows_from(&x, rows.clone());
             dy_tile.copy_rows_from(&dy, rows);
             feed_forward.forward(tile, f, for_f)?;
@@ -142,9 +142,10 @@ fn any_number_of_threads_gives_the_same_bytes() {
             feed_forward.backward(tile, df, None, for_f, d_f)?;
             Ok(dot(y, dy_tile))
         };
-        let (loss, ((w12, w3), gate)) =
+        let (loss, (of_f, of_gate)) =
             pool.install(|| runner.run(300, new_gradients, step)).unwrap();
-        let gradients = [&w12.weight, &w3.weight, &gate.weight].map(Matrix::to_host).concat();
+        let gradients =
+            [&of_f.w12.weight, &of_f.w3.weight, &of_gate.gate.weight].map(Matrix::to_host).concat();
         (loss.to_bits(), gradients.iter().map(|value| value.to_bits()).collect::<Vec<_>>())
     };
     let one = train(1);

@@ -4,10 +4,10 @@
 use std::{num::NonZeroUsize, ops::Range};
 
 use forecart_nn::{
-    Activation, Conv1dConfig, Conv1dMaxPool, Conv1dWorkspace, CrossConfig, CrossNetwork,
-    CrossWorkspace, DataParallel, FactorizationMachine, Gradient, Gradients, Linear, Matrix, Mlp,
-    Name, NnError, Padding, Parameters, Ragged, TargetAttention, TargetAttentionConfig,
-    TargetAttentionInputs, TargetAttentionWorkspace, Trainable,
+    Activation, Conv1dConfig, Conv1dMaxPool, Conv1dWorkspace, CrossConfig, CrossLayer,
+    CrossNetwork, CrossWorkspace, DataParallel, FactorizationMachine, Gradient, Gradients, Linear,
+    Matrix, Mlp, Name, NnError, Padding, Parameters, Ragged, TargetAttention,
+    TargetAttentionConfig, TargetAttentionInputs, TargetAttentionWorkspace, Trainable,
 };
 
 use crate::{dot, gradients::check, parity::Case, ragged_offsets, ragged_tile, random, rng};
@@ -192,18 +192,19 @@ fn run_cross(
 fn cross() {
     let full = case("cross_full");
     let layers = [("weight_0", "bias_0"), ("weight_1", "bias_1")];
-    let layers = layers.map(|(weight, bias)| (None, linear(&full, weight, bias, 4, 4)));
+    let layers =
+        layers.map(|(weight, bias)| CrossLayer { v: None, u: linear(&full, weight, bias, 4, 4) });
     let full_names = [
-        ("layers.0.weight", "d_weight_0"),
-        ("layers.0.bias", "d_bias_0"),
-        ("layers.1.weight", "d_weight_1"),
-        ("layers.1.bias", "d_bias_1"),
+        ("layers.0.u.weight", "d_weight_0"),
+        ("layers.0.u.bias", "d_bias_0"),
+        ("layers.1.u.weight", "d_weight_1"),
+        ("layers.1.u.bias", "d_bias_1"),
     ];
     let full_layer = CrossNetwork::from_layers(layers.into()).unwrap();
     let low = case("cross_low_rank");
     let layers = [("v_0", "u_0", "bias_0"), ("v_1", "u_1", "bias_1")].map(|(v, u, bias)| {
         let v = Linear::from_parts(low.matrix(v, 2, 4), None).unwrap();
-        (Some(v), linear(&low, u, bias, 4, 2))
+        CrossLayer { v: Some(v), u: linear(&low, u, bias, 4, 2) }
     });
     let low_names = [
         ("layers.0.v.weight", "d_v_0"),
@@ -232,7 +233,10 @@ fn cross() {
     let (u, w) = (Matrix::zeros(4, 2), Matrix::zeros(4, 4));
     let u = Linear::from_parts(u, None).unwrap();
     let w = Linear::from_parts(w, None).unwrap();
-    assert!(CrossNetwork::from_layers(vec![(Some(v), u), (None, w)]).is_err());
+    assert!(
+        CrossNetwork::from_layers(vec![CrossLayer { v: Some(v), u }, CrossLayer { v: None, u: w }])
+            .is_err()
+    );
 }
 
 #[test]
@@ -299,7 +303,7 @@ fn run_attention(
     history: &Matrix,
     targets: &Matrix,
     dy: &Matrix,
-) -> (Matrix, [Matrix; 2], forecart_nn::MlpGradients) {
+) -> (Matrix, [Matrix; 2], forecart_nn::TargetAttentionGradients) {
     let mut workspace = TargetAttentionWorkspace::default();
     let [mut d_history, mut d_targets] = [(); 2].map(|()| Matrix::default());
     let mut gradients = layer.new_gradients();

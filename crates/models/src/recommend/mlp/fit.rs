@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use forecart_data::{History, ItemIdx};
 use forecart_nn::loss::{
-    FullSoftmaxGradients, FullSoftmaxWorkspace, ItemTable, LogQ, SampledSoftmax,
-    SampledSoftmaxGradients, SampledSoftmaxWorkspace, full_softmax, sampled_softmax,
+    FullSoftmaxGradients, FullSoftmaxWorkspace, LogQ, SampledSoftmax, SampledSoftmaxGradients,
+    SampledSoftmaxWorkspace, full_softmax, sampled_softmax,
 };
 use forecart_nn::{Adam, DataParallel, DropoutKey, Matrix, NnError, Optimizer, Pass};
 use rand::seq::SliceRandom;
@@ -211,12 +211,12 @@ impl<'a> Trainer<'a> {
             let loss = match &mut gradients.items {
                 ItemGradients::Dense(d_table) => full_softmax(
                     hidden,
-                    ItemTable { items: vectors, bias: None },
+                    vectors,
                     &labels,
                     0.0, // no label smoothing
                     mean_over,
                     &mut ws.full,
-                    FullSoftmaxGradients { d_hidden, d_table, d_bias: None },
+                    FullSoftmaxGradients { d_hidden, d_table },
                 ),
                 ItemGradients::Rows(d_table) => sampled_softmax(
                     hidden,

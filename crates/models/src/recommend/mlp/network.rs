@@ -266,23 +266,10 @@ fn apply_input_dropout(config: &MlpConfig, pass: Pass, x: &mut Matrix) -> Result
     Ok(())
 }
 
-/// Dot product in eight interleaved sums, in one order everywhere.
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let ((a_blocks, a_rest), (b_blocks, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
-    let mut sums = [0.0_f32; 8];
-    for (a, b) in a_blocks.iter().zip(b_blocks) {
-        for lane in 0..8 {
-            sums[lane] += a[lane] * b[lane];
-        }
-    }
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
-    sums.iter().sum::<f32>() + rest
-}
-
 #[cfg(test)]
 mod tests {
     use forecart_data::features::FeatureNames;
-    use forecart_nn::loss::{FullSoftmaxGradients, FullSoftmaxWorkspace, ItemTable, full_softmax};
+    use forecart_nn::loss::{FullSoftmaxGradients, FullSoftmaxWorkspace, full_softmax};
     use forecart_nn::{Gradient, Gradients, Name, Parameters, gradient_check};
     use rand::SeedableRng;
 
@@ -342,12 +329,12 @@ mod tests {
         let ItemGradients::Dense(d_table) = &mut gradients.items else { panic!("dense") };
         let loss = full_softmax(
             hidden,
-            ItemTable { items: network.vectors(), bias: None },
+            network.vectors(),
             &LABELS,
             0.0,
             3.0,
             &mut FullSoftmaxWorkspace::default(),
-            FullSoftmaxGradients { d_hidden, d_table, d_bias: None },
+            FullSoftmaxGradients { d_hidden, d_table },
         )
         .unwrap();
         let parts = (&network.layers, &config);
@@ -447,16 +434,7 @@ mod tests {
         // Mean (0.25 * 2 - 0.5 - 1) / 1.75 = -4/7; newest -1, times 10, plus 0.5.
         let hidden = workspace.hidden.row(0);
         assert!((hidden[0] - (-4.0 / 7.0 - 10.0 + 0.5)).abs() < 1e-5 && hidden[1] == 1.0);
-        let score = dot(hidden, vectors.row(2));
+        let score = forecart_nn::dot(hidden, vectors.row(2));
         assert!((score - (-hidden[0] + 0.2)).abs() < 1e-5);
-    }
-
-    #[test]
-    fn dot_products_of_any_length() {
-        for n in [0, 1, 7, 8, 9, 65] {
-            let a: Vec<f32> = (0..n).map(|i| i as f32).collect();
-            let want: f32 = a.iter().map(|x| x * x).sum();
-            assert_eq!(dot(&a, &a), want); // whole numbers below 2^24
-        }
     }
 }

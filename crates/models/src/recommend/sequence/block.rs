@@ -2,12 +2,12 @@
 
 use forecart_nn::{
     Activation, Attention, AttentionWorkspace, Dropout, DropoutKey, GatedResidual,
-    GatedResidualWorkspace, Init, LayerNorm, LayerNormCache, Linear, Matrix, NnError, Pass, Ragged,
-    RelativeBias, Weighting,
+    GatedResidualGradients, GatedResidualWorkspace, Gradients, Init, LayerNorm, LayerNormCache,
+    Linear, Matrix, NnError, Pass, Ragged, RelativeBias, SwiGlu, SwiGluWorkspace, Weighting,
 };
 use rand_chacha::ChaCha8Rng;
 
-use super::config::{AttentionKind, SequenceConfig};
+use super::config::{AttentionKind, FeedForwardKind, SequenceConfig};
 
 /// Attention and feed-forward network of one layer.
 #[derive(Debug, Clone)]
@@ -52,14 +52,13 @@ forecart_nn::trainable!(
     }
 );
 
-/// `x + dropout(W_2 dropout(f(W_1 LN(x))))`.
+/// `x + dropout(F(LN(x)))`, where `F` is a [`Perceptron`] or SwiGLU.
 #[derive(Debug, Clone)]
 struct FeedForward {
     norm: LayerNorm,
-    up: Linear,
-    down: Linear,
+    perceptron: Option<Perceptron>,
+    swiglu: Option<SwiGlu>,
     gate: Option<GatedResidual>,
-    activation: Activation,
     dropout: Dropout,
 }
 
@@ -68,9 +67,27 @@ forecart_nn::trainable!(
     /// Gradients of a [`FeedForward`].
     pub(super) struct FeedForwardGradients {
         norm: LayerNorm,
+        perceptron: Option<Perceptron>,
+        swiglu: Option<SwiGlu>,
+        gate: Option<GatedResidual>,
+    }
+);
+
+/// `W_2 dropout(f(W_1 x))`.
+#[derive(Debug, Clone)]
+struct Perceptron {
+    up: Linear,
+    down: Linear,
+    activation: Activation,
+    dropout: Dropout,
+}
+
+forecart_nn::trainable!(
+    Perceptron,
+    /// Gradients of a [`Perceptron`].
+    pub(super) struct PerceptronGradients {
         up: Linear,
         down: Linear,
-        gate: Option<GatedResidual>,
     }
 );
 
@@ -80,7 +97,6 @@ pub(super) struct BlockWorkspace {
     attend: AttendWorkspace,
     /// Output of the attention part.
     middle: Matrix,
-    d_middle: Matrix,
     feed_forward: FeedForwardWorkspace,
 }
 
@@ -111,14 +127,20 @@ struct AttendWorkspace {
 struct FeedForwardWorkspace {
     norm: LayerNormCache,
     normed: Matrix,
-    raised: Matrix,
-    active: Matrix,
+    perceptron: PerceptronWorkspace,
+    swiglu: SwiGluWorkspace,
     branch: Matrix,
     gate: GatedResidualWorkspace,
     d_branch: Matrix,
-    d_active: Matrix,
     d_normed: Matrix,
     d_x: Matrix,
+}
+
+#[derive(Debug, Default)]
+struct PerceptronWorkspace {
+    raised: Matrix,
+    active: Matrix,
+    d_active: Matrix,
 }
 
 /// What all layers of a pass are told.
@@ -187,7 +209,6 @@ impl Block {
         gradients: &mut BlockGradients,
     ) -> Result<(), NnError> {
         if let (Some(layer), Some(gradients)) = (&self.feed_forward, &mut gradients.feed_forward) {
-            ws.d_middle.copy_from(d);
             layer.backward(&ws.middle, d, context, &mut ws.feed_forward, gradients)?;
         }
         self.attend.backward(x, d, context, &mut ws.attend, &mut gradients.attend)
@@ -312,20 +333,25 @@ impl Attend {
         let d_normed = &mut ws.d_normed;
         self.project.backward(&ws.normed, d_projected, Some(d_normed), &mut gradients.project)?;
         self.norm.backward(x, d_normed, &mut ws.d_x, &ws.norm, &mut gradients.norm)?;
-        add(&ws.d_x, d_y);
-        Ok(())
+        d_y.add(&ws.d_x)
     }
 }
 
 impl FeedForward {
     fn new(config: &SequenceConfig, rng: &mut ChaCha8Rng) -> Result<Self, NnError> {
         let (d, d_ff) = (config.d_model.get() as usize, config.d_ff as usize);
+        let mut perceptron = |activation| Perceptron::new(config, activation, rng).map(Some);
+        let perceptron = match config.feed_forward {
+            FeedForwardKind::Relu => perceptron(Activation::Relu)?,
+            FeedForwardKind::Gelu => perceptron(Activation::GeluTanh)?,
+            FeedForwardKind::SwiGlu => None,
+        };
+        let swiglu = perceptron.is_none().then(|| SwiGlu::new(d, d_ff, d, true, rng));
         Ok(Self {
             norm: LayerNorm::new(d),
-            up: Linear::new(d, d_ff, Init::Xavier, rng)?,
-            down: Linear::new(d_ff, d, Init::Xavier, rng)?,
+            perceptron,
+            swiglu: swiglu.transpose()?,
             gate: config.gated.then(|| GatedResidual::new(d, rng)).transpose()?,
-            activation: config.activation.into(),
             dropout: Dropout::new(config.dropout as f32)?,
         })
     }
@@ -338,10 +364,12 @@ impl FeedForward {
         ws: &mut FeedForwardWorkspace,
     ) -> Result<(), NnError> {
         self.norm.forward(x, &mut ws.normed, &mut ws.norm)?;
-        self.up.forward(&ws.normed, &mut ws.raised)?; // [n, d_ff]
-        self.activation.forward(&ws.raised, &mut ws.active);
-        context.drop(self.dropout, 2, &mut ws.active);
-        self.down.forward(&ws.active, &mut ws.branch)?; // [n, d]
+        if let Some(layer) = &self.perceptron {
+            layer.forward(&ws.normed, &mut ws.branch, context, &mut ws.perceptron)?;
+        }
+        if let Some(layer) = &self.swiglu {
+            layer.forward(&ws.normed, &mut ws.branch, &mut ws.swiglu)?;
+        }
         context.drop(self.dropout, 3, &mut ws.branch);
         add_branch(self.gate.as_ref(), x, &ws.branch, y, &mut ws.gate)
     }
@@ -357,14 +385,60 @@ impl FeedForward {
         let gate = self.gate.as_ref().zip(gradients.gate.as_mut());
         split_branch(gate, x, &ws.branch, d_y, &mut ws.d_branch, &mut ws.d_x, &mut ws.gate)?;
         context.drop(self.dropout, 3, &mut ws.d_branch);
+        let (normed, d_branch, d_normed) = (&ws.normed, &ws.d_branch, &mut ws.d_normed);
+        if let (Some(layer), Some(gradients)) = (&self.perceptron, &mut gradients.perceptron) {
+            layer.backward(normed, d_branch, d_normed, context, &mut ws.perceptron, gradients)?;
+        }
+        if let (Some(layer), Some(gradients)) = (&self.swiglu, &mut gradients.swiglu) {
+            layer.backward(normed, d_branch, Some(&mut *d_normed), &mut ws.swiglu, gradients)?;
+        }
+        self.norm.backward(x, d_normed, &mut ws.d_x, &ws.norm, &mut gradients.norm)?;
+        d_y.add(&ws.d_x)
+    }
+}
+
+impl Perceptron {
+    fn new(
+        config: &SequenceConfig,
+        activation: Activation,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Self, NnError> {
+        let (d, d_ff) = (config.d_model.get() as usize, config.d_ff as usize);
+        Ok(Self {
+            up: Linear::new(d, d_ff, Init::Xavier, rng)?,
+            down: Linear::new(d_ff, d, Init::Xavier, rng)?,
+            activation,
+            dropout: Dropout::new(config.dropout as f32)?,
+        })
+    }
+
+    fn forward(
+        &self,
+        x: &Matrix,
+        y: &mut Matrix,
+        context: Context<'_>,
+        ws: &mut PerceptronWorkspace,
+    ) -> Result<(), NnError> {
+        self.up.forward(x, &mut ws.raised)?; // [n, d_ff]
+        self.activation.forward(&ws.raised, &mut ws.active);
+        context.drop(self.dropout, 2, &mut ws.active);
+        self.down.forward(&ws.active, y) // [n, d]
+    }
+
+    fn backward(
+        &self,
+        x: &Matrix,
+        d_y: &Matrix,
+        d_x: &mut Matrix,
+        context: Context<'_>,
+        ws: &mut PerceptronWorkspace,
+        gradients: &mut PerceptronGradients,
+    ) -> Result<(), NnError> {
         let d_active = &mut ws.d_active;
-        self.down.backward(&ws.active, &ws.d_branch, Some(d_active), &mut gradients.down)?;
+        self.down.backward(&ws.active, d_y, Some(&mut *d_active), &mut gradients.down)?;
         context.drop(self.dropout, 2, d_active);
         self.activation.backward(&ws.raised, d_active)?;
-        self.up.backward(&ws.normed, d_active, Some(&mut ws.d_normed), &mut gradients.up)?;
-        self.norm.backward(x, &ws.d_normed, &mut ws.d_x, &ws.norm, &mut gradients.norm)?;
-        add(&ws.d_x, d_y);
-        Ok(())
+        self.up.backward(x, d_active, Some(d_x), &mut gradients.up)
     }
 }
 
@@ -380,8 +454,7 @@ fn add_branch(
         Some(gate) => gate.forward(x, branch, y, ws),
         None => {
             y.copy_from(x);
-            add(branch, y);
-            Ok(())
+            y.add(branch)
         }
     }
 }
@@ -389,7 +462,7 @@ fn add_branch(
 /// The reverse of [`add_branch`]: leaves the gradient of the branch in `d_branch`, and in `d_y` what reaches `x` past
 /// it.
 fn split_branch(
-    gate: Option<(&GatedResidual, &mut forecart_nn::LinearGradients)>,
+    gate: Option<(&GatedResidual, &mut GatedResidualGradients)>,
     x: &Matrix,
     branch: &Matrix,
     d_y: &mut Matrix,
@@ -413,11 +486,5 @@ fn multiply_by_gate(x: &mut Matrix, projected: &Matrix) {
     for row in 0..x.rows() {
         let u = &projected.row(row)[3 * d..];
         x.row_mut(row).iter_mut().zip(u).for_each(|(x, u)| *x *= u);
-    }
-}
-
-fn add(x: &Matrix, y: &mut Matrix) {
-    for (y, x) in y.as_mut_slice().iter_mut().zip(x.as_slice()) {
-        *y += x;
     }
 }

@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::super::contract::{FitContext, FitRecord, Fitted, ModelSpec};
-use super::super::mlp::HiddenActivation;
 use super::super::registry::parse_keys_of;
 use super::super::view::TrainingView;
 use super::fit;
@@ -21,6 +20,19 @@ pub enum AttentionKind {
     Softmax,
     /// Pointwise, gated attention (Zhai et al., ICML 2024).
     Hstu,
+}
+
+/// What stands inside of a feed-forward network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FeedForwardKind {
+    /// Two layers with `max(x, 0)` between them.
+    #[default]
+    Relu,
+    /// Two layers with GELU, tanh form.
+    Gelu,
+    /// `W_3 (SiLU(W_1 x) ⊙ W_2 x)` (Shazeer, arXiv:2002.05202).
+    SwiGlu,
 }
 
 /// Which candidates the right item is compared with while training.
@@ -43,7 +55,8 @@ pub enum Preset {
     SasRec,
     /// Zhai et al., ICML 2024: pointwise attention with relative bias, sampled softmax.
     Hstu,
-    /// Tikhonovich et al., arXiv:2508.06450: SASRec with the gated residuals of LiGR and sampled softmax.
+    /// Tikhonovich et al., arXiv:2508.06450: SASRec with the gated residuals and SwiGLU of LiGR, and
+    /// sampled softmax.
     ESasRec,
 }
 
@@ -81,8 +94,8 @@ pub struct SequenceConfig {
     pub n_heads: NonZeroU32,
     /// Columns inside of the feed-forward network; 0 leaves it out.
     pub d_ff: u32,
-    /// Function inside of the feed-forward network.
-    pub activation: HiddenActivation,
+    /// What stands inside of the feed-forward network.
+    pub feed_forward: FeedForwardKind,
     /// How tokens look at those before them.
     pub attention: AttentionKind,
     /// Whether the branches of a layer are gated by its input.
@@ -124,7 +137,7 @@ impl SequenceConfig {
             n_layers: positive(2),
             n_heads: positive(2),
             d_ff: 64,
-            activation: HiddenActivation::Relu,
+            feed_forward: FeedForwardKind::Relu,
             attention: AttentionKind::Softmax,
             gated: false,
             positions: true,
@@ -154,7 +167,7 @@ impl SequenceConfig {
             Preset::ESasRec => Self {
                 d_ff: 256,
                 gated: true,
-                activation: HiddenActivation::Gelu,
+                feed_forward: FeedForwardKind::SwiGlu,
                 loss: SequenceLoss::Sampled,
                 n_negatives: positive(256),
                 ..sasrec

@@ -2,7 +2,7 @@
 
 use forecart_data::{History, ItemIdx};
 use forecart_nn::{
-    Dropout, Embedding, Init, LayerNorm, LayerNormCache, Matrix, NnError, Pass, Ragged,
+    Dropout, Embedding, Gradients, Init, LayerNorm, LayerNormCache, Matrix, NnError, Pass, Ragged,
 };
 use rand_chacha::ChaCha8Rng;
 
@@ -120,7 +120,7 @@ impl Encoder {
         }
         if let Some(positions) = &self.positions {
             positions.forward(&tile.positions, &mut tile.scratch)?;
-            add(&tile.scratch, &mut x[0]);
+            x[0].add(&tile.scratch)?;
         }
         context.drop(self.dropout, 0, &mut x[0]);
         for (index, (block, ws)) in self.blocks.iter().zip(blocks).enumerate() {
@@ -155,11 +155,5 @@ impl Encoder {
             of_input(*item, d_x.row(row), self.scale);
         }
         Ok(())
-    }
-}
-
-fn add(x: &Matrix, y: &mut Matrix) {
-    for (y, x) in y.as_mut_slice().iter_mut().zip(x.as_slice()) {
-        *y += x;
     }
 }

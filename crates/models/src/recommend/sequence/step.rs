@@ -2,8 +2,8 @@
 
 use forecart_data::History;
 use forecart_nn::loss::{
-    BatchSoftmaxWorkspace, OwnNegatives, OwnNegativesGradients, OwnNegativesWorkspace,
-    batch_softmax, own_sampled_softmax, sampled_bce,
+    FullSoftmaxGradients, FullSoftmaxWorkspace, OwnNegatives, OwnNegativesGradients,
+    OwnNegativesWorkspace, full_softmax, own_sampled_softmax, sampled_bce,
 };
 use forecart_nn::{
     DropoutKey, Gradients, Matrix, NnError, Optimizer, Pass, RowGradients, Trainable,
@@ -64,7 +64,7 @@ pub(super) struct Stepper<'a> {
     groups: Vec<Group>,
     seed: u64,
     n_steps: u64,
-    softmax: BatchSoftmaxWorkspace,
+    softmax: FullSoftmaxWorkspace,
     hidden: Matrix,
     d_hidden: Matrix,
 }
@@ -121,7 +121,7 @@ impl<'a> Stepper<'a> {
             optimizer,
             seed,
             n_steps: 0,
-            softmax: BatchSoftmaxWorkspace::default(),
+            softmax: FullSoftmaxWorkspace::default(),
             hidden: Matrix::default(),
             d_hidden: Matrix::default(),
         }
@@ -212,16 +212,10 @@ impl<'a> Stepper<'a> {
             unreachable!("a table that is compared as a whole has dense gradients")
         };
         let smoothing = config.label_smoothing as f32;
-        let loss = batch_softmax(
-            hidden,
-            vectors,
-            &labels,
-            smoothing,
-            n_labels as f64,
-            softmax,
-            d_hidden,
-            d_table,
-        )?;
+        let gradients = FullSoftmaxGradients { d_hidden, d_table };
+        let mean_over = n_labels as f64;
+        let loss =
+            full_softmax(hidden, vectors, &labels, smoothing, mean_over, softmax, gradients)?;
         let d_hidden = &*d_hidden;
         groups.par_iter_mut().with_max_len(1).for_each(|group| {
             group.encoder.clear();
@@ -336,5 +330,127 @@ impl LabeledTile {
         network.encoder.backward(pass, &mut self.tile, encoder, |item, d_vector, scale| {
             items.add_to_row(item, d_vector, scale);
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forecart_data::ItemIdx;
+    use forecart_nn::{Adam, Gradient, Name, Parameters, Sgd, gradient_check};
+    use serde_json::json;
+
+    use super::super::config::Preset;
+    use super::*;
+
+    const SEQUENCES: [&[u32]; 4] = [&[1, 2, 3, 4, 2], &[5, 6], &[7, 0, 3, 0], &[2, 5, 1]];
+
+    fn config(preset: Preset, keys: &serde_json::Value) -> SequenceConfig {
+        let mut all = json!({"d_model": 4, "n_heads": 2, "dropout": 0.2, "input_scale": 1.0});
+        all.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+        SequenceConfig::from_keys(preset, &all).unwrap()
+    }
+
+    fn network(config: &SequenceConfig) -> Network {
+        let mut network = Network::new(config, 9, true, &mut ChaCha8Rng::seed_from_u64(3)).unwrap();
+        // Vectors as small as new ones are would leave gradients that a check cannot see.
+        let rng = &mut ChaCha8Rng::seed_from_u64(4);
+        network
+            .visit_mut(&Name::root(), &mut |name, value| {
+                if !name.to_string().contains("norm") {
+                    value.as_mut_slice().iter_mut().for_each(|x| *x = rng.random::<f32>() - 0.5);
+                }
+                Ok(())
+            })
+            .unwrap();
+        network
+    }
+
+    /// Loss of one step, and what was added up for the optimizer, in the order of the parameters.
+    fn step(config: &SequenceConfig, network: Network, n_threads: usize) -> (f64, Vec<f32>) {
+        let items: Vec<Vec<ItemIdx>> =
+            SEQUENCES.iter().map(|items| items.iter().copied().map(ItemIdx).collect()).collect();
+        let times: Vec<Vec<i64>> = items
+            .iter()
+            .map(|items| (0..items.len() as i64).map(|i| i * i * 90).collect())
+            .collect();
+        let batch: Vec<History<'_>> = items
+            .iter()
+            .zip(&times)
+            .map(|(items, times)| History { items, timestamps_ms: times, events: &[] })
+            .collect();
+        // A step of no length, so that the total is that of the network given.
+        let rule = Sgd { learning_rate: 0.0, ..Sgd::default() };
+        let mut stepper = Stepper::new(config, network, Optimizer::new(rule).unwrap(), 1);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
+        let (loss, n_labels) = pool.install(|| stepper.step(&batch)).unwrap();
+        assert_eq!(n_labels, 4 + 1 + 1 + 2, "an unknown item is no label");
+        let mut values = Vec::new();
+        let Stepper { mut network, total, .. } = stepper;
+        network
+            .visit_with_gradients(&total, &Name::root(), &mut |_, weights, gradient| {
+                match gradient {
+                    Gradient::Dense(gradient) => values.extend(gradient.to_host()),
+                    Gradient::Rows(rows) => {
+                        let mut dense = Matrix::zeros(weights.rows(), weights.cols());
+                        rows.add_to_dense(&mut dense)?;
+                        values.extend(dense.to_host());
+                    }
+                }
+                Ok(())
+            })
+            .unwrap();
+        (loss, values)
+    }
+
+    fn cases() -> Vec<SequenceConfig> {
+        vec![
+            config(Preset::SasRec, &json!({"feed_forward": "gelu"})),
+            config(Preset::SasRec, &json!({"feed_forward": "gelu", "loss": "full"})),
+            config(Preset::Hstu, &json!({"n_negatives": 3})),
+            config(Preset::ESasRec, &json!({"n_negatives": 3, "d_ff": 6, "relative_bias": true})),
+        ]
+    }
+
+    #[test]
+    fn backward_agrees_with_finite_differences_for_every_arrangement() {
+        for config in cases() {
+            let network = network(&config);
+            let (_, analytic) = step(&config, network.clone(), 2);
+            let mut point = Vec::new();
+            network.visit(&Name::root(), &mut |_, value| point.extend(value.to_host()));
+            let report = gradient_check(&mut point, &analytic, 0.005, 0.02, |point| {
+                let (mut network, mut rest) = (network.clone(), point);
+                network
+                    .visit_mut(&Name::root(), &mut |_, value| {
+                        let (these, after) = rest.split_at(value.rows() * value.cols());
+                        rest = after;
+                        value.copy_from_host(these)
+                    })
+                    .unwrap();
+                step(&config, network, 1).0
+            });
+            assert!(report.error < 5e-3, "{config:?}: {report:?}");
+        }
+    }
+
+    #[test]
+    fn any_number_of_threads_gives_the_same_bytes_and_the_loss_falls() {
+        for config in cases() {
+            let train = |n_threads: usize| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
+                let rule = Adam { learning_rate: 0.03, ..Adam::default() };
+                let optimizer = Optimizer::new(rule).unwrap();
+                let mut stepper = Stepper::new(&config, network(&config), optimizer, 1);
+                let items = SEQUENCES.map(|items| items.iter().copied().map(ItemIdx).collect());
+                let items: Vec<Vec<ItemIdx>> = items.into();
+                let batch: Vec<_> = items.iter().map(|items| History::of(items)).collect();
+                let step = |_| pool.install(|| stepper.step(&batch)).unwrap().0;
+                (0..60).map(step).collect::<Vec<f64>>()
+            };
+            let losses = train(1);
+            assert_eq!(train(3), losses, "{config:?}");
+            let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+            assert!(mean(&losses[50..]) < 0.8 * mean(&losses[..10]), "{config:?} {losses:?}");
+        }
     }
 }

@@ -1,0 +1,144 @@
+//! What the neural models share: a user's vector, an item's vector, and the score that is their product.
+
+use std::fmt::Debug;
+use std::num::NonZeroUsize;
+
+use forecart_data::{History, ItemIdx, SeenItems};
+use forecart_nn::{Matrix, dot};
+use serde_json::Value;
+
+use super::contract::{Fallback, Reason, Recommender, weightiest};
+use super::popularity::ItemCounts;
+use super::top_k::{Scored, TopK, top_k};
+use crate::tensors::Tensors;
+
+/// A fitted model that turns a history into a vector and scores items by their dot product with it; it is a
+/// [`Recommender`] by that.
+pub(super) trait VectorModel: Debug + Send + Sync {
+    /// As [`Recommender::name`].
+    fn name(&self) -> &'static str;
+
+    /// As [`Recommender::hyperparameters`].
+    fn hyperparameters(&self) -> Value;
+
+    /// One row an item; columns past [`Self::n_dims`] are its bias.
+    fn vectors(&self) -> &Matrix;
+
+    /// Columns that say what an item is.
+    fn n_dims(&self) -> usize;
+
+    /// What answers a history that says nothing.
+    fn counts(&self) -> &ItemCounts;
+
+    /// Newest events that the model sees.
+    fn max_history(&self) -> usize;
+
+    /// The vector of a history of at most that many events, of which one at least is known; as long as a row.
+    fn encode(&self, history: History<'_>) -> Vec<f32>;
+
+    /// As [`Recommender::tensors`].
+    fn tensors(&self) -> Tensors;
+}
+
+fn is_known(model: &impl VectorModel, item: ItemIdx) -> bool {
+    item.is_known() && item.row() < model.vectors().rows()
+}
+
+/// `None` where there is nothing to see.
+fn user_vector(model: &impl VectorModel, history: History<'_>) -> Option<Vec<f32>> {
+    let seen = history.newest(model.max_history());
+    seen.items.iter().any(|item| is_known(model, *item)).then(|| model.encode(seen))
+}
+
+impl<M: VectorModel> Recommender for M {
+    fn name(&self) -> &'static str {
+        VectorModel::name(self)
+    }
+
+    fn hyperparameters(&self) -> Value {
+        VectorModel::hyperparameters(self)
+    }
+
+    fn n_item_rows(&self) -> usize {
+        self.vectors().rows()
+    }
+
+    fn score_all(&self, history: History<'_>, scores: &mut [f32]) {
+        assert_eq!(scores.len(), self.n_item_rows(), "one score for each item row");
+        let Some(user) = user_vector(self, history) else {
+            return self.counts().score_all(scores);
+        };
+        self.vectors().dot_rows(&user, scores);
+        scores[ItemIdx::UNKNOWN.row()] = 0.0;
+    }
+
+    fn score(&self, history: History<'_>, candidates: &[ItemIdx]) -> Vec<f32> {
+        let user = user_vector(self, history);
+        let score = |item: &ItemIdx| match &user {
+            _ if !is_known(self, *item) => 0.0,
+            Some(user) => dot(user, self.vectors().row(item.row())),
+            None => self.counts().get(*item),
+        };
+        candidates.iter().map(score).collect()
+    }
+
+    fn fallback(&self, history: History<'_>) -> Option<Fallback> {
+        if history.items.is_empty() {
+            return Some(Fallback::NoHistory);
+        }
+        let seen = history.newest(self.max_history());
+        let is_silent = !seen.items.iter().any(|item| is_known(self, *item));
+        is_silent.then_some(Fallback::NothingKnown)
+    }
+
+    /// By the cosine of the items' vectors, without their biases.
+    fn similar(&self, item: ItemIdx, k: NonZeroUsize) -> Vec<Scored> {
+        let history = [item];
+        let request = TopK::new(k, SeenItems::Exclude);
+        if !is_known(self, item) {
+            return self.recommend(History::of(&history), &request);
+        }
+        let vector = |row: usize| &self.vectors().row(row)[..self.n_dims()];
+        let norm = |row: usize| dot(vector(row), vector(row)).sqrt().max(f32::MIN_POSITIVE);
+        let cosine =
+            |row: usize| dot(vector(item.row()), vector(row)) / norm(item.row()) / norm(row);
+        let scores: Vec<f32> = (0..self.n_item_rows()).map(cosine).collect();
+        top_k(&scores, History::of(&history), &request)
+    }
+
+    /// Leave one out: what the score of `item` loses without each known item that the model sees, at its newest event.
+    /// Items that speak against it have a negative contribution.
+    fn reasons(&self, history: History<'_>, item: ItemIdx, n: usize) -> Vec<Reason> {
+        if !is_known(self, item) {
+            return Vec::new();
+        }
+        let Some(user) = user_vector(self, history) else {
+            return self.counts().reason(item, None).into_iter().take(n).collect();
+        };
+        let seen = history.newest(self.max_history());
+        let first = history.items.len() - seen.items.len();
+        let row = self.vectors().row(item.row());
+        // Without any event nothing is left of the score but the item's bias.
+        let bias: f32 = row[self.n_dims()..].iter().sum();
+        let whole = dot(&user, row);
+        let mut because: Vec<(usize, ItemIdx, f32)> = Vec::new();
+        for (position, left_out) in seen.items.iter().enumerate().rev() {
+            let is_repeat = because.iter().any(|(_, item, _)| item == left_out);
+            if !is_known(self, *left_out) || is_repeat {
+                continue;
+            }
+            let kept = || (0..seen.items.len()).filter(|place| seen.items[*place] != *left_out);
+            let items: Vec<ItemIdx> = kept().map(|place| seen.items[place]).collect();
+            let timestamps_ms: Vec<i64> =
+                kept().filter_map(|place| seen.timestamps_ms.get(place).copied()).collect();
+            let rest = History { items: &items, timestamps_ms: &timestamps_ms, events: &[] };
+            let score = user_vector(self, rest).map_or(bias, |user| dot(&user, row));
+            because.push((first + position, *left_out, whole - score));
+        }
+        weightiest(because, n)
+    }
+
+    fn tensors(&self) -> Tensors {
+        VectorModel::tensors(self)
+    }
+}
