@@ -14,7 +14,7 @@ const N_BUCKETS: usize = 48;
 /// One learned number for each distance in tokens and, where there are times, one for each bucket of the time gap,
 /// added to the scores of causal attention and shared by its heads.
 ///
-/// Source: Zhai et al., ICML 2024, section 3.3 and its reference code. We differ: buckets are powers of two of
+/// Source: Zhai et al., ICML 2024, `rab` of equation 2, and its reference code. We differ: buckets are powers of two of
 /// milliseconds.
 #[derive(Debug, Clone)]
 pub struct RelativeBias {

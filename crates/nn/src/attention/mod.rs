@@ -30,7 +30,7 @@ use crate::{
 /// `4 d Σ length²` operations forward and 10 backward, half of that if causal; memory for
 /// `n_heads Σ length²` scores of the tile at hand, which backward reads again.
 ///
-/// Source: Vaswani et al., NeurIPS 2017, section 3.2. Pointwise weights: Zhai et al., ICML 2024, section 3.
+/// Source: Vaswani et al., NeurIPS 2017, section 3.2; pointwise weights: see [`Weighting`].
 #[derive(Debug, Clone, Copy)]
 pub struct Attention {
     n_heads: usize,

@@ -10,8 +10,8 @@ pub enum Weighting {
     /// `w_j = exp(s_j) / Σ exp(s)`: weights add up to 1.
     Softmax,
     /// `w_j = SiLU(s_j) / length`: a strong match stays strong however many tokens there are, so that the number of
-    /// matching events is not lost. Source: Zhai et al., ICML 2024, equation 2. We differ: the length is that of the
-    /// sequence, not that of the padded batch.
+    /// matching events is not lost. Source: Zhai et al., ICML 2024, equation 2. We differ: scores are divided by `√d_head`,
+    /// and the length is that of the sequence, not that of the padded batch.
     PointwiseSilu,
 }
 
