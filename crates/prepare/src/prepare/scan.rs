@@ -10,6 +10,9 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type};
+use datafusion::functions_aggregate::count::count_all;
+use datafusion::functions_aggregate::expr_fn::min;
+use datafusion::prelude::{col, lit};
 use forecart_data::Progress;
 use forecart_data::event::columns;
 use parquet::arrow::ProjectionMask;
@@ -83,11 +86,14 @@ impl Source {
             return Ok(());
         }
         session.register_parquet(table, &log::events_folder(log))?;
-        let (id, row) = (columns::EVENT_ID, columns::ROW_NUMBER);
-        let frame = session.sql(&format!(
-            "SELECT {id} AS id, min({row}) AS kept FROM {table} WHERE {id} IS NOT NULL AND {id} <> '' \
-             GROUP BY {id} HAVING count(*) > 1"
-        ))?;
+        let id = || col(columns::EVENT_ID);
+        let rows = vec![min(col(columns::ROW_NUMBER)).alias("kept"), count_all().alias("n")];
+        let frame = session
+            .table(table)?
+            .filter(id().is_not_null().and(id().not_eq(lit(""))))?
+            .aggregate(vec![id()], rows)?
+            .filter(col("n").gt(lit(1i64)))?
+            .select(vec![id(), col("kept")])?;
         let repeated = &mut self.repeated_ids;
         session.for_each(frame, |batch| {
             let ids = text(batch.column(0))?;
