@@ -58,6 +58,16 @@ impl Display {
         }
     }
 
+    fn say(&self, message: &str) {
+        if !self.terminal {
+            log(&serde_json::json!({ "note": message }));
+        } else if let Some(stage) = &*self.lock() {
+            stage.bar.suspend(|| line(&format!("    {message}")));
+        } else {
+            line(&format!("    {message}"));
+        }
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Stage>> {
         self.stage.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -88,16 +98,22 @@ impl Progress for Display {
         }
     }
 
-    fn note(&self, message: &str) {
-        if !self.verbose {
-            return;
+    fn skip(&self, n: u64) {
+        if let Some(stage) = &*self.lock() {
+            stage.bar.inc(n);
+            stage.bar.reset_eta();
         }
-        if !self.terminal {
-            log(&serde_json::json!({ "note": message }));
-        } else if let Some(stage) = &*self.lock() {
-            stage.bar.suspend(|| line(&format!("    {message}")));
-        } else {
-            line(&format!("    {message}"));
+    }
+
+    fn note(&self, message: &str) {
+        if self.verbose {
+            self.say(message);
+        }
+    }
+
+    fn announce(&self, message: &str) {
+        if self.verbose || self.terminal {
+            self.say(message);
         }
     }
 
