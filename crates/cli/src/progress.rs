@@ -112,9 +112,7 @@ impl Progress for Display {
     }
 
     fn announce(&self, message: &str) {
-        if self.verbose || self.terminal {
-            self.say(message);
-        }
+        self.say(message);
     }
 
     fn is_cancelled(&self) -> bool {
