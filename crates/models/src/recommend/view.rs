@@ -3,6 +3,9 @@
 use forecart_data::{Dataset, History, ItemFeatures, Part, UserIdx};
 use serde::{Deserialize, Serialize};
 
+use super::contract::ModelSpec;
+use crate::training::RunIdentity;
+
 /// The part of a dataset that a model is fitted on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -37,6 +40,18 @@ impl<'a> TrainingView<'a> {
     /// [`FitOn::Train`]; changes nothing otherwise.
     pub fn with_early_stopping(self) -> Self {
         Self { stops_early: self.fit_on == FitOn::Train, ..self }
+    }
+
+    /// What decides about the result of fitting `spec` on this view, for a checkpoint.
+    pub fn run(&self, spec: &dyn ModelSpec, seed: u64) -> RunIdentity {
+        let part = match self.fit_on {
+            FitOn::Train => "train",
+            FitOn::TrainValidation => "train-validation",
+        };
+        RunIdentity::new(spec.name(), &spec.hyperparameters(), seed)
+            .with("dataset", &self.dataset.manifest.content_hash)
+            .with("fit_on", part)
+            .with("early_stopping", self.stops_early)
     }
 
     /// The part that is handed out.

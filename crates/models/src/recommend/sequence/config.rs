@@ -10,6 +10,7 @@ use super::super::registry::parse_keys_of;
 use super::super::view::TrainingView;
 use super::fit;
 use crate::error::ModelError;
+use crate::training::{LearningRateSchedule, OptimizerConfig};
 
 /// How tokens look at those before them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -120,6 +121,14 @@ pub struct SequenceConfig {
     pub learning_rate: f64,
     /// Decoupled weight decay (AdamW).
     pub weight_decay: f64,
+    /// How the learning rate goes on after the warm-up.
+    pub schedule: LearningRateSchedule,
+    /// Steps over which the learning rate rises from 0 in a line.
+    pub warmup_steps: u32,
+    /// Epochs after which a falling learning rate is 0; 0 for `n_epochs`.
+    pub decay_epochs: u32,
+    /// Gradients whose norm over all weights is larger are scaled down to it; 0 for never (Pascanu et al., ICML 2013).
+    pub max_grad_norm: f64,
     /// Sequences a step.
     pub batch_size: NonZeroU32,
     /// Passes over the training sequences, at most where validation may stop them.
@@ -150,6 +159,10 @@ impl SequenceConfig {
             label_smoothing: 0.0,
             learning_rate: 1e-3,
             weight_decay: 0.0,
+            schedule: LearningRateSchedule::Constant,
+            warmup_steps: 0,
+            decay_epochs: 0,
+            max_grad_norm: 0.0,
             batch_size: positive(128),
             n_epochs: positive(200),
             patience: positive(10),
@@ -191,20 +204,25 @@ impl SequenceConfig {
                 return refuse(key, value, "in 0.0..1.0");
             }
         }
-        for (key, value) in
-            [("learning_rate", self.learning_rate), ("input_scale", self.input_scale)]
-        {
-            if !(value > 0.0 && value.is_finite()) {
-                return refuse(key, value, "positive");
-            }
-        }
-        if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
-            return refuse("weight_decay", self.weight_decay, "0 or more");
+        self.optimizer().check(name)?;
+        if !(self.input_scale > 0.0 && self.input_scale.is_finite()) {
+            return refuse("input_scale", self.input_scale, "positive");
         }
         if !self.d_model.get().is_multiple_of(self.n_heads.get()) {
             return refuse("d_model", self.d_model.get().into(), "a multiple of n_heads");
         }
         Ok(())
+    }
+
+    pub(super) fn optimizer(&self) -> OptimizerConfig {
+        OptimizerConfig {
+            learning_rate: self.learning_rate,
+            weight_decay: self.weight_decay,
+            schedule: self.schedule,
+            warmup_steps: self.warmup_steps,
+            decay_epochs: self.decay_epochs,
+            max_grad_norm: self.max_grad_norm,
+        }
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -264,6 +282,8 @@ impl ModelSpec for SequenceSpec {
     fn for_refit(&self, record: &FitRecord) -> Box<dyn ModelSpec> {
         let chosen = record.chosen_epoch.and_then(|epoch| u32::try_from(epoch).ok());
         let n_epochs = chosen.and_then(NonZeroU32::new).unwrap_or(self.config.n_epochs);
-        Box::new(Self { config: SequenceConfig { n_epochs, ..self.config.clone() }, ..*self })
+        let decay_epochs = self.config.optimizer().decay_epochs_of(self.config.n_epochs.get());
+        let config = SequenceConfig { n_epochs, decay_epochs, ..self.config.clone() };
+        Box::new(Self { config, ..*self })
     }
 }

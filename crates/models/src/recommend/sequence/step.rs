@@ -58,12 +58,11 @@ impl Network {
 #[derive(Debug)]
 pub(super) struct Stepper<'a> {
     config: &'a SequenceConfig,
-    network: Network,
-    optimizer: Optimizer,
-    total: NetworkGradients,
+    pub(super) network: Network,
+    pub(super) optimizer: Optimizer,
+    /// Gradients of the last step.
+    pub(super) total: NetworkGradients,
     groups: Vec<Group>,
-    seed: u64,
-    n_steps: u64,
     softmax: FullSoftmaxWorkspace,
     hidden: Matrix,
     d_hidden: Matrix,
@@ -97,12 +96,7 @@ struct LabeledTile {
 }
 
 impl<'a> Stepper<'a> {
-    pub(super) fn new(
-        config: &'a SequenceConfig,
-        network: Network,
-        optimizer: Optimizer,
-        seed: u64,
-    ) -> Self {
+    pub(super) fn new(config: &'a SequenceConfig, network: Network, optimizer: Optimizer) -> Self {
         let total = network.new_gradients();
         let [n_rows, d] = network.items.vectors().shape();
         let group = || Group {
@@ -119,26 +113,19 @@ impl<'a> Stepper<'a> {
             groups,
             network,
             optimizer,
-            seed,
-            n_steps: 0,
             softmax: FullSoftmaxWorkspace::default(),
             hidden: Matrix::default(),
             d_hidden: Matrix::default(),
         }
     }
 
-    pub(super) fn network(&self) -> &Network {
-        &self.network
-    }
-
-    pub(super) fn into_network(self) -> Network {
-        self.network
-    }
-
-    /// One step of the optimizer; the mean loss of the batch's labels, and their number.
-    pub(super) fn step(&mut self, batch: &[History<'_>]) -> Result<(f64, usize), NnError> {
-        self.n_steps += 1;
-        let key = DropoutKey::new(self.seed, self.n_steps);
+    /// One step of the optimizer; the mean loss of the batch's labels, and their number. Dropout and negatives are drawn
+    /// by `key`.
+    pub(super) fn step(
+        &mut self,
+        key: DropoutKey,
+        batch: &[History<'_>],
+    ) -> Result<(f64, usize), NnError> {
         let n_labels = self.lay_out(batch);
         if n_labels == 0 {
             return Ok((0.0, 0));
@@ -238,9 +225,9 @@ impl<'a> Stepper<'a> {
 
     /// Loss against a few items drawn for each label: each tile forward, loss and backward before the next.
     fn against_few(&mut self, key: DropoutKey, n_labels: usize) -> Result<f64, NnError> {
-        let Self { network, groups, config, seed, n_steps, .. } = self;
+        let Self { network, groups, config, .. } = self;
         let (network, mean_over) = (&*network, n_labels as f64);
-        let draw = DropoutKey::new(*seed, *n_steps).layer(usize::MAX);
+        let draw = key.layer(usize::MAX);
         let n_items = network.items.n_rows() as u32;
         groups.par_iter_mut().with_max_len(1).enumerate().for_each(|(index, group)| {
             group.encoder.clear();
@@ -380,9 +367,10 @@ mod tests {
             .collect();
         // A step of no length, so that the total is that of the network given.
         let rule = Sgd { learning_rate: 0.0, ..Sgd::default() };
-        let mut stepper = Stepper::new(config, network, Optimizer::new(rule).unwrap(), 1);
+        let mut stepper = Stepper::new(config, network, Optimizer::new(rule).unwrap());
         let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
-        let (loss, n_labels) = pool.install(|| stepper.step(&batch)).unwrap();
+        let key = DropoutKey::new(1, 1);
+        let (loss, n_labels) = pool.install(|| stepper.step(key, &batch)).unwrap();
         assert_eq!(n_labels, 4 + 1 + 1 + 2, "an unknown item is no label");
         let mut values = Vec::new();
         let Stepper { mut network, total, .. } = stepper;
@@ -440,12 +428,15 @@ mod tests {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
                 let rule = Adam { learning_rate: 0.03, ..Adam::default() };
                 let optimizer = Optimizer::new(rule).unwrap();
-                let mut stepper = Stepper::new(&config, network(&config), optimizer, 1);
+                let mut stepper = Stepper::new(&config, network(&config), optimizer);
                 let items = SEQUENCES.map(|items| items.iter().copied().map(ItemIdx).collect());
                 let items: Vec<Vec<ItemIdx>> = items.into();
                 let batch: Vec<_> = items.iter().map(|items| History::of(items)).collect();
-                let step = |_| pool.install(|| stepper.step(&batch)).unwrap().0;
-                (0..60).map(step).collect::<Vec<f64>>()
+                let step = |step| {
+                    let key = DropoutKey::new(1, step);
+                    pool.install(|| stepper.step(key, &batch)).unwrap().0
+                };
+                (1..=60).map(step).collect::<Vec<f64>>()
             };
             let losses = train(1);
             assert_eq!(train(3), losses, "{config:?}");
