@@ -107,7 +107,7 @@ pub(crate) fn shop() -> (tempfile::TempDir, Dataset) {
 pub(crate) fn specs() -> Vec<Box<dyn ModelSpec>> {
     let keys = |name: &str| match name {
         "mlp" => json!({"n_epochs": 3, "d_model": 8, "hidden": [6], "batch_size": 100}),
-        "sasrec" | "hstu" | "esasrec" => json!({
+        "gru4rec" | "sasrec" | "bert4rec" | "hstu" | "esasrec" => json!({
             "n_epochs": 3, "d_model": 8, "n_heads": 2, "batch_size": 20, "n_negatives": 4,
             "input_scale": 1.0,
         }),

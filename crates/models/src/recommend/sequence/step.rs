@@ -14,6 +14,7 @@ use rayon::prelude::*;
 
 use super::config::{SequenceConfig, SequenceLoss};
 use super::encoder::{Encoder, EncoderGradients, INIT, Tile};
+use super::masking::Masking;
 use crate::recommend::item_table::{ItemGradients, ItemTable};
 
 /// Tokens of a tile: its activations stay in an L2 cache. A longer sequence is a tile of its own.
@@ -83,7 +84,7 @@ struct Group {
 #[derive(Debug, Default)]
 struct LabeledTile {
     tile: Tile,
-    /// Rows whose next item is known, and that item.
+    /// Rows whose next item is known, or rows that are masked, and that item.
     rows: Vec<usize>,
     labels: Vec<u32>,
     /// Row of the tile's first token in the batch, and of its first label among the batch's labels.
@@ -139,7 +140,7 @@ impl<'a> Stepper<'a> {
     pub(super) fn step(&mut self, batch: &[History<'_>]) -> Result<(f64, usize), NnError> {
         self.n_steps += 1;
         let key = DropoutKey::new(self.seed, self.n_steps);
-        let n_labels = self.lay_out(batch);
+        let n_labels = self.lay_out(batch, key);
         if n_labels == 0 {
             return Ok((0.0, 0));
         }
@@ -157,14 +158,15 @@ impl<'a> Stepper<'a> {
     }
 
     /// Shares the sequences out to groups and tiles; the number of labels.
-    fn lay_out(&mut self, batch: &[History<'_>]) -> usize {
+    fn lay_out(&mut self, batch: &[History<'_>], key: DropoutKey) -> usize {
         let n_item_rows = self.network.items.n_rows();
-        let (mut n_tokens, mut n_labels) = (0, 0);
+        let masking = Masking::of(self.config, key);
+        let (mut n_sequences, mut n_tokens, mut n_labels) = (0, 0, 0);
         let mut sequences = batch.chunks(batch.len().div_ceil(N_GROUPS).max(1));
         for group in &mut self.groups {
             group.n_tiles = 0;
             for history in sequences.next().unwrap_or_default() {
-                let n = history.items.len() - 1;
+                let n = history.items.len() - usize::from(masking.is_none());
                 let is_full = group.n_tiles == 0
                     || group.tiles[group.n_tiles - 1].tile.n_tokens() + n > TILE_TOKENS;
                 if is_full {
@@ -175,7 +177,11 @@ impl<'a> Stepper<'a> {
                     group.n_tiles += 1;
                 }
                 let tile = &mut group.tiles[group.n_tiles - 1];
-                n_labels += tile.push(*history, n_item_rows);
+                n_labels += match &masking {
+                    Some(masking) => tile.push_masked(*history, n_item_rows, masking, n_sequences),
+                    None => tile.push(*history, n_item_rows),
+                };
+                n_sequences += 1;
                 n_tokens += n;
             }
         }
@@ -292,13 +298,28 @@ impl LabeledTile {
     fn push(&mut self, history: History<'_>, n_item_rows: usize) -> usize {
         let (first, before) = (self.tile.n_tokens(), self.labels.len());
         let n = history.items.len() - 1;
-        self.tile.push(history.first(n), n_item_rows);
+        self.tile.push(history.first(n), n_item_rows, false);
         for (place, item) in history.items[1..].iter().enumerate() {
             if item.is_known() && item.row() < n_item_rows {
                 self.rows.push(first + place);
                 self.labels.push(item.0);
             }
         }
+        self.labels.len() - before
+    }
+
+    /// Adds a sequence with some of its items masked; the number of its labels. `sequence` is its place in the batch.
+    fn push_masked(
+        &mut self,
+        history: History<'_>,
+        n_item_rows: usize,
+        masking: &Masking,
+        sequence: usize,
+    ) -> usize {
+        let (first, before) = (self.tile.n_tokens(), self.labels.len());
+        self.tile.push(history, n_item_rows, false);
+        let Self { tile, rows, labels, .. } = self;
+        masking.hide(sequence, first, &mut tile.items, rows, labels);
         self.labels.len() - before
     }
 
@@ -339,7 +360,7 @@ mod tests {
     use forecart_nn::{Adam, Gradient, Name, Parameters, Sgd, gradient_check};
     use serde_json::json;
 
-    use super::super::config::Preset;
+    use super::super::config::{Objective, Preset};
     use super::*;
 
     const SEQUENCES: [&[u32]; 4] = [&[1, 2, 3, 4, 2], &[5, 6], &[7, 0, 3, 0], &[2, 5, 1]];
@@ -383,7 +404,10 @@ mod tests {
         let mut stepper = Stepper::new(config, network, Optimizer::new(rule).unwrap(), 1);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
         let (loss, n_labels) = pool.install(|| stepper.step(&batch)).unwrap();
-        assert_eq!(n_labels, 4 + 1 + 1 + 2, "an unknown item is no label");
+        match config.objective {
+            Objective::Next => assert_eq!(n_labels, 4 + 1 + 1 + 2, "an unknown item is no label"),
+            Objective::Masked => assert!((4..=12).contains(&n_labels), "{n_labels}"),
+        }
         let mut values = Vec::new();
         let Stepper { mut network, total, .. } = stepper;
         network
@@ -404,8 +428,12 @@ mod tests {
 
     fn cases() -> Vec<SequenceConfig> {
         vec![
+            config(Preset::Gru4Rec, &json!({"d_ff": 6, "feed_forward": "gelu"})),
+            config(Preset::Gru4Rec, &json!({"n_layers": 2, "loss": "sampled", "n_negatives": 3})),
             config(Preset::SasRec, &json!({"feed_forward": "gelu"})),
             config(Preset::SasRec, &json!({"feed_forward": "gelu", "loss": "full"})),
+            config(Preset::Bert4Rec, &json!({"d_ff": 6, "mask_probability": 0.4})),
+            config(Preset::Bert4Rec, &json!({"d_ff": 6, "loss": "bce", "mixer": "hstu"})),
             config(Preset::Hstu, &json!({"n_negatives": 3})),
             config(Preset::ESasRec, &json!({"n_negatives": 3, "d_ff": 6, "relative_bias": true})),
         ]
