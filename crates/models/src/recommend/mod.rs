@@ -28,6 +28,7 @@ mod popularity;
 mod seq_rules;
 mod sequence;
 
+mod attributes;
 mod early_stopping;
 mod item_table;
 mod sparse;

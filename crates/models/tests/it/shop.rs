@@ -124,6 +124,7 @@ pub(crate) fn specs() -> Vec<Box<dyn ModelSpec>> {
     let mut full = keys("sasrec");
     full["loss"] = json!("full");
     full["label_smoothing"] = json!(0.1);
+    full["attributes"] = json!(false);
     specs.push(registry::spec("sasrec", &full).unwrap());
     specs
 }

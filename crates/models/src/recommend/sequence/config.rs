@@ -2,9 +2,11 @@
 
 use std::num::NonZeroU32;
 
+use forecart_data::ItemFeatures;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::super::attributes::Attributes;
 use super::super::contract::{FitContext, FitRecord, Fitted, ModelSpec};
 use super::super::registry::parse_keys_of;
 use super::super::view::TrainingView;
@@ -93,6 +95,9 @@ impl Preset {
 
 /// A model over the sequence of a user's items, with its hyperparameters.
 ///
+/// An item's vector `v` is one of its own and, with `attributes`, the sum of those of its attributes (dense ones times
+/// their value): items with few events share what their attributes know.
+///
 /// Each token is the vector of its item, times `input_scale`, plus, with `positions`, that of its position counted back
 /// from the newest. `n_layers` of attention and feed-forward network, each normalized on its way in and added to its
 /// input, and a last normalization give a vector `h` for each token, which has seen the tokens up to itself. With a
@@ -130,6 +135,8 @@ pub struct SequenceConfig {
     pub relative_bias: bool,
     /// Factor of items' vectors on their way in.
     pub input_scale: f64,
+    /// Whether items share what their attributes know, where the dataset has any.
+    pub attributes: bool,
     /// What the model is trained to predict.
     pub objective: Objective,
     /// Share of the items that are masked, where masked ones are predicted, in `0.0..=1.0`.
@@ -173,6 +180,7 @@ impl SequenceConfig {
             positions: true,
             relative_bias: false,
             input_scale: 8.0, // √d_model, as in the paper's code
+            attributes: true,
             objective: Objective::Next,
             mask_probability: 0.2,
             last_mask_share: 0.5,
@@ -272,6 +280,11 @@ impl SequenceConfig {
         Ok(())
     }
 
+    /// The attributes that items are to share.
+    pub(super) fn features<'a>(&self, view: &TrainingView<'a>) -> Option<&'a ItemFeatures> {
+        self.attributes.then(|| view.item_features())
+    }
+
     /// Tokens of the longest sequence: a masked one has the item asked for beside those that the model sees.
     pub(super) fn max_tokens(&self) -> usize {
         self.max_history.get() as usize + usize::from(self.objective == Objective::Masked)
@@ -319,7 +332,12 @@ impl ModelSpec for SequenceSpec {
         let in_layers = n_layers * d * (8 * d + 2 * u64::from(d_ff));
         let a_token = n_layers * (26 * d + 4 * u64::from(d_ff)) + 8 * d;
         let softmax = if self.config.is_full() { table + 17 * n_tokens * d } else { 0 };
-        4 * (5 * table + 20 * in_layers + softmax + n_tokens * a_token) + view.n_events() * 12
+        let n_items = view.n_item_rows() as u64;
+        let attributes = self.config.features(view);
+        let attributes = attributes.map_or(0, |all| Attributes::needed_bytes(all, n_items, d, 1));
+        4 * (5 * table + 20 * in_layers + softmax + n_tokens * a_token)
+            + view.n_events() * 12
+            + attributes
     }
 
     fn fit(&self, view: &TrainingView<'_>, context: &FitContext<'_>) -> Result<Fitted, ModelError> {

@@ -33,7 +33,9 @@ pub(super) fn fit(
     }
     let rng = &mut ChaCha8Rng::seed_from_u64(context.seed);
     let setup = ModelError::training(name, None);
-    let network = Network::new(config, view.n_item_rows(), view.has_time(), rng).map_err(setup)?;
+    let features = config.features(view);
+    let network = Network::new(config, view.n_item_rows(), view.has_time(), features, rng);
+    let network = network.map_err(setup)?;
     let rule = Adam {
         learning_rate: config.learning_rate as f32,
         weight_decay: config.weight_decay as f32,
@@ -64,7 +66,7 @@ pub(super) fn fit(
         let encode = |histories: &[History<'_>], tile: &mut Tile, hidden: &mut _| {
             encode_newest(network, histories, tile, hidden)
         };
-        let ndcg = validation.as_ref().map(|part| part.ndcg(network.items.vectors(), encode));
+        let ndcg = validation.as_ref().map(|part| part.ndcg(network.vectors(), encode));
         let ndcg = ndcg.transpose().map_err(failed)?;
         record.curve.push(EpochRecord::new(epoch, train_loss, ndcg));
         context.progress.note(&note(epoch, train_loss, ndcg));

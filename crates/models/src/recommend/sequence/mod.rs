@@ -47,7 +47,7 @@ fn encode_newest(
     tile: &mut Tile,
     hidden: &mut Matrix,
 ) -> Result<(), NnError> {
-    let vectors = network.items.vectors();
+    let vectors = network.vectors();
     tile.clear();
     let asks_by_mask = network.encoder.asks_by_mask();
     histories.iter().for_each(|history| tile.push(*history, vectors.rows(), asks_by_mask));
@@ -61,10 +61,10 @@ fn encode_newest(
 
 impl Sequence {
     fn new(spec: SequenceSpec, network: Network, counts: ItemCounts) -> Self {
-        Self { spec, network, counts }
+        Self { spec, network: network.without_attributes(), counts }
     }
 
-    /// Reads what [`VectorModel::tensors`] gave.
+    /// Reads what [`VectorModel::tensors`] gave: attributes are in the items' vectors.
     pub(super) fn load(
         spec: SequenceSpec,
         tensors: &mut Tensors,
@@ -74,7 +74,7 @@ impl Sequence {
         let has_time = tensors.contains("encoder.blocks.0.attend.bias.time");
         // Weights that are overwritten below: the seed means nothing.
         let rng = &mut ChaCha8Rng::seed_from_u64(0);
-        let network = Network::new(&spec.config, n_item_rows, has_time, rng);
+        let network = Network::new(&spec.config, n_item_rows, has_time, None, rng);
         let mut network = network.map_err(ModelError::training(name, None))?;
         let mut damaged = None;
         let loaded = network.visit_mut(&Name::root(), &mut |name, value| {
@@ -105,7 +105,7 @@ impl VectorModel for Sequence {
     }
 
     fn vectors(&self) -> &Matrix {
-        self.network.items.vectors()
+        self.network.vectors()
     }
 
     fn n_dims(&self) -> usize {

@@ -1,6 +1,6 @@
 //! One training step: a batch of sequences forward and backward on all threads, and the update.
 
-use forecart_data::History;
+use forecart_data::{History, ItemFeatures};
 use forecart_nn::loss::{
     FullSoftmaxGradients, FullSoftmaxWorkspace, OwnNegatives, OwnNegativesGradients,
     OwnNegativesWorkspace, full_softmax, own_sampled_softmax, sampled_bce,
@@ -13,8 +13,9 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::config::{SequenceConfig, SequenceLoss};
-use super::encoder::{Encoder, EncoderGradients, INIT, Tile};
+use super::encoder::{Encoder, EncoderGradients, INIT, MASK, Tile};
 use super::masking::Masking;
+use crate::recommend::attributes::{Attributes, Pooling};
 use crate::recommend::item_table::{ItemGradients, ItemTable};
 
 /// Tokens of a tile: its activations stay in an L2 cache. A longer sequence is a tile of its own.
@@ -28,6 +29,7 @@ const N_GROUPS: usize = 16;
 #[derive(Debug, Clone)]
 pub(super) struct Network {
     pub(super) items: ItemTable,
+    attributes: Option<Attributes>,
     pub(super) encoder: Encoder,
 }
 
@@ -36,6 +38,7 @@ forecart_nn::trainable!(
     /// Gradients of a [`Network`].
     pub(super) struct NetworkGradients {
         items: ItemTable,
+        attributes: Option<Attributes>,
         encoder: Encoder,
     }
 );
@@ -45,13 +48,37 @@ impl Network {
         config: &SequenceConfig,
         n_item_rows: usize,
         has_time: bool,
+        features: Option<&ItemFeatures>,
         rng: &mut ChaCha8Rng,
     ) -> Result<Self, NnError> {
         let d = config.d_model.get() as usize;
-        Ok(Self {
-            items: ItemTable::new(n_item_rows, d, config.is_full(), INIT, rng)?,
-            encoder: Encoder::new(config, has_time, rng)?,
-        })
+        let items = ItemTable::new(n_item_rows, d, config.is_full(), INIT, rng)?;
+        let encoder = Encoder::new(config, has_time, rng)?;
+        let new = |features| Attributes::new(features, n_item_rows, d, Pooling::Sum, INIT, rng);
+        let attributes = features.map(new).transpose()?.flatten();
+        Ok(Self { items, attributes, encoder })
+    }
+
+    /// The items' vectors; those of [`Self::compose`] where there are attributes.
+    pub(super) fn vectors(&self) -> &Matrix {
+        self.attributes.as_ref().map_or(self.items.vectors(), Attributes::vectors)
+    }
+
+    /// Brings the vectors of all items up to date.
+    fn compose_all(&mut self) {
+        if let Some(attributes) = &mut self.attributes {
+            attributes.want_all();
+            attributes.compose(self.items.vectors());
+        }
+    }
+
+    /// The network whose items have the composed vectors for their own: for a model that learns no more.
+    pub(super) fn without_attributes(mut self) -> Self {
+        self.compose_all();
+        if let Some(attributes) = self.attributes.take() {
+            self.items = self.items.with_vectors(attributes.into_vectors());
+        }
+        self
     }
 }
 
@@ -128,7 +155,9 @@ impl<'a> Stepper<'a> {
         }
     }
 
-    pub(super) fn network(&self) -> &Network {
+    /// The network as it is now, with the vectors of all items.
+    pub(super) fn network(&mut self) -> &Network {
+        self.network.compose_all();
         &self.network
     }
 
@@ -145,6 +174,7 @@ impl<'a> Stepper<'a> {
             return Ok((0.0, 0));
         }
         self.total.clear();
+        self.compose(key);
         let loss = match self.config.loss {
             SequenceLoss::Full => self.against_all(key, n_labels)?,
             SequenceLoss::Sampled | SequenceLoss::Bce => self.against_few(key, n_labels)?,
@@ -153,8 +183,32 @@ impl<'a> Stepper<'a> {
             self.total.encoder.add(&group.encoder)?;
             self.total.items.add_rows(&group.items)?;
         }
+        let (attributes, total) = (&mut self.network.attributes, &mut self.total);
+        if let (Some(attributes), Some(gradients)) = (attributes, &mut total.attributes) {
+            attributes.backward(&total.items, gradients);
+            attributes.outdate();
+        }
         self.optimizer.step(&mut self.network, &mut self.total)?;
         Ok((loss, n_labels))
+    }
+
+    /// Brings the vectors up to date that this step reads, where items have attributes. Negatives are drawn for that.
+    fn compose(&mut self, key: DropoutKey) {
+        let Self { network, groups, config, .. } = self;
+        let Some(attributes) = &mut network.attributes else { return };
+        if config.is_full() {
+            attributes.want_all();
+        }
+        for (index, group) in groups.iter_mut().enumerate().filter(|_| !config.is_full()) {
+            let mut rng = negatives_rng(key, index);
+            for labeled in &mut group.tiles[..group.n_tiles] {
+                labeled.draw(config, network.items.n_rows(), &mut rng);
+                let inputs = labeled.tile.items.iter().filter(|item| **item != MASK);
+                let items = inputs.chain(&labeled.labels).chain(&labeled.negatives);
+                items.for_each(|item| attributes.want(*item));
+            }
+        }
+        attributes.compose(network.items.vectors());
     }
 
     /// Shares the sequences out to groups and tiles; the number of labels.
@@ -191,7 +245,7 @@ impl<'a> Stepper<'a> {
     /// Loss against all items: all tiles forward, the softmax of the whole batch, all tiles backward.
     fn against_all(&mut self, key: DropoutKey, n_labels: usize) -> Result<f64, NnError> {
         let Self { network, groups, hidden, d_hidden, softmax, total, config, .. } = self;
-        let vectors = network.items.vectors();
+        let vectors = network.vectors();
         let d = vectors.cols();
         groups.par_iter_mut().with_max_len(1).for_each(|group| {
             group.loss = group.tiles[..group.n_tiles]
@@ -244,23 +298,21 @@ impl<'a> Stepper<'a> {
 
     /// Loss against a few items drawn for each label: each tile forward, loss and backward before the next.
     fn against_few(&mut self, key: DropoutKey, n_labels: usize) -> Result<f64, NnError> {
-        let Self { network, groups, config, seed, n_steps, .. } = self;
+        let Self { network, groups, config, .. } = self;
         let (network, mean_over) = (&*network, n_labels as f64);
-        let draw = DropoutKey::new(*seed, *n_steps).layer(usize::MAX);
-        let n_items = network.items.n_rows() as u32;
         groups.par_iter_mut().with_max_len(1).enumerate().for_each(|(index, group)| {
             group.encoder.clear();
             group.items.clear();
             let Group { tiles, n_tiles, encoder, items, .. } = group;
-            let mut rng = ChaCha8Rng::seed_from_u64(draw.layer(index).to_seed());
+            let mut rng = negatives_rng(key, index);
             let losses = tiles[..*n_tiles].iter_mut().map(|labeled| {
                 let pass = Pass::Training { key, first_row: labeled.first_row };
-                let vectors = network.items.vectors();
+                let vectors = network.vectors();
                 network.encoder.forward(vectors, pass, &mut labeled.tile)?;
                 labeled.gather();
-                labeled.negatives.clear();
-                let n = labeled.labels.len() * config.n_negatives.get() as usize;
-                labeled.negatives.extend((0..n).map(|_| rng.random_range(1..n_items)));
+                if network.attributes.is_none() {
+                    labeled.draw(config, vectors.rows(), &mut rng);
+                }
                 let candidates =
                     OwnNegatives { labels: &labeled.labels, negatives: &labeled.negatives };
                 let (hidden, own) = (&labeled.hidden, &mut labeled.own);
@@ -284,6 +336,11 @@ impl<'a> Stepper<'a> {
         });
         groups.iter().map(|group| group.loss.clone()).sum()
     }
+}
+
+/// Where the negatives of a group come from.
+fn negatives_rng(key: DropoutKey, group: usize) -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(key.layer(usize::MAX).layer(group).to_seed())
 }
 
 impl LabeledTile {
@@ -323,6 +380,13 @@ impl LabeledTile {
         self.labels.len() - before
     }
 
+    /// Draws the negatives of all labels.
+    fn draw(&mut self, config: &SequenceConfig, n_item_rows: usize, rng: &mut ChaCha8Rng) {
+        let n = self.labels.len() * config.n_negatives.get() as usize;
+        self.negatives.clear();
+        self.negatives.extend((0..n).map(|_| rng.random_range(1..n_item_rows as u32)));
+    }
+
     /// Copies the rows with a label.
     fn gather(&mut self) {
         self.hidden.reshape(self.rows.len(), self.tile.hidden.cols());
@@ -357,6 +421,7 @@ impl LabeledTile {
 #[cfg(test)]
 mod tests {
     use forecart_data::ItemIdx;
+    use forecart_data::features::FeatureNames;
     use forecart_nn::{Adam, Gradient, Name, Parameters, Sgd, gradient_check};
     use serde_json::json;
 
@@ -366,13 +431,28 @@ mod tests {
     const SEQUENCES: [&[u32]; 4] = [&[1, 2, 3, 4, 2], &[5, 6], &[7, 0, 3, 0], &[2, 5, 1]];
 
     fn config(preset: Preset, keys: &serde_json::Value) -> SequenceConfig {
-        let mut all = json!({"d_model": 4, "n_heads": 2, "dropout": 0.2, "input_scale": 1.0});
+        let mut all = json!({
+            "d_model": 4, "n_heads": 2, "dropout": 0.2, "input_scale": 1.0, "attributes": false,
+        });
         all.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
         SequenceConfig::from_keys(preset, &all).unwrap()
     }
 
+    /// Two dense features and up to three of four sparse ones for each of nine items.
+    fn features() -> ItemFeatures {
+        let names = |all: &[&str]| all.iter().map(|name| (*name).to_owned()).collect();
+        ItemFeatures {
+            names: FeatureNames { dense: names(&["x", "y"]), sparse: names(&["a", "b", "c", "d"]) },
+            dense: (0..18).map(|i| (i as f32 * 0.7).sin()).collect::<Vec<f32>>().into(),
+            sparse_offsets: vec![0, 0, 1, 3, 3, 5, 8, 9, 10, 11].into(),
+            sparse_indices: vec![0, 0, 2, 1, 2, 0, 1, 3, 3, 2, 1].into(),
+        }
+    }
+
     fn network(config: &SequenceConfig) -> Network {
-        let mut network = Network::new(config, 9, true, &mut ChaCha8Rng::seed_from_u64(3)).unwrap();
+        let (features, rng) = (features(), &mut ChaCha8Rng::seed_from_u64(3));
+        let features = config.attributes.then_some(&features);
+        let mut network = Network::new(config, 9, true, features, rng).unwrap();
         // Vectors as small as new ones are would leave gradients that a check cannot see.
         let rng = &mut ChaCha8Rng::seed_from_u64(4);
         network
@@ -428,14 +508,23 @@ mod tests {
 
     fn cases() -> Vec<SequenceConfig> {
         vec![
-            config(Preset::Gru4Rec, &json!({"d_ff": 6, "feed_forward": "gelu"})),
+            config(
+                Preset::Gru4Rec,
+                &json!({"d_ff": 6, "feed_forward": "gelu", "attributes": true}),
+            ),
             config(Preset::Gru4Rec, &json!({"n_layers": 2, "loss": "sampled", "n_negatives": 3})),
             config(Preset::SasRec, &json!({"feed_forward": "gelu"})),
             config(Preset::SasRec, &json!({"feed_forward": "gelu", "loss": "full"})),
             config(Preset::Bert4Rec, &json!({"d_ff": 6, "mask_probability": 0.4})),
-            config(Preset::Bert4Rec, &json!({"d_ff": 6, "loss": "bce", "mixer": "hstu"})),
+            config(
+                Preset::Bert4Rec,
+                &json!({"d_ff": 6, "loss": "bce", "mixer": "hstu", "attributes": true}),
+            ),
             config(Preset::Hstu, &json!({"n_negatives": 3})),
-            config(Preset::ESasRec, &json!({"n_negatives": 3, "d_ff": 6, "relative_bias": true})),
+            config(
+                Preset::ESasRec,
+                &json!({"n_negatives": 3, "d_ff": 6, "relative_bias": true, "attributes": true}),
+            ),
         ]
     }
 
