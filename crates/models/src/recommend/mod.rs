@@ -29,6 +29,7 @@ mod popularity;
 mod seq_rules;
 mod sequence;
 
+mod attributes;
 mod early_stopping;
 mod item_table;
 mod sparse;
@@ -44,7 +45,7 @@ pub use mlp::{HiddenActivation, Mlp, MlpConfig, SoftmaxLoss};
 pub use popularity::{Popularity, PopularityConfig, Window};
 pub use seq_rules::{SeqRules, SeqRulesConfig};
 pub use sequence::{
-    AttentionKind, FeedForwardKind, Preset, Sequence, SequenceConfig, SequenceLoss, SequenceSpec,
+    FeedForwardKind, Mixer, Objective, Preset, Sequence, SequenceConfig, SequenceLoss, SequenceSpec,
 };
 pub use top_k::{Scored, TopK, top_k};
 pub use view::{FitOn, Holdout, TrainingView};

@@ -101,7 +101,9 @@ pub static MODELS: &[Entry] = &[
     ),
     entry!("item-knn", "items that the same users chose (cosine)", ItemKnnConfig, ItemKnn),
     entry!("mlp", "multi-layer perceptron on the history and the items' features", MlpConfig, Mlp),
+    sequence!("gated recurrent unit over the history", Gru4Rec, "gru4rec"),
     sequence!("causal self-attention over the history", SasRec, "sasrec"),
+    sequence!("self-attention both ways, trained on masked items", Bert4Rec, "bert4rec"),
     sequence!("pointwise gated attention with distance and time gap", Hstu, "hstu"),
     sequence!("self-attention with gated residuals and sampled softmax", ESasRec, "esasrec"),
 ];
