@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::super::contract::{FitContext, FitRecord, Fitted, ModelSpec};
+use super::super::early_stopping::N_SCORER_TABLES;
 use super::super::registry::parse_keys_of;
 use super::super::view::TrainingView;
 use super::fit;
@@ -256,18 +257,19 @@ impl ModelSpec for SequenceSpec {
         true
     }
 
-    /// The weights four times (values, two moments, gradient) and once more for the best epoch, the buffers of the
-    /// softmax, and the activations of a batch.
+    /// The weights four times (values, two moments, best epoch) and twice more for validation or, at other times, for a
+    /// gradient and a checkpoint; the buffers of the softmax, and the activations of the longest batch.
     fn needed_bytes(&self, view: &TrainingView<'_>) -> u64 {
         let SequenceConfig { d_model, n_layers, d_ff, max_history, batch_size, .. } = self.config;
         let (d, n_layers) = (u64::from(d_model.get()), u64::from(n_layers.get()));
-        let n_tokens = u64::from(batch_size.get()) * u64::from(max_history.get());
-        let n_tokens = n_tokens.min(view.n_events());
+        let [batch_size, max_history] = [batch_size, max_history].map(|n| n.get() as usize);
+        let n_tokens = view.n_events_of_longest(batch_size, max_history);
         let table = view.n_item_rows() as u64 * d;
         let in_layers = n_layers * d * (8 * d + 2 * u64::from(d_ff));
         let a_token = n_layers * (26 * d + 4 * u64::from(d_ff)) + 8 * d;
         let softmax = if self.config.is_full() { table + 17 * n_tokens * d } else { 0 };
-        4 * (5 * table + 20 * in_layers + softmax + n_tokens * a_token) + view.n_events() * 12
+        4 * ((4 + N_SCORER_TABLES) * table + 20 * in_layers + softmax + n_tokens * a_token)
+            + view.n_events() * 12
     }
 
     fn fit(&self, view: &TrainingView<'_>, context: &FitContext<'_>) -> Result<Fitted, ModelError> {
