@@ -87,6 +87,15 @@ impl<'a> TrainingView<'a> {
         }
     }
 
+    /// Events of the `n_users` users with the longest histories, of each at most the newest `max_history`: what a batch
+    /// holds at most.
+    pub fn n_events_of_longest(&self, n_users: usize, max_history: usize) -> u64 {
+        let length = |user| self.history(user).items.len().min(max_history) as u64;
+        let mut lengths: Vec<u64> = self.users().map(length).collect();
+        lengths.sort_unstable_by(|a, b| b.cmp(a));
+        lengths.iter().take(n_users).sum()
+    }
+
     /// Encoded item attributes; their encoders were fitted on the training part.
     pub fn item_features(&self) -> &'a ItemFeatures {
         &self.dataset.item_features

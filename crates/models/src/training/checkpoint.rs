@@ -11,7 +11,7 @@
 //! The weights are exactly those of an uninterrupted run on processors with the same vector instructions; elsewhere
 //! they differ in the last bits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -136,6 +136,9 @@ fn parse<'a, T: Deserialize<'a>>(header: &'a str, path: &Path) -> Result<T, Mode
     serde_json::from_str(header).map_err(|error| file::damaged(path, format!("header: {error}")))
 }
 
+/// The fact of a [`RunIdentity`] that others are read by.
+const MODEL: &str = "model";
+
 /// What decides about the result of a run: the model and its hyperparameters, the data and the seed, by name. Two runs
 /// of one identity have one result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,7 +150,7 @@ impl RunIdentity {
         let own = hyperparameters.as_object().into_iter().flatten();
         // As text: a number may not come back from JSON to the bit.
         let own = own.map(|(name, value)| (name.clone(), value.to_string()));
-        let run = Self(own.collect()).with("model", model).with("seed", seed);
+        let run = Self(own.collect()).with(MODEL, model).with("seed", seed);
         run.with("forecart", env!("CARGO_PKG_VERSION"))
     }
 
@@ -159,18 +162,19 @@ impl RunIdentity {
 
     /// Refuses `now` as a continuation of this run.
     fn check(&self, now: &Self, path: &Path) -> Result<(), ModelError> {
-        let names: std::collections::BTreeSet<&String> =
-            self.0.keys().chain(now.0.keys()).collect();
-        let of = |run: &Self, name: &String| run.0.get(name).cloned();
-        let differs = |name: &&String| of(self, name) != of(now, name);
-        let shown = |value: Option<String>| value.unwrap_or_else(|| "nothing".to_owned());
-        let differences: Vec<String> = names
+        let names: BTreeSet<&String> = self.0.keys().chain(now.0.keys()).collect();
+        let shown = |run: &Self, name: &String| {
+            run.0.get(name).map_or_else(|| "nothing".to_owned(), String::clone)
+        };
+        let mut differences: Vec<String> = names
             .into_iter()
-            .filter(differs)
-            .map(|name| {
-                format!("{name} was {} and is {}", shown(of(self, name)), shown(of(now, name)))
-            })
+            .filter(|name| self.0.get(*name) != now.0.get(*name))
+            .map(|name| format!("{name} was {} and is {}", shown(self, name), shown(now, name)))
             .collect();
+        if self.0.get(MODEL) != now.0.get(MODEL) {
+            // Most keys of another model differ, and say nothing.
+            differences.retain(|difference| difference.starts_with(MODEL));
+        }
         match differences.is_empty() {
             true => Ok(()),
             false => Err(ModelError::OtherRun { path: path.to_owned(), differences }),

@@ -195,7 +195,7 @@ fn a_checkpoint_of_another_run_is_refused_by_what_differs() {
         (on(spec(0.01).as_ref(), &dataset, 1, 9), "learning_rate was 0.001 and is 0.01"),
         (on(spec(0.001).as_ref(), &dataset, 2, 9), "seed was 1 and is 2"),
         (on(spec(0.001).as_ref(), &other, 1, 9), "dataset was "),
-        (on(hstu.as_ref(), &dataset, 1, 9), "model was sasrec and is hstu"),
+        (on(hstu.as_ref(), &dataset, 1, 9), "another run: model was sasrec and is hstu; "),
     ] {
         let error = refused.unwrap_err();
         assert!(matches!(error, ModelError::OtherRun { .. }), "{error}");

@@ -18,7 +18,7 @@ const N_ITEMS: u32 = 40;
 const N_USERS: u32 = 80;
 
 /// User `u` walks from item `u` by steps of 1, 2, 1, 2, ...; the last two events are held out.
-fn shop() -> (tempfile::TempDir, Dataset) {
+pub(crate) fn shop() -> (tempfile::TempDir, Dataset) {
     let root = tempfile::tempdir().unwrap();
     let folder = root.path().join("dataset");
     let mut writer = DatasetWriter::new(&folder, false).unwrap();

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::super::contract::{FitContext, FitRecord, Fitted, ModelSpec};
+use super::super::early_stopping::N_SCORER_TABLES;
 use super::super::view::TrainingView;
 use super::{Mlp, fit};
 use crate::error::ModelError;
@@ -218,8 +219,8 @@ impl ModelSpec for MlpConfig {
         true
     }
 
-    /// Weights, two moments, the best weights so far, item vectors and one gradient of each tile,
-    /// and 24 bytes an event.
+    /// Weights, two moments, the best weights so far, vectors of items with features, what validation holds, one
+    /// gradient of each tile, and 24 bytes an event.
     fn needed_bytes(&self, view: &TrainingView<'_>) -> u64 {
         let n_items = view.n_item_rows() as u64;
         let n_rows = n_items + view.item_features().n_sparse() as u64;
@@ -229,10 +230,11 @@ impl ModelSpec for MlpConfig {
             true => n_tiles.min(16) + 1,
             false => 1,
         };
+        let n_vectors = u64::from(!view.item_features().is_empty());
         let table = n_rows.saturating_mul(n_cols * 4);
         let in_layers: u64 = self.sizes().windows(2).map(|pair| (pair[0] * pair[1]) as u64).sum();
         table
-            .saturating_mul(5 + n_gradients)
+            .saturating_mul(4 + n_vectors + N_SCORER_TABLES + n_gradients)
             .saturating_add(in_layers * 4 * (4 + n_tiles.min(16)))
             .saturating_add(view.n_events() * 24)
     }

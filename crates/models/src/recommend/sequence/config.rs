@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::super::attributes::Attributes;
 use super::super::contract::{FitContext, FitRecord, Fitted, ModelSpec};
+use super::super::early_stopping::N_SCORER_TABLES;
 use super::super::registry::parse_keys_of;
 use super::super::view::TrainingView;
 use super::fit;
@@ -339,13 +340,13 @@ impl ModelSpec for SequenceSpec {
         true
     }
 
-    /// The weights four times (values, two moments, gradient) and once more for the best epoch, the buffers of the
-    /// softmax, and the activations of a batch.
+    /// The weights four times (values, two moments, best epoch) and twice more for validation or, at other times, for a
+    /// gradient and a checkpoint; the buffers of the softmax, and the activations of the longest batch.
     fn needed_bytes(&self, view: &TrainingView<'_>) -> u64 {
         let SequenceConfig { d_model, n_layers, d_ff, batch_size, .. } = self.config;
         let (d, n_layers) = (u64::from(d_model.get()), u64::from(n_layers.get()));
-        let n_tokens = u64::from(batch_size.get()) * self.config.max_tokens() as u64;
-        let n_tokens = n_tokens.min(view.n_events());
+        let batch_size = batch_size.get() as usize;
+        let n_tokens = view.n_events_of_longest(batch_size, self.config.max_tokens());
         let table = view.n_item_rows() as u64 * d;
         let in_layers = n_layers * d * (8 * d + 2 * u64::from(d_ff));
         let a_token = n_layers * (26 * d + 4 * u64::from(d_ff)) + 8 * d;
@@ -353,7 +354,7 @@ impl ModelSpec for SequenceSpec {
         let n_items = view.n_item_rows() as u64;
         let attributes = self.config.features(view);
         let attributes = attributes.map_or(0, |all| Attributes::needed_bytes(all, n_items, d, 1));
-        4 * (5 * table + 20 * in_layers + softmax + n_tokens * a_token)
+        4 * ((4 + N_SCORER_TABLES) * table + 20 * in_layers + softmax + n_tokens * a_token)
             + view.n_events() * 12
             + attributes
     }
