@@ -3,6 +3,8 @@
 use std::num::NonZeroU32;
 
 use forecart_data::ItemFeatures;
+use forecart_nn::NnError;
+use forecart_nn::loss::gbce_beta;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -60,7 +62,8 @@ pub enum SequenceLoss {
     Full,
     /// Softmax over the right item and `n_negatives` others, drawn uniformly for each event.
     Sampled,
-    /// Binary cross-entropy of the right item and `n_negatives` others, drawn uniformly for each event.
+    /// Binary cross-entropy of the right item and `n_negatives` others, drawn uniformly for each event; with a `gbce_t`
+    /// above 0 the generalized one, gBCE.
     Bce,
 }
 
@@ -151,6 +154,9 @@ pub struct SequenceConfig {
     pub loss: SequenceLoss,
     /// Candidates an event, of the losses that draw them.
     pub n_negatives: NonZeroU32,
+    /// How far binary cross-entropy is corrected for the items that are not drawn, in `0.0..=1.0`: 0 not at all, 1 until
+    /// scores are calibrated (Petrov and Macdonald, RecSys 2023, who advise 0.75 to 1 and many negatives).
+    pub gbce_t: f64,
     /// Share of the label that is spread over all items, of the full softmax, in `0.0..1.0`.
     pub label_smoothing: f64,
     /// Step size of Adam.
@@ -188,6 +194,7 @@ impl SequenceConfig {
             dropout: 0.5,
             loss: SequenceLoss::Bce,
             n_negatives: positive(1),
+            gbce_t: 0.0,
             label_smoothing: 0.0,
             learning_rate: 1e-3,
             weight_decay: 0.0,
@@ -248,9 +255,11 @@ impl SequenceConfig {
                 return refuse(key, value, "in 0.0..1.0");
             }
         }
-        for (key, value) in
-            [("mask_probability", self.mask_probability), ("last_mask_share", self.last_mask_share)]
-        {
+        for (key, value) in [
+            ("mask_probability", self.mask_probability),
+            ("last_mask_share", self.last_mask_share),
+            ("gbce_t", self.gbce_t),
+        ] {
             if !(0.0..=1.0).contains(&value) {
                 return refuse(key, value, "in 0.0..=1.0");
             }
@@ -278,6 +287,17 @@ impl SequenceConfig {
             return refuse("d_model", self.d_model.get().into(), "a multiple of n_heads");
         }
         Ok(())
+    }
+
+    /// The power of the label's probability in binary cross-entropy.
+    pub(super) fn bce_beta(&self, n_items: usize) -> Result<f32, NnError> {
+        let n_negatives = self.n_negatives.get() as usize;
+        // Negatives are drawn with repeats: as many as there are other items, or more, leave nothing to correct.
+        if self.gbce_t == 0.0 || n_negatives >= n_items {
+            Ok(1.0)
+        } else {
+            gbce_beta(n_negatives, n_items, self.gbce_t)
+        }
     }
 
     /// The attributes that items are to share.
@@ -353,5 +373,41 @@ impl ModelSpec for SequenceSpec {
         let chosen = record.chosen_epoch.and_then(|epoch| u32::try_from(epoch).ok());
         let n_epochs = chosen.and_then(NonZeroU32::new).unwrap_or(self.config.n_epochs);
         Box::new(Self { config: SequenceConfig { n_epochs, ..self.config.clone() }, ..*self })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn keys_that_do_not_go_together_are_refused_by_name() {
+        for (preset, keys, key) in [
+            (Preset::Gru4Rec, json!({"relative_bias": true}), "relative_bias"),
+            (Preset::Gru4Rec, json!({"objective": "masked"}), "objective"),
+            (Preset::Bert4Rec, json!({"relative_bias": true}), "relative_bias"),
+            (Preset::Bert4Rec, json!({"mask_probability": 1.5}), "mask_probability"),
+            (Preset::Bert4Rec, json!({"last_mask_share": -0.1}), "last_mask_share"),
+            (Preset::SasRec, json!({"gbce_t": 1.1}), "gbce_t"),
+            (Preset::SasRec, json!({"d_model": 9}), "d_model"),
+            (Preset::SasRec, json!({"mixer": "lstm"}), "mixer"),
+        ] {
+            let error = SequenceConfig::from_keys(preset, &keys).unwrap_err();
+            assert!(
+                matches!(&error, ModelError::Hyperparameter { name, .. } if name == key),
+                "{keys}: {error}"
+            );
+        }
+        assert!(SequenceConfig::from_keys(Preset::Gru4Rec, &json!({"d_model": 9})).is_ok());
+    }
+
+    #[test]
+    fn gbce_corrects_for_what_is_not_drawn() {
+        let beta = |keys| SequenceConfig::from_keys(Preset::SasRec, &keys).unwrap().bce_beta(101);
+        assert_eq!(beta(json!({"n_negatives": 25})), Ok(1.0));
+        assert_eq!(beta(json!({"n_negatives": 25, "gbce_t": 0.5})), Ok(0.625));
+        assert_eq!(beta(json!({"n_negatives": 500, "gbce_t": 1.0})), Ok(1.0));
     }
 }

@@ -300,6 +300,7 @@ impl<'a> Stepper<'a> {
     fn against_few(&mut self, key: DropoutKey, n_labels: usize) -> Result<f64, NnError> {
         let Self { network, groups, config, .. } = self;
         let (network, mean_over) = (&*network, n_labels as f64);
+        let beta = config.bce_beta(network.items.n_rows() - 1)?; // row 0 is no item
         groups.par_iter_mut().with_max_len(1).enumerate().for_each(|(index, group)| {
             group.encoder.clear();
             group.items.clear();
@@ -320,7 +321,7 @@ impl<'a> Stepper<'a> {
                     OwnNegativesGradients { d_hidden: &mut labeled.d_hidden, d_table: items };
                 let loss = match config.loss {
                     SequenceLoss::Bce => {
-                        sampled_bce(hidden, vectors, candidates, 1.0, mean_over, own, gradients)?
+                        sampled_bce(hidden, vectors, candidates, beta, mean_over, own, gradients)?
                     }
                     _ => own_sampled_softmax(
                         hidden, vectors, candidates, None, mean_over, own, gradients,
@@ -514,6 +515,10 @@ mod tests {
             ),
             config(Preset::Gru4Rec, &json!({"n_layers": 2, "loss": "sampled", "n_negatives": 3})),
             config(Preset::SasRec, &json!({"feed_forward": "gelu"})),
+            config(
+                Preset::SasRec,
+                &json!({"feed_forward": "gelu", "n_negatives": 2, "gbce_t": 0.8}),
+            ),
             config(Preset::SasRec, &json!({"feed_forward": "gelu", "loss": "full"})),
             config(Preset::Bert4Rec, &json!({"d_ff": 6, "mask_probability": 0.4})),
             config(
