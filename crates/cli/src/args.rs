@@ -149,7 +149,11 @@ pub(crate) enum ProtocolName {
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  forecart train --data dataset --out model.forecart\n  \
-                  forecart train --model item-knn --fit-on train-validation")]
+                  forecart train --model item-knn --fit-on train-validation\n  \
+                  forecart train --model sasrec --out model.forecart  # stopped with Ctrl-C, or killed\n  \
+                  forecart train --model sasrec --out model.forecart  # goes on from its last checkpoint\n\n\
+                  A network saves itself to OUT.checkpoint about every 30 seconds of training; the same\n\
+                  command goes on from there, to exactly the model of a run that was never stopped.")]
 pub(crate) struct TrainArgs {
     /// The dataset
     #[arg(short, long, default_value = "dataset", value_name = "DIR")]
@@ -163,6 +167,9 @@ pub(crate) struct TrainArgs {
     /// Which events the model learns from
     #[arg(long, default_value = "train")]
     pub(crate) fit_on: FitOnName,
+    /// Train from the beginning, though a stopped run left a checkpoint
+    #[arg(long)]
+    pub(crate) restart: bool,
 }
 
 /// Which events a model may learn from.

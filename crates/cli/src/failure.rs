@@ -86,10 +86,12 @@ fn of_model(error: &ModelError) -> u8 {
         ModelError::UnknownModel { .. }
         | ModelError::UnknownKey { .. }
         | ModelError::Hyperparameter { .. }
+        | ModelError::OtherRun { .. }
         | ModelError::UnknownItem { .. } => 2,
         ModelError::NeedsTime { .. }
         | ModelError::NoEvents { .. }
         | ModelError::Damaged { .. }
+        | ModelError::DamagedCheckpoint { .. }
         | ModelError::FormatVersion { .. } => 3,
         _ => 1,
     }

@@ -58,6 +58,16 @@ impl Display {
         }
     }
 
+    fn say(&self, message: &str) {
+        if !self.terminal {
+            log(&serde_json::json!({ "note": message }));
+        } else if let Some(stage) = &*self.lock() {
+            stage.bar.suspend(|| line(&format!("    {message}")));
+        } else {
+            line(&format!("    {message}"));
+        }
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Stage>> {
         self.stage.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -88,17 +98,21 @@ impl Progress for Display {
         }
     }
 
+    fn skip(&self, n: u64) {
+        if let Some(stage) = &*self.lock() {
+            stage.bar.inc(n);
+            stage.bar.reset_eta();
+        }
+    }
+
     fn note(&self, message: &str) {
-        if !self.verbose {
-            return;
+        if self.verbose {
+            self.say(message);
         }
-        if !self.terminal {
-            log(&serde_json::json!({ "note": message }));
-        } else if let Some(stage) = &*self.lock() {
-            stage.bar.suspend(|| line(&format!("    {message}")));
-        } else {
-            line(&format!("    {message}"));
-        }
+    }
+
+    fn announce(&self, message: &str) {
+        self.say(message);
     }
 
     fn is_cancelled(&self) -> bool {

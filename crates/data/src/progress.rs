@@ -8,8 +8,18 @@ pub trait Progress: Sync {
     /// `n` more steps of the current stage are done.
     fn advance(&self, n: u64);
 
-    /// Something worth a line, such as the loss after an epoch.
+    /// `n` steps of the current stage were done by an earlier run, and took this one no time.
+    fn skip(&self, n: u64) {
+        self.advance(n);
+    }
+
+    /// Something worth a line for who wants to know more, such as the loss after an epoch.
     fn note(&self, message: &str);
+
+    /// Something that everybody should see before a long stage, such as the memory that it needs.
+    fn announce(&self, message: &str) {
+        self.note(message);
+    }
 
     /// Whether the user asked to stop; long loops look between steps and end with an error.
     fn is_cancelled(&self) -> bool {

@@ -6,6 +6,7 @@
 //! dies, however it dies, and the next writer of the same target removes what is unlocked. So
 //! nothing piles up, and two live writers do not remove each other's work.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -119,6 +120,23 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
     replacement.commit()
 }
 
+/// Deletes the file at `path`, if there is one, and what killed writers of it have left.
+///
+/// # Errors
+/// [`DataError::Io`] if the file is there and cannot be deleted.
+pub fn remove_file(path: &Path) -> Result<(), DataError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(DataError::io("delete", path)(error));
+        }
+        _ => {}
+    }
+    if let (Some(parent), Some(name)) = (parent_of(path), path.file_name()) {
+        remove_dead_temporaries(parent, &temporary_prefix(name));
+    }
+    Ok(())
+}
+
 /// SHA-256 of a file, as lowercase hexadecimal; reads in pieces of 1 MiB.
 ///
 /// # Errors
@@ -160,10 +178,15 @@ fn prepare_temporary(target: &Path) -> Result<PathBuf, DataError> {
         return Err(DataError::io("write", target)(source));
     };
     fs::create_dir_all(parent).map_err(DataError::io("create", parent))?;
-    let prefix = format!(".{}{MARK}", name.to_string_lossy());
+    let prefix = temporary_prefix(name);
     remove_dead_temporaries(parent, &prefix);
     let number = COUNTER.fetch_add(1, Ordering::Relaxed);
     Ok(parent.join(format!("{prefix}{}-{number}", std::process::id())))
+}
+
+/// What the names of the temporaries of a file or folder begin with.
+fn temporary_prefix(name: &OsStr) -> String {
+    format!(".{}{MARK}", name.to_string_lossy())
 }
 
 fn remove_dead_temporaries(parent: &Path, prefix: &str) {
@@ -275,6 +298,19 @@ mod tests {
         let second = Replacement::folder(&target).unwrap();
         assert!(live.path().exists() && second.path().exists());
         assert_eq!(names(root.path()).len(), 2);
+    }
+
+    #[test]
+    fn removing_a_file_takes_what_killed_writers_left_of_it_and_of_no_other() {
+        let root = tempfile::tempdir().unwrap();
+        let target = root.path().join("state");
+        for name in ["state", ".state.forecart-tmp-1-0", ".other.forecart-tmp-1-0"] {
+            fs::write(root.path().join(name), "x").unwrap();
+        }
+        remove_file(&target).unwrap();
+        assert_eq!(names(root.path()), [".other.forecart-tmp-1-0"]);
+        remove_file(&target).unwrap();
+        remove_file(&root.path().join("no folder").join("state")).unwrap();
     }
 
     #[test]

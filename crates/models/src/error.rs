@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use forecart_data::DataError;
 use forecart_nn::NnError;
 
+use crate::training::Divergence;
+
 /// What can go wrong when a model is chosen, fitted, stored or loaded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -12,8 +14,7 @@ pub enum ModelError {
     /// A dataset or a file could not be read or written.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// A layer, a loss or an optimizer refused its input; a loss that is not finite is one of
-    /// these.
+    /// A layer, a loss or an optimizer refused its input.
     #[error("training of {model} failed{}", at_epoch(*.epoch))]
     Training {
         /// Name of the model.
@@ -22,6 +23,44 @@ pub enum ModelError {
         epoch: Option<usize>,
         /// What was refused.
         source: NnError,
+    },
+    /// A loss or a gradient is not finite, or the loss grew past that of untrained weights. The same run diverges
+    /// again; nothing of it was kept.
+    #[error("training of {model} diverged {divergence}")]
+    Diverged {
+        /// Name of the model.
+        model: &'static str,
+        /// Where, and what is known of why.
+        divergence: Box<Divergence>,
+    },
+    /// There are more examples than can be counted.
+    #[error("{n_examples} training examples of model {model} are more than {}", u32::MAX)]
+    TooManyExamples {
+        /// Name of the model.
+        model: &'static str,
+        /// How many there are.
+        n_examples: usize,
+    },
+    /// A checkpoint belongs to a run that would have another result.
+    #[error(
+        "the checkpoint {path:?} is of another run: {}; train as then to go on from it, or delete it (`--restart`) \
+         to train from the beginning", .differences.join(", ")
+    )]
+    OtherRun {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What differs, with both values.
+        differences: Vec<String>,
+    },
+    /// Bytes that are not a checkpoint, or a damaged one.
+    #[error(
+        "{path:?} is not a whole checkpoint: {reason}; delete it (`--restart`) to train from the beginning"
+    )]
+    DamagedCheckpoint {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        reason: String,
     },
     /// No model has this name.
     #[error("unknown model {name:?}{}; known models: {}", did_you_mean(.suggestion), .known.join(", "))]
@@ -88,8 +127,11 @@ pub enum ModelError {
         hint: &'static str,
     },
     /// The user asked to stop.
-    #[error("training was cancelled; nothing was written")]
-    Cancelled,
+    #[error("training was cancelled; {}", kept(.checkpoint))]
+    Cancelled {
+        /// Where the run saved itself, if it did: it goes on from there.
+        checkpoint: Option<PathBuf>,
+    },
     /// A thread pool could not be made.
     #[error("cannot start {n_threads} threads: {reason}")]
     Threads {
@@ -156,6 +198,13 @@ impl ModelError {
 
 fn did_you_mean(suggestion: &Option<String>) -> String {
     suggestion.as_ref().map(|name| format!(", did you mean {name:?}?")).unwrap_or_default()
+}
+
+fn kept(checkpoint: &Option<PathBuf>) -> String {
+    match checkpoint {
+        Some(path) => format!("the same command goes on from the checkpoint {path:?}"),
+        None => "nothing was written".to_owned(),
+    }
 }
 
 fn list_or_none(names: &[String]) -> String {

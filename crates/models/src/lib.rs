@@ -5,7 +5,7 @@
 //! Nothing here measures a model: that is the part of another crate, so that no model can grade
 //! itself.
 //!
-//! Start reading at [`recommend`].
+//! Start reading at [`recommend`]; the loop of the models that learn by gradient steps is [`training`].
 
 mod error;
 mod tensors;
@@ -14,6 +14,7 @@ mod testing;
 
 pub mod model_file;
 pub mod recommend;
+pub mod training;
 
 pub use error::ModelError;
 pub use tensors::{Tensor, TensorData, Tensors};

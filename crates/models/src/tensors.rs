@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use forecart_nn::{Name, Parameters};
+
 use crate::error::ModelError;
 
 /// The values of a [`Tensor`], by type.
@@ -75,6 +77,13 @@ impl Tensors {
         self.0.insert(name.into(), Tensor { shape: vec![rows, cols], data });
     }
 
+    /// Adds all weights of `network` under their names.
+    pub fn insert_parameters(&mut self, network: &impl Parameters) {
+        network.visit(&Name::root(), &mut |name, value| {
+            self.insert_matrix(name.to_string(), value.to_host(), value.cols());
+        });
+    }
+
     /// Adds a tensor whose shape and number of values were checked by the caller.
     pub(crate) fn insert_checked(&mut self, name: String, tensor: Tensor) {
         self.0.insert(name, tensor);
@@ -143,6 +152,32 @@ impl Tensors {
         cols: usize,
     ) -> Result<Vec<f32>, ModelError> {
         finite(name, self.take(name, &[Some(rows), Some(cols)])?)
+    }
+
+    /// Sets all weights of `network` to those that [`Self::insert_parameters`] added.
+    ///
+    /// # Errors
+    /// As [`Self::take_f32`]; weights before the one at fault are set then.
+    pub fn take_parameters(
+        &mut self,
+        network: &mut impl Parameters,
+        model: &'static str,
+    ) -> Result<(), ModelError> {
+        let mut damaged = None;
+        let taken = network.visit_mut(&Name::root(), &mut |name, value| {
+            let [rows, cols] = value.shape();
+            match self.take_matrix(&name.to_string(), rows, cols) {
+                Ok(values) => value.copy_from_host(&values),
+                Err(error) => {
+                    damaged.get_or_insert(error);
+                    Ok(())
+                }
+            }
+        });
+        match damaged {
+            Some(error) => Err(error),
+            None => taken.map_err(ModelError::training(model, None)),
+        }
     }
 
     /// Takes a vector of `u32`.

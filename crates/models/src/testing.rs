@@ -85,5 +85,6 @@ pub(crate) fn one_thread() -> FitContext<'static> {
         n_threads: NonZeroUsize::MIN,
         progress: &Silent,
         memory_limit_bytes: None,
+        checkpoint: None,
     }
 }

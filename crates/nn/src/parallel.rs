@@ -40,6 +40,11 @@ impl<W: Default + Send, G: Gradients> DataParallel<W, G> {
         Self { tile_rows, total, buffers: Vec::new() }
     }
 
+    /// The sums of the last batch.
+    pub fn total(&self) -> &G {
+        &self.total
+    }
+
     /// Calls `step` for the row range of each tile of a batch of `n_rows` and returns the sum of the tiles'
     /// losses with the sum of their gradients.
     ///

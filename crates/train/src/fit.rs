@@ -7,12 +7,13 @@ use forecart_data::{Dataset, Progress};
 use forecart_models::recommend::{
     FitContext, FitOn, FitRecord, ModelSpec, Recommender, TrainingView,
 };
+use forecart_models::training::Checkpoint;
 
 use crate::error::TrainError;
 use crate::memory;
 
 /// How a model is fitted, beside its hyperparameters.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct TrainOptions {
     /// Which events the model learns from.
     pub fit_on: FitOn,
@@ -22,6 +23,9 @@ pub struct TrainOptions {
     pub n_threads: NonZeroUsize,
     /// Training that is estimated to need more is refused before it starts.
     pub memory_limit_bytes: Option<u64>,
+    /// Where a model that is trained by epochs saves itself and goes on from; the result does not depend on it. To be
+    /// [removed](Checkpoint::remove) by the caller once the model is safe.
+    pub checkpoint: Option<Checkpoint>,
 }
 
 /// A fitted model and the record of how it came to be.
@@ -37,6 +41,8 @@ pub struct Trained {
     pub seed: Option<u64>,
     /// Seconds of fitting, a refit included.
     pub fit_secs: f64,
+    /// Memory that fitting was estimated to need beside the dataset.
+    pub needed_bytes: u64,
     /// Memory that fitting added at its peak where the system tells, at least the model's own size.
     pub memory_bytes: u64,
 }
@@ -45,7 +51,10 @@ pub struct Trained {
 ///
 /// On [`FitOn::Train`] a model that is trained by epochs stops early on the validation part. On
 /// [`FitOn::TrainValidation`] it is fitted like that first, which chooses the number of epochs, and
-/// then once more, that long, on all events before the test part.
+/// then once more, that long, on all events before the test part. A checkpoint of the second fit
+/// keeps what the first one chose.
+///
+/// `progress` is told the memory that fitting needs before it starts.
 ///
 /// # Errors
 /// [`TrainError::Model`]: see [`ModelSpec::fit`].
@@ -60,20 +69,31 @@ pub fn train(
         n_threads: options.n_threads,
         progress,
         memory_limit_bytes: options.memory_limit_bytes,
+        checkpoint: options.checkpoint.as_ref(),
     };
     let view = TrainingView::new(dataset, options.fit_on).with_early_stopping();
-    progress.note(&format!(
-        "{} needs about {} MB beside the dataset",
-        spec.name(),
-        spec.needed_bytes(&view).div_ceil(1_000_000)
-    ));
+    let needed_bytes = spec.needed_bytes(&view);
+    let needed_mb = needed_bytes.div_ceil(1_000_000);
+    let statement = format!("{} needs about {needed_mb} MB beside the dataset", spec.name());
+    match spec.uses_seed() {
+        true => progress.announce(&statement),
+        false => progress.note(&statement),
+    }
     memory::reset_peak();
     let before = memory::resident_bytes();
     let started = Instant::now();
     let chooses_epochs = spec.uses_seed() && options.fit_on == FitOn::TrainValidation;
     let (model, record) = if chooses_epochs {
         let train = TrainingView::new(dataset, FitOn::Train).with_early_stopping();
-        let record = spec.fit(&train, &context)?.record;
+        let run = train.run(spec, options.seed);
+        let chosen = context.checkpoint.map(|checkpoint| checkpoint.choice(&run)).transpose()?;
+        let record = match chosen.flatten() {
+            Some(record) => record,
+            None => spec.fit(&train, &context)?.record,
+        };
+        let checkpoint =
+            context.checkpoint.map(|checkpoint| checkpoint.of_refit(run, record.clone()));
+        let context = FitContext { checkpoint: checkpoint.as_ref(), ..context };
         (spec.for_refit(&record).fit(&view, &context)?.model, record)
     } else {
         let fitted = spec.fit(&view, &context)?;
@@ -91,6 +111,7 @@ pub fn train(
         fit_on: options.fit_on,
         seed: spec.uses_seed().then_some(options.seed),
         fit_secs,
+        needed_bytes,
         memory_bytes: added.max(model_bytes as u64),
     })
 }

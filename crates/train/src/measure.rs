@@ -149,6 +149,7 @@ impl Bench<'_> {
                 seed: *seed,
                 n_threads: self.options.n_threads,
                 memory_limit_bytes: self.options.memory_limit_bytes,
+                checkpoint: None,
             };
             let trained = train(self.dataset, spec, &options, self.progress)?;
             runs.push(self.run(&label, &trained)?);

@@ -86,6 +86,7 @@ pub(crate) fn run(context: &Context, arguments: &DemoArgs) -> anyhow::Result<()>
         seed: context.config.seed,
         n_threads: context.config.threads(),
         memory_limit_bytes: context.config.memory_limit_bytes,
+        checkpoint: None,
     };
     context.display.begin(&format!("train {}", registry::DEFAULT_MODEL), None);
     let trained = train(&dataset, spec.as_ref(), &options, &context.display)?;

@@ -1,8 +1,11 @@
 //! `train`: one model, for service.
 
+use std::path::{Path, PathBuf};
+
 use forecart_data::{Dataset, Progress as _};
 use forecart_models::model_file::{LoadedModel, Provenance};
 use forecart_models::recommend::{FitOn, registry};
+use forecart_models::training::Checkpoint;
 use forecart_train::{TrainOptions, Trained, train};
 
 use super::Context;
@@ -13,16 +16,25 @@ pub(crate) fn run(context: &Context, arguments: &TrainArgs) -> anyhow::Result<()
     let name = registry::entry(&arguments.model)?.name;
     let spec = registry::spec(name, &context.config.model(name)?)?;
     let dataset = Dataset::open(&arguments.data)?;
+    let checkpoint = Checkpoint::new(checkpoint_of(&arguments.out));
+    if arguments.restart {
+        checkpoint.remove()?;
+    }
     let options = TrainOptions {
         fit_on: FitOn::from(arguments.fit_on),
         seed: context.config.seed,
         n_threads: context.config.threads(),
         memory_limit_bytes: context.config.memory_limit_bytes,
+        checkpoint: Some(checkpoint.clone()),
     };
     context.display.begin(&format!("train {name}"), None);
     let trained = train(&dataset, spec.as_ref(), &options, &context.display)?;
     let (fit_secs, memory_bytes) = (trained.fit_secs, trained.memory_bytes);
+    let (needed_bytes, has_epochs) = (trained.needed_bytes, trained.seed.is_some());
     let model = save(&dataset, trained, &arguments.out)?;
+    if has_epochs {
+        checkpoint.remove()?;
+    }
     let n_bytes = std::fs::metadata(&arguments.out)?.len();
     context.display.end();
     let provenance = &model.header().provenance;
@@ -32,6 +44,7 @@ pub(crate) fn run(context: &Context, arguments: &TrainArgs) -> anyhow::Result<()
             "file": arguments.out,
             "bytes": n_bytes,
             "seconds": fit_secs,
+            "needed_bytes": needed_bytes,
             "memory_bytes": memory_bytes,
             "seed": provenance.seed,
             "fit_on": provenance.fit_on,
@@ -52,11 +65,18 @@ pub(crate) fn run(context: &Context, arguments: &TrainArgs) -> anyhow::Result<()
     ))
 }
 
+/// Where the training of the model file `out` saves itself.
+fn checkpoint_of(out: &Path) -> PathBuf {
+    let mut path = out.as_os_str().to_owned();
+    path.push(".checkpoint");
+    PathBuf::from(path)
+}
+
 /// Puts a trained model, with its vocabulary and provenance, into a model file.
 pub(crate) fn save(
     dataset: &Dataset,
     trained: Trained,
-    path: &std::path::Path,
+    path: &Path,
 ) -> anyhow::Result<LoadedModel> {
     let provenance = Provenance {
         seed: trained.seed,

@@ -118,6 +118,77 @@ fn train_leaves_the_last_good_model() {
     train_leaves_the_last_good("item-knn", "");
 }
 
+/// Killed at 10 random moments, each followed by the same command again: the model file has the bytes of a run that was
+/// never killed. Checkpoints are 30 seconds apart, so this run has few or none; that many are read back is tested where
+/// the interval can be set, in `forecart-models`.
+#[test]
+fn train_that_is_killed_and_started_again_gives_the_same_bytes() {
+    let shop = Shop::new();
+    let config = "[models.sasrec]\nd_model = 16\nn_epochs = 4\nschedule = \"cosine\"\n";
+    fs::write(shop.path("forecart.toml"), config).unwrap();
+    shop.generate("1", "30000", "a.csv");
+    shop.run(&["import", "a.csv", "--out", "log"]);
+    shop.run(&["prepare", "--data", "log", "--out", "dataset"]);
+    let train = ["train", "--model", "sasrec", "--fit-on", "train-validation"];
+    let started = Instant::now();
+    shop.run(&train);
+    let whole = started.elapsed();
+    let want = fs::read(shop.path("model.forecart")).unwrap();
+    let mut n_resumed = 0;
+    for kill in 0..10 {
+        fs::remove_file(shop.path("model.forecart")).unwrap();
+        let mut child = shop.command(&train).spawn().unwrap();
+        std::thread::sleep(whole.mul_f64((f64::from(kill) + 0.5) / 10.0));
+        let _ = child.kill();
+        child.wait().unwrap();
+        n_resumed += u32::from(shop.path("model.forecart.checkpoint").exists());
+        shop.run(&train);
+        assert!(fs::read(shop.path("model.forecart")).unwrap() == want, "kill {kill}");
+        assert!(!shop.path("model.forecart.checkpoint").exists(), "removed when the model is safe");
+        assert!(shop.temporaries().is_empty(), "{:?} are left", shop.temporaries());
+    }
+    // A refit saves itself when it begins.
+    assert!(n_resumed > 0, "no kill fell into the refit");
+}
+
+/// An interrupt (SIGINT) saves the run; the same command goes on, another one says what differs.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_training_goes_on_and_another_one_is_refused() {
+    let shop = Shop::new();
+    let config = |rate: &str| {
+        let text = format!("[models.mlp]\nn_epochs = 30\npatience = 30\nlearning_rate = {rate}\n");
+        fs::write(shop.path("forecart.toml"), text).unwrap();
+    };
+    config("0.003");
+    shop.generate("1", "30000", "a.csv");
+    shop.run(&["import", "a.csv", "--out", "log"]);
+    shop.run(&["prepare", "--data", "log", "--out", "dataset"]);
+    let train = ["train", "--model", "mlp"];
+    let started = Instant::now();
+    shop.run(&train);
+    let whole = started.elapsed();
+    let want = fs::read(shop.path("model.forecart")).unwrap();
+    let mut child = shop.command(&train).spawn().unwrap();
+    std::thread::sleep(whole.mul_f64(0.5));
+    let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(interrupt.success());
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert!(shop.path("model.forecart.checkpoint").exists());
+
+    config("0.004");
+    let refused = shop.command(&train).stderr(Stdio::piped()).output().unwrap();
+    let words = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{words}");
+    assert!(words.contains("learning_rate was 0.003 and is 0.004"), "{words}");
+    config("0.003");
+    shop.run(&train);
+    assert!(fs::read(shop.path("model.forecart")).unwrap() == want);
+    config("0.004");
+    shop.run(&["train", "--model", "mlp", "--restart"]);
+    assert!(!shop.path("model.forecart.checkpoint").exists());
+}
+
 #[test]
 fn train_of_a_network_leaves_the_last_good_model() {
     let small = "[models.mlp]\nd_model = 8\nhidden = [8]\nn_epochs = 2\nloss = \"sampled\"\n\

@@ -67,7 +67,7 @@ pub struct TrainingPoint {
     pub epoch: f64,
     /// Mean loss since the last point.
     pub loss: f64,
-    /// The deciding metric on the validation part, if it was measured here.
+    /// NDCG@10 on the validation part, or on a sample of its users, if it was measured here.
     pub validation: Option<f64>,
 }
 

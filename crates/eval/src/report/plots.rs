@@ -69,7 +69,7 @@ pub(super) fn all(report: &Report) -> Result<Vec<Plot>, EvalError> {
         let measured = |point: &super::TrainingPoint| point.validation;
         let points = report.models.iter().flat_map(|model| &model.training);
         if points.flat_map(|curve| &curve.points).any(|point| point.validation.is_some()) {
-            let name = format!("{} on validation", report.primary);
+            let name = format!("{} on validation", Metric::ndcg(10));
             plots.push(training(report, &name, measured)?);
         }
     }

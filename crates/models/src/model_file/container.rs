@@ -130,7 +130,7 @@ impl Front {
 }
 
 /// Length of the JSON part, checked against what there is: `n_rest` bytes after the first eight.
-pub(super) fn json_len(first: [u8; 8], n_rest: u64) -> Result<usize, ModelError> {
+pub(crate) fn json_len(first: [u8; 8], n_rest: u64) -> Result<usize, ModelError> {
     let n_json = u64::from_le_bytes(first);
     usize::try_from(n_json)
         .ok()
@@ -191,7 +191,8 @@ fn content_hash<'a>(
     sha256(listed.as_bytes())
 }
 
-fn tensor(name: &str, info: &TensorInfo, bytes: &[u8]) -> Result<Tensor, ModelError> {
+/// A tensor from its bytes, which are as many as its type and shape ask for.
+pub(crate) fn tensor(name: &str, info: &TensorInfo, bytes: &[u8]) -> Result<Tensor, ModelError> {
     let data = match info.dtype {
         Dtype::U8 => TensorData::U8(bytes.to_vec()),
         Dtype::U32 => TensorData::U32(

@@ -13,7 +13,7 @@
 //! Every safetensors reader opens it; nothing in it is executed. Start at [`LoadedModel`], at
 //! [`inspect`] for the header alone.
 
-mod container;
+pub(crate) mod container;
 mod header;
 mod loaded;
 

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::num::NonZeroUsize;
 
-use forecart_data::{History, ItemIdx, Progress, SeenItems};
+use forecart_data::{History, ItemIdx, SeenItems};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -11,108 +11,7 @@ use super::top_k::{Scored, TopK, top_k};
 use super::view::TrainingView;
 use crate::error::ModelError;
 use crate::tensors::Tensors;
-
-/// How a model is fitted, beside its hyperparameters. None of it changes the result but `seed`.
-#[derive(Clone, Copy)]
-pub struct FitContext<'a> {
-    /// Where all randomness comes from.
-    pub seed: u64,
-    /// Threads that may work; the result is the same for any number.
-    pub n_threads: NonZeroUsize,
-    /// Told how far the work is, and asked whether to stop.
-    pub progress: &'a dyn Progress,
-    /// Training that is estimated to need more is refused before it starts.
-    pub memory_limit_bytes: Option<u64>,
-}
-
-impl Debug for FitContext<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FitContext")
-            .field("seed", &self.seed)
-            .field("n_threads", &self.n_threads)
-            .field("memory_limit_bytes", &self.memory_limit_bytes)
-            .finish_non_exhaustive()
-    }
-}
-
-impl FitContext<'_> {
-    /// Refuses training that would need more memory than the limit; `hint` says what lowers the
-    /// need.
-    ///
-    /// # Errors
-    /// [`ModelError::Memory`].
-    pub fn check_memory(
-        &self,
-        model: &'static str,
-        needed_bytes: u64,
-        hint: &'static str,
-    ) -> Result<(), ModelError> {
-        match self.memory_limit_bytes {
-            Some(limit) if needed_bytes > limit => Err(ModelError::Memory {
-                model,
-                needed_mb: needed_bytes.div_ceil(1_000_000),
-                limit_mb: limit / 1_000_000,
-                hint,
-            }),
-            _ => Ok(()),
-        }
-    }
-
-    /// Ends long work that the user asked to stop.
-    ///
-    /// # Errors
-    /// [`ModelError::Cancelled`].
-    pub fn check_cancelled(&self) -> Result<(), ModelError> {
-        if self.progress.is_cancelled() { Err(ModelError::Cancelled) } else { Ok(()) }
-    }
-
-    /// Runs `work` on a pool of `n_threads` threads.
-    ///
-    /// # Errors
-    /// [`ModelError::Threads`] if the pool cannot be made, else those of `work`.
-    pub fn on_threads<T: Send>(
-        &self,
-        work: impl FnOnce() -> Result<T, ModelError> + Send,
-    ) -> Result<T, ModelError> {
-        let n_threads = self.n_threads.get();
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build();
-        let pool =
-            pool.map_err(|error| ModelError::Threads { n_threads, reason: error.to_string() })?;
-        pool.install(work)
-    }
-}
-
-/// One pass over the training examples.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct EpochRecord {
-    /// From 1.
-    pub epoch: usize,
-    /// Mean loss of the epoch's examples, in nats.
-    pub train_loss: f64,
-    /// NDCG@10 on the validation part, where the model may look at it.
-    pub validation_ndcg_at_10: Option<f64>,
-}
-
-impl EpochRecord {
-    /// Keeps six decimals: more say nothing, and a short number comes back from JSON to the bit.
-    pub fn new(epoch: usize, train_loss: f64, validation_ndcg_at_10: Option<f64>) -> Self {
-        let short = |value: f64| (value * 1e6).round() / 1e6;
-        Self {
-            epoch,
-            train_loss: short(train_loss),
-            validation_ndcg_at_10: validation_ndcg_at_10.map(short),
-        }
-    }
-}
-
-/// How a fit went.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct FitRecord {
-    /// One entry an epoch; empty for models that are counted, not trained.
-    pub curve: Vec<EpochRecord>,
-    /// The epoch whose weights the model has, where training has epochs.
-    pub chosen_epoch: Option<usize>,
-}
+pub use crate::training::{EpochRecord, FitContext, FitRecord};
 
 /// A fitted model and how the fit went.
 #[derive(Debug)]
@@ -150,7 +49,8 @@ pub trait ModelSpec: Debug + Send + Sync {
     /// # Errors
     /// [`ModelError::Memory`] before anything else if the estimate is past the limit,
     /// [`ModelError::NoEvents`], [`ModelError::NeedsTime`], [`ModelError::Hyperparameter`],
-    /// [`ModelError::Training`] or [`ModelError::Cancelled`].
+    /// [`ModelError::Cancelled`]; of models that are trained by epochs also [`ModelError::Training`],
+    /// [`ModelError::Diverged`], [`ModelError::OtherRun`] and [`ModelError::DamagedCheckpoint`].
     fn fit(&self, view: &TrainingView<'_>, context: &FitContext<'_>) -> Result<Fitted, ModelError>;
 
     /// The spec for fitting once more on more data, with what `record` chose (the number of

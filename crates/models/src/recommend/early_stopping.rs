@@ -10,8 +10,14 @@ use super::view::TrainingView;
 /// NDCG@10 is known to a few per cent.
 const MAX_USERS: usize = 4000;
 
-/// Users that one thread scores at a time.
-const TILE_USERS: usize = 64;
+/// Users that one thread scores at a time: at most so many, and fewer of many items, so that a thread's scores take 4 MB,
+/// or the memory of 8 values an item.
+const MAX_TILE_USERS: usize = 64;
+const MIN_TILE_USERS: usize = 8;
+const TILE_SCORES: usize = 1 << 20;
+
+/// Tables over the items that [`Validation::ndcg`] holds while it works, beside the one that it is given.
+pub(super) const N_SCORER_TABLES: u64 = 2;
 
 /// Users whose validation events tell when to stop.
 pub(super) struct Validation<'a> {
@@ -43,10 +49,12 @@ impl<'a> Validation<'a> {
         encode: impl Fn(&[History<'_>], &mut W, &mut Matrix) -> Result<(), NnError> + Sync,
     ) -> Result<f64, NnError> {
         let scorer = Linear::from_parts(vectors.clone(), None)?;
+        let n_users = TILE_SCORES / vectors.rows().max(1);
+        let n_users = n_users.clamp(MIN_TILE_USERS, MAX_TILE_USERS);
         let buffers = || (W::default(), Matrix::default(), Matrix::default());
         let tiles: Vec<Vec<f64>> = self
             .users
-            .par_chunks(TILE_USERS)
+            .par_chunks(n_users)
             .map_init(buffers, |(workspace, hidden, scores), users| {
                 let histories: Vec<History<'_>> =
                     users.iter().map(|(history, _)| history.newest(self.max_history)).collect();

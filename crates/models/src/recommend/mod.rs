@@ -7,6 +7,7 @@
 //!   are answered like any other;
 //! - [`registry`] finds specs by name, from the command line or a configuration file.
 //!
+//! Models that learn by gradient steps share the loop of [`crate::training`].
 //! Models know dense indices alone; [`crate::model_file::LoadedModel`] answers for external ids.
 //!
 //! ```

@@ -3,6 +3,9 @@
 use forecart_data::{Dataset, History, ItemFeatures, Part, UserIdx};
 use serde::{Deserialize, Serialize};
 
+use super::contract::ModelSpec;
+use crate::training::RunIdentity;
+
 /// The part of a dataset that a model is fitted on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -39,6 +42,18 @@ impl<'a> TrainingView<'a> {
         Self { stops_early: self.fit_on == FitOn::Train, ..self }
     }
 
+    /// What decides about the result of fitting `spec` on this view, for a checkpoint.
+    pub fn run(&self, spec: &dyn ModelSpec, seed: u64) -> RunIdentity {
+        let part = match self.fit_on {
+            FitOn::Train => "train",
+            FitOn::TrainValidation => "train-validation",
+        };
+        RunIdentity::new(spec.name(), &spec.hyperparameters(), seed)
+            .with("dataset", &self.dataset.manifest.content_hash)
+            .with("fit_on", part)
+            .with("early_stopping", self.stops_early)
+    }
+
     /// The part that is handed out.
     pub fn fit_on(&self) -> FitOn {
         self.fit_on
@@ -70,6 +85,15 @@ impl<'a> TrainingView<'a> {
             FitOn::Train => counts.n_train,
             FitOn::TrainValidation => counts.n_train + counts.n_validation,
         }
+    }
+
+    /// Events of the `n_users` users with the longest histories, of each at most the newest `max_history`: what a batch
+    /// holds at most.
+    pub fn n_events_of_longest(&self, n_users: usize, max_history: usize) -> u64 {
+        let length = |user| self.history(user).items.len().min(max_history) as u64;
+        let mut lengths: Vec<u64> = self.users().map(length).collect();
+        lengths.sort_unstable_by(|a, b| b.cmp(a));
+        lengths.iter().take(n_users).sum()
     }
 
     /// Encoded item attributes; their encoders were fitted on the training part.

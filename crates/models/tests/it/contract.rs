@@ -290,8 +290,8 @@ fn training_that_diverges_is_an_error_that_names_the_epoch() {
     let spec = registry::spec("mlp", &keys).unwrap();
     let view = TrainingView::new(&dataset, FitOn::Train);
     let error = spec.fit(&view, &context(1, 2)).unwrap_err();
-    assert!(matches!(error, ModelError::Training { epoch: Some(_), .. }), "{error:?}");
-    assert!(error.to_string().starts_with("training of mlp failed in epoch "), "{error}");
+    assert!(matches!(error, ModelError::Diverged { .. }), "{error:?}");
+    assert!(error.to_string().starts_with("training of mlp diverged in epoch 1, "), "{error}");
 }
 
 #[test]
@@ -343,6 +343,6 @@ fn cancelled_training_ends_with_an_error() {
     let view = TrainingView::new(&dataset, FitOn::Train);
     for spec in specs().iter().filter(|spec| !spec.name().starts_with("popularity")) {
         let error = spec.fit(&view, &FitContext { progress: &Stop, ..context(1, 1) }).unwrap_err();
-        assert!(matches!(error, ModelError::Cancelled), "{}", spec.name());
+        assert!(matches!(error, ModelError::Cancelled { checkpoint: None }), "{}", spec.name());
     }
 }

@@ -1,5 +1,7 @@
 //! Integration tests of `forecart-models`.
 
 mod contract;
+mod divergence;
 mod model_file;
+mod resume;
 mod shop;

@@ -135,6 +135,7 @@ pub(crate) fn context(seed: u64, n_threads: usize) -> FitContext<'static> {
         n_threads: NonZeroUsize::new(n_threads).unwrap(),
         progress: &Silent,
         memory_limit_bytes: None,
+        checkpoint: None,
     }
 }
 

@@ -45,6 +45,16 @@ pub enum Rule {
 }
 
 impl Rule {
+    /// The learning rate.
+    pub fn learning_rate(&self) -> f32 {
+        match self {
+            Self::Sgd(rule) => rule.learning_rate,
+            Self::AdaGrad(rule) => rule.learning_rate,
+            Self::RowWiseAdaGrad(rule) => rule.learning_rate,
+            Self::Adam(rule) => rule.learning_rate,
+        }
+    }
+
     fn check(&self) -> Result<(), NnError> {
         match self {
             Self::Sgd(rule) => rule.check(),

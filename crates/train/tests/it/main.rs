@@ -1,3 +1,4 @@
 //! Integration tests of `forecart-train`: from a dataset to a report.
 
 mod measure;
+mod resume;

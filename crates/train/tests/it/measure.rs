@@ -18,7 +18,7 @@ const N_ITEMS: u32 = 40;
 const N_USERS: u32 = 80;
 
 /// User `u` walks from item `u` by steps of 1, 2, 1, 2, ...; the last two events are held out.
-fn shop() -> (tempfile::TempDir, Dataset) {
+pub(crate) fn shop() -> (tempfile::TempDir, Dataset) {
     let root = tempfile::tempdir().unwrap();
     let folder = root.path().join("dataset");
     let mut writer = DatasetWriter::new(&folder, false).unwrap();
@@ -144,6 +144,7 @@ fn a_refit_trains_as_long_as_validation_chose() {
             seed: 1,
             n_threads: NonZeroUsize::MIN,
             memory_limit_bytes: None,
+            checkpoint: None,
         };
         train(&dataset, spec.as_ref(), &options, &Silent).unwrap()
     };
@@ -165,6 +166,7 @@ fn a_given_model_is_measured_as_it_is_and_only_on_its_own_dataset() {
             seed: 0,
             n_threads: NonZeroUsize::MIN,
             memory_limit_bytes: None,
+            checkpoint: None,
         };
         let trained = train(&dataset, spec.as_ref(), &options, &Silent).unwrap();
         Given {

@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::super::contract::{FitContext, FitRecord, Fitted, ModelSpec};
+use super::super::early_stopping::N_SCORER_TABLES;
 use super::super::view::TrainingView;
 use super::{Mlp, fit};
 use crate::error::ModelError;
+use crate::training::{LearningRateSchedule, OptimizerConfig};
 
 pub(super) const NAME: &str = "mlp";
 
@@ -89,6 +91,14 @@ pub struct MlpConfig {
     pub learning_rate: f64,
     /// Decoupled weight decay (AdamW).
     pub weight_decay: f64,
+    /// How the learning rate goes on after the warm-up.
+    pub schedule: LearningRateSchedule,
+    /// Steps over which the learning rate rises from 0 in a line.
+    pub warmup_steps: u32,
+    /// Epochs after which a falling learning rate is 0; 0 for `n_epochs`.
+    pub decay_epochs: u32,
+    /// Gradients whose norm over all weights is larger are scaled down to it; 0 for never (Pascanu et al., ICML 2013).
+    pub max_grad_norm: f64,
     /// Events a step.
     pub batch_size: NonZeroU32,
     /// Passes over the training events, at most where validation may stop them.
@@ -113,6 +123,10 @@ impl Default for MlpConfig {
             dropout: 0.3,              // on validation of Amazon Beauty, better than 0.5
             learning_rate: 3e-3, // on validation of Amazon Beauty, as good as 1e-3 in half the epochs
             weight_decay: 0.0,   // dropout and early stopping regularize
+            schedule: LearningRateSchedule::Constant,
+            warmup_steps: 0,
+            decay_epochs: 0,
+            max_grad_norm: 0.0,
             batch_size: positive(256), // four tiles of 64 rows keep a few cores busy
             n_epochs: positive(30),
             patience: positive(3),
@@ -140,12 +154,7 @@ impl MlpConfig {
         if !(0.0..1.0).contains(&self.dropout) {
             return refuse("dropout", self.dropout, "in 0.0..1.0");
         }
-        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
-            return refuse("learning_rate", self.learning_rate, "a positive number");
-        }
-        if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
-            return refuse("weight_decay", self.weight_decay, "a number from 0 up");
-        }
+        self.optimizer().check(NAME)?;
         // A bound, since sizes in a model file are read by anyone.
         let sizes = self.hidden.iter().chain([&self.d_model]);
         if let Some(size) = sizes.into_iter().find(|size| size.get() > 1 << 16) {
@@ -153,6 +162,17 @@ impl MlpConfig {
             return Err(ModelError::hyperparameter(NAME, "hidden", reason));
         }
         Ok(())
+    }
+
+    pub(super) fn optimizer(&self) -> OptimizerConfig {
+        OptimizerConfig {
+            learning_rate: self.learning_rate,
+            weight_decay: self.weight_decay,
+            schedule: self.schedule,
+            warmup_steps: self.warmup_steps,
+            decay_epochs: self.decay_epochs,
+            max_grad_norm: self.max_grad_norm,
+        }
     }
 
     /// Columns of the network's input, hidden layers and output.
@@ -199,8 +219,8 @@ impl ModelSpec for MlpConfig {
         true
     }
 
-    /// Weights, two moments, the best weights so far, item vectors and one gradient of each tile,
-    /// and 20 bytes an event.
+    /// Weights, two moments, the best weights so far, vectors of items with features, what validation holds, one
+    /// gradient of each tile, and 24 bytes an event.
     fn needed_bytes(&self, view: &TrainingView<'_>) -> u64 {
         let n_items = view.n_item_rows() as u64;
         let n_rows = n_items + view.item_features().n_sparse() as u64;
@@ -210,12 +230,13 @@ impl ModelSpec for MlpConfig {
             true => n_tiles.min(16) + 1,
             false => 1,
         };
+        let n_vectors = u64::from(!view.item_features().is_empty());
         let table = n_rows.saturating_mul(n_cols * 4);
         let in_layers: u64 = self.sizes().windows(2).map(|pair| (pair[0] * pair[1]) as u64).sum();
         table
-            .saturating_mul(5 + n_gradients)
+            .saturating_mul(4 + n_vectors + N_SCORER_TABLES + n_gradients)
             .saturating_add(in_layers * 4 * (4 + n_tiles.min(16)))
-            .saturating_add(view.n_events() * 20)
+            .saturating_add(view.n_events() * 24)
     }
 
     fn fit(&self, view: &TrainingView<'_>, context: &FitContext<'_>) -> Result<Fitted, ModelError> {
@@ -226,6 +247,7 @@ impl ModelSpec for MlpConfig {
     fn for_refit(&self, record: &FitRecord) -> Box<dyn ModelSpec> {
         let chosen = record.chosen_epoch.and_then(|epoch| u32::try_from(epoch).ok());
         let n_epochs = chosen.and_then(NonZeroU32::new).unwrap_or(self.n_epochs);
-        Box::new(Self { n_epochs, ..self.clone() })
+        let decay_epochs = self.optimizer().decay_epochs_of(self.n_epochs.get());
+        Box::new(Self { n_epochs, decay_epochs, ..self.clone() })
     }
 }

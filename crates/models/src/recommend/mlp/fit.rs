@@ -1,4 +1,4 @@
-//! The training loop: batches, loss, early stopping.
+//! Training on batches of events.
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -8,8 +8,9 @@ use forecart_nn::loss::{
     FullSoftmaxGradients, FullSoftmaxWorkspace, LogQ, SampledSoftmax, SampledSoftmaxGradients,
     SampledSoftmaxWorkspace, full_softmax, sampled_softmax,
 };
-use forecart_nn::{Adam, DataParallel, DropoutKey, Matrix, NnError, Optimizer, Pass};
-use rand::seq::SliceRandom;
+use forecart_nn::{
+    DataParallel, DropoutKey, Gradient, Matrix, Name, NnError, Optimizer, Pass, Trainable,
+};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -18,11 +19,12 @@ use super::config::{MlpConfig, NAME};
 use super::gradients::NetworkGradients;
 use super::network::{Network, Workspace, backward, forward};
 use crate::error::ModelError;
-use crate::recommend::contract::{EpochRecord, FitContext, FitRecord};
+use crate::recommend::contract::{FitContext, FitRecord};
 use crate::recommend::early_stopping::Validation;
 use crate::recommend::item_table::ItemGradients;
 use crate::recommend::popularity::ItemCounts;
 use crate::recommend::view::TrainingView;
+use crate::training::{self, BatchLoss, Learner, Plan};
 
 /// Rows of a batch that one thread works on at a time; not to be changed without notice, since
 /// results depend on it in the last bits.
@@ -35,53 +37,22 @@ pub(super) fn fit(
 ) -> Result<(Mlp, FitRecord), ModelError> {
     let counts = ItemCounts::of(view, NAME)?;
     let mut rng = ChaCha8Rng::seed_from_u64(context.seed);
-    let setup = ModelError::training(NAME, None);
     let network = Network::new(config, view.item_features(), view.n_item_rows(), &mut rng);
-    let mut trainer = Trainer::new(config, view, network.map_err(setup)?)?;
-    let validation = Validation::of(view, config.max_history.get() as usize);
-
-    let mut record = FitRecord::default();
-    let mut best: Option<(f64, Network)> = None;
-    let n_epochs = config.n_epochs.get() as usize;
-    let n_steps = trainer.examples.len() * n_epochs;
-    context.progress.begin("training mlp", Some(n_steps as u64));
-    for epoch in 1..=n_epochs {
-        let train_loss = trainer.epoch(epoch, &mut rng, context)?;
-        let failed = ModelError::training(NAME, epoch);
-        trainer.network.refresh().map_err(failed)?;
-        let network = &trainer.network;
-        let encode = |histories: &[History<'_>], workspace: &mut Workspace, hidden: &mut Matrix| {
-            let histories: Vec<&[ItemIdx]> =
-                histories.iter().map(|history| history.items).collect();
-            let parts = (network.vectors(), &network.layers, config);
-            forward(parts, &histories, Pass::Inference, workspace)?;
-            hidden.copy_from(&workspace.hidden);
-            Ok(())
-        };
-        let ndcg = validation.as_ref().map(|part| part.ndcg(network.vectors(), encode));
-        let ndcg = ndcg.transpose().map_err(ModelError::training(NAME, epoch))?;
-        record.curve.push(EpochRecord::new(epoch, train_loss, ndcg));
-        context.progress.note(&note(epoch, train_loss, ndcg));
-        let Some(ndcg) = ndcg else {
-            record.chosen_epoch = Some(epoch);
-            continue;
-        };
-        if best.as_ref().is_none_or(|(best, _)| ndcg > *best) {
-            best = Some((ndcg, trainer.network.clone()));
-            record.chosen_epoch = Some(epoch);
-        }
-        if epoch - record.chosen_epoch.unwrap_or(0) >= config.patience.get() as usize {
-            break;
-        }
-    }
-    let network = best.map_or(trainer.network, |(_, network)| network);
+    let mut network = network.map_err(ModelError::training(NAME, None))?;
+    network.refresh().map_err(ModelError::training(NAME, None))?;
+    let mut trainer = Trainer::new(config, view, network)?;
+    let plan = Plan {
+        model: NAME,
+        run: view.run(config, context.seed),
+        n_epochs: config.n_epochs.get() as usize,
+        batch_size: config.batch_size.get() as usize,
+        patience: config.patience.get() as usize,
+        optimizer: config.optimizer(),
+    };
+    let record = training::run(&mut trainer, &plan, context)?;
+    let network = trainer.network;
     let vectors = network.vectors().clone(); // features included
     Ok((Mlp { config: config.clone(), vectors, layers: network.layers, counts }, record))
-}
-
-fn note(epoch: usize, loss: f64, ndcg: Option<f64>) -> String {
-    let validation = ndcg.map(|ndcg| format!(", validation NDCG@10 {ndcg:.4}")).unwrap_or_default();
-    format!("epoch {epoch}: loss {loss:.4}{validation}")
 }
 
 /// An event to predict: where it stands and where its sequence begins.
@@ -102,7 +73,8 @@ struct Trainer<'a> {
     examples: Vec<Example>,
     /// Logarithm of the share of each item among the labels, `[n_item_rows]`.
     log_q: Vec<f32>,
-    n_steps: u64,
+    validation: Option<Validation<'a>>,
+    batch: Vec<Example>,
 }
 
 #[derive(Debug, Default)]
@@ -115,7 +87,7 @@ struct TileWorkspace {
 impl<'a> Trainer<'a> {
     fn new(
         config: &'a MlpConfig,
-        view: &TrainingView<'_>,
+        view: &TrainingView<'a>,
         network: Network,
     ) -> Result<Self, ModelError> {
         let (mut items, mut examples) = (Vec::new(), Vec::new());
@@ -136,12 +108,7 @@ impl<'a> Trainer<'a> {
         let n_examples = examples.len() as f64;
         // Items that are no label are never drawn, so their value is never read.
         let log_q = counts.iter().map(|count| (count.max(&1).to_owned() as f64 / n_examples).ln());
-        let rule = Adam {
-            learning_rate: config.learning_rate as f32,
-            weight_decay: config.weight_decay as f32,
-            ..Adam::default()
-        };
-        let optimizer = Optimizer::new(rule).map_err(ModelError::training(NAME, None))?;
+        let optimizer = config.optimizer().build(NAME)?;
         let is_full = config.is_full(examples.len() as u64, view.n_item_rows() as u64);
         let tile_rows = NonZeroUsize::new(TILE_ROWS).expect("64 is not 0");
         let parallel = DataParallel::new(tile_rows, network.gradients(is_full));
@@ -154,43 +121,51 @@ impl<'a> Trainer<'a> {
             items,
             log_q: log_q.map(|value| value as f32).collect(),
             examples,
-            n_steps: 0,
+            validation: Validation::of(view, config.max_history.get() as usize),
+            batch: Vec::new(),
         })
     }
 
-    /// One pass over the examples in a new order; the mean loss.
-    fn epoch(
-        &mut self,
-        epoch: usize,
-        rng: &mut ChaCha8Rng,
-        context: &FitContext<'_>,
-    ) -> Result<f64, ModelError> {
-        self.examples.shuffle(rng);
-        let mut examples = std::mem::take(&mut self.examples);
-        let mut sum = 0.0;
-        for batch in examples.chunks(self.config.batch_size.get() as usize) {
-            context.check_cancelled()?;
-            let negatives: Vec<u32> = match self.is_full {
-                true => Vec::new(),
-                false => (0..self.config.n_negatives.get())
-                    .map(|_| self.items[examples[rng.random_range(0..examples.len())].place].0)
-                    .collect(),
-            };
-            let loss = self.step(batch, &negatives, context.seed);
-            sum += loss.map_err(ModelError::training(NAME, epoch))? * batch.len() as f64;
-            context.progress.advance(batch.len() as u64);
+    /// Items for the sampled softmax, drawn by how often each is a label.
+    fn negatives(&self, key: DropoutKey) -> Vec<u32> {
+        if self.is_full {
+            return Vec::new();
         }
-        std::mem::swap(&mut self.examples, &mut examples);
-        Ok(sum / self.examples.len() as f64)
+        let mut rng = ChaCha8Rng::seed_from_u64(key.layer(usize::MAX).to_seed());
+        let draw = |_| self.items[self.examples[rng.random_range(0..self.examples.len())].place].0;
+        (0..self.config.n_negatives.get()).map(draw).collect()
+    }
+}
+
+impl Learner for Trainer<'_> {
+    type Network = Network;
+
+    fn n_examples(&self) -> usize {
+        self.examples.len()
     }
 
-    /// One step of the optimizer; the mean loss of the batch.
-    fn step(&mut self, batch: &[Example], negatives: &[u32], seed: u64) -> Result<f64, NnError> {
-        self.n_steps += 1;
-        self.network.refresh()?;
-        let key = DropoutKey::new(seed, self.n_steps);
+    fn network(&self) -> &Network {
+        &self.network
+    }
+
+    fn optimizer(&self) -> &Optimizer {
+        &self.optimizer
+    }
+
+    fn parts(&mut self) -> (&mut Network, &mut Optimizer) {
+        (&mut self.network, &mut self.optimizer)
+    }
+
+    fn refresh(&mut self) -> Result<(), NnError> {
+        self.network.refresh()
+    }
+
+    fn step(&mut self, batch: &[u32], key: DropoutKey) -> Result<BatchLoss, NnError> {
+        self.batch.clear();
+        self.batch.extend(batch.iter().map(|place| self.examples[*place as usize]));
+        let negatives = &self.negatives(key)[..];
         let (network, config, items) = (&self.network, self.config, &self.items);
-        let (log_q, is_full) = (&self.log_q, self.is_full);
+        let (log_q, is_full, batch) = (&self.log_q, self.is_full, &self.batch);
         let new_gradients = || network.gradients(is_full);
         let tile = |rows: Range<usize>,
                     ws: &mut TileWorkspace,
@@ -233,6 +208,31 @@ impl<'a> Trainer<'a> {
         let (loss, gradients) = self.parallel.run(batch.len(), new_gradients, tile)?;
         self.network.backward_features(gradients)?;
         self.optimizer.step(&mut self.network, gradients)?;
-        Ok(loss)
+        self.network.refresh()?;
+        Ok(BatchLoss { mean: loss, n_labels: batch.len() })
+    }
+
+    fn validate(&mut self) -> Result<Option<f64>, NnError> {
+        let (network, config) = (&self.network, self.config);
+        let encode = |histories: &[History<'_>], workspace: &mut Workspace, hidden: &mut Matrix| {
+            let histories: Vec<&[ItemIdx]> =
+                histories.iter().map(|history| history.items).collect();
+            let parts = (network.vectors(), &network.layers, config);
+            forward(parts, &histories, Pass::Inference, workspace)?;
+            hidden.copy_from(&workspace.hidden);
+            Ok(())
+        };
+        let ndcg = |part: &Validation<'_>| part.ndcg(network.vectors(), encode);
+        self.validation.as_ref().map(ndcg).transpose()
+    }
+
+    fn visit_gradients(
+        &mut self,
+        visit: &mut dyn FnMut(&Name<'_>, Gradient<'_>) -> Result<(), NnError>,
+    ) -> Result<(), NnError> {
+        let gradients = self.parallel.total();
+        self.network.visit_with_gradients(gradients, &Name::root(), &mut |name, _, gradient| {
+            visit(name, gradient)
+        })
     }
 }

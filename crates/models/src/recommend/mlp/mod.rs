@@ -10,7 +10,7 @@ mod gradients;
 mod network;
 
 use forecart_data::{History, ItemIdx};
-use forecart_nn::{Activation, Linear, Matrix, Mlp as Layers, Name, Parameters, Pass};
+use forecart_nn::{Activation, Linear, Matrix, Mlp as Layers, Pass};
 use serde_json::Value;
 
 pub use config::{HiddenActivation, MlpConfig, SoftmaxLoss};
@@ -103,9 +103,7 @@ impl VectorModel for Mlp {
     fn tensors(&self) -> Tensors {
         let mut tensors = Tensors::default();
         tensors.insert_matrix("vectors", self.vectors.to_host(), self.vectors.cols());
-        self.layers.visit(&Name::root(), &mut |name, value| {
-            tensors.insert_matrix(name.to_string(), value.to_host(), value.cols());
-        });
+        tensors.insert_parameters(&self.layers);
         self.counts.save(&mut tensors);
         tensors
     }

@@ -10,10 +10,12 @@ use serde_json::Value;
 
 use super::super::attributes::Attributes;
 use super::super::contract::{FitContext, FitRecord, Fitted, ModelSpec};
+use super::super::early_stopping::N_SCORER_TABLES;
 use super::super::registry::parse_keys_of;
 use super::super::view::TrainingView;
 use super::fit;
 use crate::error::ModelError;
+use crate::training::{LearningRateSchedule, OptimizerConfig};
 
 /// How a token learns of the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -163,6 +165,14 @@ pub struct SequenceConfig {
     pub learning_rate: f64,
     /// Decoupled weight decay (AdamW).
     pub weight_decay: f64,
+    /// How the learning rate goes on after the warm-up.
+    pub schedule: LearningRateSchedule,
+    /// Steps over which the learning rate rises from 0 in a line.
+    pub warmup_steps: u32,
+    /// Epochs after which a falling learning rate is 0; 0 for `n_epochs`.
+    pub decay_epochs: u32,
+    /// Gradients whose norm over all weights is larger are scaled down to it; 0 for never (Pascanu et al., ICML 2013).
+    pub max_grad_norm: f64,
     /// Sequences a step.
     pub batch_size: NonZeroU32,
     /// Passes over the training sequences, at most where validation may stop them.
@@ -198,6 +208,10 @@ impl SequenceConfig {
             label_smoothing: 0.0,
             learning_rate: 1e-3,
             weight_decay: 0.0,
+            schedule: LearningRateSchedule::Constant,
+            warmup_steps: 0,
+            decay_epochs: 0,
+            max_grad_norm: 0.0,
             batch_size: positive(128),
             n_epochs: positive(200),
             patience: positive(10),
@@ -264,15 +278,9 @@ impl SequenceConfig {
                 return refuse(key, value, "in 0.0..=1.0");
             }
         }
-        for (key, value) in
-            [("learning_rate", self.learning_rate), ("input_scale", self.input_scale)]
-        {
-            if !(value > 0.0 && value.is_finite()) {
-                return refuse(key, value, "positive");
-            }
-        }
-        if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
-            return refuse("weight_decay", self.weight_decay, "0 or more");
+        self.optimizer().check(name)?;
+        if !(self.input_scale > 0.0 && self.input_scale.is_finite()) {
+            return refuse("input_scale", self.input_scale, "positive");
         }
         let is_recurrent = self.mixer == Mixer::Gru;
         if self.objective == Objective::Masked && is_recurrent {
@@ -310,6 +318,17 @@ impl SequenceConfig {
         self.max_history.get() as usize + usize::from(self.objective == Objective::Masked)
     }
 
+    pub(super) fn optimizer(&self) -> OptimizerConfig {
+        OptimizerConfig {
+            learning_rate: self.learning_rate,
+            weight_decay: self.weight_decay,
+            schedule: self.schedule,
+            warmup_steps: self.warmup_steps,
+            decay_epochs: self.decay_epochs,
+            max_grad_norm: self.max_grad_norm,
+        }
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.loss == SequenceLoss::Full
     }
@@ -341,21 +360,21 @@ impl ModelSpec for SequenceSpec {
         true
     }
 
-    /// The weights four times (values, two moments, gradient) and once more for the best epoch, the buffers of the
-    /// softmax, and the activations of a batch.
+    /// The weights four times (values, two moments, best epoch) and twice more for validation or, at other times, for a
+    /// gradient and a checkpoint; the buffers of the softmax, and the activations of the longest batch.
     fn needed_bytes(&self, view: &TrainingView<'_>) -> u64 {
         let SequenceConfig { d_model, n_layers, d_ff, batch_size, .. } = self.config;
         let (d, n_layers) = (u64::from(d_model.get()), u64::from(n_layers.get()));
-        let n_tokens = u64::from(batch_size.get()) * self.config.max_tokens() as u64;
-        let n_tokens = n_tokens.min(view.n_events());
+        let n_tokens =
+            view.n_events_of_longest(batch_size.get() as usize, self.config.max_tokens());
         let table = view.n_item_rows() as u64 * d;
         let in_layers = n_layers * d * (8 * d + 2 * u64::from(d_ff));
         let a_token = n_layers * (26 * d + 4 * u64::from(d_ff)) + 8 * d;
         let softmax = if self.config.is_full() { table + 17 * n_tokens * d } else { 0 };
         let n_items = view.n_item_rows() as u64;
         let attributes = self.config.features(view);
-        let attributes = attributes.map_or(0, |all| Attributes::needed_bytes(all, n_items, d, 1));
-        4 * (5 * table + 20 * in_layers + softmax + n_tokens * a_token)
+        let attributes = attributes.map_or(0, |all| Attributes::needed_bytes(all, n_items, d));
+        4 * ((4 + N_SCORER_TABLES) * table + 20 * in_layers + softmax + n_tokens * a_token)
             + view.n_events() * 12
             + attributes
     }
@@ -372,7 +391,9 @@ impl ModelSpec for SequenceSpec {
     fn for_refit(&self, record: &FitRecord) -> Box<dyn ModelSpec> {
         let chosen = record.chosen_epoch.and_then(|epoch| u32::try_from(epoch).ok());
         let n_epochs = chosen.and_then(NonZeroU32::new).unwrap_or(self.config.n_epochs);
-        Box::new(Self { config: SequenceConfig { n_epochs, ..self.config.clone() }, ..*self })
+        let decay_epochs = self.config.optimizer().decay_epochs_of(self.config.n_epochs.get());
+        let config = SequenceConfig { n_epochs, decay_epochs, ..self.config.clone() };
+        Box::new(Self { config, ..*self })
     }
 }
 

@@ -15,7 +15,7 @@ mod recurrence;
 mod step;
 
 use forecart_data::History;
-use forecart_nn::{Matrix, Name, NnError, Parameters, Pass};
+use forecart_nn::{Matrix, NnError, Pass};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
@@ -76,21 +76,7 @@ impl Sequence {
         let rng = &mut ChaCha8Rng::seed_from_u64(0);
         let network = Network::new(&spec.config, n_item_rows, has_time, None, rng);
         let mut network = network.map_err(ModelError::training(name, None))?;
-        let mut damaged = None;
-        let loaded = network.visit_mut(&Name::root(), &mut |name, value| {
-            let [rows, cols] = value.shape();
-            match tensors.take_matrix(&name.to_string(), rows, cols) {
-                Ok(values) => value.copy_from_host(&values),
-                Err(error) => {
-                    damaged.get_or_insert(error);
-                    Ok(())
-                }
-            }
-        });
-        if let Some(error) = damaged {
-            return Err(error);
-        }
-        loaded.map_err(ModelError::training(name, None))?;
+        tensors.take_parameters(&mut network, name)?;
         Ok(Self { spec, network, counts: ItemCounts::load(tensors, n_item_rows)? })
     }
 }
@@ -129,9 +115,7 @@ impl VectorModel for Sequence {
 
     fn tensors(&self) -> Tensors {
         let mut tensors = Tensors::default();
-        self.network.visit(&Name::root(), &mut |name, value| {
-            tensors.insert_matrix(name.to_string(), value.to_host(), value.cols());
-        });
+        tensors.insert_parameters(&self.network);
         self.counts.save(&mut tensors);
         tensors
     }

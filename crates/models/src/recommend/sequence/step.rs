@@ -64,8 +64,13 @@ impl Network {
         self.attributes.as_ref().map_or(self.items.vectors(), Attributes::vectors)
     }
 
+    /// Says that weights changed.
+    pub(super) fn outdate(&mut self) {
+        self.attributes.iter_mut().for_each(Attributes::outdate);
+    }
+
     /// Brings the vectors of all items up to date.
-    fn compose_all(&mut self) {
+    pub(super) fn compose_all(&mut self) {
         if let Some(attributes) = &mut self.attributes {
             attributes.want_all();
             attributes.compose(self.items.vectors());
@@ -86,12 +91,11 @@ impl Network {
 #[derive(Debug)]
 pub(super) struct Stepper<'a> {
     config: &'a SequenceConfig,
-    network: Network,
-    optimizer: Optimizer,
-    total: NetworkGradients,
+    pub(super) network: Network,
+    pub(super) optimizer: Optimizer,
+    /// Gradients of the last step.
+    pub(super) total: NetworkGradients,
     groups: Vec<Group>,
-    seed: u64,
-    n_steps: u64,
     softmax: FullSoftmaxWorkspace,
     hidden: Matrix,
     d_hidden: Matrix,
@@ -125,12 +129,7 @@ struct LabeledTile {
 }
 
 impl<'a> Stepper<'a> {
-    pub(super) fn new(
-        config: &'a SequenceConfig,
-        network: Network,
-        optimizer: Optimizer,
-        seed: u64,
-    ) -> Self {
+    pub(super) fn new(config: &'a SequenceConfig, network: Network, optimizer: Optimizer) -> Self {
         let total = network.new_gradients();
         let [n_rows, d] = network.items.vectors().shape();
         let group = || Group {
@@ -147,28 +146,19 @@ impl<'a> Stepper<'a> {
             groups,
             network,
             optimizer,
-            seed,
-            n_steps: 0,
             softmax: FullSoftmaxWorkspace::default(),
             hidden: Matrix::default(),
             d_hidden: Matrix::default(),
         }
     }
 
-    /// The network as it is now, with the vectors of all items.
-    pub(super) fn network(&mut self) -> &Network {
-        self.network.compose_all();
-        &self.network
-    }
-
-    pub(super) fn into_network(self) -> Network {
-        self.network
-    }
-
-    /// One step of the optimizer; the mean loss of the batch's labels, and their number.
-    pub(super) fn step(&mut self, batch: &[History<'_>]) -> Result<(f64, usize), NnError> {
-        self.n_steps += 1;
-        let key = DropoutKey::new(self.seed, self.n_steps);
+    /// One step of the optimizer; the mean loss of the batch's labels, and their number. Masks, dropout and negatives are
+    /// drawn by `key`.
+    pub(super) fn step(
+        &mut self,
+        key: DropoutKey,
+        batch: &[History<'_>],
+    ) -> Result<(f64, usize), NnError> {
         let n_labels = self.lay_out(batch, key);
         if n_labels == 0 {
             return Ok((0.0, 0));
@@ -183,11 +173,11 @@ impl<'a> Stepper<'a> {
             self.total.encoder.add(&group.encoder)?;
             self.total.items.add_rows(&group.items)?;
         }
-        let (attributes, total) = (&mut self.network.attributes, &mut self.total);
+        let (attributes, total) = (&self.network.attributes, &mut self.total);
         if let (Some(attributes), Some(gradients)) = (attributes, &mut total.attributes) {
             attributes.backward(&total.items, gradients);
-            attributes.outdate();
         }
+        self.network.outdate();
         self.optimizer.step(&mut self.network, &mut self.total)?;
         Ok((loss, n_labels))
     }
@@ -482,9 +472,10 @@ mod tests {
             .collect();
         // A step of no length, so that the total is that of the network given.
         let rule = Sgd { learning_rate: 0.0, ..Sgd::default() };
-        let mut stepper = Stepper::new(config, network, Optimizer::new(rule).unwrap(), 1);
+        let mut stepper = Stepper::new(config, network, Optimizer::new(rule).unwrap());
         let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
-        let (loss, n_labels) = pool.install(|| stepper.step(&batch)).unwrap();
+        let key = DropoutKey::new(1, 1);
+        let (loss, n_labels) = pool.install(|| stepper.step(key, &batch)).unwrap();
         match config.objective {
             Objective::Next => assert_eq!(n_labels, 4 + 1 + 1 + 2, "an unknown item is no label"),
             Objective::Masked => assert!((4..=12).contains(&n_labels), "{n_labels}"),
@@ -562,12 +553,15 @@ mod tests {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
                 let rule = Adam { learning_rate: 0.03, ..Adam::default() };
                 let optimizer = Optimizer::new(rule).unwrap();
-                let mut stepper = Stepper::new(&config, network(&config), optimizer, 1);
+                let mut stepper = Stepper::new(&config, network(&config), optimizer);
                 let items = SEQUENCES.map(|items| items.iter().copied().map(ItemIdx).collect());
                 let items: Vec<Vec<ItemIdx>> = items.into();
                 let batch: Vec<_> = items.iter().map(|items| History::of(items)).collect();
-                let step = |_| pool.install(|| stepper.step(&batch)).unwrap().0;
-                (0..60).map(step).collect::<Vec<f64>>()
+                let step = |step| {
+                    let key = DropoutKey::new(1, step);
+                    pool.install(|| stepper.step(key, &batch)).unwrap().0
+                };
+                (1..=60).map(step).collect::<Vec<f64>>()
             };
             let losses = train(1);
             assert_eq!(train(3), losses, "{config:?}");

@@ -1,0 +1,60 @@
+//! What a model has to say so that it can be trained.
+
+use forecart_nn::{DropoutKey, Gradient, Name, NnError, Optimizer, Parameters};
+
+/// A model in training, with its examples, optimizer and buffers.
+pub(crate) trait Learner {
+    /// The weights.
+    type Network: Parameters;
+
+    /// Number of examples, which are known by their places `0..n_examples`; at least one.
+    fn n_examples(&self) -> usize;
+
+    /// The weights as they are.
+    fn network(&self) -> &Self::Network;
+
+    /// The optimizer with its state.
+    fn optimizer(&self) -> &Optimizer;
+
+    /// Weights and optimizer, to change.
+    fn parts(&mut self) -> (&mut Self::Network, &mut Optimizer);
+
+    /// Computes anew what is derived from the weights; called after they were set from outside.
+    ///
+    /// # Errors
+    /// Those of the layers.
+    fn refresh(&mut self) -> Result<(), NnError> {
+        Ok(())
+    }
+
+    /// One step of the optimizer on the examples at the places `batch`. All its randomness comes from `key`, which is
+    /// that of the step.
+    ///
+    /// # Errors
+    /// [`NnError::NonFinite`] for a loss or a gradient that is not finite; weights are then those before the step.
+    fn step(&mut self, batch: &[u32], key: DropoutKey) -> Result<BatchLoss, NnError>;
+
+    /// Larger is better; `None` where there is nothing to validate on.
+    ///
+    /// # Errors
+    /// Those of the layers.
+    fn validate(&mut self) -> Result<Option<f64>, NnError>;
+
+    /// Calls `visit` for the gradient of each parameter in the last step, whether it succeeded or not.
+    ///
+    /// # Errors
+    /// The first error of `visit`.
+    fn visit_gradients(
+        &mut self,
+        visit: &mut dyn FnMut(&Name<'_>, Gradient<'_>) -> Result<(), NnError>,
+    ) -> Result<(), NnError>;
+}
+
+/// The loss of a step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct BatchLoss {
+    /// Mean over the labels; 0 if there are none.
+    pub(crate) mean: f64,
+    /// Number of labels.
+    pub(crate) n_labels: usize,
+}

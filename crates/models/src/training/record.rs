@@ -1,0 +1,35 @@
+//! How a fit went, epoch by epoch.
+
+use serde::{Deserialize, Serialize};
+
+/// One pass over the training examples.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct EpochRecord {
+    /// From 1.
+    pub epoch: usize,
+    /// Mean loss of the epoch's examples, in nats.
+    pub train_loss: f64,
+    /// NDCG@10 on the validation part, where the model may look at it.
+    pub validation_ndcg_at_10: Option<f64>,
+}
+
+impl EpochRecord {
+    /// Keeps six decimals: more say nothing, and a short number comes back from JSON to the bit.
+    pub fn new(epoch: usize, train_loss: f64, validation_ndcg_at_10: Option<f64>) -> Self {
+        let short = |value: f64| (value * 1e6).round() / 1e6;
+        Self {
+            epoch,
+            train_loss: short(train_loss),
+            validation_ndcg_at_10: validation_ndcg_at_10.map(short),
+        }
+    }
+}
+
+/// How a fit went.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct FitRecord {
+    /// One entry an epoch; empty for models that are counted, not trained.
+    pub curve: Vec<EpochRecord>,
+    /// The epoch whose weights the model has, where training has epochs.
+    pub chosen_epoch: Option<usize>,
+}
