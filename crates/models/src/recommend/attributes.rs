@@ -112,13 +112,9 @@ impl Attributes {
         }))
     }
 
-    /// Memory of what [`Self::new`] makes and of its optimizer, with `n_copies` of the weights beside those in use.
-    pub(super) fn needed_bytes(
-        features: &ItemFeatures,
-        n_item_rows: u64,
-        d: u64,
-        n_copies: u64,
-    ) -> u64 {
+    /// Memory of what [`Self::new`] makes, and of the weights' gradient, two moments, and copies for the best epoch and a
+    /// checkpoint.
+    pub(super) fn needed_bytes(features: &ItemFeatures, n_item_rows: u64, d: u64) -> u64 {
         if features.is_empty() {
             return 0;
         }
@@ -126,9 +122,7 @@ impl Attributes {
         let table = (n_dense + features.n_sparse() as u64).saturating_mul(d * 4);
         let composed = n_item_rows.saturating_mul(d * 4 + 1);
         let columns = n_item_rows * (n_dense * 4 + 8) + 4 * features.sparse_indices.len() as u64;
-        // Beside the copies a gradient and two moments.
-        let copies = table.saturating_add(composed).saturating_mul(1 + n_copies);
-        copies.saturating_add(table.saturating_mul(3)).saturating_add(columns)
+        table.saturating_mul(6).saturating_add(composed).saturating_add(columns)
     }
 
     /// The items' vectors, as of the last [`Self::compose`]; rows that were not wanted are older.
@@ -254,7 +248,7 @@ mod tests {
         let rng = &mut ChaCha8Rng::seed_from_u64(1);
         let none = ItemFeatures::default();
         assert!(Attributes::new(&none, 3, 2, Pooling::Sum, Init::Xavier, rng).unwrap().is_none());
-        assert_eq!(Attributes::needed_bytes(&none, 3, 2, 1), 0);
+        assert_eq!(Attributes::needed_bytes(&none, 3, 2), 0);
     }
 
     #[test]

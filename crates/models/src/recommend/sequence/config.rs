@@ -3,6 +3,8 @@
 use std::num::NonZeroU32;
 
 use forecart_data::ItemFeatures;
+use forecart_nn::NnError;
+use forecart_nn::loss::gbce_beta;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -62,7 +64,8 @@ pub enum SequenceLoss {
     Full,
     /// Softmax over the right item and `n_negatives` others, drawn uniformly for each event.
     Sampled,
-    /// Binary cross-entropy of the right item and `n_negatives` others, drawn uniformly for each event.
+    /// Binary cross-entropy of the right item and `n_negatives` others, drawn uniformly for each event; with a `gbce_t`
+    /// above 0 the generalized one, gBCE.
     Bce,
 }
 
@@ -153,6 +156,9 @@ pub struct SequenceConfig {
     pub loss: SequenceLoss,
     /// Candidates an event, of the losses that draw them.
     pub n_negatives: NonZeroU32,
+    /// How far binary cross-entropy is corrected for the items that are not drawn, in `0.0..=1.0`: 0 not at all, 1 until
+    /// scores are calibrated (Petrov and Macdonald, RecSys 2023, who advise 0.75 to 1 and many negatives).
+    pub gbce_t: f64,
     /// Share of the label that is spread over all items, of the full softmax, in `0.0..1.0`.
     pub label_smoothing: f64,
     /// Step size of Adam.
@@ -198,6 +204,7 @@ impl SequenceConfig {
             dropout: 0.5,
             loss: SequenceLoss::Bce,
             n_negatives: positive(1),
+            gbce_t: 0.0,
             label_smoothing: 0.0,
             learning_rate: 1e-3,
             weight_decay: 0.0,
@@ -262,9 +269,11 @@ impl SequenceConfig {
                 return refuse(key, value, "in 0.0..1.0");
             }
         }
-        for (key, value) in
-            [("mask_probability", self.mask_probability), ("last_mask_share", self.last_mask_share)]
-        {
+        for (key, value) in [
+            ("mask_probability", self.mask_probability),
+            ("last_mask_share", self.last_mask_share),
+            ("gbce_t", self.gbce_t),
+        ] {
             if !(0.0..=1.0).contains(&value) {
                 return refuse(key, value, "in 0.0..=1.0");
             }
@@ -288,14 +297,14 @@ impl SequenceConfig {
         Ok(())
     }
 
-    pub(super) fn optimizer(&self) -> OptimizerConfig {
-        OptimizerConfig {
-            learning_rate: self.learning_rate,
-            weight_decay: self.weight_decay,
-            schedule: self.schedule,
-            warmup_steps: self.warmup_steps,
-            decay_epochs: self.decay_epochs,
-            max_grad_norm: self.max_grad_norm,
+    /// The power of the label's probability in binary cross-entropy.
+    pub(super) fn bce_beta(&self, n_items: usize) -> Result<f32, NnError> {
+        let n_negatives = self.n_negatives.get() as usize;
+        // Negatives are drawn with repeats: as many as there are other items, or more, leave nothing to correct.
+        if self.gbce_t == 0.0 || n_negatives >= n_items {
+            Ok(1.0)
+        } else {
+            gbce_beta(n_negatives, n_items, self.gbce_t)
         }
     }
 
@@ -307,6 +316,17 @@ impl SequenceConfig {
     /// Tokens of the longest sequence: a masked one has the item asked for beside those that the model sees.
     pub(super) fn max_tokens(&self) -> usize {
         self.max_history.get() as usize + usize::from(self.objective == Objective::Masked)
+    }
+
+    pub(super) fn optimizer(&self) -> OptimizerConfig {
+        OptimizerConfig {
+            learning_rate: self.learning_rate,
+            weight_decay: self.weight_decay,
+            schedule: self.schedule,
+            warmup_steps: self.warmup_steps,
+            decay_epochs: self.decay_epochs,
+            max_grad_norm: self.max_grad_norm,
+        }
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -345,15 +365,15 @@ impl ModelSpec for SequenceSpec {
     fn needed_bytes(&self, view: &TrainingView<'_>) -> u64 {
         let SequenceConfig { d_model, n_layers, d_ff, batch_size, .. } = self.config;
         let (d, n_layers) = (u64::from(d_model.get()), u64::from(n_layers.get()));
-        let batch_size = batch_size.get() as usize;
-        let n_tokens = view.n_events_of_longest(batch_size, self.config.max_tokens());
+        let n_tokens =
+            view.n_events_of_longest(batch_size.get() as usize, self.config.max_tokens());
         let table = view.n_item_rows() as u64 * d;
         let in_layers = n_layers * d * (8 * d + 2 * u64::from(d_ff));
         let a_token = n_layers * (26 * d + 4 * u64::from(d_ff)) + 8 * d;
         let softmax = if self.config.is_full() { table + 17 * n_tokens * d } else { 0 };
         let n_items = view.n_item_rows() as u64;
         let attributes = self.config.features(view);
-        let attributes = attributes.map_or(0, |all| Attributes::needed_bytes(all, n_items, d, 1));
+        let attributes = attributes.map_or(0, |all| Attributes::needed_bytes(all, n_items, d));
         4 * ((4 + N_SCORER_TABLES) * table + 20 * in_layers + softmax + n_tokens * a_token)
             + view.n_events() * 12
             + attributes
@@ -374,5 +394,41 @@ impl ModelSpec for SequenceSpec {
         let decay_epochs = self.config.optimizer().decay_epochs_of(self.config.n_epochs.get());
         let config = SequenceConfig { n_epochs, decay_epochs, ..self.config.clone() };
         Box::new(Self { config, ..*self })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn keys_that_do_not_go_together_are_refused_by_name() {
+        for (preset, keys, key) in [
+            (Preset::Gru4Rec, json!({"relative_bias": true}), "relative_bias"),
+            (Preset::Gru4Rec, json!({"objective": "masked"}), "objective"),
+            (Preset::Bert4Rec, json!({"relative_bias": true}), "relative_bias"),
+            (Preset::Bert4Rec, json!({"mask_probability": 1.5}), "mask_probability"),
+            (Preset::Bert4Rec, json!({"last_mask_share": -0.1}), "last_mask_share"),
+            (Preset::SasRec, json!({"gbce_t": 1.1}), "gbce_t"),
+            (Preset::SasRec, json!({"d_model": 9}), "d_model"),
+            (Preset::SasRec, json!({"mixer": "lstm"}), "mixer"),
+        ] {
+            let error = SequenceConfig::from_keys(preset, &keys).unwrap_err();
+            assert!(
+                matches!(&error, ModelError::Hyperparameter { name, .. } if name == key),
+                "{keys}: {error}"
+            );
+        }
+        assert!(SequenceConfig::from_keys(Preset::Gru4Rec, &json!({"d_model": 9})).is_ok());
+    }
+
+    #[test]
+    fn gbce_corrects_for_what_is_not_drawn() {
+        let beta = |keys| SequenceConfig::from_keys(Preset::SasRec, &keys).unwrap().bce_beta(101);
+        assert_eq!(beta(json!({"n_negatives": 25})), Ok(1.0));
+        assert_eq!(beta(json!({"n_negatives": 25, "gbce_t": 0.5})), Ok(0.625));
+        assert_eq!(beta(json!({"n_negatives": 500, "gbce_t": 1.0})), Ok(1.0));
     }
 }

@@ -64,7 +64,7 @@ impl Network {
         self.attributes.as_ref().map_or(self.items.vectors(), Attributes::vectors)
     }
 
-    /// Says that weights were set from outside.
+    /// Says that weights changed.
     pub(super) fn outdate(&mut self) {
         self.attributes.iter_mut().for_each(Attributes::outdate);
     }
@@ -152,7 +152,7 @@ impl<'a> Stepper<'a> {
         }
     }
 
-    /// One step of the optimizer; the mean loss of the batch's labels, and their number. Dropout, negatives and masks are
+    /// One step of the optimizer; the mean loss of the batch's labels, and their number. Masks, dropout and negatives are
     /// drawn by `key`.
     pub(super) fn step(
         &mut self,
@@ -173,11 +173,11 @@ impl<'a> Stepper<'a> {
             self.total.encoder.add(&group.encoder)?;
             self.total.items.add_rows(&group.items)?;
         }
-        let (attributes, total) = (&mut self.network.attributes, &mut self.total);
+        let (attributes, total) = (&self.network.attributes, &mut self.total);
         if let (Some(attributes), Some(gradients)) = (attributes, &mut total.attributes) {
             attributes.backward(&total.items, gradients);
-            attributes.outdate();
         }
+        self.network.outdate();
         self.optimizer.step(&mut self.network, &mut self.total)?;
         Ok((loss, n_labels))
     }
@@ -290,6 +290,7 @@ impl<'a> Stepper<'a> {
     fn against_few(&mut self, key: DropoutKey, n_labels: usize) -> Result<f64, NnError> {
         let Self { network, groups, config, .. } = self;
         let (network, mean_over) = (&*network, n_labels as f64);
+        let beta = config.bce_beta(network.items.n_rows() - 1)?; // row 0 is no item
         groups.par_iter_mut().with_max_len(1).enumerate().for_each(|(index, group)| {
             group.encoder.clear();
             group.items.clear();
@@ -310,7 +311,7 @@ impl<'a> Stepper<'a> {
                     OwnNegativesGradients { d_hidden: &mut labeled.d_hidden, d_table: items };
                 let loss = match config.loss {
                     SequenceLoss::Bce => {
-                        sampled_bce(hidden, vectors, candidates, 1.0, mean_over, own, gradients)?
+                        sampled_bce(hidden, vectors, candidates, beta, mean_over, own, gradients)?
                     }
                     _ => own_sampled_softmax(
                         hidden, vectors, candidates, None, mean_over, own, gradients,
@@ -505,6 +506,10 @@ mod tests {
             ),
             config(Preset::Gru4Rec, &json!({"n_layers": 2, "loss": "sampled", "n_negatives": 3})),
             config(Preset::SasRec, &json!({"feed_forward": "gelu"})),
+            config(
+                Preset::SasRec,
+                &json!({"feed_forward": "gelu", "n_negatives": 2, "gbce_t": 0.8}),
+            ),
             config(Preset::SasRec, &json!({"feed_forward": "gelu", "loss": "full"})),
             config(Preset::Bert4Rec, &json!({"d_ff": 6, "mask_probability": 0.4})),
             config(
