@@ -222,6 +222,8 @@ impl SequenceConfig {
                 d_ff: 0,
                 mixer: Mixer::Gru,
                 positions: false, // the order is what the unit reads
+                dropout: 0.3,     // on validation of Amazon Beauty, with batches of 32
+                batch_size: positive(32),
                 loss: SequenceLoss::Full,
                 ..sasrec
             },
@@ -231,6 +233,8 @@ impl SequenceConfig {
                 feed_forward: FeedForwardKind::Gelu,
                 input_scale: 1.0, // a mask finds its neighbors by position, which larger vectors would drown
                 objective: Objective::Masked,
+                dropout: 0.2, // a masked sequence has fewer labels to overfit
+                batch_size: positive(32),
                 loss: SequenceLoss::Full,
                 ..sasrec
             },
