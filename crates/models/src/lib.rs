@@ -5,15 +5,17 @@
 //! Nothing here measures a model: that is the part of another crate, so that no model can grade
 //! itself.
 //!
-//! Start reading at [`recommend`].
+//! Start reading at [`recommend`]; [`ads`] has networks for click prediction, [`step_bench`] measures training steps.
 
 mod error;
 mod tensors;
 #[cfg(test)]
 mod testing;
 
+pub mod ads;
 pub mod model_file;
 pub mod recommend;
+pub mod step_bench;
 
 pub use error::ModelError;
 pub use tensors::{Tensor, TensorData, Tensors};

@@ -26,7 +26,7 @@ mod item_knn;
 mod mlp;
 mod popularity;
 mod seq_rules;
-mod sequence;
+pub(crate) mod sequence;
 
 mod early_stopping;
 mod item_table;

@@ -44,6 +44,9 @@ pub enum SequenceLoss {
     Full,
     /// Softmax over the right item and `n_negatives` others, drawn uniformly for each event.
     Sampled,
+    /// Softmax over the right item and `n_negatives` others, drawn uniformly once for all events of a step: cheaper than
+    /// [`Self::Sampled`] by a matrix product.
+    Shared,
     /// Binary cross-entropy of the right item and `n_negatives` others, drawn uniformly for each event.
     Bce,
 }
@@ -112,7 +115,7 @@ pub struct SequenceConfig {
     pub dropout: f64,
     /// Which candidates the right item is compared with.
     pub loss: SequenceLoss,
-    /// Candidates an event, of the losses that draw them.
+    /// Candidates an event, or a step where events share them, of the losses that draw them.
     pub n_negatives: NonZeroU32,
     /// Share of the label that is spread over all items, of the full softmax, in `0.0..1.0`.
     pub label_smoothing: f64,

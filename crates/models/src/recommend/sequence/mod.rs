@@ -8,7 +8,7 @@ mod block;
 mod config;
 mod encoder;
 mod fit;
-mod step;
+pub(crate) mod step;
 
 use forecart_data::History;
 use forecart_nn::{Matrix, Name, NnError, Parameters, Pass};

@@ -1,12 +1,16 @@
 //! One training step: a batch of sequences forward and backward on all threads, and the update.
 
-use forecart_data::History;
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use forecart_data::{History, ItemIdx};
 use forecart_nn::loss::{
     FullSoftmaxGradients, FullSoftmaxWorkspace, OwnNegatives, OwnNegativesGradients,
-    OwnNegativesWorkspace, full_softmax, own_sampled_softmax, sampled_bce,
+    OwnNegativesWorkspace, SampledSoftmax, SampledSoftmaxGradients, SampledSoftmaxWorkspace,
+    full_softmax, own_sampled_softmax, sampled_bce, sampled_softmax,
 };
 use forecart_nn::{
-    DropoutKey, Gradients, Matrix, NnError, Optimizer, Pass, RowGradients, Trainable,
+    DropoutKey, Gradients, Matrix, NnError, Optimizer, Pass, RowGradients, RowOrder, Trainable,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -25,7 +29,7 @@ const N_GROUPS: usize = 16;
 
 /// What is learned.
 #[derive(Debug, Clone)]
-pub(super) struct Network {
+pub(crate) struct Network {
     pub(super) items: ItemTable,
     pub(super) encoder: Encoder,
 }
@@ -33,14 +37,14 @@ pub(super) struct Network {
 forecart_nn::trainable!(
     Network,
     /// Gradients of a [`Network`].
-    pub(super) struct NetworkGradients {
+    pub(crate) struct NetworkGradients {
         items: ItemTable,
         encoder: Encoder,
     }
 );
 
 impl Network {
-    pub(super) fn new(
+    pub(crate) fn new(
         config: &SequenceConfig,
         n_item_rows: usize,
         has_time: bool,
@@ -56,28 +60,72 @@ impl Network {
 
 /// A network in training, with its optimizer and buffers.
 #[derive(Debug)]
-pub(super) struct Stepper<'a> {
-    config: &'a SequenceConfig,
+pub(crate) struct Stepper {
+    config: SequenceConfig,
     network: Network,
     optimizer: Optimizer,
     total: NetworkGradients,
     groups: Vec<Group>,
+    /// Buffers of tiles that no thread is working on.
+    idle: Mutex<Vec<LabeledTile>>,
+    terms: Terms,
+    order: RowOrder,
+    /// Gradients of inputs, where those of labels are dense.
+    inputs: RowGradients,
     seed: u64,
     n_steps: u64,
     softmax: FullSoftmaxWorkspace,
-    hidden: Matrix,
     d_hidden: Matrix,
 }
 
 /// A part of the batch: its tiles, one after the other on one thread.
 #[derive(Debug)]
 struct Group {
+    spans: Vec<Span>,
+    n_tokens: usize,
+    n_labels: usize,
+    /// One for each span, where all have to be kept for the loss of the whole batch.
     tiles: Vec<LabeledTile>,
-    n_tiles: usize,
     encoder: EncoderGradients,
-    /// Of inputs, labels and negatives.
-    items: RowGradients,
+    /// Of labels and negatives that the batch shares.
+    shared: RowGradients,
     loss: Result<f64, NnError>,
+}
+
+/// The sequences of a tile.
+#[derive(Debug, Clone)]
+struct Span {
+    sequences: Range<usize>,
+    /// Row of the tile's first token in the batch, and of its first label among the batch's labels.
+    first_row: usize,
+    first_label: usize,
+    /// The same in the group.
+    in_group: [usize; 2],
+}
+
+/// What the gradients of the items' vectors are summed from, for the whole batch: for each label, itself and its own
+/// negatives times the hidden row; for each token, its item times the gradient of its input.
+#[derive(Debug, Default)]
+struct Terms {
+    /// Candidates of a label.
+    n_candidates: usize,
+    /// Items, `[n_labels, n_candidates]` and then `[n_tokens]`.
+    items: Vec<u32>,
+    /// `[n_labels, n_candidates]`.
+    d_logits: Vec<f32>,
+    /// `[n_labels, d]`.
+    hidden: Matrix,
+    /// `[n_tokens, d]`.
+    d_inputs: Matrix,
+}
+
+/// The part of [`Terms`] that a group fills.
+struct GroupTerms<'a> {
+    candidates: &'a mut [u32],
+    d_logits: &'a mut [f32],
+    hidden: &'a mut [f32],
+    inputs: &'a mut [u32],
+    d_inputs: &'a mut [f32],
 }
 
 #[derive(Debug, Default)]
@@ -86,19 +134,59 @@ struct LabeledTile {
     /// Rows whose next item is known, and that item.
     rows: Vec<usize>,
     labels: Vec<u32>,
-    /// Row of the tile's first token in the batch, and of its first label among the batch's labels.
-    first_row: usize,
-    first_label: usize,
     negatives: Vec<u32>,
     /// Rows with a label, `[n_labels, d]`, where not all rows have one.
     hidden: Matrix,
     d_hidden: Matrix,
     own: OwnNegativesWorkspace,
+    shared: SampledSoftmaxWorkspace,
 }
 
-impl<'a> Stepper<'a> {
-    pub(super) fn new(
-        config: &'a SequenceConfig,
+impl Terms {
+    fn reshape(&mut self, n_labels: usize, n_candidates: usize, n_tokens: usize, d: usize) {
+        self.n_candidates = n_candidates;
+        self.items.resize(n_labels * n_candidates + n_tokens, 0);
+        self.d_logits.resize(n_labels * n_candidates, 0.0);
+        self.hidden.reshape(n_labels, d);
+        self.d_inputs.reshape(n_tokens, d);
+    }
+
+    /// The parts of groups of these numbers of labels and tokens.
+    fn of_groups(&mut self, sizes: impl Iterator<Item = [usize; 2]>) -> Vec<GroupTerms<'_>> {
+        fn take<'a, T>(rest: &mut &'a mut [T], n: usize) -> &'a mut [T] {
+            let (part, after) = std::mem::take(rest).split_at_mut(n);
+            *rest = after;
+            part
+        }
+        let (n_candidates, d) = (self.n_candidates, self.d_inputs.cols());
+        let (mut candidates, mut inputs) = self.items.split_at_mut(self.d_logits.len());
+        let mut d_logits = self.d_logits.as_mut_slice();
+        let mut hidden = self.hidden.as_mut_slice();
+        let mut d_inputs = self.d_inputs.as_mut_slice();
+        let part = |[n_labels, n_tokens]: [usize; 2]| GroupTerms {
+            candidates: take(&mut candidates, n_labels * n_candidates),
+            d_logits: take(&mut d_logits, n_labels * n_candidates),
+            hidden: take(&mut hidden, n_labels * d),
+            inputs: take(&mut inputs, n_tokens),
+            d_inputs: take(&mut d_inputs, n_tokens * d),
+        };
+        sizes.map(part).collect()
+    }
+
+    /// Sums the terms by item.
+    fn sum_into(&self, order: &mut RowOrder, n_item_rows: usize, sums: &mut RowGradients) {
+        order.sort(&self.items, n_item_rows);
+        let n_of_labels = self.d_logits.len();
+        sums.sum_terms(order, |place| match self.d_logits.get(place) {
+            Some(d_logit) => (*d_logit, self.hidden.row(place / self.n_candidates)),
+            None => (1.0, self.d_inputs.row(place - n_of_labels)),
+        });
+    }
+}
+
+impl Stepper {
+    pub(crate) fn new(
+        config: &SequenceConfig,
         network: Network,
         optimizer: Optimizer,
         seed: u64,
@@ -106,28 +194,33 @@ impl<'a> Stepper<'a> {
         let total = network.new_gradients();
         let [n_rows, d] = network.items.vectors().shape();
         let group = || Group {
+            spans: Vec::new(),
+            n_tokens: 0,
+            n_labels: 0,
             tiles: Vec::new(),
-            n_tiles: 0,
             encoder: network.encoder.new_gradients(),
-            items: RowGradients::new(n_rows, d),
+            shared: RowGradients::new(n_rows, d),
             loss: Ok(0.0),
         };
         let groups = std::iter::repeat_with(group).take(N_GROUPS).collect();
         Self {
-            config,
+            config: config.clone(),
             total,
             groups,
             network,
             optimizer,
+            idle: Mutex::default(),
+            terms: Terms::default(),
+            order: RowOrder::default(),
+            inputs: RowGradients::new(n_rows, d),
             seed,
             n_steps: 0,
             softmax: FullSoftmaxWorkspace::default(),
-            hidden: Matrix::default(),
             d_hidden: Matrix::default(),
         }
     }
 
-    pub(super) fn network(&self) -> &Network {
+    pub(crate) fn network(&self) -> &Network {
         &self.network
     }
 
@@ -137,74 +230,119 @@ impl<'a> Stepper<'a> {
 
     /// One step of the optimizer; the mean loss of the batch's labels, and their number.
     pub(super) fn step(&mut self, batch: &[History<'_>]) -> Result<(f64, usize), NnError> {
+        self.step_against(batch, None)
+    }
+
+    /// The same with negatives that are given in place of drawn: `n_negatives` for each label in turn, or, where labels
+    /// share them, once.
+    pub(crate) fn step_against(
+        &mut self,
+        batch: &[History<'_>],
+        negatives: Option<&[u32]>,
+    ) -> Result<(f64, usize), NnError> {
         self.n_steps += 1;
         let key = DropoutKey::new(self.seed, self.n_steps);
-        let n_labels = self.lay_out(batch);
+        let [n_tokens, n_labels] = self.lay_out(batch);
         if n_labels == 0 {
             return Ok((0.0, 0));
         }
+        let n_candidates = match self.config.loss {
+            SequenceLoss::Full | SequenceLoss::Shared => 0,
+            SequenceLoss::Sampled | SequenceLoss::Bce => 1 + self.config.n_negatives.get() as usize,
+        };
+        let vectors = self.network.items.vectors();
+        self.terms.reshape(n_labels, n_candidates, n_tokens, vectors.cols());
         self.total.clear();
         let loss = match self.config.loss {
-            SequenceLoss::Full => self.against_all(key, n_labels)?,
-            SequenceLoss::Sampled | SequenceLoss::Bce => self.against_few(key, n_labels)?,
+            SequenceLoss::Full => self.against_all(batch, key, n_labels)?,
+            SequenceLoss::Sampled | SequenceLoss::Bce | SequenceLoss::Shared => {
+                self.against_few(batch, key, n_labels, negatives)?
+            }
         };
-        for group in &self.groups {
-            self.total.encoder.add(&group.encoder)?;
-            self.total.items.add_rows(&group.items)?;
+        let Self { groups, terms, order, inputs, total, network, .. } = self;
+        let n_item_rows = network.items.n_rows();
+        match &mut total.items {
+            ItemGradients::Rows(rows) => terms.sum_into(order, n_item_rows, rows),
+            dense => {
+                terms.sum_into(order, n_item_rows, inputs);
+                dense.add_rows(inputs)?;
+            }
         }
-        self.optimizer.step(&mut self.network, &mut self.total)?;
+        for group in groups {
+            total.encoder.add(&group.encoder)?;
+            total.items.add_rows(&group.shared)?;
+        }
+        self.optimizer.step(network, total)?;
         Ok((loss, n_labels))
     }
 
-    /// Shares the sequences out to groups and tiles; the number of labels.
-    fn lay_out(&mut self, batch: &[History<'_>]) -> usize {
+    /// Shares the sequences out to groups and tiles; the numbers of tokens and labels.
+    fn lay_out(&mut self, batch: &[History<'_>]) -> [usize; 2] {
         let n_item_rows = self.network.items.n_rows();
-        let (mut n_tokens, mut n_labels) = (0, 0);
-        let mut sequences = batch.chunks(batch.len().div_ceil(N_GROUPS).max(1));
-        for group in &mut self.groups {
-            group.n_tiles = 0;
-            for history in sequences.next().unwrap_or_default() {
-                let n = history.items.len() - 1;
-                let is_full = group.n_tiles == 0
-                    || group.tiles[group.n_tiles - 1].tile.n_tokens() + n > TILE_TOKENS;
-                if is_full {
-                    if group.tiles.len() == group.n_tiles {
-                        group.tiles.push(LabeledTile::default());
-                    }
-                    group.tiles[group.n_tiles].clear(n_tokens, n_labels);
-                    group.n_tiles += 1;
+        let (mut first_row, mut first_label) = (0, 0);
+        let a_group = batch.len().div_ceil(N_GROUPS).max(1);
+        for (index, group) in self.groups.iter_mut().enumerate() {
+            group.spans.clear();
+            (group.n_tokens, group.n_labels) = (0, 0);
+            let mut n_in_tile = 0;
+            let sequences = (index * a_group).min(batch.len())..batch.len();
+            for at in sequences.take(a_group) {
+                let labels = &batch[at].items[1..];
+                let n = labels.len();
+                if group.spans.is_empty() || n_in_tile + n > TILE_TOKENS {
+                    group.spans.push(Span {
+                        sequences: at..at,
+                        first_row: first_row + group.n_tokens,
+                        first_label: first_label + group.n_labels,
+                        in_group: [group.n_tokens, group.n_labels],
+                    });
+                    n_in_tile = 0;
                 }
-                let tile = &mut group.tiles[group.n_tiles - 1];
-                n_labels += tile.push(*history, n_item_rows);
-                n_tokens += n;
+                if let Some(span) = group.spans.last_mut() {
+                    span.sequences.end = at + 1;
+                }
+                n_in_tile += n;
+                group.n_tokens += n;
+                group.n_labels += labels.iter().filter(|item| is_label(item, n_item_rows)).count();
             }
+            first_row += group.n_tokens;
+            first_label += group.n_labels;
         }
-        n_labels
+        [first_row, first_label]
     }
 
     /// Loss against all items: all tiles forward, the softmax of the whole batch, all tiles backward.
-    fn against_all(&mut self, key: DropoutKey, n_labels: usize) -> Result<f64, NnError> {
-        let Self { network, groups, hidden, d_hidden, softmax, total, config, .. } = self;
+    fn against_all(
+        &mut self,
+        batch: &[History<'_>],
+        key: DropoutKey,
+        n_labels: usize,
+    ) -> Result<f64, NnError> {
+        let Self { network, groups, terms, d_hidden, softmax, total, config, .. } = self;
         let vectors = network.items.vectors();
-        let d = vectors.cols();
-        groups.par_iter_mut().with_max_len(1).for_each(|group| {
-            group.loss = group.tiles[..group.n_tiles]
-                .iter_mut()
-                .try_for_each(|labeled| {
-                    let pass = Pass::Training { key, first_row: labeled.first_row };
-                    network.encoder.forward(vectors, pass, &mut labeled.tile)
-                })
-                .map(|()| 0.0);
-        });
-        hidden.reshape(n_labels, d);
-        let mut labels = Vec::with_capacity(n_labels);
-        for labeled in groups.iter().flat_map(|group| &group.tiles[..group.n_tiles]) {
-            for (place, row) in labeled.rows.iter().enumerate() {
-                let to = hidden.row_mut(labels.len() + place);
-                to.copy_from_slice(labeled.tile.hidden.row(*row));
+        let of_groups =
+            terms.of_groups(groups.iter().map(|group| [group.n_labels, group.n_tokens]));
+        let tasks = groups.par_iter_mut().with_max_len(1).zip(of_groups);
+        tasks.for_each(|(group, terms)| {
+            let Group { tiles, spans, loss, .. } = group;
+            if tiles.len() < spans.len() {
+                tiles.resize_with(spans.len(), LabeledTile::default);
             }
-            labels.extend_from_slice(&labeled.labels);
-        }
+            let forward = |(labeled, span): (&mut LabeledTile, &Span)| {
+                labeled.fill(&batch[span.sequences.clone()], vectors.rows());
+                let pass = Pass::Training { key, first_row: span.first_row };
+                network.encoder.forward(vectors, pass, &mut labeled.tile)?;
+                labeled.gather();
+                let values = labeled.hidden.as_slice();
+                let first = span.in_group[1] * vectors.cols();
+                terms.hidden[first..first + values.len()].copy_from_slice(values);
+                Ok(0.0)
+            };
+            *loss = tiles.iter_mut().zip(&*spans).map(forward).sum();
+        });
+        let tiles = || groups.iter().flat_map(|group| group.tiles.iter().zip(&group.spans));
+        let mut labels = Vec::with_capacity(n_labels);
+        tiles().for_each(|(labeled, _)| labels.extend_from_slice(&labeled.labels));
         for group in groups.iter() {
             group.loss.clone()?;
         }
@@ -214,21 +352,22 @@ impl<'a> Stepper<'a> {
         let smoothing = config.label_smoothing as f32;
         let gradients = FullSoftmaxGradients { d_hidden, d_table };
         let mean_over = n_labels as f64;
+        let hidden = &terms.hidden;
         let loss =
             full_softmax(hidden, vectors, &labels, smoothing, mean_over, softmax, gradients)?;
         let d_hidden = &*d_hidden;
-        groups.par_iter_mut().with_max_len(1).for_each(|group| {
+        let of_groups =
+            terms.of_groups(groups.iter().map(|group| [group.n_labels, group.n_tokens]));
+        let tasks = groups.par_iter_mut().with_max_len(1).zip(of_groups);
+        tasks.for_each(|(group, mut terms)| {
             group.encoder.clear();
-            group.items.clear();
-            let Group { tiles, n_tiles, encoder, items, .. } = group;
-            group.loss = tiles[..*n_tiles]
-                .iter_mut()
-                .try_for_each(|labeled| {
-                    let rows = labeled.first_label..labeled.first_label + labeled.labels.len();
-                    labeled.scatter(|place| d_hidden.row(rows.start + place));
-                    labeled.backward(network, key, encoder, items)
-                })
-                .map(|()| 0.0);
+            let Group { tiles, spans, encoder, loss, .. } = group;
+            let backward = |(labeled, span): (&mut LabeledTile, &Span)| {
+                labeled.scatter(|place| d_hidden.row(span.first_label + place));
+                labeled.backward(network, key, span, encoder, &mut terms)?;
+                Ok(0.0)
+            };
+            *loss = tiles.iter_mut().zip(&*spans).map(backward).sum();
         });
         for group in groups.iter() {
             group.loss.clone()?;
@@ -237,69 +376,100 @@ impl<'a> Stepper<'a> {
     }
 
     /// Loss against a few items drawn for each label: each tile forward, loss and backward before the next.
-    fn against_few(&mut self, key: DropoutKey, n_labels: usize) -> Result<f64, NnError> {
-        let Self { network, groups, config, seed, n_steps, .. } = self;
+    fn against_few(
+        &mut self,
+        batch: &[History<'_>],
+        key: DropoutKey,
+        n_labels: usize,
+        given: Option<&[u32]>,
+    ) -> Result<f64, NnError> {
+        let Self { network, groups, idle, terms, config, seed, n_steps, .. } = self;
         let (network, mean_over) = (&*network, n_labels as f64);
         let draw = DropoutKey::new(*seed, *n_steps).layer(usize::MAX);
-        let n_items = network.items.n_rows() as u32;
-        groups.par_iter_mut().with_max_len(1).enumerate().for_each(|(index, group)| {
+        let vectors = network.items.vectors();
+        let n_items = vectors.rows() as u32;
+        let n_negatives = config.n_negatives.get() as usize;
+        let is_shared = config.loss == SequenceLoss::Shared;
+        let shared: Vec<u32> = match (is_shared, given) {
+            (true, Some(given)) => given.to_vec(),
+            (true, None) => {
+                let mut rng = ChaCha8Rng::seed_from_u64(draw.to_seed());
+                (0..n_negatives).map(|_| rng.random_range(1..n_items)).collect()
+            }
+            (false, _) => Vec::new(),
+        };
+        let of_groups =
+            terms.of_groups(groups.iter().map(|group| [group.n_labels, group.n_tokens]));
+        let tasks = groups.par_iter_mut().with_max_len(1).zip(of_groups).enumerate();
+        tasks.for_each(|(index, (group, mut terms))| {
             group.encoder.clear();
-            group.items.clear();
-            let Group { tiles, n_tiles, encoder, items, .. } = group;
+            group.shared.clear();
+            let Group { spans, encoder, shared: d_shared, loss, .. } = group;
+            // As many as there are threads; which one is taken changes no result.
+            let mut labeled = lock(idle).pop().unwrap_or_default();
             let mut rng = ChaCha8Rng::seed_from_u64(draw.layer(index).to_seed());
-            let losses = tiles[..*n_tiles].iter_mut().map(|labeled| {
-                let pass = Pass::Training { key, first_row: labeled.first_row };
-                let vectors = network.items.vectors();
+            let losses = spans.iter().map(|span| {
+                labeled.fill(&batch[span.sequences.clone()], vectors.rows());
+                let pass = Pass::Training { key, first_row: span.first_row };
                 network.encoder.forward(vectors, pass, &mut labeled.tile)?;
                 labeled.gather();
-                labeled.negatives.clear();
-                let n = labeled.labels.len() * config.n_negatives.get() as usize;
-                labeled.negatives.extend((0..n).map(|_| rng.random_range(1..n_items)));
-                let candidates =
-                    OwnNegatives { labels: &labeled.labels, negatives: &labeled.negatives };
-                let (hidden, own) = (&labeled.hidden, &mut labeled.own);
-                let gradients =
-                    OwnNegativesGradients { d_hidden: &mut labeled.d_hidden, d_table: items };
-                let loss = match config.loss {
-                    SequenceLoss::Bce => {
-                        sampled_bce(hidden, vectors, candidates, 1.0, mean_over, own, gradients)?
+                let loss = if is_shared {
+                    labeled.against_shared(vectors, &shared, mean_over, d_shared)?
+                } else {
+                    labeled.negatives.clear();
+                    let n = labeled.labels.len() * n_negatives;
+                    match given {
+                        None => {
+                            let drawn = (0..n).map(|_| rng.random_range(1..n_items));
+                            labeled.negatives.extend(drawn);
+                        }
+                        Some(given) => {
+                            let first = span.first_label * n_negatives;
+                            labeled.negatives.extend_from_slice(&given[first..first + n]);
+                        }
                     }
-                    _ => own_sampled_softmax(
-                        hidden, vectors, candidates, None, mean_over, own, gradients,
-                    )?,
+                    let loss = labeled.against_own(vectors, config.loss, mean_over)?;
+                    labeled.keep_candidates(span, &mut terms);
+                    loss
                 };
                 let d_hidden = std::mem::take(&mut labeled.d_hidden);
                 labeled.scatter(|place| d_hidden.row(place));
                 labeled.d_hidden = d_hidden;
-                labeled.backward(network, key, encoder, items)?;
+                labeled.backward(network, key, span, encoder, &mut terms)?;
                 Ok(loss)
             });
-            group.loss = losses.sum();
+            *loss = losses.sum();
+            lock(idle).push(labeled);
         });
         groups.iter().map(|group| group.loss.clone()).sum()
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A thread that panicked held a list that is whole at any time.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn is_label(item: &ItemIdx, n_item_rows: usize) -> bool {
+    item.is_known() && item.row() < n_item_rows
+}
+
 impl LabeledTile {
-    fn clear(&mut self, first_row: usize, first_label: usize) {
+    /// Takes sequences whose last items are labels alone.
+    fn fill(&mut self, sequences: &[History<'_>], n_item_rows: usize) {
         self.tile.clear();
         self.rows.clear();
         self.labels.clear();
-        (self.first_row, self.first_label) = (first_row, first_label);
-    }
-
-    /// Adds a sequence whose last item is a label alone; the number of its labels.
-    fn push(&mut self, history: History<'_>, n_item_rows: usize) -> usize {
-        let (first, before) = (self.tile.n_tokens(), self.labels.len());
-        let n = history.items.len() - 1;
-        self.tile.push(history.first(n), n_item_rows);
-        for (place, item) in history.items[1..].iter().enumerate() {
-            if item.is_known() && item.row() < n_item_rows {
-                self.rows.push(first + place);
-                self.labels.push(item.0);
+        for history in sequences {
+            let first = self.tile.n_tokens();
+            self.tile.push(history.first(history.items.len() - 1), n_item_rows);
+            for (place, item) in history.items[1..].iter().enumerate() {
+                if is_label(item, n_item_rows) {
+                    self.rows.push(first + place);
+                    self.labels.push(item.0);
+                }
             }
         }
-        self.labels.len() - before
     }
 
     /// Copies the rows with a label.
@@ -308,6 +478,52 @@ impl LabeledTile {
         for (place, row) in self.rows.iter().enumerate() {
             self.hidden.row_mut(place).copy_from_slice(self.tile.hidden.row(*row));
         }
+    }
+
+    fn against_own(
+        &mut self,
+        vectors: &Matrix,
+        loss: SequenceLoss,
+        mean_over: f64,
+    ) -> Result<f64, NnError> {
+        let candidates = OwnNegatives { labels: &self.labels, negatives: &self.negatives };
+        let (hidden, own) = (&self.hidden, &mut self.own);
+        let gradients = OwnNegativesGradients { d_hidden: &mut self.d_hidden, d_table: None };
+        match loss {
+            SequenceLoss::Bce => {
+                sampled_bce(hidden, vectors, candidates, 1.0, mean_over, own, gradients)
+            }
+            _ => own_sampled_softmax(hidden, vectors, candidates, None, mean_over, own, gradients),
+        }
+    }
+
+    /// Copies what the gradients of the candidates' vectors are summed from.
+    fn keep_candidates(&self, span: &Span, terms: &mut GroupTerms<'_>) {
+        let d_logits = self.own.d_logits();
+        let (d, n_candidates) = (self.hidden.cols(), d_logits.cols());
+        let first = span.in_group[1];
+        let hidden = self.hidden.as_slice();
+        terms.hidden[first * d..first * d + hidden.len()].copy_from_slice(hidden);
+        let places = first * n_candidates..first * n_candidates + d_logits.as_slice().len();
+        terms.d_logits[places.clone()].copy_from_slice(d_logits.as_slice());
+        let rows = terms.candidates[places].chunks_exact_mut(n_candidates);
+        let negatives = self.negatives.chunks_exact((n_candidates - 1).max(1));
+        for ((row, label), negatives) in rows.zip(&self.labels).zip(negatives) {
+            row[0] = *label;
+            row[1..].copy_from_slice(negatives);
+        }
+    }
+
+    fn against_shared(
+        &mut self,
+        vectors: &Matrix,
+        negatives: &[u32],
+        mean_over: f64,
+        items: &mut RowGradients,
+    ) -> Result<f64, NnError> {
+        let candidates = SampledSoftmax { labels: &self.labels, negatives, log_q: None };
+        let gradients = SampledSoftmaxGradients { d_hidden: &mut self.d_hidden, d_table: items };
+        sampled_softmax(&self.hidden, vectors, candidates, mean_over, &mut self.shared, gradients)
     }
 
     /// Gives each row with a label its gradient, and the others none.
@@ -323,19 +539,26 @@ impl LabeledTile {
         &mut self,
         network: &Network,
         key: DropoutKey,
+        span: &Span,
         encoder: &mut EncoderGradients,
-        items: &mut RowGradients,
+        terms: &mut GroupTerms<'_>,
     ) -> Result<(), NnError> {
-        let pass = Pass::Training { key, first_row: self.first_row };
+        let pass = Pass::Training { key, first_row: span.first_row };
+        let first = span.in_group[0];
+        let d = self.tile.hidden.cols().max(1);
+        let mut places = terms.inputs[first..].iter_mut();
+        let mut rows = terms.d_inputs[first * d..].chunks_exact_mut(d);
         network.encoder.backward(pass, &mut self.tile, encoder, |item, d_vector, scale| {
-            items.add_to_row(item, d_vector, scale);
+            if let (Some(place), Some(row)) = (places.next(), rows.next()) {
+                *place = item;
+                row.iter_mut().zip(d_vector).for_each(|(to, value)| *to = scale * value);
+            }
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use forecart_data::ItemIdx;
     use forecart_nn::{Adam, Gradient, Name, Parameters, Sgd, gradient_check};
     use serde_json::json;
 
@@ -407,6 +630,7 @@ mod tests {
             config(Preset::SasRec, &json!({"feed_forward": "gelu"})),
             config(Preset::SasRec, &json!({"feed_forward": "gelu", "loss": "full"})),
             config(Preset::Hstu, &json!({"n_negatives": 3})),
+            config(Preset::Hstu, &json!({"n_negatives": 20, "loss": "shared"})),
             config(Preset::ESasRec, &json!({"n_negatives": 3, "d_ff": 6, "relative_bias": true})),
         ]
     }
