@@ -2,8 +2,8 @@
 //! eSASRec.
 //!
 //! They are one arrangement of layers with different hyperparameters. Start at [`SequenceConfig`], which says what is
-//! computed; then `encoder`, `block` and `recurrence` (forward and backward over a tile of sequences), `step` and `masking` (a batch over
-//! threads),
+//! computed; then `encoder`, `block` and `recurrence` (forward and backward over a tile of sequences), `network` (all that is
+//! learned), `step` and `masking` (a batch over threads),
 //! `fit` (the loop).
 
 mod block;
@@ -11,8 +11,9 @@ mod config;
 mod encoder;
 mod fit;
 mod masking;
+pub(crate) mod network;
 mod recurrence;
-mod step;
+pub(crate) mod step;
 
 use forecart_data::History;
 use forecart_nn::{Matrix, NnError, Pass};
@@ -25,7 +26,7 @@ pub use config::{
 };
 
 use self::encoder::Tile;
-use self::step::Network;
+use self::network::Network;
 use super::contract::ModelSpec;
 use super::popularity::ItemCounts;
 use super::vector_model::VectorModel;
