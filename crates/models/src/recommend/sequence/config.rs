@@ -236,7 +236,7 @@ impl SequenceConfig {
                 feed_forward: FeedForwardKind::Gelu,
                 input_scale: 1.0, // a mask finds its neighbors by position, which larger vectors would drown
                 objective: Objective::Masked,
-                dropout: 0.2, // a masked sequence has fewer labels to overfit
+                dropout: 0.2,
                 batch_size: positive(32),
                 loss: SequenceLoss::Full,
                 ..sasrec

@@ -1,14 +1,9 @@
 //! One training step: a batch of sequences forward and backward on all threads, and the update.
 
-use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use forecart_data::{History, ItemIdx};
-use forecart_nn::loss::{
-    FullSoftmaxGradients, FullSoftmaxWorkspace, OwnNegatives, OwnNegativesGradients,
-    OwnNegativesWorkspace, SampledSoftmax, SampledSoftmaxGradients, SampledSoftmaxWorkspace,
-    full_softmax, own_sampled_softmax, sampled_bce, sampled_softmax,
-};
+use forecart_nn::loss::{FullSoftmaxGradients, FullSoftmaxWorkspace, full_softmax};
 use forecart_nn::{
     DropoutKey, Gradients, Matrix, NnError, Optimizer, Pass, RowGradients, RowOrder, Trainable,
 };
@@ -17,9 +12,11 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::config::{SequenceConfig, SequenceLoss};
-use super::encoder::{EncoderGradients, Tile};
+use super::encoder::EncoderGradients;
+use super::labeled_tile::{LabeledTile, Span, is_label};
 use super::masking::Masking;
 use super::network::{Network, NetworkGradients};
+use super::terms::Terms;
 use crate::recommend::item_table::ItemGradients;
 
 /// Tokens of a tile: its activations stay in an L2 cache. A longer sequence is a tile of its own.
@@ -60,98 +57,6 @@ struct Group {
     /// Of labels and negatives that the batch shares.
     shared: RowGradients,
     loss: Result<f64, NnError>,
-}
-
-/// The sequences of a tile.
-#[derive(Debug, Clone)]
-struct Span {
-    sequences: Range<usize>,
-    /// Row of the tile's first token in the batch, and of its first label among the batch's labels.
-    first_row: usize,
-    first_label: usize,
-    /// The same in the group.
-    in_group: [usize; 2],
-}
-
-/// What the gradients of the items' vectors are summed from, for the whole batch: for each label, itself and its own
-/// negatives times the hidden row; for each token, its item times the gradient of its input.
-#[derive(Debug, Default)]
-struct Terms {
-    /// Candidates of a label.
-    n_candidates: usize,
-    /// Items, `[n_labels, n_candidates]` and then `[n_tokens]`.
-    items: Vec<u32>,
-    /// `[n_labels, n_candidates]`.
-    d_logits: Vec<f32>,
-    /// `[n_labels, d]`.
-    hidden: Matrix,
-    /// `[n_tokens, d]`.
-    d_inputs: Matrix,
-}
-
-/// The part of [`Terms`] that a group fills.
-struct GroupTerms<'a> {
-    candidates: &'a mut [u32],
-    d_logits: &'a mut [f32],
-    hidden: &'a mut [f32],
-    inputs: &'a mut [u32],
-    d_inputs: &'a mut [f32],
-}
-
-#[derive(Debug, Default)]
-struct LabeledTile {
-    tile: Tile,
-    /// Rows whose next item is known, or rows that are masked, and that item.
-    rows: Vec<usize>,
-    labels: Vec<u32>,
-    negatives: Vec<u32>,
-    /// Rows with a label, `[n_labels, d]`, where not all rows have one.
-    hidden: Matrix,
-    d_hidden: Matrix,
-    own: OwnNegativesWorkspace,
-    shared: SampledSoftmaxWorkspace,
-}
-
-impl Terms {
-    fn reshape(&mut self, n_labels: usize, n_candidates: usize, n_tokens: usize, d: usize) {
-        self.n_candidates = n_candidates;
-        self.items.resize(n_labels * n_candidates + n_tokens, 0);
-        self.d_logits.resize(n_labels * n_candidates, 0.0);
-        self.hidden.reshape(n_labels, d);
-        self.d_inputs.reshape(n_tokens, d);
-    }
-
-    /// The parts of groups of these numbers of labels and tokens.
-    fn of_groups(&mut self, sizes: impl Iterator<Item = [usize; 2]>) -> Vec<GroupTerms<'_>> {
-        fn take<'a, T>(rest: &mut &'a mut [T], n: usize) -> &'a mut [T] {
-            let (part, after) = std::mem::take(rest).split_at_mut(n);
-            *rest = after;
-            part
-        }
-        let (n_candidates, d) = (self.n_candidates, self.d_inputs.cols());
-        let (mut candidates, mut inputs) = self.items.split_at_mut(self.d_logits.len());
-        let mut d_logits = self.d_logits.as_mut_slice();
-        let mut hidden = self.hidden.as_mut_slice();
-        let mut d_inputs = self.d_inputs.as_mut_slice();
-        let part = |[n_labels, n_tokens]: [usize; 2]| GroupTerms {
-            candidates: take(&mut candidates, n_labels * n_candidates),
-            d_logits: take(&mut d_logits, n_labels * n_candidates),
-            hidden: take(&mut hidden, n_labels * d),
-            inputs: take(&mut inputs, n_tokens),
-            d_inputs: take(&mut d_inputs, n_tokens * d),
-        };
-        sizes.map(part).collect()
-    }
-
-    /// Sums the terms by item.
-    fn sum_into(&self, order: &mut RowOrder, n_item_rows: usize, sums: &mut RowGradients) {
-        order.sort(&self.items, n_item_rows);
-        let n_of_labels = self.d_logits.len();
-        sums.sum_terms(order, |place| match self.d_logits.get(place) {
-            Some(d_logit) => (*d_logit, self.hidden.row(place / self.n_candidates)),
-            None => (1.0, self.d_inputs.row(place - n_of_labels)),
-        });
-    }
 }
 
 impl Stepper {
@@ -463,132 +368,6 @@ fn negatives(
     let seed = group.map_or(key, |group| key.layer(group)).to_seed();
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     std::iter::repeat_with(move || rng.random_range(1..n_item_rows as u32))
-}
-
-fn is_label(item: &ItemIdx, n_item_rows: usize) -> bool {
-    item.is_known() && item.row() < n_item_rows
-}
-
-impl LabeledTile {
-    /// Takes sequences of a batch: all of each with some items masked, or without their last items, which are labels alone.
-    fn fill(
-        &mut self,
-        batch: &[History<'_>],
-        sequences: Range<usize>,
-        n_item_rows: usize,
-        masking: Option<&Masking>,
-    ) {
-        self.tile.clear();
-        self.rows.clear();
-        self.labels.clear();
-        for at in sequences {
-            let (history, first) = (batch[at], self.tile.n_tokens());
-            if let Some(masking) = masking {
-                self.tile.push(history, n_item_rows, false);
-                masking.hide(at, first, &mut self.tile.items, &mut self.rows, &mut self.labels);
-                continue;
-            }
-            self.tile.push(history.first(history.items.len() - 1), n_item_rows, false);
-            for (place, item) in history.items[1..].iter().enumerate() {
-                if is_label(item, n_item_rows) {
-                    self.rows.push(first + place);
-                    self.labels.push(item.0);
-                }
-            }
-        }
-    }
-
-    /// Copies the rows with a label.
-    fn gather(&mut self) {
-        self.hidden.reshape(self.rows.len(), self.tile.hidden.cols());
-        for (place, row) in self.rows.iter().enumerate() {
-            self.hidden.row_mut(place).copy_from_slice(self.tile.hidden.row(*row));
-        }
-    }
-
-    fn against_own(
-        &mut self,
-        vectors: &Matrix,
-        loss: SequenceLoss,
-        beta: f32,
-        mean_over: f64,
-    ) -> Result<f64, NnError> {
-        let candidates = OwnNegatives { labels: &self.labels, negatives: &self.negatives };
-        let (hidden, own) = (&self.hidden, &mut self.own);
-        let gradients = OwnNegativesGradients { d_hidden: &mut self.d_hidden, d_table: None };
-        match loss {
-            SequenceLoss::Bce => {
-                sampled_bce(hidden, vectors, candidates, beta, mean_over, own, gradients)
-            }
-            _ => own_sampled_softmax(hidden, vectors, candidates, None, mean_over, own, gradients),
-        }
-    }
-
-    /// Copies what the gradients of the candidates' vectors are summed from.
-    fn keep_candidates(&self, span: &Span, terms: &mut GroupTerms<'_>) {
-        let d_logits = self.own.d_logits();
-        let (d, n_candidates) = (self.hidden.cols(), d_logits.cols());
-        let first = span.in_group[1];
-        let hidden = self.hidden.as_slice();
-        terms.hidden[first * d..first * d + hidden.len()].copy_from_slice(hidden);
-        let places = first * n_candidates..first * n_candidates + d_logits.as_slice().len();
-        terms.d_logits[places.clone()].copy_from_slice(d_logits.as_slice());
-        let rows = terms.candidates[places].chunks_exact_mut(n_candidates);
-        let negatives = self.negatives.chunks_exact((n_candidates - 1).max(1));
-        for ((row, label), negatives) in rows.zip(&self.labels).zip(negatives) {
-            row[0] = *label;
-            row[1..].copy_from_slice(negatives);
-        }
-    }
-
-    fn against_shared(
-        &mut self,
-        vectors: &Matrix,
-        negatives: &[u32],
-        mean_over: f64,
-        items: &mut RowGradients,
-    ) -> Result<f64, NnError> {
-        let candidates = SampledSoftmax { labels: &self.labels, negatives, log_q: None };
-        let gradients = SampledSoftmaxGradients { d_hidden: &mut self.d_hidden, d_table: items };
-        sampled_softmax(&self.hidden, vectors, candidates, mean_over, &mut self.shared, gradients)
-    }
-
-    /// Gives each row with a label its gradient, and the others none.
-    fn scatter<'b>(&mut self, d_label: impl Fn(usize) -> &'b [f32]) {
-        let [n, d] = self.tile.hidden.shape();
-        self.tile.d_hidden.reset(n, d);
-        for (place, row) in self.rows.iter().enumerate() {
-            self.tile.d_hidden.row_mut(*row).copy_from_slice(d_label(place));
-        }
-    }
-
-    fn backward(
-        &mut self,
-        network: &Network,
-        key: DropoutKey,
-        span: &Span,
-        encoder: &mut EncoderGradients,
-        terms: &mut GroupTerms<'_>,
-    ) -> Result<(), NnError> {
-        let pass = Pass::Training { key, first_row: span.first_row };
-        let first = span.in_group[0];
-        let d = self.tile.hidden.cols().max(1);
-        let n = self.tile.n_tokens();
-        let mut places = terms.inputs[first..first + n].iter_mut();
-        let mut rows = terms.d_inputs[first * d..].chunks_exact_mut(d);
-        network.encoder.backward(pass, &mut self.tile, encoder, |item, d_vector, scale| {
-            if let (Some(place), Some(row)) = (places.next(), rows.next()) {
-                *place = item;
-                row.iter_mut().zip(d_vector).for_each(|(to, value)| *to = scale * value);
-            }
-        })?;
-        // Masks are no items; their labels are touched by the loss.
-        for ((place, row), label) in places.zip(rows).zip(&self.labels) {
-            *place = *label;
-            row.fill(0.0);
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
