@@ -74,9 +74,8 @@ class StepRow:
         return self.dropout == 0.0
 
 
-# DeepFM: fields with ROWS_A_FIELD rows each in one table of TABLE_ROWS.
+# DeepFM: fields with rows of their own in one table of TABLE_ROWS.
 N_FIELDS, N_DENSE, TABLE_ROWS, D_FIELD, HIDDEN = 26, 13, 1_000_000, 16, (400, 400, 400)
-ROWS_A_FIELD = TABLE_ROWS // N_FIELDS
 
 STEP_ROWS = {
     "sasrec-50": StepRow("SASRec, length 50, one negative", "sasrec"),

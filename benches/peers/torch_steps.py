@@ -1,10 +1,9 @@
 """Training steps of PyTorch on the CPU: the peer of `forecart bench step`.
 
     python torch_steps.py ROW FOLDER --steps N --json [--compile] [--sparse] [--threads 2]
-    python torch_steps.py --write-example ROW FOLDER [--seed 1]
 
-The protocol is in step_rows.py, the models are in torch_models.py. `--write-example` stands in for
-`forecart bench step ROW --write FOLDER`, so that this side can be run alone.
+The protocol is in step_rows.py, the models are in torch_models.py; `forecart bench step ROW --write FOLDER` writes
+what both sides start from.
 """
 
 import argparse
@@ -19,57 +18,12 @@ import safetensors.numpy
 import torch
 
 import torch_models
-from step_rows import (BETAS, EPSILON, LEARNING_RATE, N_BATCHES, N_CHECKED, N_DENSE, N_FIELDS,
-                       ROWS_A_FIELD, STEP_ROWS)
+from step_rows import BETAS, EPSILON, LEARNING_RATE, N_BATCHES, N_CHECKED, STEP_ROWS
 
 
 def peak_memory_bytes():
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) * 1024
-
-
-def example_batch(row, rng):
-    n_tokens = row.batch_size * row.length
-    if row.model == "deepfm":
-        first_rows = np.arange(N_FIELDS) * ROWS_A_FIELD
-        return {
-            "sparse": first_rows + rng.integers(ROWS_A_FIELD, size=(row.batch_size, N_FIELDS)),
-            "dense": rng.normal(size=(row.batch_size, N_DENSE)),
-            "clicks": (rng.random(row.batch_size) < 0.25),
-        }
-    batch = {
-        "items": rng.integers(row.n_items, size=n_tokens),
-        "offsets": np.arange(row.batch_size + 1) * row.length,
-        "targets": rng.integers(row.n_items, size=n_tokens),
-    }
-    if row.model == "hstu":
-        gaps = np.exp(rng.uniform(0, 22, size=(row.batch_size, row.length)))  # up to 41 days
-        batch["timestamps"] = (1_700_000_000_000 + gaps.cumsum(1)).ravel()
-    if row.loss == "shared":
-        batch["negatives"] = rng.integers(row.n_items, size=row.n_negatives)
-    elif row.loss in ("bce", "own"):
-        other = rng.integers(1, row.n_items, size=(n_tokens, row.n_negatives))
-        batch["negatives"] = (batch["targets"][:, None] + other) % row.n_items
-    return batch
-
-
-def write_example(row, folder, seed):
-    rng = np.random.default_rng(seed)
-    tensors = {}
-    for name, parameter in torch_models.build(row).named_parameters():
-        shape = tuple(parameter.shape)
-        is_matrix = len(shape) == 2
-        scale = 0.02 if "embedding" in name or not is_matrix else (2 / sum(shape)) ** 0.5
-        values = rng.normal(scale=scale, size=shape)
-        if "norm" in name and name.endswith("weight"):
-            values += 1.0
-        tensors[name] = values.astype(np.float32)
-    types = {"dense": np.float32, "clicks": np.float32, "offsets": np.uint64, "timestamps": np.uint64}
-    for index in range(N_BATCHES):
-        for name, values in example_batch(row, rng).items():
-            tensors[f"batches.{index}.{name}"] = values.astype(types.get(name, np.uint32))
-    folder.mkdir(parents=True, exist_ok=True)
-    safetensors.numpy.save_file(tensors, folder / "step.safetensors")
 
 
 def load(row, folder, model):
@@ -141,8 +95,6 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("row", choices=STEP_ROWS)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--write-example", action="store_true", help="write FOLDER/step.safetensors")
-    parser.add_argument("--seed", type=int, default=1, help="of the example (default 1)")
     parser.add_argument("--steps", type=int, default=10, help="timed steps (default 10)")
     parser.add_argument("--threads", type=int, default=2, help="threads (default 2)")
     parser.add_argument("--json", action="store_true", help="one line of JSON; the only format")
@@ -150,9 +102,6 @@ def main():
     parser.add_argument("--sparse", action="store_true", help="sparse gradients of large tables")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    if arguments.write_example:
-        write_example(STEP_ROWS[arguments.row], arguments.folder, arguments.seed)
-        return
     print(json.dumps(run(arguments.row, arguments.folder, arguments.steps, arguments.compile,
                          arguments.sparse)))
 

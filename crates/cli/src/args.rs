@@ -3,7 +3,9 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use forecart_models::step_bench::STEP_ROWS;
 
 /// Predicts what the users of an e-commerce shop do next, from its own event log.
 #[derive(Debug, Parser)]
@@ -336,6 +338,46 @@ pub(crate) enum BenchVerb {
         #[arg(long, default_value = "1000000", value_name = "N")]
         events: u64,
     },
+    /// Time training steps on generated weights and batches, and print milliseconds and peak memory
+    #[command(after_help = "Examples:\n  forecart bench step --list\n  \
+                            forecart bench step sasrec-50 --threads 2 --steps 60")]
+    Step(StepArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StepArgs {
+    /// Which model and sizes
+    #[arg(
+        value_name = "ROW",
+        required_unless_present = "list",
+        value_parser = PossibleValuesParser::new(STEP_ROWS.iter().map(|row| row.name))
+    )]
+    pub(crate) row: Option<String>,
+    /// Name the rows
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Write what training starts from to DIR/step.safetensors, for another implementation, and do not train
+    #[arg(long, value_name = "DIR", conflicts_with = "list")]
+    pub(crate) write: Option<PathBuf>,
+    /// Timed steps
+    #[arg(long, default_value = "10", value_name = "N")]
+    pub(crate) steps: NonZeroUsize,
+    /// Vector instructions to use [default: the widest of the processor]
+    #[arg(long)]
+    pub(crate) instructions: Option<InstructionsName>,
+}
+
+/// A set of vector instructions; see `forecart_nn::InstructionSet`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum InstructionsName {
+    /// 512-bit vectors on x86-64
+    Avx512,
+    /// 256-bit vectors on x86-64
+    Avx2,
+    /// 128-bit vectors on 64-bit ARM
+    Neon,
+    /// One value at a time
+    Scalar,
 }
 
 #[derive(Debug, Args)]

@@ -6,14 +6,17 @@
 //! itself.
 //!
 //! Start reading at [`recommend`]; the loop of the models that learn by gradient steps is [`training`].
+//! Start reading at [`recommend`]; [`ads`] has networks for click prediction, [`step_bench`] measures training steps.
 
 mod error;
 mod tensors;
 #[cfg(test)]
 mod testing;
 
+pub mod ads;
 pub mod model_file;
 pub mod recommend;
+pub mod step_bench;
 pub mod training;
 
 pub use error::ModelError;

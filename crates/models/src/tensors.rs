@@ -71,9 +71,16 @@ impl Tensors {
     /// # Panics
     /// If the values are not whole rows: a mistake of the model that is saved.
     pub fn insert_matrix(&mut self, name: impl Into<String>, values: Vec<f32>, cols: usize) {
-        let rows = values.len().checked_div(cols).unwrap_or(0);
-        assert_eq!(rows * cols, values.len(), "a matrix has whole rows");
-        let data = TensorData::F32(values);
+        self.insert_rows(name, TensorData::F32(values), cols);
+    }
+
+    /// Adds a matrix of `cols` columns with values of any type.
+    ///
+    /// # Panics
+    /// If the values are not whole rows: a mistake of the model that is saved.
+    pub fn insert_rows(&mut self, name: impl Into<String>, data: TensorData, cols: usize) {
+        let rows = data.len().checked_div(cols).unwrap_or(0);
+        assert_eq!(rows * cols, data.len(), "a matrix has whole rows");
         self.0.insert(name.into(), Tensor { shape: vec![rows, cols], data });
     }
 

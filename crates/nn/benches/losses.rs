@@ -47,7 +47,7 @@ fn losses(criterion: &mut Criterion) {
         bencher.iter(|| {
             d_table.clear();
             let gradients =
-                OwnNegativesGradients { d_hidden: &mut d_hidden, d_table: &mut d_table };
+                OwnNegativesGradients { d_hidden: &mut d_hidden, d_table: Some(&mut d_table) };
             sampled_bce(black_box(&hidden), &table, own, 1.0, N as f64, &mut own_ws, gradients)
         });
     });
@@ -56,7 +56,7 @@ fn losses(criterion: &mut Criterion) {
         bencher.iter(|| {
             d_table.clear();
             let gradients =
-                OwnNegativesGradients { d_hidden: &mut d_hidden, d_table: &mut d_table };
+                OwnNegativesGradients { d_hidden: &mut d_hidden, d_table: Some(&mut d_table) };
             let hidden = black_box(&hidden);
             own_sampled_softmax(hidden, &table, own, None, N as f64, &mut own_ws, gradients)
         });
@@ -67,7 +67,7 @@ fn losses(criterion: &mut Criterion) {
             d_table.clear();
             let candidates = SampledSoftmax { labels: &labels, negatives, log_q: None };
             let gradients =
-                SampledSoftmaxGradients { d_hidden: &mut d_hidden, d_table: &mut d_table };
+                SampledSoftmaxGradients { d_hidden: &mut d_hidden, d_table: Some(&mut d_table) };
             let hidden = black_box(&hidden);
             sampled_softmax(hidden, &table, candidates, N as f64, &mut shared_ws, gradients)
         });

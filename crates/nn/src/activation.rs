@@ -1,6 +1,12 @@
 //! Elementwise nonlinearities.
 
-use crate::{Matrix, NnError, error::check_shape};
+use pulp::Simd;
+
+use crate::{
+    Matrix, NnError,
+    error::check_shape,
+    kernels::{self, Map, Zip, map_into, zip},
+};
 
 /// A function applied to each value; input and output have one shape.
 ///
@@ -42,16 +48,15 @@ pub fn sigmoid(x: f32) -> f32 {
 impl Activation {
     /// Writes `y = f(x)`; `y` takes the shape of `x`.
     pub fn forward(self, x: &Matrix, y: &mut Matrix) {
+        y.reshape(x.rows(), x.cols());
+        let (x, y) = (x.as_slice(), y.as_mut_slice());
         match self {
-            Self::Identity => y.copy_from(x),
-            // Not f32::max, which would turn NaN into 0 and hide a diverged run.
-            Self::Relu => write_each(x, y, |x| if x < 0.0 { 0.0 } else { x }),
-            Self::GeluTanh => write_each(x, y, |x| {
-                0.5 * x * (1.0 + (GELU_SCALE * (x + GELU_CUBIC * x * x * x)).tanh())
-            }),
-            Self::Silu => write_each(x, y, |x| x * sigmoid(x)),
-            Self::Sigmoid => write_each(x, y, sigmoid),
-            Self::Tanh => write_each(x, y, f32::tanh),
+            Self::Identity => y.copy_from_slice(x),
+            Self::Relu => map_into(Relu, x, y),
+            Self::GeluTanh => map_into(GeluTanh, x, y),
+            Self::Silu => map_into(Silu, x, y),
+            Self::Sigmoid => map_into(Sigmoid, x, y),
+            Self::Tanh => map_into(Tanh, x, y),
         }
     }
 
@@ -61,43 +66,130 @@ impl Activation {
     /// [`NnError::Shape`] if `x` and `dy` differ in shape.
     pub fn backward(self, x: &Matrix, dy: &mut Matrix) -> Result<(), NnError> {
         check_shape("gradient of activation", x.shape(), dy.shape())?;
+        let (x, dy) = (x.as_slice(), dy.as_mut_slice());
         match self {
             Self::Identity => {}
-            Self::Relu => scale_each(x, dy, |x| if x > 0.0 { 1.0 } else { 0.0 }),
-            Self::GeluTanh => scale_each(x, dy, |x| {
-                let t = (GELU_SCALE * (x + GELU_CUBIC * x * x * x)).tanh();
-                let dt = GELU_SCALE * (1.0 + 3.0 * GELU_CUBIC * x * x) * (1.0 - t * t);
-                0.5 * (1.0 + t) + 0.5 * x * dt
-            }),
-            Self::Silu => scale_each(x, dy, |x| {
-                let s = sigmoid(x);
-                s * (1.0 + x * (1.0 - s))
-            }),
-            Self::Sigmoid => scale_each(x, dy, |x| {
-                let s = sigmoid(x);
-                s * (1.0 - s)
-            }),
-            Self::Tanh => scale_each(x, dy, |x| {
-                let t = x.tanh();
-                1.0 - t * t
-            }),
+            Self::Relu => zip(Relu, x, dy),
+            Self::GeluTanh => zip(GeluTanh, x, dy),
+            Self::Silu => zip(Silu, x, dy),
+            Self::Sigmoid => zip(Sigmoid, x, dy),
+            Self::Tanh => zip(Tanh, x, dy),
         }
         Ok(())
     }
 }
 
-/// `y = f(x)`, generic so that each function gets a loop of its own for the compiler to vectorize.
-fn write_each(x: &Matrix, y: &mut Matrix, f: impl Fn(f32) -> f32) {
-    y.reshape(x.rows(), x.cols());
-    for (y, &x) in y.as_mut_slice().iter_mut().zip(x.as_slice()) {
-        *y = f(x);
+/// A function as [`Map`] and the product with its derivative as [`Zip`].
+#[derive(Clone, Copy)]
+struct Relu;
+
+impl Map for Relu {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s {
+        let zero = simd.splat_f32s(0.0);
+        // Not a maximum, which would turn NaN into 0 and hide a diverged run.
+        simd.select_f32s(simd.less_than_f32s(x, zero), zero, x)
     }
 }
 
-/// `dy = dy f(x)`.
-fn scale_each(x: &Matrix, dy: &mut Matrix, derivative: impl Fn(f32) -> f32) {
-    for (dy, &x) in dy.as_mut_slice().iter_mut().zip(x.as_slice()) {
-        *dy *= derivative(x);
+impl Zip for Relu {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, x: S::f32s, dy: S::f32s) -> S::f32s {
+        let zero = simd.splat_f32s(0.0);
+        simd.select_f32s(simd.greater_than_f32s(x, zero), dy, simd.mul_f32s(zero, dy))
+    }
+}
+
+#[derive(Clone, Copy)]
+struct GeluTanh;
+
+impl GeluTanh {
+    /// `tanh(√(2/π) (x + 0.044715 x³))` and `x²`.
+    #[inline(always)]
+    fn tanh_and_square<S: Simd>(simd: S, x: S::f32s) -> [S::f32s; 2] {
+        let square = simd.mul_f32s(x, x);
+        let cubic = simd.mul_f32s(simd.splat_f32s(GELU_CUBIC), simd.mul_f32s(square, x));
+        let inner = simd.mul_f32s(simd.splat_f32s(GELU_SCALE), simd.add_f32s(x, cubic));
+        [kernels::tanh(simd, inner), square]
+    }
+}
+
+impl Map for GeluTanh {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s {
+        let [t, _] = Self::tanh_and_square(simd, x);
+        let half = simd.mul_f32s(simd.splat_f32s(0.5), x);
+        simd.mul_f32s(half, simd.add_f32s(simd.splat_f32s(1.0), t))
+    }
+}
+
+impl Zip for GeluTanh {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, x: S::f32s, dy: S::f32s) -> S::f32s {
+        let splat = |value| simd.splat_f32s(value);
+        let [t, square] = Self::tanh_and_square(simd, x);
+        let inner = simd.mul_add_e_f32s(splat(3.0 * GELU_CUBIC), square, splat(1.0));
+        let of_tanh = simd.sub_f32s(splat(1.0), simd.mul_f32s(t, t));
+        let dt = simd.mul_f32s(splat(GELU_SCALE), simd.mul_f32s(inner, of_tanh));
+        let sum = simd.add_f32s(simd.add_f32s(splat(1.0), t), simd.mul_f32s(x, dt));
+        simd.mul_f32s(dy, simd.mul_f32s(splat(0.5), sum))
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Silu;
+
+impl Map for Silu {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s {
+        simd.mul_f32s(x, kernels::sigmoid(simd, x))
+    }
+}
+
+impl Zip for Silu {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, x: S::f32s, dy: S::f32s) -> S::f32s {
+        let one = simd.splat_f32s(1.0);
+        let s = kernels::sigmoid(simd, x);
+        let slope = simd.mul_add_e_f32s(x, simd.sub_f32s(one, s), one);
+        simd.mul_f32s(dy, simd.mul_f32s(s, slope))
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Sigmoid;
+
+impl Map for Sigmoid {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s {
+        kernels::sigmoid(simd, x)
+    }
+}
+
+impl Zip for Sigmoid {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, x: S::f32s, dy: S::f32s) -> S::f32s {
+        let s = kernels::sigmoid(simd, x);
+        let slope = simd.mul_f32s(s, simd.sub_f32s(simd.splat_f32s(1.0), s));
+        simd.mul_f32s(dy, slope)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Tanh;
+
+impl Map for Tanh {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s {
+        kernels::tanh(simd, x)
+    }
+}
+
+impl Zip for Tanh {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, x: S::f32s, dy: S::f32s) -> S::f32s {
+        let t = kernels::tanh(simd, x);
+        simd.mul_f32s(dy, simd.sub_f32s(simd.splat_f32s(1.0), simd.mul_f32s(t, t)))
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     Matrix, NnError,
     error::{check_length, check_range, check_shape},
-    reduce::sum_zip,
+    kernels::{LayerNormBackward, LayerNormForward},
 };
 
 /// Each row to mean 0 and variance 1, then scaled and shifted:
@@ -86,21 +86,18 @@ impl LayerNorm {
         let [n, d] = [x.rows(), self.d()];
         check_shape("layer norm input", [n, d], x.shape())?;
         y.reshape(n, d);
-        cache.mean.clear();
-        cache.scale.clear();
-        for row in 0..n {
-            let x = x.row(row);
-            let mean = sum_zip(x, x, |x, _| x) / d as f32;
-            // A second walk in place of E[x²] - E[x]², which loses all digits where the mean is large.
-            let variance = sum_zip(x, x, |x, _| (x - mean) * (x - mean)) / d as f32;
-            let scale = 1.0 / (variance + self.epsilon).sqrt();
-            let parameters = self.weight.as_slice().iter().zip(self.bias.as_slice());
-            for ((y, &x), (weight, bias)) in y.row_mut(row).iter_mut().zip(x).zip(parameters) {
-                *y = (x - mean) * scale * weight + bias;
-            }
-            cache.mean.push(mean);
-            cache.scale.push(scale);
+        cache.mean.resize(n, 0.0);
+        cache.scale.resize(n, 0.0);
+        LayerNormForward {
+            x: x.as_slice(),
+            weight: self.weight.as_slice(),
+            bias: self.bias.as_slice(),
+            epsilon: self.epsilon,
+            y: y.as_mut_slice(),
+            mean: &mut cache.mean,
+            scale: &mut cache.scale,
         }
+        .run();
         Ok(())
     }
 
@@ -125,24 +122,17 @@ impl LayerNorm {
         check_shape("gradient of layer norm weight", [1, d], gradients.weight.shape())?;
         check_shape("gradient of layer norm bias", [1, d], gradients.bias.shape())?;
         dx.reshape(n, d);
-        let LayerNormGradients { weight: d_weight, bias: d_bias } = gradients;
-        for row in 0..n {
-            let (x, dy, dx) = (x.row(row), dy.row(row), dx.row_mut(row));
-            let (mean, scale) = (cache.mean[row], cache.scale[row]);
-            let sums = d_weight.as_mut_slice().iter_mut().zip(d_bias.as_mut_slice());
-            for ((&x, &dy), (d_weight, d_bias)) in x.iter().zip(dy).zip(sums) {
-                *d_weight += dy * ((x - mean) * scale);
-                *d_bias += dy;
-            }
-            for ((g, dy), weight) in dx.iter_mut().zip(dy).zip(self.weight.as_slice()) {
-                *g = dy * weight;
-            }
-            let mean_g = sum_zip(dx, dx, |g, _| g) / d as f32;
-            let slope = sum_zip(dx, x, |g, x| g * ((x - mean) * scale)) / d as f32;
-            for (dx, &x) in dx.iter_mut().zip(x) {
-                *dx = scale * (*dx - mean_g - (x - mean) * scale * slope);
-            }
+        LayerNormBackward {
+            x: x.as_slice(),
+            weight: self.weight.as_slice(),
+            mean: &cache.mean,
+            scale: &cache.scale,
+            dy: dy.as_slice(),
+            dx: dx.as_mut_slice(),
+            d_weight: gradients.weight.as_mut_slice(),
+            d_bias: gradients.bias.as_mut_slice(),
         }
+        .run();
         Ok(())
     }
 }

@@ -194,9 +194,7 @@ impl Gradients for Matrix {
 
     fn add(&mut self, other: &Self) -> Result<(), NnError> {
         check_shape("gradients to add", self.shape(), other.shape())?;
-        for (sum, value) in self.as_mut_slice().iter_mut().zip(other.as_slice()) {
-            *sum += value;
-        }
+        crate::kernels::add_scaled(1.0, other.as_slice(), self.as_mut_slice());
         Ok(())
     }
 

@@ -6,6 +6,7 @@ const LANES: usize = 16;
 /// `Σ_i term(a_i, b_i)` in f32: sixteen interleaved sums, added in halves. The order depends on the length alone.
 ///
 /// Of slices of unequal lengths, what exceeds the shorter one is left out.
+#[inline(always)]
 pub(crate) fn sum_zip<A: Copy, B: Copy>(a: &[A], b: &[B], term: impl Fn(A, B) -> f32) -> f32 {
     let n = a.len().min(b.len());
     let (a_blocks, a_rest) = a[..n].as_chunks::<LANES>();

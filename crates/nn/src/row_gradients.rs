@@ -1,10 +1,14 @@
 //! Gradients of a few rows of a large table.
 
+use std::ops::Range;
+
+use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
 use crate::{
     Gradients, Matrix, NnError,
     error::{check_finite, check_shape},
+    kernels,
     parameters::sum_of_squares,
 };
 
@@ -33,6 +37,96 @@ pub struct RowGradients {
     touched: Vec<(u32, u32)>,
     /// One row of `n_cols` values a slot.
     values: Vec<f32>,
+    /// Whether `slot_of_row` does not hold the touched rows yet.
+    is_unindexed: bool,
+}
+
+/// A list of table rows, sorted: where each row occurs in it. Made once for all gradients of terms that come in this list.
+#[derive(Debug, Clone, Default)]
+pub struct RowOrder {
+    parts: Vec<OrderPart>,
+}
+
+/// The rows of a range.
+#[derive(Debug, Clone, Default)]
+struct OrderPart {
+    /// Distinct rows, ascending.
+    rows: Vec<u32>,
+    /// Occurrences of `rows[i]` are `positions[starts[i]..starts[i + 1]]`, ascending.
+    starts: Vec<u32>,
+    positions: Vec<u32>,
+    next: Vec<u32>,
+}
+
+impl RowOrder {
+    /// Sorts a list of rows of a table of `n_rows`, on the threads of the current rayon pool.
+    ///
+    /// # Cost
+    /// Linear in the list and the table's rows.
+    ///
+    /// # Panics
+    /// If a row is not below `n_rows` or the list has more than `u32::MAX` rows: layers check their indices.
+    pub fn sort(&mut self, list: &[u32], n_rows: usize) {
+        assert!(u32::try_from(list.len()).is_ok(), "positions fit in a u32");
+        let n_parts = if list.len() < 4096 { 1 } else { rayon::current_num_threads() };
+        self.parts.resize_with(n_parts, OrderPart::default);
+        // Ranges of rows that hold about as many terms, by a sample of them; where they end changes no result.
+        let mut sample: Vec<u32> = list.iter().copied().step_by(61).collect();
+        sample.sort_unstable();
+        let mut bounds = vec![0; n_parts + 1];
+        for part in 1..n_parts {
+            bounds[part] = sample[part * sample.len() / n_parts];
+        }
+        bounds[n_parts] = u32::try_from(n_rows).expect("a table has at most u32::MAX rows");
+        self.parts
+            .par_iter_mut()
+            .with_max_len(1)
+            .zip(bounds.par_windows(2))
+            .for_each(|(part, bounds)| part.sort(list, bounds[0]..bounds[1]));
+        let n_sorted: usize = self.parts.iter().map(|part| part.positions.len()).sum();
+        assert_eq!(n_sorted, list.len(), "every row is of the table");
+    }
+
+    /// Number of distinct rows.
+    pub fn n_rows(&self) -> usize {
+        self.parts.iter().map(|part| part.rows.len()).sum()
+    }
+}
+
+impl OrderPart {
+    /// A counting sort of the list's rows that are in `range`.
+    fn sort(&mut self, list: &[u32], range: Range<u32>) {
+        let Self { rows, starts, positions, next } = self;
+        let n_range = range.len() as u32;
+        next.clear();
+        next.resize(n_range as usize, 0);
+        for row in list {
+            let place = row.wrapping_sub(range.start);
+            if place < n_range {
+                next[place as usize] += 1;
+            }
+        }
+        rows.clear();
+        starts.clear();
+        let mut start = 0;
+        for (row, next) in range.clone().zip(next.iter_mut()) {
+            if *next > 0 {
+                rows.push(row);
+                starts.push(start);
+                start += std::mem::replace(next, start);
+            }
+        }
+        starts.push(start);
+        positions.resize(start as usize, 0);
+        for (position, row) in list.iter().enumerate() {
+            let place = row.wrapping_sub(range.start);
+            if place < n_range {
+                let next = &mut next[place as usize];
+                positions[*next as usize] = position as u32;
+                *next += 1;
+            }
+        }
+    }
 }
 
 impl RowGradients {
@@ -62,13 +156,49 @@ impl RowGradients {
     pub fn add_to_row(&mut self, row: u32, values: &[f32], scale: f32) {
         assert!((row as usize) < self.n_rows, "row {row} of {}", self.n_rows);
         assert_eq!(values.len(), self.n_cols, "one value for each column");
-        let sums = self.row_mut(row);
-        for (sum, value) in sums.iter_mut().zip(values) {
-            *sum += scale * value;
-        }
+        kernels::add_scaled(scale, values, self.row_mut(row));
+    }
+
+    /// Becomes the sum of terms, one for each place of the list that was sorted into `order`: `term` gives the factor and
+    /// the values of a place. Terms of a row are added in the order of their places, by the threads of the current rayon
+    /// pool: to the bit what [`Self::add_to_row`] makes of them in turn, for a fraction of its time.
+    ///
+    /// # Panics
+    /// If the values of a term are not one row.
+    pub fn sum_terms<'v>(
+        &mut self,
+        order: &RowOrder,
+        term: impl Fn(usize) -> (f32, &'v [f32]) + Sync,
+    ) {
+        self.slot_of_row.clear();
+        self.is_unindexed = true;
+        self.touched.clear();
+        let rows = order.parts.iter().flat_map(|part| part.rows.iter().copied());
+        self.touched.extend(rows.zip(0..));
+        let n_cols = self.n_cols;
+        self.values.clear();
+        self.values.resize(self.touched.len() * n_cols, 0.0);
+        let mut rest = self.values.as_mut_slice();
+        let parts = order.parts.iter().map(|part| {
+            let (values, after) = std::mem::take(&mut rest).split_at_mut(part.rows.len() * n_cols);
+            rest = after;
+            (part, values)
+        });
+        let parts: Vec<_> = parts.collect();
+        parts.into_par_iter().with_max_len(1).for_each(|(part, values)| {
+            let places = part.starts.windows(2);
+            for (sums, places) in values.chunks_exact_mut(n_cols.max(1)).zip(places) {
+                let positions = &part.positions[places[0] as usize..places[1] as usize];
+                kernels::sum_rows(sums, positions.iter().map(|place| term(*place as usize)));
+            }
+        });
     }
 
     fn row_mut(&mut self, row: u32) -> &mut [f32] {
+        if self.is_unindexed {
+            self.slot_of_row.extend(self.touched.iter().copied());
+            self.is_unindexed = false;
+        }
         let next = self.touched.len() as u32;
         let slot = *self.slot_of_row.entry(row).or_insert(next);
         if slot == next {
@@ -81,10 +211,22 @@ impl RowGradients {
 
     /// The touched rows with their summed gradients; ascending after [`Gradients::finish`].
     pub fn rows(&self) -> impl Iterator<Item = (usize, &[f32])> {
-        self.touched.iter().map(|&(row, slot)| {
-            let start = slot as usize * self.n_cols;
-            (row as usize, &self.values[start..start + self.n_cols])
-        })
+        self.touched_rows(0..self.touched.len())
+    }
+
+    /// The touched row at a place and its gradient.
+    pub(crate) fn touched_row(&self, place: usize) -> (usize, &[f32]) {
+        let (row, slot) = self.touched[place];
+        let start = slot as usize * self.n_cols;
+        (row as usize, &self.values[start..start + self.n_cols])
+    }
+
+    /// Some of the touched rows, as [`Self::rows`] lists them.
+    pub(crate) fn touched_rows(
+        &self,
+        places: Range<usize>,
+    ) -> impl Iterator<Item = (usize, &[f32])> {
+        places.map(|place| self.touched_row(place))
     }
 
     /// Adds the touched rows to a dense gradient: for a table that a model also reads as a whole, as when the
@@ -114,6 +256,7 @@ impl RowGradients {
 impl Gradients for RowGradients {
     fn clear(&mut self) {
         self.slot_of_row.clear();
+        self.is_unindexed = false;
         self.touched.clear();
         self.values.clear();
     }

@@ -5,12 +5,13 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use forecart_data::storage::{Replacement, Scratch};
+use forecart_models::step_bench::{InstructionSet, STEP_ROWS, StepBench};
 use forecart_prepare::generate::{GenerateConfig, generate};
 
 use super::Context;
-use crate::args::{BenchArgs, BenchVerb};
+use crate::args::{BenchArgs, BenchVerb, InstructionsName, StepArgs};
 use crate::output::{self, count};
 
 pub(crate) fn run(context: &Context, arguments: &BenchArgs) -> anyhow::Result<()> {
@@ -32,6 +33,7 @@ pub(crate) fn run(context: &Context, arguments: &BenchArgs) -> anyhow::Result<()
             ))
         }
         BenchVerb::Prepare { events } => prepare(context, *events),
+        BenchVerb::Step(arguments) => step(context, arguments),
     }
 }
 
@@ -87,4 +89,62 @@ fn prepare(context: &Context, n_events: u64) -> anyhow::Result<()> {
         count((n_events as f64 / total_secs) as u64),
         peak_bytes.map_or_else(|| "unknown".into(), |b| format!("{} MB", count(b / 1_000_000))),
     ))
+}
+
+/// Training steps of one row. Memory is counted from before anything of the row is made.
+fn step(context: &Context, arguments: &StepArgs) -> anyhow::Result<()> {
+    let start_bytes = forecart_train::peak_memory_bytes();
+    let Some(name) = arguments.row.as_ref().filter(|_| !arguments.list) else {
+        if context.json {
+            let rows = STEP_ROWS.iter().map(|row| (row.name.to_owned(), row.about.into()));
+            return output::json(&serde_json::Value::Object(rows.collect()));
+        }
+        return STEP_ROWS
+            .iter()
+            .try_for_each(|row| output::line(&format!("{:<18} {}", row.name, row.about)));
+    };
+    let row = STEP_ROWS.iter().find(|row| row.name == *name).context("no row of this name")?;
+    if let Some(instructions) = arguments.instructions {
+        let is_available = set_of(instructions).select();
+        ensure!(is_available, "this processor has no {instructions:?} instructions");
+    }
+    let mut bench = StepBench::new(row, context.config.seed)?;
+    if let Some(folder) = &arguments.write {
+        let path = bench.write(folder)?;
+        return output::line(&format!("wrote {}", path.display()));
+    }
+    // Inside of the pool, so that this thread is one of its threads.
+    let figures = rayon::scope(|_| bench.run(arguments.steps.get()))?;
+    let peak_bytes = forecart_train::peak_memory_bytes();
+    let median_ms = figures.median_ms().context("no step was timed")?;
+    if context.json {
+        return output::json(&serde_json::json!({
+            "row": row.name,
+            "step_ms_median": median_ms,
+            "losses": figures.losses,
+            "start_memory_bytes": start_bytes,
+            "peak_memory_bytes": peak_bytes,
+            "seed": context.config.seed,
+            "threads": context.config.threads(),
+            "instructions": format!("{:?}", InstructionSet::active()),
+        }));
+    }
+    let used = peak_bytes.zip(start_bytes).map(|(peak, start)| peak - start);
+    output::line(&format!(
+        "{}: {median_ms:.2} ms a step, median of {}, {} threads, {:?}; training memory {}",
+        row.about,
+        arguments.steps,
+        context.config.threads(),
+        InstructionSet::active(),
+        used.map_or_else(|| "unknown".into(), |b| format!("{:.1} MB", b as f64 / 1e6)),
+    ))
+}
+
+fn set_of(name: InstructionsName) -> InstructionSet {
+    match name {
+        InstructionsName::Avx512 => InstructionSet::Avx512,
+        InstructionsName::Avx2 => InstructionSet::Avx2,
+        InstructionsName::Neon => InstructionSet::Neon,
+        InstructionsName::Scalar => InstructionSet::Scalar,
+    }
 }

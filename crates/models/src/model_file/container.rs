@@ -35,6 +35,12 @@ pub struct TensorEntry {
     pub n_bytes: usize,
 }
 
+/// Tensors alone as the bytes of a safetensors file, without the header that makes it a model file.
+pub(crate) fn to_safetensors(tensors: &Tensors) -> Result<Vec<u8>, ModelError> {
+    let views = tensors.iter().map(|(name, tensor)| (name.to_owned(), Bytes::from(tensor)));
+    safetensors::serialize(views, None).map_err(|error| ModelError::damaged(error.to_string()))
+}
+
 /// The bytes of a file, and the header with its content hash filled in.
 pub(super) fn write(header: &Header, tensors: &Tensors) -> Result<(Vec<u8>, Header), ModelError> {
     let unwritable = |error: &dyn std::fmt::Display| ModelError::damaged(error.to_string());

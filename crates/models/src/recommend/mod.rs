@@ -28,7 +28,7 @@ mod item_knn;
 mod mlp;
 mod popularity;
 mod seq_rules;
-mod sequence;
+pub(crate) mod sequence;
 
 mod attributes;
 mod early_stopping;

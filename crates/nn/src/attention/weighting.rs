@@ -2,7 +2,7 @@
 
 use pulp::Simd;
 
-use crate::kernels::{Map, Zip, dot, exp_shifted, map, sigmoid, zip};
+use crate::kernels::{Map, Zip, dot, exp_shifted, map, scale_by, sigmoid, zip};
 
 /// How the scores of one token become its weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +20,7 @@ impl Weighting {
     pub(super) fn prepare(self, row: &mut [f32]) {
         if self == Self::Softmax {
             let (_, sum) = exp_shifted(row);
-            map(Scale(1.0 / sum), row);
+            scale_by(1.0 / sum, row);
         }
     }
 
@@ -37,16 +37,6 @@ impl Weighting {
             Self::Softmax => zip(SoftmaxBackward(dot(kept, gradient)), kept, gradient),
             Self::PointwiseSilu => zip(SiluBackward(1.0 / length as f32), kept, gradient),
         }
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Scale(f32);
-
-impl Map for Scale {
-    #[inline(always)]
-    fn apply<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s {
-        simd.mul_f32s(simd.splat_f32s(self.0), x)
     }
 }
 

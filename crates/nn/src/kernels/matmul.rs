@@ -276,6 +276,26 @@ impl Product<'_> {
                 a_col = a_col.wrapping_add(col_stride);
             }
         }
+        let start = first_row * self.c.row_stride + first_col;
+        if n_cols == NV * lanes {
+            let (c, stride) = (&mut *self.c.values, self.c.row_stride);
+            assert!(c.len() >= start + (MR - 1) * stride + NV * lanes);
+            for r in 0..MR {
+                for v in 0..NV {
+                    // SAFETY: start + r * stride + v * lanes .. + lanes with r < MR and v < NV is within `c` by the
+                    // assertion above; `f32s` is plain old data and is read and written unaligned.
+                    unsafe {
+                        let place = c.as_mut_ptr().add(start + r * stride + v * lanes);
+                        let place = place.cast::<S::f32s>();
+                        let before = place.read_unaligned();
+                        let sum = sums[r][v];
+                        let sum = if accumulate { simd.add_f32s(before, sum) } else { sum };
+                        place.write_unaligned(sum);
+                    }
+                }
+            }
+            return;
+        }
         // The sums are taken out of their registers by plain stores: anything longer is not unrolled, and
         // indices that are not constant would keep the sums in memory from the start.
         self.block.clear();
@@ -293,7 +313,7 @@ impl Product<'_> {
         // SAFETY: the loop above has written them all.
         unsafe { self.block.set_len(MR * NV * lanes) };
         for (r, sums) in self.block.chunks_exact(NV * lanes).enumerate() {
-            let start = (first_row + r) * self.c.row_stride + first_col;
+            let start = start + r * self.c.row_stride;
             let row = &mut self.c.values[start..start + n_cols];
             if accumulate {
                 for (value, sum) in row.iter_mut().zip(sums) {

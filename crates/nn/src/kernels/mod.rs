@@ -5,15 +5,19 @@
 //! tiles ([`crate::parallel`]), one level above.
 
 mod instruction_set;
+mod layer_norm;
 mod matmul;
 mod transpose;
 mod vector;
 
 pub use instruction_set::InstructionSet;
 pub(crate) use instruction_set::dispatch;
+pub(crate) use layer_norm::{LayerNormBackward, LayerNormForward};
 pub(crate) use matmul::{Operand, Target, matmul, matmul_into};
 pub(crate) use transpose::transpose;
+pub(crate) use vector::AdamStep;
 pub use vector::dot;
 pub(crate) use vector::{
-    Map, Zip, add_scaled, dot_rows, drop_by_hash, exp_scaled, exp_shifted, map, max, sigmoid, zip,
+    Map, Zip, adam, add_scaled, dot_each, dot_rows, drop_by_hash, exp_scaled, exp_shifted, map,
+    map_into, max, scale_by, sigmoid, sum_rows, tanh, zip,
 };

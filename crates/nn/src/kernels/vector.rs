@@ -37,11 +37,34 @@ pub(crate) fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     simd.select_f32s(is_low, splat(0.0), simd.transmute_f32s_u32s(scaled))
 }
 
-/// `1 / (1 + exp(-x))`.
+/// `1 / (1 + exp(-x))`, with all digits of small results: 0 below -87.3.
 #[inline(always)]
 pub(crate) fn sigmoid<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     let one = simd.splat_f32s(1.0);
-    simd.div_f32s(one, simd.add_f32s(one, exp(simd, simd.neg_f32s(x))))
+    let e = exp(simd, simd.neg_f32s(simd.abs_f32s(x)));
+    let is_negative = simd.less_than_f32s(x, simd.splat_f32s(0.0));
+    simd.div_f32s(simd.select_f32s(is_negative, e, one), simd.add_f32s(one, e))
+}
+
+/// Hyperbolic tangent with a relative error below 5e-7.
+///
+/// A polynomial below 0.625 (that of `tanhf` in Moshier's Cephes), `1 - 2 / (exp(2 |x|) + 1)` above.
+#[inline(always)]
+pub(crate) fn tanh<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    let splat = |value| simd.splat_f32s(value);
+    let size = simd.abs_f32s(x);
+    let square = simd.mul_f32s(x, x);
+    let mut p = splat(-5.704_988_7e-3);
+    for coefficient in [2.063_908_9e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328_2e-1] {
+        p = simd.mul_add_e_f32s(p, square, splat(coefficient));
+    }
+    let near = simd.mul_add_e_f32s(simd.mul_f32s(p, square), x, x);
+    let e = exp(simd, simd.add_f32s(size, size));
+    let far = simd.div_f32s(splat(2.0), simd.add_f32s(e, splat(1.0)));
+    let far = simd.sub_f32s(splat(1.0), far);
+    let is_negative = simd.less_than_f32s(x, splat(0.0));
+    let far = simd.select_f32s(is_negative, simd.neg_f32s(far), far);
+    simd.select_f32s(simd.less_than_f32s(size, splat(0.625)), near, far)
 }
 
 /// A function of each value.
@@ -75,6 +98,22 @@ pub(crate) fn map(f: impl Map, x: &mut [f32]) {
         }
     }
     dispatch(Op(f, x));
+}
+
+/// `y[i] = f(x[i])`.
+///
+/// # Panics
+/// If the slices differ in length.
+pub(crate) fn map_into(f: impl Map, x: &[f32], y: &mut [f32]) {
+    #[derive(Clone, Copy)]
+    struct OfFirst<F>(F);
+    impl<F: Map> Zip for OfFirst<F> {
+        #[inline(always)]
+        fn apply<S: Simd>(self, simd: S, x: S::f32s, _: S::f32s) -> S::f32s {
+            self.0.apply(simd, x)
+        }
+    }
+    zip(OfFirst(f), x, y);
 }
 
 /// `y[i] = f(x[i], y[i])`.
@@ -116,6 +155,68 @@ pub(crate) fn add_scaled(factor: f32, x: &[f32], y: &mut [f32]) {
     zip(AddScaled(factor), x, y);
 }
 
+/// `sums += Σ factor * values` over `terms`, in their order; the sums stay in registers.
+///
+/// # Panics
+/// If the values of a term are not as many as the sums.
+pub(crate) fn sum_rows<'v>(
+    sums: &mut [f32],
+    terms: impl Iterator<Item = (f32, &'v [f32])> + Clone,
+) {
+    struct Op<'a, I>(&'a mut [f32], I);
+    impl<'v, I: Iterator<Item = (f32, &'v [f32])> + Clone> WithSimd for Op<'_, I> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            let Self(sums, terms) = self;
+            let n_cols = sums.len();
+            let (vectors, rest) = S::as_mut_simd_f32s(sums);
+            let mut first = 0;
+            while vectors.len() - first >= 4 {
+                sum_block::<S, 4>(simd, &mut vectors[first..], n_cols, first, terms.clone());
+                first += 4;
+            }
+            while first < vectors.len() {
+                sum_block::<S, 1>(simd, &mut vectors[first..], n_cols, first, terms.clone());
+                first += 1;
+            }
+            if !rest.is_empty() {
+                let mut sum = simd.partial_load_f32s(rest);
+                for (factor, values) in terms {
+                    assert_eq!(values.len(), n_cols, "one value for each sum");
+                    let value = simd.partial_load_f32s(&values[n_cols - rest.len()..]);
+                    sum = simd.mul_add_e_f32s(simd.splat_f32s(factor), value, sum);
+                }
+                simd.partial_store_f32s(rest, sum);
+            }
+        }
+    }
+    dispatch(Op(sums, terms));
+}
+
+/// [`sum_rows`] of `NV` vectors of columns from vector `first` on.
+#[inline(always)]
+fn sum_block<'v, S: Simd, const NV: usize>(
+    simd: S,
+    sums: &mut [S::f32s],
+    n_cols: usize,
+    first: usize,
+    terms: impl Iterator<Item = (f32, &'v [f32])>,
+) {
+    let sums: &mut [S::f32s; NV] = (&mut sums[..NV]).try_into().expect("NV long");
+    let mut in_registers = *sums;
+    for (factor, values) in terms {
+        assert_eq!(values.len(), n_cols, "one value for each sum");
+        let values = &S::as_simd_f32s(values).0[first..first + NV];
+        let factor = simd.splat_f32s(factor);
+        for (sum, value) in in_registers.iter_mut().zip(values) {
+            *sum = simd.mul_add_e_f32s(factor, *value, *sum);
+        }
+    }
+    *sums = in_registers;
+}
+
 /// `Σ x[i] y[i]`.
 ///
 /// # Panics
@@ -151,6 +252,45 @@ pub(crate) fn dot_rows(rows: &[f32], vector: &[f32], products: &mut [f32]) {
         [] => products.fill(0.0),
         _ => dispatch(Op(rows, vector, products)),
     }
+}
+
+/// The dot product of `vector` with each of `rows`, equal to the bit to [`dot`]; the vector stays in registers where it is
+/// short.
+///
+/// # Panics
+/// If a row differs in length from the vector.
+pub(crate) fn dot_each<'v>(
+    vector: &[f32],
+    rows: impl Iterator<Item = &'v [f32]>,
+    products: &mut [f32],
+) {
+    struct Op<'a, I>(&'a [f32], I, &'a mut [f32]);
+    impl<'v, I: Iterator<Item = &'v [f32]>> WithSimd for Op<'_, I> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            let Self(vector, rows, products) = self;
+            for (product, row) in products.iter_mut().zip(rows) {
+                assert_eq!(row.len(), vector.len(), "values come in pairs");
+                *product = dot_with(simd, vector, row);
+            }
+        }
+    }
+    dispatch(Op(vector, rows, products));
+}
+
+/// `x *= factor`.
+pub(crate) fn scale_by(factor: f32, x: &mut [f32]) {
+    #[derive(Clone, Copy)]
+    struct Scale(f32);
+    impl Map for Scale {
+        #[inline(always)]
+        fn apply<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s {
+            simd.mul_f32s(simd.splat_f32s(self.0), x)
+        }
+    }
+    map(Scale(factor), x);
 }
 
 /// [`dot`] inside of a kernel.
@@ -247,6 +387,53 @@ pub(crate) fn exp_scaled(x: &mut [f32], shift: f32, factor: f32) -> f32 {
     dispatch(Op(x, shift, factor))
 }
 
+/// One step of Adam: its factors.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AdamStep {
+    pub(crate) beta1: f32,
+    pub(crate) beta2: f32,
+    pub(crate) epsilon: f32,
+    /// The learning rate over the correction of the first moment.
+    pub(crate) step_size: f32,
+    /// One over the root of the correction of the second moment.
+    pub(crate) scale: f32,
+    /// One less the decay.
+    pub(crate) keep: f32,
+}
+
+/// Updates weights and moments; the same for a run of values and for its parts.
+///
+/// # Panics
+/// If the slices differ in length.
+pub(crate) fn adam(
+    step: AdamStep,
+    weights: &mut [f32],
+    gradient: &[f32],
+    first: &mut [f32],
+    second: &mut [f32],
+) {
+    struct Op<'a>(AdamStep, &'a mut [f32], &'a [f32], &'a mut [f32], &'a mut [f32]);
+    impl WithSimd for Op<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) {
+            let Self(step, weights, gradient, first, second) = self;
+            let AdamStep { beta1, beta2, epsilon, step_size, scale, keep } = step;
+            // Plain code: the compiler turns it into the vectors of the instruction set.
+            let moments = first.iter_mut().zip(second);
+            for ((weight, &g), (m, v)) in weights.iter_mut().zip(gradient).zip(moments) {
+                *m = beta1 * *m + (1.0 - beta1) * g;
+                *v = beta2 * *v + (1.0 - beta2) * (g * g);
+                *weight = *weight * keep - step_size * *m / (v.sqrt() * scale + epsilon);
+            }
+        }
+    }
+    let n = weights.len();
+    assert!(gradient.len() == n && first.len() == n && second.len() == n, "one of each a weight");
+    dispatch(Op(step, weights, gradient, first, second));
+}
+
 /// Sets `x[i]` to 0 if the hash of `key` and `i` is below `threshold`, else multiplies it by `scale`.
 ///
 /// The hash is a bijection of 32 bits in two multiplications (found by search: Wellons, "Prospecting for Hash
@@ -302,6 +489,38 @@ mod tests {
                 let want = f64::from(*x).exp();
                 let relative = (f64::from(got) - want).abs() / want;
                 assert!(relative < 2.5e-7, "{set:?}: exp({x}) = {got}, not {want}");
+            }
+        }
+    }
+
+    #[test]
+    fn sigmoid_and_tanh_keep_the_digits_of_small_results() {
+        #[derive(Clone, Copy)]
+        struct Sigmoid;
+        impl Map for Sigmoid {
+            fn apply<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s {
+                sigmoid(simd, x)
+            }
+        }
+        #[derive(Clone, Copy)]
+        struct Tanh;
+        impl Map for Tanh {
+            fn apply<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s {
+                tanh(simd, x)
+            }
+        }
+        for i in -8000..=8000 {
+            let x = i as f32 * 0.01;
+            for x in [x, x * 1e-3] {
+                let wide = f64::from(x);
+                let mut got = [x];
+                map(Sigmoid, &mut got);
+                let want = 1.0 / (1.0 + (-wide).exp());
+                assert!((f64::from(got[0]) / want - 1.0).abs() < 5e-7, "{x}: {got:?} {want}");
+                let mut got = [x];
+                map(Tanh, &mut got);
+                let error = (f64::from(got[0]) - wide.tanh()).abs();
+                assert!(error <= 5e-7 * wide.tanh().abs(), "{x}: {got:?}");
             }
         }
     }

@@ -51,7 +51,8 @@ mod tests {
         let table = Matrix::from_rows(&[[1.0], [0.0], [-1.0]]);
         let (mut d_hidden, mut d_table) = (Matrix::default(), RowGradients::new(3, 1));
         let candidates = OwnNegatives { labels: &[0], negatives: &[1, 2] };
-        let gradients = OwnNegativesGradients { d_hidden: &mut d_hidden, d_table: &mut d_table };
+        let gradients =
+            OwnNegativesGradients { d_hidden: &mut d_hidden, d_table: Some(&mut d_table) };
         let mut workspace = OwnNegativesWorkspace::default();
         bpr(&hidden, &table, candidates, 1.0, &mut workspace, gradients)
             .map(|loss| (loss, d_hidden.as_slice()[0]))

@@ -4,7 +4,7 @@ use super::check_mean_over;
 use crate::{
     Matrix, NnError, RowGradients,
     error::{check_finite, check_indices, check_length, check_shape},
-    kernels::dot,
+    kernels::{dot_each, sum_rows},
 };
 
 /// The candidates of each row: its label and negatives that no other row sees.
@@ -30,8 +30,17 @@ pub struct OwnNegativesWorkspace {
 pub struct OwnNegativesGradients<'a> {
     /// Overwritten with `[n, d]`.
     pub d_hidden: &'a mut Matrix,
-    /// Of the table's shape; added to.
-    pub d_table: &'a mut RowGradients,
+    /// Of the table's shape; added to. `None` for a caller that sums the rows of a whole batch by itself, from
+    /// [`OwnNegativesWorkspace::d_logits`].
+    pub d_table: Option<&'a mut RowGradients>,
+}
+
+impl OwnNegativesWorkspace {
+    /// Gradients of the logits after a loss, `[n, 1 + k]` with the label first; 0 for accidental hits. The gradient of a
+    /// candidate's row of the table is the sum of these times the hidden rows.
+    pub fn d_logits(&self) -> &Matrix {
+        &self.logits
+    }
 }
 
 impl OwnNegatives<'_> {
@@ -41,7 +50,7 @@ impl OwnNegatives<'_> {
     }
 
     /// The label of a row, then its negatives.
-    fn row(&self, row: usize) -> impl Iterator<Item = u32> {
+    fn row(&self, row: usize) -> impl Iterator<Item = u32> + Clone {
         let k = self.n_negatives();
         std::iter::once(self.labels[row]).chain(self.negatives[row * k..][..k].iter().copied())
     }
@@ -63,7 +72,8 @@ impl OwnNegatives<'_> {
         let OwnNegativesGradients { d_hidden, d_table } = gradients;
         let ([n, d], n_items, k) = (hidden.shape(), table.rows(), self.n_negatives());
         check_shape("item table", [n_items, d], table.shape())?;
-        check_shape("gradient of item table", [n_items, d], d_table.shape())?;
+        let d_shape = d_table.as_ref().map_or([n_items, d], |d_table| d_table.shape());
+        check_shape("gradient of item table", [n_items, d], d_shape)?;
         check_length("labels", n, self.labels.len())?;
         check_length("negatives", n * k, self.negatives.len())?;
         check_indices("label", self.labels, n_items)?;
@@ -72,28 +82,31 @@ impl OwnNegatives<'_> {
 
         let logits = &mut workspace.logits;
         logits.reshape(n, 1 + k);
+        d_hidden.reset(n, d);
         let mut sum = 0.0_f64;
         for row in 0..n {
-            let (hidden, logits) = (hidden.row(row), logits.row_mut(row));
-            for (position, (logit, item)) in logits.iter_mut().zip(self.row(row)).enumerate() {
-                let is_hit = position > 0 && item == self.labels[row];
-                *logit =
-                    if is_hit { f32::NEG_INFINITY } else { dot(hidden, table.row(item as usize)) };
+            let (label, logits) = (self.labels[row], logits.row_mut(row));
+            let vectors = || self.row(row).map(|item| table.row(item as usize));
+            dot_each(hidden.row(row), vectors(), logits);
+            for (logit, item) in logits.iter_mut().zip(self.row(row)).skip(1) {
+                if item == label {
+                    *logit = f32::NEG_INFINITY;
+                }
             }
             sum += row_loss(row, logits);
+            // Now, while the candidates' rows are still in the cache.
+            let logits = &*logits;
+            sum_rows(d_hidden.row_mut(row), logits.iter().copied().zip(vectors()));
         }
         let loss = check_finite(what, sum / mean_over)?;
-
-        d_hidden.reset(n, d);
-        for row in 0..n {
-            let (hidden, d_hidden) = (hidden.row(row), d_hidden.row_mut(row));
-            for (item, &d_logit) in self.row(row).zip(logits.row(row)) {
-                // Also keeps accidental hits out of the touched rows.
-                if d_logit != 0.0 {
-                    for (sum, value) in d_hidden.iter_mut().zip(table.row(item as usize)) {
-                        *sum += d_logit * value;
+        if let Some(d_table) = d_table {
+            for row in 0..n {
+                let hidden = hidden.row(row);
+                for (item, &d_logit) in self.row(row).zip(logits.row(row)) {
+                    // Also keeps accidental hits out of the touched rows.
+                    if d_logit != 0.0 {
+                        d_table.add_to_row(item, hidden, d_logit);
                     }
-                    d_table.add_to_row(item, hidden, d_logit);
                 }
             }
         }
@@ -125,7 +138,7 @@ mod tests {
     ) -> Result<(f64, Matrix), NnError> {
         let (hidden, table) = problem();
         let (mut d_hidden, mut workspace) = (Matrix::default(), OwnNegativesWorkspace::default());
-        let gradients = OwnNegativesGradients { d_hidden: &mut d_hidden, d_table };
+        let gradients = OwnNegativesGradients { d_hidden: &mut d_hidden, d_table: Some(d_table) };
         candidates
             .run("test", [&hidden, &table], 2.0, &mut workspace, gradients, row_loss)
             .map(|loss| (loss, d_hidden))

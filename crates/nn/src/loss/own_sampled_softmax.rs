@@ -1,7 +1,10 @@
 //! Softmax over the label and negatives of each row's own.
 
 use super::{LogQ, OwnNegatives, OwnNegativesGradients, OwnNegativesWorkspace};
-use crate::{Matrix, NnError};
+use crate::{
+    Matrix, NnError,
+    kernels::{exp_shifted, scale_by},
+};
 
 /// Softmax cross-entropy of each label against the row's own negatives, with `z_i = hidden · table_i - log_q_i`:
 /// `Σ_rows (ln(exp(z_label) + Σ_negatives exp(z_i)) - z_label) / mean_over`.
@@ -44,15 +47,11 @@ pub fn own_sampled_softmax(
             }
         }
         let label_logit = f64::from(logits[0]);
-        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let mut total = 0.0_f64;
-        for logit in logits.iter_mut() {
-            *logit = (*logit - max).exp();
-            total += f64::from(*logit);
-        }
+        let (max, total) = exp_shifted(logits);
+        let total = f64::from(total);
         let scale = 1.0 / mean_over / total;
         let label = (f64::from(logits[0]) * scale - 1.0 / mean_over) as f32;
-        logits.iter_mut().for_each(|value| *value *= scale as f32);
+        scale_by(scale as f32, logits);
         logits[0] = label;
         total.ln() + f64::from(max) - label_logit
     })
@@ -93,7 +92,7 @@ mod tests {
 
             let (mut d_hidden, mut d_table) = (Matrix::default(), RowGradients::new(4, 2));
             let gradients =
-                OwnNegativesGradients { d_hidden: &mut d_hidden, d_table: &mut d_table };
+                OwnNegativesGradients { d_hidden: &mut d_hidden, d_table: Some(&mut d_table) };
             let mut workspace = OwnNegativesWorkspace::default();
             let got =
                 own_sampled_softmax(&hidden, &table, own, log_q, 2.0, &mut workspace, gradients);
@@ -117,7 +116,7 @@ mod tests {
         ] {
             let (mut d_hidden, mut d_table) = (Matrix::default(), RowGradients::new(3, 1));
             let gradients =
-                OwnNegativesGradients { d_hidden: &mut d_hidden, d_table: &mut d_table };
+                OwnNegativesGradients { d_hidden: &mut d_hidden, d_table: Some(&mut d_table) };
             let own = OwnNegatives { labels: &[0, 1], negatives: &[2, 2] };
             let mut workspace = OwnNegativesWorkspace::default();
             let log_q = Some(log_q);

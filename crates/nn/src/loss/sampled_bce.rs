@@ -77,7 +77,8 @@ mod tests {
         let (hidden, table) = (Matrix::from_rows(&[[hidden]]), Matrix::from_rows(&[[1.0], [-1.0]]));
         let (mut d_hidden, mut d_table) = (Matrix::default(), RowGradients::new(2, 1));
         let candidates = OwnNegatives { labels: &[0], negatives: &[1] };
-        let gradients = OwnNegativesGradients { d_hidden: &mut d_hidden, d_table: &mut d_table };
+        let gradients =
+            OwnNegativesGradients { d_hidden: &mut d_hidden, d_table: Some(&mut d_table) };
         let mut workspace = OwnNegativesWorkspace::default();
         sampled_bce(&hidden, &table, candidates, beta, 1.0, &mut workspace, gradients)
             .map(|loss| (loss, d_hidden.as_slice()[0]))

@@ -4,7 +4,7 @@ use super::check_mean_over;
 use crate::{
     Matrix, NnError, RowGradients,
     error::{check_finite, check_indices, check_length, check_shape},
-    kernels::{Operand, matmul},
+    kernels::{Operand, add_scaled, dot, exp_scaled, matmul, scale_by},
 };
 
 /// The candidates of one call.
@@ -132,8 +132,7 @@ pub fn sampled_softmax(
     ws.d_labels.clear();
     let mut sum = 0.0_f64;
     for (row_idx, &label) in labels.iter().enumerate() {
-        let products = hidden.row(row_idx).iter().zip(table.row(label as usize));
-        let label_logit = products.map(|(h, t)| h * t).sum::<f32>()
+        let label_logit = dot(hidden.row(row_idx), table.row(label as usize))
             - log_q.map_or(0.0, |log_q| log_q.of_label(row_idx, label));
         let row = ws.logits.row_mut(row_idx);
         let mut max = label_logit;
@@ -143,14 +142,10 @@ pub fn sampled_softmax(
             max = max.max(*logit);
         }
         let label_exp = (label_logit - max).exp();
-        let mut total = f64::from(label_exp);
-        for logit in row.iter_mut() {
-            *logit = (*logit - max).exp();
-            total += f64::from(*logit);
-        }
+        let total = f64::from(label_exp) + f64::from(exp_scaled(row, max, 1.0));
         sum += total.ln() + f64::from(max) - f64::from(label_logit);
         let scale = 1.0 / mean_over / total;
-        row.iter_mut().for_each(|value| *value *= scale as f32);
+        scale_by(scale as f32, row);
         ws.d_labels.push((f64::from(label_exp) * scale - 1.0 / mean_over) as f32);
     }
     let loss = check_finite("sampled softmax", sum / mean_over)?;
@@ -160,9 +155,7 @@ pub fn sampled_softmax(
     matmul(g, items, d_hidden.as_mut_slice(), false); // [n, d]
     for (row_idx, (&label, &d_label)) in labels.iter().zip(&ws.d_labels).enumerate() {
         let item = table.row(label as usize);
-        for (sum, value) in d_hidden.row_mut(row_idx).iter_mut().zip(item) {
-            *sum += d_label * value;
-        }
+        add_scaled(d_label, item, d_hidden.row_mut(row_idx));
         d_table.add_to_row(label, hidden.row(row_idx), d_label);
     }
     ws.d_negatives.reshape(m, d);

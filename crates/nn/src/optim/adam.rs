@@ -1,7 +1,11 @@
 //! Adam, and with decoupled weight decay AdamW.
 
 use super::{Rule, RunState, check_learning_rate, check_not_negative};
-use crate::{NnError, error::check_range};
+use crate::{
+    NnError,
+    error::check_range,
+    kernels::{AdamStep, adam},
+};
 
 /// `m = beta1 m + (1 - beta1) g`, `v = beta2 v + (1 - beta2) g²`,
 /// `w = w - learning_rate (m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + epsilon) + weight_decay w)`.
@@ -52,14 +56,14 @@ impl Adam {
         let correction = |beta: f32| {
             1.0 - f64::from(beta).powi(i32::try_from(state.n_updates).unwrap_or(i32::MAX))
         };
-        let step_size = (f64::from(learning_rate) / correction(beta1)) as f32;
-        let scale = (1.0 / correction(beta2).sqrt()) as f32;
-        let keep = 1.0 - learning_rate * weight_decay;
-        let moments = state.first.iter_mut().zip(state.second);
-        for ((weight, &g), (m, v)) in weights.iter_mut().zip(gradient).zip(moments) {
-            *m = beta1 * *m + (1.0 - beta1) * g;
-            *v = beta2 * *v + (1.0 - beta2) * (g * g);
-            *weight = *weight * keep - step_size * *m / (v.sqrt() * scale + epsilon);
-        }
+        let step = AdamStep {
+            beta1,
+            beta2,
+            epsilon,
+            step_size: (f64::from(learning_rate) / correction(beta1)) as f32,
+            scale: (1.0 / correction(beta2).sqrt()) as f32,
+            keep: 1.0 - learning_rate * weight_decay,
+        };
+        adam(step, weights, gradient, state.first, state.second);
     }
 }

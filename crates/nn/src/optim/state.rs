@@ -1,8 +1,10 @@
 //! What an optimizer remembers of one parameter.
 
+use std::ops::Range;
+
 use super::Rule;
 use crate::{
-    Gradient, Matrix, NnError,
+    Gradient, Matrix, NnError, RowGradients,
     error::{check_length, check_shape},
 };
 
@@ -68,17 +70,22 @@ impl ParameterState {
                 } else {
                     let Self { first, second, n_updates, .. } = self;
                     let state = RunState { first, second, n_updates: *n_updates };
-                    rule.update(weights.as_mut_slice(), gradient.as_slice(), state);
+                    update_run(rule, weights.as_mut_slice(), gradient.as_slice(), state);
                 }
             }
             Gradient::Rows(gradients) => {
                 check_shape("gradient of a parameter", self.shape, gradients.shape())?;
                 self.n_row_updates.resize(self.shape[0], 0);
-                for (row, gradient) in gradients.rows() {
-                    self.n_row_updates[row] = self.n_row_updates[row].saturating_add(1);
-                    let state = self.row(row, rule, self.n_row_updates[row]);
-                    rule.update(weights.row_mut(row), gradient, state);
-                }
+                let rows = TableRows {
+                    first_row: 0,
+                    n_cols: self.shape[1],
+                    state_cols: rule.state_cols(self.shape[1]),
+                    weights: weights.as_mut_slice(),
+                    first: &mut self.first,
+                    second: &mut self.second,
+                    n_updates: &mut self.n_row_updates,
+                };
+                rows.update(rule, gradients, 0..gradients.n_touched());
             }
         }
         Ok(())
@@ -90,6 +97,89 @@ impl ParameterState {
             first: &mut self.first[row * first..(row + 1) * first],
             second: &mut self.second[row * second..(row + 1) * second],
             n_updates,
+        }
+    }
+}
+
+/// Values that one thread updates at a time.
+const RUN_VALUES: usize = 1 << 14;
+
+/// Updates a run of values in parts, on the threads of the current rayon pool. Every value is updated by itself, so the
+/// parts change no result.
+fn update_run(rule: &Rule, weights: &mut [f32], gradient: &[f32], state: RunState<'_>) {
+    let n = weights.len();
+    if n <= RUN_VALUES {
+        return rule.update(weights, gradient, state);
+    }
+    let middle = (n / 2).next_multiple_of(64);
+    // A rule without one of the states has it empty.
+    let [(first_low, first_high), (second_low, second_high)] =
+        [state.first, state.second].map(|values| values.split_at_mut(middle.min(values.len())));
+    let (weights_low, weights_high) = weights.split_at_mut(middle);
+    let (gradient_low, gradient_high) = gradient.split_at(middle);
+    let n_updates = state.n_updates;
+    let low = RunState { first: first_low, second: second_low, n_updates };
+    let high = RunState { first: first_high, second: second_high, n_updates };
+    rayon::join(
+        || update_run(rule, weights_low, gradient_low, low),
+        || update_run(rule, weights_high, gradient_high, high),
+    );
+}
+
+/// A range of a table's rows and their state.
+struct TableRows<'a> {
+    first_row: usize,
+    n_cols: usize,
+    state_cols: [usize; 2],
+    weights: &'a mut [f32],
+    first: &'a mut [f32],
+    second: &'a mut [f32],
+    n_updates: &'a mut [u32],
+}
+
+impl<'a> TableRows<'a> {
+    /// Updates the rows that stand at `touched` of the gradients, on the threads of the current rayon pool.
+    fn update(mut self, rule: &Rule, gradients: &RowGradients, touched: Range<usize>) {
+        if touched.len() * self.n_cols <= RUN_VALUES {
+            for (row, gradient) in gradients.touched_rows(touched) {
+                let row = row - self.first_row;
+                let of_row = |n_cols: usize| row * n_cols..(row + 1) * n_cols;
+                self.n_updates[row] = self.n_updates[row].saturating_add(1);
+                let [first, second] = self.state_cols.map(of_row);
+                let state = RunState {
+                    first: &mut self.first[first],
+                    second: &mut self.second[second],
+                    n_updates: self.n_updates[row],
+                };
+                rule.update(&mut self.weights[of_row(self.n_cols)], gradient, state);
+            }
+            return;
+        }
+        let middle = touched.start + touched.len() / 2;
+        let (row, _) = gradients.touched_row(middle);
+        let high = self.split_off(row);
+        rayon::join(
+            || self.update(rule, gradients, touched.start..middle),
+            || high.update(rule, gradients, middle..touched.end),
+        );
+    }
+
+    /// Keeps the rows before `row` and returns the others.
+    fn split_off(&mut self, row: usize) -> Self {
+        let n = row - self.first_row;
+        fn cut<'a, T>(values: &mut &'a mut [T], n: usize) -> &'a mut [T] {
+            let (low, high) = std::mem::take(values).split_at_mut(n);
+            *values = low;
+            high
+        }
+        Self {
+            first_row: row,
+            n_cols: self.n_cols,
+            state_cols: self.state_cols,
+            weights: cut(&mut self.weights, n * self.n_cols),
+            first: cut(&mut self.first, n * self.state_cols[0]),
+            second: cut(&mut self.second, n * self.state_cols[1]),
+            n_updates: cut(&mut self.n_updates, n),
         }
     }
 }

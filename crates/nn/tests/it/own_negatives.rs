@@ -54,7 +54,8 @@ impl Loss<'_> {
     ) -> (f64, Matrix, Matrix) {
         let [n_items, d] = table.shape();
         let (mut d_hidden, mut d_table) = (Matrix::default(), RowGradients::new(n_items, d));
-        let gradients = OwnNegativesGradients { d_hidden: &mut d_hidden, d_table: &mut d_table };
+        let gradients =
+            OwnNegativesGradients { d_hidden: &mut d_hidden, d_table: Some(&mut d_table) };
         let mut workspace = OwnNegativesWorkspace::default();
         let loss = self.run(hidden, table, own, mean_over, &mut workspace, gradients).unwrap();
         (loss, d_hidden, dense(&d_table))
@@ -126,7 +127,7 @@ fn any_number_of_threads_gives_the_same_bytes() {
                     labels: &labels[rows.clone()],
                     negatives: &negatives[rows.start * 5..rows.end * 5],
                 };
-                let gradients = OwnNegativesGradients { d_hidden, d_table };
+                let gradients = OwnNegativesGradients { d_hidden, d_table: Some(d_table) };
                 loss.run(tile, &table, own, 300.0, ws, gradients)
             };
             let (value, d_table) = pool.install(|| runner.run(300, new_gradients, step)).unwrap();

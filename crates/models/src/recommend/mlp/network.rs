@@ -319,7 +319,8 @@ mod tests {
                 let mut ignored = network.new_gradients();
                 loss(&mut network, &mut ignored)
             });
-            assert!(report.error < 2e-3, "{report:?}");
+            // Rounding of the loss to f32 activations over the length of the step is 1e-3.
+            assert!(report.error < 3e-3, "{report:?}");
         }
     }
 

@@ -3,12 +3,12 @@
 use forecart_nn::{
     Activation, Attention, AttentionWorkspace, Dropout, DropoutKey, GatedResidual,
     GatedResidualGradients, GatedResidualWorkspace, Gradients, Init, LayerNorm, LayerNormCache,
-    Linear, Matrix, NnError, Pass, Ragged, RecurrentWorkspace, RelativeBias, SwiGlu,
-    SwiGluWorkspace, Weighting,
+    Linear, Matrix, NnError, Pass, Ragged, RecurrentWorkspace, RelativeBias, Weighting,
 };
 use rand_chacha::ChaCha8Rng;
 
-use super::config::{FeedForwardKind, Mixer, Objective, SequenceConfig};
+use super::config::{Mixer, Objective, SequenceConfig};
+use super::feed_forward::{FeedForward, FeedForwardWorkspace};
 use super::recurrence::Recurrence;
 
 /// What mixes the tokens of a sequence (one of the two), and the feed-forward network of one layer.
@@ -56,45 +56,6 @@ forecart_nn::trainable!(
     }
 );
 
-/// `x + dropout(F(LN(x)))`, where `F` is a [`Perceptron`] or SwiGLU.
-#[derive(Debug, Clone)]
-struct FeedForward {
-    norm: LayerNorm,
-    perceptron: Option<Perceptron>,
-    swiglu: Option<SwiGlu>,
-    gate: Option<GatedResidual>,
-    dropout: Dropout,
-}
-
-forecart_nn::trainable!(
-    FeedForward,
-    /// Gradients of a [`FeedForward`].
-    pub(super) struct FeedForwardGradients {
-        norm: LayerNorm,
-        perceptron: Option<Perceptron>,
-        swiglu: Option<SwiGlu>,
-        gate: Option<GatedResidual>,
-    }
-);
-
-/// `W_2 dropout(f(W_1 x))`.
-#[derive(Debug, Clone)]
-struct Perceptron {
-    up: Linear,
-    down: Linear,
-    activation: Activation,
-    dropout: Dropout,
-}
-
-forecart_nn::trainable!(
-    Perceptron,
-    /// Gradients of a [`Perceptron`].
-    pub(super) struct PerceptronGradients {
-        up: Linear,
-        down: Linear,
-    }
-);
-
 /// Activations of one [`Block`] on one tile.
 #[derive(Debug, Default)]
 pub(super) struct BlockWorkspace {
@@ -126,26 +87,6 @@ struct AttendWorkspace {
     d_projected: Matrix,
     d_normed: Matrix,
     d_x: Matrix,
-}
-
-#[derive(Debug, Default)]
-struct FeedForwardWorkspace {
-    norm: LayerNormCache,
-    normed: Matrix,
-    perceptron: PerceptronWorkspace,
-    swiglu: SwiGluWorkspace,
-    branch: Matrix,
-    gate: GatedResidualWorkspace,
-    d_branch: Matrix,
-    d_normed: Matrix,
-    d_x: Matrix,
-}
-
-#[derive(Debug, Default)]
-struct PerceptronWorkspace {
-    raised: Matrix,
-    active: Matrix,
-    d_active: Matrix,
 }
 
 /// What all layers of a pass are told.
@@ -368,113 +309,8 @@ impl Attend {
     }
 }
 
-impl FeedForward {
-    fn new(config: &SequenceConfig, rng: &mut ChaCha8Rng) -> Result<Self, NnError> {
-        let (d, d_ff) = (config.d_model.get() as usize, config.d_ff as usize);
-        let mut perceptron = |activation| Perceptron::new(config, activation, rng).map(Some);
-        let perceptron = match config.feed_forward {
-            FeedForwardKind::Relu => perceptron(Activation::Relu)?,
-            FeedForwardKind::Gelu => perceptron(Activation::GeluTanh)?,
-            FeedForwardKind::SwiGlu => None,
-        };
-        let swiglu = perceptron.is_none().then(|| SwiGlu::new(d, d_ff, d, true, rng));
-        Ok(Self {
-            norm: LayerNorm::new(d),
-            perceptron,
-            swiglu: swiglu.transpose()?,
-            gate: config.gated.then(|| GatedResidual::new(d, rng)).transpose()?,
-            dropout: Dropout::new(config.dropout as f32)?,
-        })
-    }
-
-    fn forward(
-        &self,
-        x: &Matrix,
-        y: &mut Matrix,
-        context: Context<'_>,
-        ws: &mut FeedForwardWorkspace,
-    ) -> Result<(), NnError> {
-        self.norm.forward(x, &mut ws.normed, &mut ws.norm)?;
-        if let Some(layer) = &self.perceptron {
-            layer.forward(&ws.normed, &mut ws.branch, context, &mut ws.perceptron)?;
-        }
-        if let Some(layer) = &self.swiglu {
-            layer.forward(&ws.normed, &mut ws.branch, &mut ws.swiglu)?;
-        }
-        context.drop(self.dropout, 3, &mut ws.branch);
-        add_branch(self.gate.as_ref(), x, &ws.branch, y, &mut ws.gate)
-    }
-
-    fn backward(
-        &self,
-        x: &Matrix,
-        d_y: &mut Matrix,
-        context: Context<'_>,
-        ws: &mut FeedForwardWorkspace,
-        gradients: &mut FeedForwardGradients,
-    ) -> Result<(), NnError> {
-        let gate = self.gate.as_ref().zip(gradients.gate.as_mut());
-        split_branch(gate, x, &ws.branch, d_y, &mut ws.d_branch, &mut ws.d_x, &mut ws.gate)?;
-        context.drop(self.dropout, 3, &mut ws.d_branch);
-        let (normed, d_branch, d_normed) = (&ws.normed, &ws.d_branch, &mut ws.d_normed);
-        if let (Some(layer), Some(gradients)) = (&self.perceptron, &mut gradients.perceptron) {
-            layer.backward(normed, d_branch, d_normed, context, &mut ws.perceptron, gradients)?;
-        }
-        if let (Some(layer), Some(gradients)) = (&self.swiglu, &mut gradients.swiglu) {
-            layer.backward(normed, d_branch, Some(&mut *d_normed), &mut ws.swiglu, gradients)?;
-        }
-        self.norm.backward(x, d_normed, &mut ws.d_x, &ws.norm, &mut gradients.norm)?;
-        d_y.add(&ws.d_x)
-    }
-}
-
-impl Perceptron {
-    fn new(
-        config: &SequenceConfig,
-        activation: Activation,
-        rng: &mut ChaCha8Rng,
-    ) -> Result<Self, NnError> {
-        let (d, d_ff) = (config.d_model.get() as usize, config.d_ff as usize);
-        Ok(Self {
-            up: Linear::new(d, d_ff, Init::Xavier, rng)?,
-            down: Linear::new(d_ff, d, Init::Xavier, rng)?,
-            activation,
-            dropout: Dropout::new(config.dropout as f32)?,
-        })
-    }
-
-    fn forward(
-        &self,
-        x: &Matrix,
-        y: &mut Matrix,
-        context: Context<'_>,
-        ws: &mut PerceptronWorkspace,
-    ) -> Result<(), NnError> {
-        self.up.forward(x, &mut ws.raised)?; // [n, d_ff]
-        self.activation.forward(&ws.raised, &mut ws.active);
-        context.drop(self.dropout, 2, &mut ws.active);
-        self.down.forward(&ws.active, y) // [n, d]
-    }
-
-    fn backward(
-        &self,
-        x: &Matrix,
-        d_y: &Matrix,
-        d_x: &mut Matrix,
-        context: Context<'_>,
-        ws: &mut PerceptronWorkspace,
-        gradients: &mut PerceptronGradients,
-    ) -> Result<(), NnError> {
-        let d_active = &mut ws.d_active;
-        self.down.backward(&ws.active, d_y, Some(&mut *d_active), &mut gradients.down)?;
-        context.drop(self.dropout, 2, d_active);
-        self.activation.backward(&ws.raised, d_active)?;
-        self.up.backward(x, d_active, Some(d_x), &mut gradients.up)
-    }
-}
-
 /// `y = x + branch`, or with the branch gated by `x`.
-fn add_branch(
+pub(super) fn add_branch(
     gate: Option<&GatedResidual>,
     x: &Matrix,
     branch: &Matrix,
@@ -492,7 +328,7 @@ fn add_branch(
 
 /// The reverse of [`add_branch`]: leaves the gradient of the branch in `d_branch`, and in `d_y` what reaches `x` past
 /// it.
-fn split_branch(
+pub(super) fn split_branch(
     gate: Option<(&GatedResidual, &mut GatedResidualGradients)>,
     x: &Matrix,
     branch: &Matrix,

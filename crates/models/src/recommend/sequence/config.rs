@@ -64,6 +64,9 @@ pub enum SequenceLoss {
     Full,
     /// Softmax over the right item and `n_negatives` others, drawn uniformly for each event.
     Sampled,
+    /// Softmax over the right item and `n_negatives` others, drawn uniformly once for all events of a step: cheaper than
+    /// [`Self::Sampled`] by a matrix product.
+    Shared,
     /// Binary cross-entropy of the right item and `n_negatives` others, drawn uniformly for each event; with a `gbce_t`
     /// above 0 the generalized one, gBCE.
     Bce,
@@ -154,7 +157,7 @@ pub struct SequenceConfig {
     pub dropout: f64,
     /// Which candidates the right item is compared with.
     pub loss: SequenceLoss,
-    /// Candidates an event, of the losses that draw them.
+    /// Candidates an event, or a step where events share them, of the losses that draw them.
     pub n_negatives: NonZeroU32,
     /// How far binary cross-entropy is corrected for the items that are not drawn, in `0.0..=1.0`: 0 not at all, 1 until
     /// scores are calibrated (Petrov and Macdonald, RecSys 2023, who advise 0.75 to 1 and many negatives).
@@ -233,7 +236,7 @@ impl SequenceConfig {
                 feed_forward: FeedForwardKind::Gelu,
                 input_scale: 1.0, // a mask finds its neighbors by position, which larger vectors would drown
                 objective: Objective::Masked,
-                dropout: 0.2, // a masked sequence has fewer labels to overfit
+                dropout: 0.2,
                 batch_size: positive(32),
                 loss: SequenceLoss::Full,
                 ..sasrec

@@ -7,7 +7,8 @@ use rand_chacha::ChaCha8Rng;
 
 use super::config::SequenceSpec;
 use super::encoder::Tile;
-use super::step::{Network, Stepper};
+use super::network::Network;
+use super::step::Stepper;
 use super::{Sequence, encode_newest};
 use crate::error::ModelError;
 use crate::recommend::contract::{FitContext, FitRecord};
@@ -55,7 +56,7 @@ pub(super) fn fit(
 
 /// Examples are sequences.
 struct Learning<'a> {
-    stepper: Stepper<'a>,
+    stepper: Stepper,
     histories: Vec<History<'a>>,
     validation: Option<Validation<'a>>,
     batch: Vec<History<'a>>,

@@ -2,17 +2,21 @@
 //! eSASRec.
 //!
 //! They are one arrangement of layers with different hyperparameters. Start at [`SequenceConfig`], which says what is
-//! computed; then `encoder`, `block` and `recurrence` (forward and backward over a tile of sequences), `step` and `masking` (a batch over
-//! threads),
-//! `fit` (the loop).
+//! computed; then `encoder`, `block`, `feed_forward` and `recurrence` (forward and backward over a tile of sequences),
+//! `network` (all that is learned), `step` with `labeled_tile`, `masking` and `terms` (a batch over threads), `fit` (the
+//! loop).
 
 mod block;
 mod config;
 mod encoder;
+mod feed_forward;
 mod fit;
+mod labeled_tile;
 mod masking;
+pub(crate) mod network;
 mod recurrence;
-mod step;
+pub(crate) mod step;
+mod terms;
 
 use forecart_data::History;
 use forecart_nn::{Matrix, NnError, Pass};
@@ -25,7 +29,7 @@ pub use config::{
 };
 
 use self::encoder::Tile;
-use self::step::Network;
+use self::network::Network;
 use super::contract::ModelSpec;
 use super::popularity::ItemCounts;
 use super::vector_model::VectorModel;

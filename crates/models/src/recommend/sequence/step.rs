@@ -1,22 +1,23 @@
 //! One training step: a batch of sequences forward and backward on all threads, and the update.
 
-use forecart_data::{History, ItemFeatures};
-use forecart_nn::loss::{
-    FullSoftmaxGradients, FullSoftmaxWorkspace, OwnNegatives, OwnNegativesGradients,
-    OwnNegativesWorkspace, full_softmax, own_sampled_softmax, sampled_bce,
-};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use forecart_data::{History, ItemIdx};
+use forecart_nn::loss::{FullSoftmaxGradients, FullSoftmaxWorkspace, full_softmax};
 use forecart_nn::{
-    DropoutKey, Gradients, Matrix, NnError, Optimizer, Pass, RowGradients, Trainable,
+    DropoutKey, Gradients, Matrix, NnError, Optimizer, Pass, RowGradients, RowOrder, Trainable,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::config::{SequenceConfig, SequenceLoss};
-use super::encoder::{Encoder, EncoderGradients, INIT, MASK, Tile};
+use super::encoder::EncoderGradients;
+use super::labeled_tile::{LabeledTile, Span, is_label};
 use super::masking::Masking;
-use crate::recommend::attributes::{Attributes, Pooling};
-use crate::recommend::item_table::{ItemGradients, ItemTable};
+use super::network::{Network, NetworkGradients};
+use super::terms::Terms;
+use crate::recommend::item_table::ItemGradients;
 
 /// Tokens of a tile: its activations stay in an L2 cache. A longer sequence is a tile of its own.
 const TILE_TOKENS: usize = 128;
@@ -25,131 +26,70 @@ const TILE_TOKENS: usize = 128;
 /// share, and the same for any number of them, as sums must be.
 const N_GROUPS: usize = 16;
 
-/// What is learned.
-#[derive(Debug, Clone)]
-pub(super) struct Network {
-    pub(super) items: ItemTable,
-    attributes: Option<Attributes>,
-    pub(super) encoder: Encoder,
-}
-
-forecart_nn::trainable!(
-    Network,
-    /// Gradients of a [`Network`].
-    pub(super) struct NetworkGradients {
-        items: ItemTable,
-        attributes: Option<Attributes>,
-        encoder: Encoder,
-    }
-);
-
-impl Network {
-    pub(super) fn new(
-        config: &SequenceConfig,
-        n_item_rows: usize,
-        has_time: bool,
-        features: Option<&ItemFeatures>,
-        rng: &mut ChaCha8Rng,
-    ) -> Result<Self, NnError> {
-        let d = config.d_model.get() as usize;
-        let items = ItemTable::new(n_item_rows, d, config.is_full(), INIT, rng)?;
-        let encoder = Encoder::new(config, has_time, rng)?;
-        let new = |features| Attributes::new(features, n_item_rows, d, Pooling::Sum, INIT, rng);
-        let attributes = features.map(new).transpose()?.flatten();
-        Ok(Self { items, attributes, encoder })
-    }
-
-    /// The items' vectors; those of [`Self::compose`] where there are attributes.
-    pub(super) fn vectors(&self) -> &Matrix {
-        self.attributes.as_ref().map_or(self.items.vectors(), Attributes::vectors)
-    }
-
-    /// Says that weights changed.
-    pub(super) fn outdate(&mut self) {
-        self.attributes.iter_mut().for_each(Attributes::outdate);
-    }
-
-    /// Brings the vectors of all items up to date.
-    pub(super) fn compose_all(&mut self) {
-        if let Some(attributes) = &mut self.attributes {
-            attributes.want_all();
-            attributes.compose(self.items.vectors());
-        }
-    }
-
-    /// The network whose items have the composed vectors for their own: for a model that learns no more.
-    pub(super) fn without_attributes(mut self) -> Self {
-        self.compose_all();
-        if let Some(attributes) = self.attributes.take() {
-            self.items = self.items.with_vectors(attributes.into_vectors());
-        }
-        self
-    }
-}
-
 /// A network in training, with its optimizer and buffers.
 #[derive(Debug)]
-pub(super) struct Stepper<'a> {
-    config: &'a SequenceConfig,
+pub(crate) struct Stepper {
+    config: SequenceConfig,
     pub(super) network: Network,
     pub(super) optimizer: Optimizer,
     /// Gradients of the last step.
     pub(super) total: NetworkGradients,
     groups: Vec<Group>,
+    /// Buffers of tiles that no thread is working on.
+    idle: Mutex<Vec<LabeledTile>>,
+    terms: Terms,
+    order: RowOrder,
+    /// Gradients of inputs, where those of labels are dense.
+    inputs: RowGradients,
     softmax: FullSoftmaxWorkspace,
-    hidden: Matrix,
     d_hidden: Matrix,
 }
 
 /// A part of the batch: its tiles, one after the other on one thread.
 #[derive(Debug)]
 struct Group {
+    spans: Vec<Span>,
+    n_tokens: usize,
+    n_labels: usize,
+    /// One for each span, where all have to be kept for the loss of the whole batch.
     tiles: Vec<LabeledTile>,
-    n_tiles: usize,
     encoder: EncoderGradients,
-    /// Of inputs, labels and negatives.
-    items: RowGradients,
+    /// Of labels and negatives that the batch shares.
+    shared: RowGradients,
     loss: Result<f64, NnError>,
 }
 
-#[derive(Debug, Default)]
-struct LabeledTile {
-    tile: Tile,
-    /// Rows whose next item is known, or rows that are masked, and that item.
-    rows: Vec<usize>,
-    labels: Vec<u32>,
-    /// Row of the tile's first token in the batch, and of its first label among the batch's labels.
-    first_row: usize,
-    first_label: usize,
-    negatives: Vec<u32>,
-    /// Rows with a label, `[n_labels, d]`, where not all rows have one.
-    hidden: Matrix,
-    d_hidden: Matrix,
-    own: OwnNegativesWorkspace,
-}
-
-impl<'a> Stepper<'a> {
-    pub(super) fn new(config: &'a SequenceConfig, network: Network, optimizer: Optimizer) -> Self {
+impl Stepper {
+    pub(crate) fn new(config: &SequenceConfig, network: Network, optimizer: Optimizer) -> Self {
         let total = network.new_gradients();
         let [n_rows, d] = network.items.vectors().shape();
         let group = || Group {
+            spans: Vec::new(),
+            n_tokens: 0,
+            n_labels: 0,
             tiles: Vec::new(),
-            n_tiles: 0,
             encoder: network.encoder.new_gradients(),
-            items: RowGradients::new(n_rows, d),
+            shared: RowGradients::new(n_rows, d),
             loss: Ok(0.0),
         };
         let groups = std::iter::repeat_with(group).take(N_GROUPS).collect();
         Self {
-            config,
+            config: config.clone(),
             total,
             groups,
             network,
             optimizer,
+            idle: Mutex::default(),
+            terms: Terms::default(),
+            order: RowOrder::default(),
+            inputs: RowGradients::new(n_rows, d),
             softmax: FullSoftmaxWorkspace::default(),
-            hidden: Matrix::default(),
             d_hidden: Matrix::default(),
         }
+    }
+
+    pub(crate) fn network(&self) -> &Network {
+        &self.network
     }
 
     /// One step of the optimizer; the mean loss of the batch's labels, and their number. Masks, dropout and negatives are
@@ -159,102 +99,163 @@ impl<'a> Stepper<'a> {
         key: DropoutKey,
         batch: &[History<'_>],
     ) -> Result<(f64, usize), NnError> {
-        let n_labels = self.lay_out(batch, key);
+        self.step_against(key, batch, None)
+    }
+
+    /// The same with negatives that are given in place of drawn: `n_negatives` for each label in turn, or, where labels
+    /// share them, once.
+    pub(crate) fn step_against(
+        &mut self,
+        key: DropoutKey,
+        batch: &[History<'_>],
+        negatives: Option<&[u32]>,
+    ) -> Result<(f64, usize), NnError> {
+        let [n_tokens, n_labels] = self.lay_out(batch, key);
         if n_labels == 0 {
             return Ok((0.0, 0));
         }
-        self.total.clear();
-        self.compose(key);
-        let loss = match self.config.loss {
-            SequenceLoss::Full => self.against_all(key, n_labels)?,
-            SequenceLoss::Sampled | SequenceLoss::Bce => self.against_few(key, n_labels)?,
+        let n_candidates = match self.config.loss {
+            SequenceLoss::Full | SequenceLoss::Shared => 0,
+            SequenceLoss::Sampled | SequenceLoss::Bce => 1 + self.config.n_negatives.get() as usize,
         };
-        for group in &self.groups {
-            self.total.encoder.add(&group.encoder)?;
-            self.total.items.add_rows(&group.items)?;
+        let vectors = self.network.vectors();
+        self.terms.reshape(n_labels, n_candidates, n_tokens, vectors.cols());
+        self.total.clear();
+        self.compose(batch, key, negatives);
+        let loss = match self.config.loss {
+            SequenceLoss::Full => self.against_all(batch, key, n_labels)?,
+            SequenceLoss::Sampled | SequenceLoss::Bce | SequenceLoss::Shared => {
+                self.against_few(batch, key, n_labels, negatives)?
+            }
+        };
+        let Self { groups, terms, order, inputs, total, network, .. } = self;
+        let n_item_rows = network.items.n_rows();
+        match &mut total.items {
+            ItemGradients::Rows(rows) => terms.sum_into(order, n_item_rows, rows),
+            dense => {
+                terms.sum_into(order, n_item_rows, inputs);
+                dense.add_rows(inputs)?;
+            }
         }
-        let (attributes, total) = (&self.network.attributes, &mut self.total);
-        if let (Some(attributes), Some(gradients)) = (attributes, &mut total.attributes) {
+        for group in groups {
+            total.encoder.add(&group.encoder)?;
+            total.items.add_rows(&group.shared)?;
+        }
+        if let (Some(attributes), Some(gradients)) = (&network.attributes, &mut total.attributes) {
             attributes.backward(&total.items, gradients);
         }
-        self.network.outdate();
-        self.optimizer.step(&mut self.network, &mut self.total)?;
+        network.outdate();
+        self.optimizer.step(network, total)?;
         Ok((loss, n_labels))
     }
 
-    /// Brings the vectors up to date that this step reads, where items have attributes. Negatives are drawn for that.
-    fn compose(&mut self, key: DropoutKey) {
+    /// Brings the vectors up to date that the step reads, where items have attributes.
+    fn compose(&mut self, batch: &[History<'_>], key: DropoutKey, given: Option<&[u32]>) {
         let Self { network, groups, config, .. } = self;
         let Some(attributes) = &mut network.attributes else { return };
-        if config.is_full() {
-            attributes.want_all();
-        }
-        for (index, group) in groups.iter_mut().enumerate().filter(|_| !config.is_full()) {
-            let mut rng = negatives_rng(key, index);
-            for labeled in &mut group.tiles[..group.n_tiles] {
-                labeled.draw(config, network.items.n_rows(), &mut rng);
-                let inputs = labeled.tile.items.iter().filter(|item| **item != MASK);
-                let items = inputs.chain(&labeled.labels).chain(&labeled.negatives);
-                items.for_each(|item| attributes.want(*item));
+        let n_item_rows = network.items.n_rows();
+        let n_negatives = config.n_negatives.get() as usize;
+        let n_drawn = groups.iter().map(|group| group.n_labels * n_negatives);
+        if config.is_full() || n_drawn.clone().sum::<usize>() >= n_item_rows {
+            attributes.want_all(); // as many draws touch most items
+        } else {
+            let known = |item: &ItemIdx| if item.row() < n_item_rows { item.0 } else { 0 };
+            let items = batch.iter().flat_map(|history| history.items.iter().map(known));
+            items.for_each(|item| attributes.want(item));
+            match given {
+                Some(given) => given.iter().for_each(|item| attributes.want(*item)),
+                None if config.loss == SequenceLoss::Shared => {
+                    let negatives = negatives(key, None, n_item_rows).take(n_negatives);
+                    negatives.for_each(|item| attributes.want(item));
+                }
+                None => n_drawn.enumerate().for_each(|(group, n)| {
+                    let negatives = negatives(key, Some(group), n_item_rows).take(n);
+                    negatives.for_each(|item| attributes.want(item));
+                }),
             }
         }
         attributes.compose(network.items.vectors());
     }
 
-    /// Shares the sequences out to groups and tiles; the number of labels.
-    fn lay_out(&mut self, batch: &[History<'_>], key: DropoutKey) -> usize {
+    /// Shares the sequences out to groups and tiles; the numbers of tokens and labels.
+    fn lay_out(&mut self, batch: &[History<'_>], key: DropoutKey) -> [usize; 2] {
         let n_item_rows = self.network.items.n_rows();
-        let masking = Masking::of(self.config, key);
-        let (mut n_sequences, mut n_tokens, mut n_labels) = (0, 0, 0);
-        let mut sequences = batch.chunks(batch.len().div_ceil(N_GROUPS).max(1));
-        for group in &mut self.groups {
-            group.n_tiles = 0;
-            for history in sequences.next().unwrap_or_default() {
-                let n = history.items.len() - usize::from(masking.is_none());
-                let is_full = group.n_tiles == 0
-                    || group.tiles[group.n_tiles - 1].tile.n_tokens() + n > TILE_TOKENS;
-                if is_full {
-                    if group.tiles.len() == group.n_tiles {
-                        group.tiles.push(LabeledTile::default());
+        let masking = Masking::of(&self.config, key);
+        let mut probe = LabeledTile::default();
+        let (mut first_row, mut first_label) = (0, 0);
+        let a_group = batch.len().div_ceil(N_GROUPS).max(1);
+        for (index, group) in self.groups.iter_mut().enumerate() {
+            group.spans.clear();
+            (group.n_tokens, group.n_labels) = (0, 0);
+            let mut n_in_tile = 0;
+            let sequences = (index * a_group).min(batch.len())..batch.len();
+            for at in sequences.take(a_group) {
+                let (n, n_labels) = match &masking {
+                    None => {
+                        let labels = &batch[at].items[1..];
+                        let known = labels.iter().filter(|item| is_label(item, n_item_rows));
+                        (labels.len(), known.count())
                     }
-                    group.tiles[group.n_tiles].clear(n_tokens, n_labels);
-                    group.n_tiles += 1;
-                }
-                let tile = &mut group.tiles[group.n_tiles - 1];
-                n_labels += match &masking {
-                    Some(masking) => tile.push_masked(*history, n_item_rows, masking, n_sequences),
-                    None => tile.push(*history, n_item_rows),
+                    Some(_) => {
+                        probe.fill(batch, at..at + 1, n_item_rows, masking.as_ref());
+                        (batch[at].items.len(), probe.labels.len())
+                    }
                 };
-                n_sequences += 1;
-                n_tokens += n;
+                if group.spans.is_empty() || n_in_tile + n > TILE_TOKENS {
+                    group.spans.push(Span {
+                        sequences: at..at,
+                        first_row: first_row + group.n_tokens,
+                        first_label: first_label + group.n_labels,
+                        in_group: [group.n_tokens, group.n_labels],
+                    });
+                    n_in_tile = 0;
+                }
+                if let Some(span) = group.spans.last_mut() {
+                    span.sequences.end = at + 1;
+                }
+                n_in_tile += n;
+                group.n_tokens += n;
+                group.n_labels += n_labels;
             }
+            first_row += group.n_tokens;
+            first_label += group.n_labels;
         }
-        n_labels
+        [first_row, first_label]
     }
 
     /// Loss against all items: all tiles forward, the softmax of the whole batch, all tiles backward.
-    fn against_all(&mut self, key: DropoutKey, n_labels: usize) -> Result<f64, NnError> {
-        let Self { network, groups, hidden, d_hidden, softmax, total, config, .. } = self;
+    fn against_all(
+        &mut self,
+        batch: &[History<'_>],
+        key: DropoutKey,
+        n_labels: usize,
+    ) -> Result<f64, NnError> {
+        let Self { network, groups, terms, d_hidden, softmax, total, config, .. } = self;
         let vectors = network.vectors();
-        let d = vectors.cols();
-        groups.par_iter_mut().with_max_len(1).for_each(|group| {
-            group.loss = group.tiles[..group.n_tiles]
-                .iter_mut()
-                .try_for_each(|labeled| {
-                    let pass = Pass::Training { key, first_row: labeled.first_row };
-                    network.encoder.forward(vectors, pass, &mut labeled.tile)
-                })
-                .map(|()| 0.0);
-        });
-        hidden.reshape(n_labels, d);
-        let mut labels = Vec::with_capacity(n_labels);
-        for labeled in groups.iter().flat_map(|group| &group.tiles[..group.n_tiles]) {
-            for (place, row) in labeled.rows.iter().enumerate() {
-                let to = hidden.row_mut(labels.len() + place);
-                to.copy_from_slice(labeled.tile.hidden.row(*row));
+        let masking = Masking::of(config, key);
+        let of_groups =
+            terms.of_groups(groups.iter().map(|group| [group.n_labels, group.n_tokens]));
+        let tasks = groups.par_iter_mut().with_max_len(1).zip(of_groups);
+        tasks.for_each(|(group, terms)| {
+            let Group { tiles, spans, loss, .. } = group;
+            if tiles.len() < spans.len() {
+                tiles.resize_with(spans.len(), LabeledTile::default);
             }
-            labels.extend_from_slice(&labeled.labels);
-        }
+            let forward = |(labeled, span): (&mut LabeledTile, &Span)| {
+                labeled.fill(batch, span.sequences.clone(), vectors.rows(), masking.as_ref());
+                let pass = Pass::Training { key, first_row: span.first_row };
+                network.encoder.forward(vectors, pass, &mut labeled.tile)?;
+                labeled.gather();
+                let values = labeled.hidden.as_slice();
+                let first = span.in_group[1] * vectors.cols();
+                terms.hidden[first..first + values.len()].copy_from_slice(values);
+                Ok(0.0)
+            };
+            *loss = tiles.iter_mut().zip(&*spans).map(forward).sum();
+        });
+        let tiles = || groups.iter().flat_map(|group| group.tiles.iter().zip(&group.spans));
+        let mut labels = Vec::with_capacity(n_labels);
+        tiles().for_each(|(labeled, _)| labels.extend_from_slice(&labeled.labels));
         for group in groups.iter() {
             group.loss.clone()?;
         }
@@ -264,21 +265,22 @@ impl<'a> Stepper<'a> {
         let smoothing = config.label_smoothing as f32;
         let gradients = FullSoftmaxGradients { d_hidden, d_table };
         let mean_over = n_labels as f64;
+        let hidden = &terms.hidden;
         let loss =
             full_softmax(hidden, vectors, &labels, smoothing, mean_over, softmax, gradients)?;
         let d_hidden = &*d_hidden;
-        groups.par_iter_mut().with_max_len(1).for_each(|group| {
+        let of_groups =
+            terms.of_groups(groups.iter().map(|group| [group.n_labels, group.n_tokens]));
+        let tasks = groups.par_iter_mut().with_max_len(1).zip(of_groups);
+        tasks.for_each(|(group, mut terms)| {
             group.encoder.clear();
-            group.items.clear();
-            let Group { tiles, n_tiles, encoder, items, .. } = group;
-            group.loss = tiles[..*n_tiles]
-                .iter_mut()
-                .try_for_each(|labeled| {
-                    let rows = labeled.first_label..labeled.first_label + labeled.labels.len();
-                    labeled.scatter(|place| d_hidden.row(rows.start + place));
-                    labeled.backward(network, key, encoder, items)
-                })
-                .map(|()| 0.0);
+            let Group { tiles, spans, encoder, loss, .. } = group;
+            let backward = |(labeled, span): (&mut LabeledTile, &Span)| {
+                labeled.scatter(|place| d_hidden.row(span.first_label + place));
+                labeled.backward(network, key, span, encoder, &mut terms)?;
+                Ok(0.0)
+            };
+            *loss = tiles.iter_mut().zip(&*spans).map(backward).sum();
         });
         for group in groups.iter() {
             group.loss.clone()?;
@@ -287,131 +289,90 @@ impl<'a> Stepper<'a> {
     }
 
     /// Loss against a few items drawn for each label: each tile forward, loss and backward before the next.
-    fn against_few(&mut self, key: DropoutKey, n_labels: usize) -> Result<f64, NnError> {
-        let Self { network, groups, config, .. } = self;
+    fn against_few(
+        &mut self,
+        batch: &[History<'_>],
+        key: DropoutKey,
+        n_labels: usize,
+        given: Option<&[u32]>,
+    ) -> Result<f64, NnError> {
+        let Self { network, groups, idle, terms, config, .. } = self;
         let (network, mean_over) = (&*network, n_labels as f64);
-        let beta = config.bce_beta(network.items.n_rows() - 1)?; // row 0 is no item
-        groups.par_iter_mut().with_max_len(1).enumerate().for_each(|(index, group)| {
+        let vectors = network.vectors();
+        let masking = Masking::of(config, key);
+        let n_item_rows = vectors.rows();
+        let beta = config.bce_beta(n_item_rows - 1)?; // row 0 is no item
+        let n_negatives = config.n_negatives.get() as usize;
+        let is_shared = config.loss == SequenceLoss::Shared;
+        let shared: Vec<u32> = match (is_shared, given) {
+            (true, Some(given)) => given.to_vec(),
+            (true, None) => negatives(key, None, n_item_rows).take(n_negatives).collect(),
+            (false, _) => Vec::new(),
+        };
+        let of_groups =
+            terms.of_groups(groups.iter().map(|group| [group.n_labels, group.n_tokens]));
+        let tasks = groups.par_iter_mut().with_max_len(1).zip(of_groups).enumerate();
+        tasks.for_each(|(index, (group, mut terms))| {
             group.encoder.clear();
-            group.items.clear();
-            let Group { tiles, n_tiles, encoder, items, .. } = group;
-            let mut rng = negatives_rng(key, index);
-            let losses = tiles[..*n_tiles].iter_mut().map(|labeled| {
-                let pass = Pass::Training { key, first_row: labeled.first_row };
-                let vectors = network.vectors();
+            group.shared.clear();
+            let Group { spans, encoder, shared: d_shared, loss, .. } = group;
+            // As many as there are threads; which one is taken changes no result.
+            let mut labeled = lock(idle).pop().unwrap_or_default();
+            let mut drawn = negatives(key, Some(index), n_item_rows);
+            let losses = spans.iter().map(|span| {
+                labeled.fill(batch, span.sequences.clone(), vectors.rows(), masking.as_ref());
+                let pass = Pass::Training { key, first_row: span.first_row };
                 network.encoder.forward(vectors, pass, &mut labeled.tile)?;
                 labeled.gather();
-                if network.attributes.is_none() {
-                    labeled.draw(config, vectors.rows(), &mut rng);
-                }
-                let candidates =
-                    OwnNegatives { labels: &labeled.labels, negatives: &labeled.negatives };
-                let (hidden, own) = (&labeled.hidden, &mut labeled.own);
-                let gradients =
-                    OwnNegativesGradients { d_hidden: &mut labeled.d_hidden, d_table: items };
-                let loss = match config.loss {
-                    SequenceLoss::Bce => {
-                        sampled_bce(hidden, vectors, candidates, beta, mean_over, own, gradients)?
+                let loss = if is_shared {
+                    labeled.against_shared(vectors, &shared, mean_over, d_shared)?
+                } else {
+                    labeled.negatives.clear();
+                    let n = labeled.labels.len() * n_negatives;
+                    match given {
+                        None => labeled.negatives.extend(drawn.by_ref().take(n)),
+                        Some(given) => {
+                            let first = span.first_label * n_negatives;
+                            labeled.negatives.extend_from_slice(&given[first..first + n]);
+                        }
                     }
-                    _ => own_sampled_softmax(
-                        hidden, vectors, candidates, None, mean_over, own, gradients,
-                    )?,
+                    let loss = labeled.against_own(vectors, config.loss, beta, mean_over)?;
+                    labeled.keep_candidates(span, &mut terms);
+                    loss
                 };
                 let d_hidden = std::mem::take(&mut labeled.d_hidden);
                 labeled.scatter(|place| d_hidden.row(place));
                 labeled.d_hidden = d_hidden;
-                labeled.backward(network, key, encoder, items)?;
+                labeled.backward(network, key, span, encoder, &mut terms)?;
                 Ok(loss)
             });
-            group.loss = losses.sum();
+            *loss = losses.sum();
+            lock(idle).push(labeled);
         });
         groups.iter().map(|group| group.loss.clone()).sum()
     }
 }
 
-/// Where the negatives of a group come from.
-fn negatives_rng(key: DropoutKey, group: usize) -> ChaCha8Rng {
-    ChaCha8Rng::seed_from_u64(key.layer(usize::MAX).layer(group).to_seed())
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A thread that panicked held a list that is whole at any time.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl LabeledTile {
-    fn clear(&mut self, first_row: usize, first_label: usize) {
-        self.tile.clear();
-        self.rows.clear();
-        self.labels.clear();
-        (self.first_row, self.first_label) = (first_row, first_label);
-    }
-
-    /// Adds a sequence whose last item is a label alone; the number of its labels.
-    fn push(&mut self, history: History<'_>, n_item_rows: usize) -> usize {
-        let (first, before) = (self.tile.n_tokens(), self.labels.len());
-        let n = history.items.len() - 1;
-        self.tile.push(history.first(n), n_item_rows, false);
-        for (place, item) in history.items[1..].iter().enumerate() {
-            if item.is_known() && item.row() < n_item_rows {
-                self.rows.push(first + place);
-                self.labels.push(item.0);
-            }
-        }
-        self.labels.len() - before
-    }
-
-    /// Adds a sequence with some of its items masked; the number of its labels. `sequence` is its place in the batch.
-    fn push_masked(
-        &mut self,
-        history: History<'_>,
-        n_item_rows: usize,
-        masking: &Masking,
-        sequence: usize,
-    ) -> usize {
-        let (first, before) = (self.tile.n_tokens(), self.labels.len());
-        self.tile.push(history, n_item_rows, false);
-        let Self { tile, rows, labels, .. } = self;
-        masking.hide(sequence, first, &mut tile.items, rows, labels);
-        self.labels.len() - before
-    }
-
-    /// Draws the negatives of all labels.
-    fn draw(&mut self, config: &SequenceConfig, n_item_rows: usize, rng: &mut ChaCha8Rng) {
-        let n = self.labels.len() * config.n_negatives.get() as usize;
-        self.negatives.clear();
-        self.negatives.extend((0..n).map(|_| rng.random_range(1..n_item_rows as u32)));
-    }
-
-    /// Copies the rows with a label.
-    fn gather(&mut self) {
-        self.hidden.reshape(self.rows.len(), self.tile.hidden.cols());
-        for (place, row) in self.rows.iter().enumerate() {
-            self.hidden.row_mut(place).copy_from_slice(self.tile.hidden.row(*row));
-        }
-    }
-
-    /// Gives each row with a label its gradient, and the others none.
-    fn scatter<'b>(&mut self, d_label: impl Fn(usize) -> &'b [f32]) {
-        let [n, d] = self.tile.hidden.shape();
-        self.tile.d_hidden.reset(n, d);
-        for (place, row) in self.rows.iter().enumerate() {
-            self.tile.d_hidden.row_mut(*row).copy_from_slice(d_label(place));
-        }
-    }
-
-    fn backward(
-        &mut self,
-        network: &Network,
-        key: DropoutKey,
-        encoder: &mut EncoderGradients,
-        items: &mut RowGradients,
-    ) -> Result<(), NnError> {
-        let pass = Pass::Training { key, first_row: self.first_row };
-        network.encoder.backward(pass, &mut self.tile, encoder, |item, d_vector, scale| {
-            items.add_to_row(item, d_vector, scale);
-        })
-    }
+/// Items drawn uniformly, for a group of the batch or for all of them.
+fn negatives(
+    key: DropoutKey,
+    group: Option<usize>,
+    n_item_rows: usize,
+) -> impl Iterator<Item = u32> {
+    let key = key.layer(usize::MAX);
+    let seed = group.map_or(key, |group| key.layer(group)).to_seed();
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    std::iter::repeat_with(move || rng.random_range(1..n_item_rows as u32))
 }
 
 #[cfg(test)]
 mod tests {
-    use forecart_data::ItemIdx;
+    use forecart_data::ItemFeatures;
     use forecart_data::features::FeatureNames;
     use forecart_nn::{Adam, Gradient, Name, Parameters, Sgd, gradient_check};
     use serde_json::json;
@@ -517,6 +478,11 @@ mod tests {
                 &json!({"d_ff": 6, "loss": "bce", "mixer": "hstu", "attributes": true}),
             ),
             config(Preset::Hstu, &json!({"n_negatives": 3})),
+            config(Preset::Hstu, &json!({"n_negatives": 20, "loss": "shared"})),
+            config(
+                Preset::SasRec,
+                &json!({"feed_forward": "gelu", "n_negatives": 2, "loss": "shared", "attributes": true}),
+            ),
             config(
                 Preset::ESasRec,
                 &json!({"n_negatives": 3, "d_ff": 6, "relative_bias": true, "attributes": true}),

@@ -1,0 +1,174 @@
+//! The feed-forward network of a layer.
+
+use forecart_nn::{
+    Activation, Dropout, GatedResidual, GatedResidualWorkspace, Gradients, Init, LayerNorm,
+    LayerNormCache, Linear, Matrix, NnError, SwiGlu, SwiGluWorkspace,
+};
+use rand_chacha::ChaCha8Rng;
+
+use super::block::{Context, add_branch, split_branch};
+use super::config::{FeedForwardKind, SequenceConfig};
+
+/// `x + dropout(F(LN(x)))`, where `F` is a [`Perceptron`] or SwiGLU.
+#[derive(Debug, Clone)]
+pub(super) struct FeedForward {
+    norm: LayerNorm,
+    perceptron: Option<Perceptron>,
+    swiglu: Option<SwiGlu>,
+    gate: Option<GatedResidual>,
+    dropout: Dropout,
+}
+
+forecart_nn::trainable!(
+    FeedForward,
+    /// Gradients of a [`FeedForward`].
+    pub(super) struct FeedForwardGradients {
+        norm: LayerNorm,
+        perceptron: Option<Perceptron>,
+        swiglu: Option<SwiGlu>,
+        gate: Option<GatedResidual>,
+    }
+);
+
+/// `W_2 dropout(f(W_1 x))`.
+#[derive(Debug, Clone)]
+struct Perceptron {
+    up: Linear,
+    down: Linear,
+    activation: Activation,
+    dropout: Dropout,
+}
+
+forecart_nn::trainable!(
+    Perceptron,
+    /// Gradients of a [`Perceptron`].
+    pub(super) struct PerceptronGradients {
+        up: Linear,
+        down: Linear,
+    }
+);
+
+#[derive(Debug, Default)]
+pub(super) struct FeedForwardWorkspace {
+    norm: LayerNormCache,
+    normed: Matrix,
+    perceptron: PerceptronWorkspace,
+    swiglu: SwiGluWorkspace,
+    branch: Matrix,
+    gate: GatedResidualWorkspace,
+    d_branch: Matrix,
+    d_normed: Matrix,
+    d_x: Matrix,
+}
+
+#[derive(Debug, Default)]
+struct PerceptronWorkspace {
+    raised: Matrix,
+    active: Matrix,
+    d_active: Matrix,
+}
+
+impl FeedForward {
+    pub(super) fn new(config: &SequenceConfig, rng: &mut ChaCha8Rng) -> Result<Self, NnError> {
+        let (d, d_ff) = (config.d_model.get() as usize, config.d_ff as usize);
+        let mut perceptron = |activation| Perceptron::new(config, activation, rng).map(Some);
+        let perceptron = match config.feed_forward {
+            FeedForwardKind::Relu => perceptron(Activation::Relu)?,
+            FeedForwardKind::Gelu => perceptron(Activation::GeluTanh)?,
+            FeedForwardKind::SwiGlu => None,
+        };
+        let swiglu = perceptron.is_none().then(|| SwiGlu::new(d, d_ff, d, true, rng));
+        Ok(Self {
+            norm: LayerNorm::new(d),
+            perceptron,
+            swiglu: swiglu.transpose()?,
+            gate: config.gated.then(|| GatedResidual::new(d, rng)).transpose()?,
+            dropout: Dropout::new(config.dropout as f32)?,
+        })
+    }
+
+    pub(super) fn forward(
+        &self,
+        x: &Matrix,
+        y: &mut Matrix,
+        context: Context<'_>,
+        ws: &mut FeedForwardWorkspace,
+    ) -> Result<(), NnError> {
+        self.norm.forward(x, &mut ws.normed, &mut ws.norm)?;
+        if let Some(layer) = &self.perceptron {
+            layer.forward(&ws.normed, &mut ws.branch, context, &mut ws.perceptron)?;
+        }
+        if let Some(layer) = &self.swiglu {
+            layer.forward(&ws.normed, &mut ws.branch, &mut ws.swiglu)?;
+        }
+        context.drop(self.dropout, 3, &mut ws.branch);
+        add_branch(self.gate.as_ref(), x, &ws.branch, y, &mut ws.gate)
+    }
+
+    pub(super) fn backward(
+        &self,
+        x: &Matrix,
+        d_y: &mut Matrix,
+        context: Context<'_>,
+        ws: &mut FeedForwardWorkspace,
+        gradients: &mut FeedForwardGradients,
+    ) -> Result<(), NnError> {
+        let gate = self.gate.as_ref().zip(gradients.gate.as_mut());
+        split_branch(gate, x, &ws.branch, d_y, &mut ws.d_branch, &mut ws.d_x, &mut ws.gate)?;
+        context.drop(self.dropout, 3, &mut ws.d_branch);
+        let (normed, d_branch, d_normed) = (&ws.normed, &ws.d_branch, &mut ws.d_normed);
+        if let (Some(layer), Some(gradients)) = (&self.perceptron, &mut gradients.perceptron) {
+            layer.backward(normed, d_branch, d_normed, context, &mut ws.perceptron, gradients)?;
+        }
+        if let (Some(layer), Some(gradients)) = (&self.swiglu, &mut gradients.swiglu) {
+            layer.backward(normed, d_branch, Some(&mut *d_normed), &mut ws.swiglu, gradients)?;
+        }
+        self.norm.backward(x, d_normed, &mut ws.d_x, &ws.norm, &mut gradients.norm)?;
+        d_y.add(&ws.d_x)
+    }
+}
+
+impl Perceptron {
+    fn new(
+        config: &SequenceConfig,
+        activation: Activation,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Self, NnError> {
+        let (d, d_ff) = (config.d_model.get() as usize, config.d_ff as usize);
+        Ok(Self {
+            up: Linear::new(d, d_ff, Init::Xavier, rng)?,
+            down: Linear::new(d_ff, d, Init::Xavier, rng)?,
+            activation,
+            dropout: Dropout::new(config.dropout as f32)?,
+        })
+    }
+
+    fn forward(
+        &self,
+        x: &Matrix,
+        y: &mut Matrix,
+        context: Context<'_>,
+        ws: &mut PerceptronWorkspace,
+    ) -> Result<(), NnError> {
+        self.up.forward(x, &mut ws.raised)?; // [n, d_ff]
+        self.activation.forward(&ws.raised, &mut ws.active);
+        context.drop(self.dropout, 2, &mut ws.active);
+        self.down.forward(&ws.active, y) // [n, d]
+    }
+
+    fn backward(
+        &self,
+        x: &Matrix,
+        d_y: &Matrix,
+        d_x: &mut Matrix,
+        context: Context<'_>,
+        ws: &mut PerceptronWorkspace,
+        gradients: &mut PerceptronGradients,
+    ) -> Result<(), NnError> {
+        let d_active = &mut ws.d_active;
+        self.down.backward(&ws.active, d_y, Some(&mut *d_active), &mut gradients.down)?;
+        context.drop(self.dropout, 2, d_active);
+        self.activation.backward(&ws.raised, d_active)?;
+        self.up.backward(x, d_active, Some(d_x), &mut gradients.up)
+    }
+}

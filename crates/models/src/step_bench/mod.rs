@@ -1,0 +1,216 @@
+//! Training steps of fixed sizes on generated batches: what `forecart bench step` measures.
+//!
+//! Start at [`StepRow`] and [`StepBench`]. The sizes and the form of the file that another implementation can start from are those of
+//! `benches/peers/step_rows.py`; nothing of a shop is read.
+
+mod deepfm;
+mod sequence;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+pub use forecart_nn::InstructionSet;
+use forecart_nn::{Matrix, Name, NnError, Parameters};
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use crate::error::ModelError;
+use crate::model_file::to_safetensors;
+use crate::recommend::{Mixer, SequenceLoss};
+use crate::tensors::Tensors;
+
+/// Batches that timed steps take in turn.
+const N_BATCHES: usize = 4;
+
+/// Steps on the first batch before the timed ones, whose losses are compared with those of other implementations.
+const N_CHECKED: usize = 6;
+
+/// One step to measure: a model, its sizes and its loss.
+#[derive(Debug, Clone, Copy)]
+pub struct StepRow {
+    /// What the row is called.
+    pub name: &'static str,
+    /// What it measures, in one line.
+    pub about: &'static str,
+    model: RowModel,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum RowModel {
+    Sequence(SequenceRow),
+    DeepFm,
+}
+
+/// Sizes of a step of a sequence model.
+#[derive(Debug, Clone, Copy)]
+struct SequenceRow {
+    mixer: Mixer,
+    loss: SequenceLoss,
+    length: usize,
+    d_model: u32,
+    n_layers: u32,
+    n_heads: u32,
+    dropout: f64,
+    n_negatives: u32,
+}
+
+const SASREC: SequenceRow = SequenceRow {
+    mixer: Mixer::Attention,
+    loss: SequenceLoss::Bce,
+    length: 50,
+    d_model: 64,
+    n_layers: 2,
+    n_heads: 1,
+    dropout: 0.0,
+    n_negatives: 1,
+};
+
+const HSTU: SequenceRow =
+    SequenceRow { mixer: Mixer::Hstu, loss: SequenceLoss::Sampled, n_negatives: 128, ..SASREC };
+
+const WIDE: SequenceRow =
+    SequenceRow { length: 200, d_model: 256, n_layers: 4, n_heads: 4, ..SASREC };
+
+const fn sequence(name: &'static str, about: &'static str, row: SequenceRow) -> StepRow {
+    StepRow { name, about, model: RowModel::Sequence(row) }
+}
+
+/// All rows.
+pub static STEP_ROWS: &[StepRow] = &[
+    sequence("sasrec-50", "SASRec, length 50, one negative", SASREC),
+    sequence(
+        "sasrec-200",
+        "SASRec, length 200, one negative",
+        SequenceRow { length: 200, ..SASREC },
+    ),
+    sequence(
+        "sasrec-50-dropout",
+        "SASRec, length 50, 2 heads, dropout .2",
+        SequenceRow { n_heads: 2, dropout: 0.2, ..SASREC },
+    ),
+    sequence("hstu-50-own", "HSTU, length 50, 128 own negatives a token", HSTU),
+    sequence(
+        "hstu-50-shared",
+        "HSTU, length 50, 128 shared negatives",
+        SequenceRow { loss: SequenceLoss::Shared, ..HSTU },
+    ),
+    sequence(
+        "full-softmax",
+        "SASRec, length 50, full softmax over 12,101 items",
+        SequenceRow { loss: SequenceLoss::Full, ..SASREC },
+    ),
+    StepRow {
+        name: "deepfm",
+        about: "DeepFM, 26 sparse fields in 1 M x 16, 13 dense, batch 4096",
+        model: RowModel::DeepFm,
+    },
+    sequence("sasrec-d256", "SASRec, d 256, 4 layers, 4 heads, length 200, f32", WIDE),
+];
+
+/// A model in training with the batches of its row.
+#[derive(Debug)]
+pub struct StepBench {
+    case: Box<dyn Case>,
+}
+
+/// What a run found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepFigures {
+    /// Of the first steps, all on the first batch.
+    pub losses: Vec<f64>,
+    /// Of each timed step, in milliseconds.
+    pub step_ms: Vec<f64>,
+}
+
+/// A model in training and its batches.
+trait Case: std::fmt::Debug + Send {
+    /// Trains on one batch; the mean loss before the update.
+    fn step(&mut self, batch: usize) -> Result<f64, NnError>;
+
+    /// Weights and batches.
+    fn tensors(&self) -> Tensors;
+}
+
+impl StepBench {
+    /// Makes weights and batches in memory from `seed`.
+    ///
+    /// # Errors
+    /// [`ModelError::Training`] if a layer refuses its sizes.
+    pub fn new(row: &StepRow, seed: u64) -> Result<Self, ModelError> {
+        let case: Result<Box<dyn Case>, NnError> = match row.model {
+            RowModel::Sequence(sizes) => {
+                sequence::SequenceCase::new(sizes, seed).map(|case| Box::new(case) as _)
+            }
+            RowModel::DeepFm => deepfm::DeepFmCase::new(seed).map(|case| Box::new(case) as _),
+        };
+        Ok(Self { case: case.map_err(ModelError::training(row.name, None))? })
+    }
+
+    /// Writes weights and batches to `step.safetensors` in `folder`, which is made if need be; returns its path.
+    ///
+    /// # Errors
+    /// [`ModelError::Data`] if the file cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<PathBuf, ModelError> {
+        let path = folder.join("step.safetensors");
+        let bytes = to_safetensors(&self.case.tensors())?;
+        forecart_data::storage::write_file(&path, &bytes)?;
+        Ok(path)
+    }
+
+    /// Some steps on the first batch, then `n_steps` timed ones that take the batches in turn. Runs on the current
+    /// rayon pool.
+    ///
+    /// # Errors
+    /// [`ModelError::Training`] if a loss is not finite.
+    pub fn run(&mut self, n_steps: usize) -> Result<StepFigures, ModelError> {
+        let mut step = |batch| self.case.step(batch).map_err(ModelError::training("step", None));
+        let losses = (0..N_CHECKED).map(|_| step(0)).collect::<Result<_, _>>()?;
+        let timed = (0..n_steps).map(|index| {
+            let started = Instant::now();
+            step(index % N_BATCHES)?;
+            Ok(started.elapsed().as_secs_f64() * 1e3)
+        });
+        let step_ms = timed.collect::<Result<_, ModelError>>()?;
+        Ok(StepFigures { losses, step_ms })
+    }
+}
+
+impl StepFigures {
+    /// Median of the timed steps, in milliseconds; `None` if there were none.
+    pub fn median_ms(&self) -> Option<f64> {
+        let mut sorted = self.step_ms.clone();
+        sorted.sort_by(f64::total_cmp);
+        let (low, high) =
+            (sorted.get(sorted.len().wrapping_sub(1) / 2)?, sorted.get(sorted.len() / 2)?);
+        Some((low + high) / 2.0)
+    }
+}
+
+/// Moves every parameter by a random number below 0.02, so that biases and norms are not what they start as.
+fn shake(model: &mut impl Parameters, rng: &mut ChaCha8Rng) -> Result<(), NnError> {
+    model.visit_mut(&Name::root(), &mut |_, value: &mut Matrix| {
+        value.as_mut_slice().iter_mut().for_each(|x| *x += 0.04 * rng.random::<f32>() - 0.02);
+        Ok(())
+    })
+}
+
+fn insert_parameters(model: &impl Parameters, tensors: &mut Tensors) {
+    model.visit(&Name::root(), &mut |name, value| {
+        tensors.insert_matrix(name.to_string(), value.to_host(), value.cols());
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        let median = |step_ms: &[f64]| {
+            StepFigures { losses: Vec::new(), step_ms: step_ms.to_vec() }.median_ms()
+        };
+        assert_eq!(median(&[]), None);
+        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(&[4.0, 1.0, 2.0, 9.0]), Some(3.0));
+    }
+}
