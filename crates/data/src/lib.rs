@@ -1,7 +1,7 @@
 //! What training and serving share: ids, events, vocabularies, encoders, packed sequences and the
 //! dataset folder.
 //!
-//! This crate knows no model, no SQL and no async. Start at [`Dataset::open`] for a dataset that
+//! This crate knows no model, no query engine and no async. Start at [`Dataset::open`] for a dataset that
 //! stands on disk, at [`DatasetWriter`] for making one.
 
 mod error;
@@ -19,9 +19,11 @@ mod progress;
 mod sequences;
 mod split;
 
+mod background;
 pub mod dataset;
 pub mod storage;
 
+pub use background::{BackgroundFile, WrittenFile};
 pub use dataset::{Dataset, DatasetWriter, Manifest, SeenItems};
 pub use error::DataError;
 pub use features::ItemFeatures;

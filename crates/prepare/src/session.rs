@@ -111,20 +111,19 @@ impl Session {
         self.register_parquet("events", &crate::log::events_folder(log))
     }
 
-    /// Plans a query.
+    /// All rows of a registered table, to build a plan on.
     ///
     /// # Errors
-    /// [`PrepareError::Engine`] if it does not fit the tables.
-    pub fn sql(&self, query: &str) -> Result<DataFrame, PrepareError> {
-        Ok(self.block_on(self.context.sql(query))?)
+    /// [`PrepareError::Engine`] if there is no such table.
+    pub fn table(&self, table: &str) -> Result<DataFrame, PrepareError> {
+        Ok(self.block_on(self.context.table(table))?)
     }
 
-    /// Runs a query and returns all of its rows: for results that are small.
+    /// Runs a plan and returns all of its rows: for results that are small.
     ///
     /// # Errors
     /// [`PrepareError::Engine`] if it fails.
-    pub fn collect(&self, query: &str) -> Result<Vec<RecordBatch>, PrepareError> {
-        let frame = self.sql(query)?;
+    pub fn collect(&self, frame: DataFrame) -> Result<Vec<RecordBatch>, PrepareError> {
         Ok(self.block_on(frame.collect())?)
     }
 

@@ -4,7 +4,11 @@ use std::fmt;
 use std::path::Path;
 
 use datafusion::arrow::array::{Array, AsArray};
-use datafusion::arrow::datatypes::{Float64Type, Int64Type};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Int64Type};
+use datafusion::functions_aggregate::count::{count_all, count_distinct};
+use datafusion::functions_aggregate::expr_fn::{count, max, min, sum};
+use datafusion::prelude::{DataFrame, Expr, col, ident, lit, when};
 use forecart_data::event::{STANDARD_EVENTS, columns};
 use serde::Serialize;
 
@@ -116,47 +120,49 @@ pub fn validate(
     let session = Session::new(resources)?;
     session.register_events(log)?;
     let queries = Queries { session, manifest, config };
-    let totals = queries.row(
-        "SELECT count(*), count(DISTINCT user_id), count(DISTINCT item_id), \
-         count(*) - count(user_id), min(timestamp), max(timestamp), \
-         sum(CASE WHEN event = 'refund' THEN 1 ELSE 0 END) FROM events",
-    )?;
-    let [n_rows, n_users, n_items, n_guests, first, last, n_refunds] = totals.as_slice() else {
-        unreachable!("the query has seven columns");
-    };
-    let pairs = (*n_users as f64 * *n_items as f64).max(1.0);
+    let [n_rows, n_users, n_items, n_not_guests, first, last, n_refunds] = queries.of_all([
+        count_all(),
+        count_distinct(col(columns::USER_ID)),
+        count_distinct(col(columns::ITEM_ID)),
+        count(col(columns::USER_ID)),
+        min(col(columns::TIMESTAMP)),
+        max(col(columns::TIMESTAMP)),
+        count_where(col(columns::EVENT).eq(lit("refund")))?,
+    ])?;
+    let n_guests = n_rows - n_not_guests;
+    let pairs = (n_users as f64 * n_items as f64).max(1.0);
     let mut checks = Checks(Vec::new());
-    queries.sizes(&mut checks, *n_rows, *n_users, *n_items);
+    queries.sizes(&mut checks, n_rows, n_users, n_items);
     queries.rejected(&mut checks);
-    queries.duplicates(&mut checks, *n_rows)?;
+    queries.duplicates(&mut checks, n_rows)?;
     let events = queries.events(&mut checks)?;
-    queries.users(&mut checks, *n_users)?;
-    queries.single(&mut checks, "user", *n_users)?;
-    queries.single(&mut checks, "item", *n_items)?;
-    let guests = share(*n_guests, *n_rows);
-    let level = if *n_guests > 0 { Level::Warn } else { Level::Pass };
+    queries.users(&mut checks, n_users)?;
+    queries.single(&mut checks, "user", n_users)?;
+    queries.single(&mut checks, "item", n_items)?;
+    let guests = share(n_guests, n_rows);
+    let level = if n_guests > 0 { Level::Warn } else { Level::Pass };
     let detail = "events without a user; prepare leaves them out of histories";
-    checks.add("guests", level, shown(*n_guests, guests), detail);
-    let refunds = share(*n_refunds, *n_rows);
+    checks.add("guests", level, shown(n_guests, guests), detail);
+    let refunds = share(n_refunds, n_rows);
     let level = if refunds > config.max_refunds { Level::Warn } else { Level::Pass };
     let detail = format!(
         "refunds, at most {:.0} %; prepare sets them against their orders",
         config.max_refunds * 100.0
     );
-    checks.add("cancellations", level, shown(*n_refunds, refunds), detail);
+    checks.add("cancellations", level, shown(n_refunds, refunds), detail);
     let has_time = queries.manifest.has_time;
     if has_time {
-        queries.times(&mut checks, *first, *last)?;
+        queries.times(&mut checks, first, last)?;
     } else {
         let detail = "the file's order stands for the time; protocols by time do not apply";
         checks.add("time_range", Level::Pass, "no times", detail);
     }
     Ok(ValidationReport {
-        n_rows: unsigned(*n_rows),
-        n_users: unsigned(*n_users),
-        n_items: unsigned(*n_items),
-        density: *n_rows as f64 / pairs,
-        time_range_ms: has_time.then_some((*first, *last)),
+        n_rows: unsigned(n_rows),
+        n_users: unsigned(n_users),
+        n_items: unsigned(n_items),
+        density: n_rows as f64 / pairs,
+        time_range_ms: has_time.then_some((first, last)),
         events,
         checks: checks.0,
     })
@@ -184,21 +190,33 @@ struct Queries<'a> {
 }
 
 impl Queries<'_> {
-    /// The one row of a query, all of whose columns are integers; null is 0.
-    fn row(&self, query: &str) -> Result<Vec<i64>, PrepareError> {
-        let batches = self.session.collect(query)?;
-        let Some(batch) = batches.iter().find(|batch| batch.num_rows() > 0) else {
-            return Ok(vec![0]);
-        };
-        let values = batch.columns().iter().map(|column| {
-            let column = datafusion::arrow::compute::cast(
-                column,
-                &datafusion::arrow::datatypes::DataType::Int64,
-            )?;
-            let column = column.as_primitive::<Int64Type>();
-            Ok(if column.is_valid(0) { column.value(0) } else { 0 })
-        });
-        values.collect()
+    fn frame(&self) -> Result<DataFrame, PrepareError> {
+        self.session.table("events")
+    }
+
+    /// Integers that sum up all events.
+    fn of_all<const N: usize>(&self, aggregates: [Expr; N]) -> Result<[i64; N], PrepareError> {
+        self.row(self.frame()?, aggregates)
+    }
+
+    /// Integers that sum up the rows of `frame`; null is 0.
+    fn row<const N: usize>(
+        &self,
+        frame: DataFrame,
+        aggregates: [Expr; N],
+    ) -> Result<[i64; N], PrepareError> {
+        // Twice the same expression would be twice the same name.
+        let named = aggregates.into_iter().enumerate().map(|(n, e)| e.alias(format!("column_{n}")));
+        let batches = self.session.collect(frame.aggregate(vec![], named.collect())?)?;
+        let mut values = [0; N];
+        if let Some(batch) = batches.iter().find(|batch| batch.num_rows() > 0) {
+            for (value, column) in values.iter_mut().zip(batch.columns()) {
+                let column = cast(column, &DataType::Int64)?;
+                let column = column.as_primitive::<Int64Type>();
+                *value = if column.is_valid(0) { column.value(0) } else { 0 };
+            }
+        }
+        Ok(values)
     }
 
     fn has(&self, column: &str) -> bool {
@@ -206,7 +224,7 @@ impl Queries<'_> {
     }
 
     fn columns(&self) -> Result<Vec<String>, PrepareError> {
-        let frame = self.session.sql("SELECT * FROM events LIMIT 0")?;
+        let frame = self.frame()?;
         Ok(frame.schema().fields().iter().map(|field| field.name().clone()).collect())
     }
 
@@ -247,18 +265,11 @@ impl Queries<'_> {
     fn duplicates(&self, checks: &mut Checks, n_rows: i64) -> Result<(), PrepareError> {
         let has_time = self.manifest.has_time;
         let columns = self.columns()?;
-        let compared: Vec<String> = columns
-            .iter()
-            .filter(|name| *name != columns::ROW_NUMBER)
-            .filter(|name| has_time || *name != columns::TIMESTAMP)
-            .map(|name| format!("\"{}\"", name.replace('"', "\"\"")))
-            .collect();
         if has_time {
-            let query = format!(
-                "SELECT coalesce(sum(n - 1), 0) FROM (SELECT count(*) AS n FROM events GROUP BY {})",
-                compared.join(", ")
-            );
-            let n = self.row(&query)?[0];
+            let compared = columns.into_iter().filter(|name| *name != columns::ROW_NUMBER);
+            let rows =
+                self.frame()?.aggregate(compared.map(ident).collect(), vec![n_rows_each()])?;
+            let [n] = self.row(rows, [sum(col("n") - lit(1i64))])?;
             let found = share(n, n_rows);
             let limit = self.config.max_duplicates;
             let level = if found > limit { Level::Warn } else { Level::Pass };
@@ -269,8 +280,9 @@ impl Queries<'_> {
             checks.add("exact_duplicates", level, shown(n, found), detail);
         }
         if self.has(columns::EVENT_ID) {
-            let query = "SELECT count(event_id) - count(DISTINCT event_id) FROM events";
-            let n = self.row(query)?[0];
+            let id = || col(columns::EVENT_ID);
+            let [n_with_id, n_ids] = self.of_all([count(id()), count_distinct(id())])?;
+            let n = n_with_id - n_ids;
             let level = if n > 0 { Level::Warn } else { Level::Pass };
             let detail = "the same event id again is the same event; prepare keeps the first";
             checks.add("duplicate_event_ids", level, shown(n, share(n, n_rows)), detail);
@@ -280,8 +292,12 @@ impl Queries<'_> {
 
     fn events(&self, checks: &mut Checks) -> Result<Vec<(String, u64)>, PrepareError> {
         let mut events = Vec::new();
-        let query = "SELECT event, count(*) AS n FROM events GROUP BY event ORDER BY n DESC, event";
-        for batch in self.session.collect(query)? {
+        let event = || col(columns::EVENT);
+        let frame = self
+            .frame()?
+            .aggregate(vec![event()], vec![n_rows_each()])?
+            .sort(vec![col("n").sort(false, false), event().sort(true, false)])?;
+        for batch in self.session.collect(frame)? {
             let names = batch.column(0).as_string::<i32>();
             let counts = batch.column(1).as_primitive::<Int64Type>();
             for row in 0..batch.num_rows() {
@@ -308,17 +324,18 @@ impl Queries<'_> {
     /// Users with more events than a person makes.
     fn users(&self, checks: &mut Checks, n_users: i64) -> Result<(), PrepareError> {
         let limit = self.config.max_user_events;
+        let user = || col(columns::USER_ID);
         let (group, span) = if self.manifest.has_time {
-            ("user_id, timestamp / 86400000", "on one day (UTC)")
+            (vec![user(), day()], "on one day (UTC)")
         } else {
-            ("user_id", "in the log")
+            (vec![user()], "in the log")
         };
-        let query = format!(
-            "SELECT count(DISTINCT user_id), coalesce(max(n), 0) FROM (SELECT user_id, \
-             count(*) AS n FROM events WHERE user_id IS NOT NULL GROUP BY {group}) WHERE n > {limit}"
-        );
-        let found = self.row(&query)?;
-        let (n, most) = (found[0], found.get(1).copied().unwrap_or(0));
+        let busy = self
+            .frame()?
+            .filter(user().is_not_null())?
+            .aggregate(group, vec![n_rows_each()])?
+            .filter(col("n").gt(lit(i64::try_from(limit).unwrap_or(i64::MAX))))?;
+        let [n, most] = self.row(busy, [count_distinct(user()), max(col("n"))])?;
         let level = if n > 0 { Level::Warn } else { Level::Pass };
         let detail = format!(
             "users with more than {limit} events {span}{}; set `prepare.max_user_events`",
@@ -330,11 +347,13 @@ impl Queries<'_> {
 
     /// Users or items that have one event only.
     fn single(&self, checks: &mut Checks, of: &str, n_of: i64) -> Result<(), PrepareError> {
-        let query = format!(
-            "SELECT count(*) FROM (SELECT {of}_id FROM events WHERE {of}_id IS NOT NULL \
-             GROUP BY {of}_id HAVING count(*) = 1)"
-        );
-        let n = self.row(&query)?[0];
+        let id = || col(format!("{of}_id"));
+        let singles = self
+            .frame()?
+            .filter(id().is_not_null())?
+            .aggregate(vec![id()], vec![n_rows_each()])?
+            .filter(col("n").eq(lit(1i64)))?;
+        let [n] = self.row(singles, [count_all()])?;
         let (found, limit) = (share(n, n_of), self.config.max_single);
         let level = if found > limit { Level::Warn } else { Level::Pass };
         let detail = format!(
@@ -364,10 +383,12 @@ impl Queries<'_> {
         };
         checks.add("time_range", level, format!("{} to {}", show(first), show(last)), detail);
         // Days with events are few, even in a long log: they are gone through here.
-        let query = "SELECT DISTINCT timestamp / 86400000 AS day FROM events ORDER BY day";
+        let day = day().alias("day");
+        let order = vec![col("day").sort(true, false)];
+        let days = self.frame()?.select(vec![day])?.distinct()?.sort(order)?;
         let mut longest = (0, 0);
         let mut previous: Option<i64> = None;
-        for batch in self.session.collect(query)? {
+        for batch in self.session.collect(days)? {
             for day in batch.column(0).as_primitive::<Int64Type>().values() {
                 let gap = previous.map_or(0, |previous| day - previous - 1);
                 longest = longest.max((gap, previous.unwrap_or(0)));
@@ -384,17 +405,27 @@ impl Queries<'_> {
         let detail = format!("longest stretch without events, at most {limit} days");
         checks.add("gaps", level, value, detail);
         if self.has(columns::PRICE) {
-            let batches = self.session.collect(
-                "SELECT coalesce(cast(sum(CASE WHEN price < 0 THEN 1 ELSE 0 END) AS double), 0.0) \
-                 FROM events",
-            )?;
-            let n =
-                batches.first().map_or(0.0, |b| b.column(0).as_primitive::<Float64Type>().value(0));
-            let level = if n > 0.0 { Level::Warn } else { Level::Pass };
-            checks.add("negative_prices", level, format!("{n:.0}"), "rows with a price below 0");
+            let [n] = self.of_all([count_where(col(columns::PRICE).lt(lit(0.0)))?])?;
+            let level = if n > 0 { Level::Warn } else { Level::Pass };
+            checks.add("negative_prices", level, n.to_string(), "rows with a price below 0");
         }
         Ok(())
     }
+}
+
+/// The rows of each group, as column `n`.
+fn n_rows_each() -> Expr {
+    count_all().alias("n")
+}
+
+/// The rows for which `condition` holds.
+fn count_where(condition: Expr) -> Result<Expr, PrepareError> {
+    Ok(sum(when(condition, lit(1i64)).otherwise(lit(0i64))?))
+}
+
+/// Days since 1970, UTC.
+fn day() -> Expr {
+    col(columns::TIMESTAMP) / lit(86_400_000i64)
 }
 
 fn share(n: i64, of: i64) -> f64 {

@@ -1,13 +1,13 @@
 //! Writes a dataset folder, the sequences as a stream.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 
-use bytemuck::{NoUninit, bytes_of, cast_slice};
+use bytemuck::cast_slice;
 
 use super::manifest::{Counts, Description, FORMAT_VERSION, FileEntry, Manifest};
+use crate::background::BackgroundFile;
 use crate::encode::FeatureProgram;
 use crate::error::DataError;
 use crate::features::ItemFeatures;
@@ -58,14 +58,14 @@ pub struct Tables {
 pub struct DatasetWriter {
     folder: Replacement,
     has_time: bool,
-    offsets: ColumnFile,
-    items: ColumnFile,
-    timestamps: ColumnFile,
-    events: ColumnFile,
-    sessions: ColumnFile,
-    values: ColumnFile,
-    validation_start: ColumnFile,
-    test_start: ColumnFile,
+    offsets: BackgroundFile,
+    items: BackgroundFile,
+    timestamps: BackgroundFile,
+    events: BackgroundFile,
+    sessions: BackgroundFile,
+    values: BackgroundFile,
+    validation_start: BackgroundFile,
+    test_start: BackgroundFile,
     n_users: usize,
     n_user_events: u32,
     user_targets_unknown: Vec<bool>,
@@ -80,7 +80,7 @@ impl DatasetWriter {
     /// [`DataError::Io`] if the files cannot be made.
     pub fn new(folder: &Path, has_time: bool) -> Result<Self, DataError> {
         let folder = Replacement::folder(folder)?;
-        let file = |name: &str| ColumnFile::create(folder.path().join(name));
+        let file = |name: &str| BackgroundFile::create(&folder.path().join(name), true);
         let mut writer = Self {
             offsets: file("offsets.u64")?,
             items: file("items.u32")?,
@@ -97,7 +97,7 @@ impl DatasetWriter {
             user_targets_unknown: Vec::new(),
             counts: Counts::default(),
         };
-        writer.offsets.push(&0u64)?;
+        writer.offsets.push(&[0u64])?;
         writer.end_user_row(0, 0)?; // the unknown user
         Ok(writer)
     }
@@ -112,13 +112,13 @@ impl DatasetWriter {
     /// # Errors
     /// [`DataError::Io`] if it cannot be written.
     pub fn push(&mut self, row: EventRow) -> Result<(), DataError> {
-        self.items.push(&row.item)?;
+        self.items.push(&[row.item])?;
         if self.has_time {
-            self.timestamps.push(&row.timestamp_ms)?;
+            self.timestamps.push(&[row.timestamp_ms])?;
         }
-        self.events.push(&row.event)?;
-        self.sessions.push(&row.session)?;
-        self.values.push(&row.value)?;
+        self.events.push(&[row.event])?;
+        self.sessions.push(&[row.session])?;
+        self.values.push(&[row.value])?;
         self.user_targets_unknown.push(!row.item.is_known());
         self.n_user_events = self
             .n_user_events
@@ -149,9 +149,9 @@ impl DatasetWriter {
     }
 
     fn end_user_row(&mut self, validation_start: u32, test_start: u32) -> Result<(), DataError> {
-        self.offsets.push(&self.counts.n_events)?;
-        self.validation_start.push(&validation_start)?;
-        self.test_start.push(&test_start)?;
+        self.offsets.push(&[self.counts.n_events])?;
+        self.validation_start.push(&[validation_start])?;
+        self.test_start.push(&[test_start])?;
         self.n_users += 1;
         self.n_user_events = 0;
         self.user_targets_unknown.clear();
@@ -179,17 +179,20 @@ impl DatasetWriter {
             .map_err(|reason| DataError::Inconsistent { reason })?;
         counts.n_items = tables.items.n_known() as u64;
         let columns = [
-            self.offsets,
-            self.items,
-            self.timestamps,
-            self.events,
-            self.sessions,
-            self.values,
-            self.validation_start,
-            self.test_start,
+            ("offsets.u64", self.offsets),
+            ("items.u32", self.items),
+            ("timestamps.i64", self.timestamps),
+            ("events.u8", self.events),
+            ("sessions.u32", self.sessions),
+            ("values.f32", self.values),
+            ("validation_start.u32", self.validation_start),
+            ("test_start.u32", self.test_start),
         ];
-        for column in columns {
-            column.close()?;
+        let mut entries = BTreeMap::new();
+        for (name, column) in columns {
+            let written = column.finish()?;
+            let sha256 = written.sha256.unwrap_or_default();
+            entries.insert(name.to_owned(), FileEntry { n_bytes: written.n_bytes, sha256 });
         }
         let encoders = serde_json::to_vec_pretty(&tables.encoders)
             .map_err(|error| DataError::Inconsistent { reason: error.to_string() })?;
@@ -207,8 +210,10 @@ impl DatasetWriter {
         for (name, bytes) in files {
             let path = root.join(name);
             fs::write(&path, bytes).map_err(DataError::io("write", &path))?;
+            let entry = FileEntry { n_bytes: bytes.len() as u64, sha256: storage::sha256(bytes) };
+            entries.insert(name.to_owned(), entry);
         }
-        let manifest = manifest(&root, counts, tables)?;
+        let manifest = manifest(entries, counts, tables);
         let path = root.join("manifest.json");
         let json = serde_json::to_vec_pretty(&manifest)
             .map_err(|error| DataError::Inconsistent { reason: error.to_string() })?;
@@ -218,17 +223,10 @@ impl DatasetWriter {
     }
 }
 
-fn manifest(root: &Path, counts: Counts, tables: Tables) -> Result<Manifest, DataError> {
-    let mut files = BTreeMap::new();
-    for entry in fs::read_dir(root).map_err(DataError::io("read", root))? {
-        let path = entry.map_err(DataError::io("read", root))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let n_bytes = fs::metadata(&path).map_err(DataError::io("read", &path))?.len();
-        files.insert(name, FileEntry { n_bytes, sha256: storage::sha256_file(&path)? });
-    }
+fn manifest(files: BTreeMap<String, FileEntry>, counts: Counts, tables: Tables) -> Manifest {
     let listed: String =
         files.iter().map(|(name, entry)| format!("{name} {}\n", entry.sha256)).collect();
-    Ok(Manifest {
+    Manifest {
         format: "forecart-dataset".into(),
         format_version: FORMAT_VERSION,
         forecart_version: env!("CARGO_PKG_VERSION").into(),
@@ -237,30 +235,5 @@ fn manifest(root: &Path, counts: Counts, tables: Tables) -> Result<Manifest, Dat
         description: tables.description,
         feature_names: tables.item_features.names,
         files,
-    })
-}
-
-#[derive(Debug)]
-struct ColumnFile {
-    path: PathBuf,
-    file: BufWriter<File>,
-}
-
-impl ColumnFile {
-    fn create(path: PathBuf) -> Result<Self, DataError> {
-        let file = File::create(&path).map_err(DataError::io("create", &path))?;
-        Ok(Self { path, file: BufWriter::with_capacity(1 << 18, file) })
-    }
-
-    fn push<T: NoUninit>(&mut self, value: &T) -> Result<(), DataError> {
-        self.file.write_all(bytes_of(value)).map_err(|source| DataError::Io {
-            action: "write",
-            path: self.path.clone(),
-            source,
-        })
-    }
-
-    fn close(mut self) -> Result<(), DataError> {
-        self.file.flush().map_err(DataError::io("write", &self.path))
     }
 }

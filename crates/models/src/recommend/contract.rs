@@ -11,7 +11,7 @@ use super::top_k::{Scored, TopK, top_k};
 use super::view::TrainingView;
 use crate::error::ModelError;
 use crate::tensors::Tensors;
-pub use crate::training::{EpochRecord, FitContext, FitRecord};
+pub use crate::training::{EpochRecord, FitContext, FitRecord, MemberRecord};
 
 /// A fitted model and how the fit went.
 #[derive(Debug)]
@@ -93,6 +93,15 @@ pub enum Reason {
     },
 }
 
+/// What scores say beside their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScoreScale {
+    /// Weights of 0 or more that add up, such as counts: an item's share of their sum is a probability.
+    Weight,
+    /// Logarithms of probabilities up to a constant, as a softmax takes them.
+    Logit,
+}
+
 /// A fitted model: from a history to scores.
 ///
 /// A history is all that is known of a user, so users who were not there at training are answered
@@ -118,6 +127,11 @@ pub trait Recommender: Debug + Send + Sync {
     /// # Panics
     /// If `scores` has another length.
     fn score_all(&self, history: History<'_>, scores: &mut [f32]);
+
+    /// What the scores of [`Self::score_all`] say, where they are the model's own.
+    fn score_scale(&self) -> ScoreScale {
+        ScoreScale::Weight
+    }
 
     /// Why the answer to `history` is the popularity of the items, `None` if it is the model's own.
     fn fallback(&self, history: History<'_>) -> Option<Fallback>;

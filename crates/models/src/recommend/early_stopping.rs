@@ -29,12 +29,21 @@ pub(super) struct Validation<'a> {
 impl<'a> Validation<'a> {
     /// `None` if the view does not let the model look, or no user has an event that it knows.
     pub(super) fn of(view: &TrainingView<'a>, max_history: usize) -> Option<Self> {
+        Self::of_at_most(view, max_history, MAX_USERS)
+    }
+
+    /// The same with at most `max_users`.
+    pub(super) fn of_at_most(
+        view: &TrainingView<'a>,
+        max_history: usize,
+        max_users: usize,
+    ) -> Option<Self> {
         let holdout = view.validation()?;
         let speaks = |history: &History<'_>| {
             history.newest(max_history).items.iter().any(|item| item.is_known())
         };
         let all: Vec<_> = holdout.users().filter(|(history, _)| speaks(history)).collect();
-        let step = all.len().div_ceil(MAX_USERS).max(1);
+        let step = all.len().div_ceil(max_users).max(1);
         let users: Vec<_> = all.into_iter().step_by(step).collect();
         (!users.is_empty()).then_some(Self { users, max_history, seen: holdout.seen() })
     }
@@ -68,6 +77,35 @@ impl<'a> Validation<'a> {
             .collect::<Result<_, NnError>>()?;
         let users: Vec<f64> = tiles.into_iter().flatten().collect();
         Ok(users.iter().sum::<f64>() / users.len().max(1) as f64)
+    }
+
+    /// NDCG@10 of several ways to score, which share what `prepare` makes of a history in buffers `B`; `score` writes
+    /// the scores of one of them, `[n_item_rows]`.
+    pub(super) fn ndcg_of_variants<B: Send>(
+        &self,
+        n_variants: usize,
+        n_item_rows: usize,
+        buffers: impl Fn() -> B + Sync + Send,
+        prepare: impl Fn(History<'_>, &mut B) + Sync + Send,
+        score: impl Fn(usize, &B, &mut [f32]) + Sync + Send,
+    ) -> Vec<f64> {
+        let all = || (buffers(), vec![0.0; n_item_rows]);
+        let users: Vec<Vec<f64>> = self
+            .users
+            .par_iter()
+            .map_init(all, |(buffers, scores), (history, targets)| {
+                prepare(*history, buffers);
+                let of_variant = |variant| {
+                    score(variant, buffers, scores);
+                    self.user_ndcg(scores, history.items, targets.items)
+                };
+                (0..n_variants).map(of_variant).collect()
+            })
+            .collect();
+        let mean = |variant: usize| {
+            users.iter().map(|user| user[variant]).sum::<f64>() / users.len().max(1) as f64
+        };
+        (0..n_variants).map(mean).collect()
     }
 
     fn user_ndcg(&self, scores: &mut [f32], history: &[ItemIdx], targets: &[ItemIdx]) -> f64 {

@@ -35,6 +35,13 @@ impl ItemTable {
         Ok(Self { vectors: Embedding::new(n_item_rows, d, init, rng)?, is_full })
     }
 
+    /// The same table with other vectors of the same shape.
+    pub(super) fn with_vectors(self, vectors: Matrix) -> Self {
+        let vectors =
+            Embedding::from_table(vectors).expect("a table of as many rows as there were");
+        Self { vectors, ..self }
+    }
+
     pub(super) fn vectors(&self) -> &Matrix {
         self.vectors.table()
     }

@@ -23,28 +23,33 @@ mod contract;
 mod top_k;
 mod view;
 
+mod fusion;
 mod item_knn;
 mod mlp;
 mod popularity;
 mod seq_rules;
 mod sequence;
 
+mod attributes;
 mod early_stopping;
 mod item_table;
+mod leave_one_out;
 mod sparse;
 mod vector_model;
 
 pub mod registry;
 
 pub use contract::{
-    EpochRecord, Fallback, FitContext, FitRecord, Fitted, ModelSpec, Reason, Recommender,
+    EpochRecord, Fallback, FitContext, FitRecord, Fitted, MemberRecord, ModelSpec, Reason,
+    Recommender, ScoreScale,
 };
+pub use fusion::{Fusion, FusionConfig, MemberConfig};
 pub use item_knn::{ItemKnn, ItemKnnConfig, Weighting};
 pub use mlp::{HiddenActivation, Mlp, MlpConfig, SoftmaxLoss};
 pub use popularity::{Popularity, PopularityConfig, Window};
 pub use seq_rules::{SeqRules, SeqRulesConfig};
 pub use sequence::{
-    AttentionKind, FeedForwardKind, Preset, Sequence, SequenceConfig, SequenceLoss, SequenceSpec,
+    FeedForwardKind, Mixer, Objective, Preset, Sequence, SequenceConfig, SequenceLoss, SequenceSpec,
 };
 pub use top_k::{Scored, TopK, top_k};
 pub use view::{FitOn, Holdout, TrainingView};

@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::contract::{ModelSpec, Recommender};
+use super::fusion::{Fusion, FusionConfig};
 use super::item_knn::{ItemKnn, ItemKnnConfig};
 use super::mlp::{Mlp, MlpConfig};
 use super::popularity::{Popularity, PopularityConfig, Window};
@@ -101,9 +102,23 @@ pub static MODELS: &[Entry] = &[
     ),
     entry!("item-knn", "items that the same users chose (cosine)", ItemKnnConfig, ItemKnn),
     entry!("mlp", "multi-layer perceptron on the history and the items' features", MlpConfig, Mlp),
+    sequence!("gated recurrent unit over the history", Gru4Rec, "gru4rec"),
     sequence!("causal self-attention over the history", SasRec, "sasrec"),
+    sequence!("self-attention both ways, trained on masked items", Bert4Rec, "bert4rec"),
     sequence!("pointwise gated attention with distance and time gap", Hstu, "hstu"),
     sequence!("self-attention with gated residuals and sampled softmax", ESasRec, "esasrec"),
+    Entry {
+        name: "fusion",
+        about: "several models as one, weighted on the validation part",
+        spec: |keys| {
+            let config: FusionConfig = parse_keys("fusion", keys)?;
+            Ok(Box::new(config.checked()?))
+        },
+        load: |keys, tensors, n_item_rows| {
+            let config: FusionConfig = parse_keys("fusion", keys)?;
+            Ok(Box::new(Fusion::load(config.checked()?, tensors, n_item_rows)?))
+        },
+    },
 ];
 
 /// The entry called `name`; [`DEFAULT`] is the one of [`DEFAULT_MODEL`].

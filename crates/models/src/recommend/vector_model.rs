@@ -7,7 +7,8 @@ use forecart_data::{History, ItemIdx, SeenItems};
 use forecart_nn::{Matrix, dot};
 use serde_json::Value;
 
-use super::contract::{Fallback, Reason, Recommender, weightiest};
+use super::contract::{Fallback, Reason, Recommender, ScoreScale};
+use super::leave_one_out::leave_one_out;
 use super::popularity::ItemCounts;
 use super::top_k::{Scored, TopK, top_k};
 use crate::tensors::Tensors;
@@ -63,6 +64,10 @@ impl<M: VectorModel> Recommender for M {
         self.vectors().rows()
     }
 
+    fn score_scale(&self) -> ScoreScale {
+        ScoreScale::Logit
+    }
+
     fn score_all(&self, history: History<'_>, scores: &mut [f32]) {
         assert_eq!(scores.len(), self.n_item_rows(), "one score for each item row");
         let Some(user) = user_vector(self, history) else {
@@ -112,30 +117,16 @@ impl<M: VectorModel> Recommender for M {
         if !is_known(self, item) {
             return Vec::new();
         }
-        let Some(user) = user_vector(self, history) else {
+        if Recommender::fallback(self, history).is_some() {
             return self.counts().reason(item, None).into_iter().take(n).collect();
-        };
-        let seen = history.newest(self.max_history());
-        let first = history.items.len() - seen.items.len();
+        }
         let row = self.vectors().row(item.row());
         // Without any event nothing is left of the score but the item's bias.
         let bias: f32 = row[self.n_dims()..].iter().sum();
-        let whole = dot(&user, row);
-        let mut because: Vec<(usize, ItemIdx, f32)> = Vec::new();
-        for (position, left_out) in seen.items.iter().enumerate().rev() {
-            let is_repeat = because.iter().any(|(_, item, _)| item == left_out);
-            if !is_known(self, *left_out) || is_repeat {
-                continue;
-            }
-            let kept = || (0..seen.items.len()).filter(|place| seen.items[*place] != *left_out);
-            let items: Vec<ItemIdx> = kept().map(|place| seen.items[place]).collect();
-            let timestamps_ms: Vec<i64> =
-                kept().filter_map(|place| seen.timestamps_ms.get(place).copied()).collect();
-            let rest = History { items: &items, timestamps_ms: &timestamps_ms, events: &[] };
-            let score = user_vector(self, rest).map_or(bias, |user| dot(&user, row));
-            because.push((first + position, *left_out, whole - score));
-        }
-        weightiest(because, n)
+        let score =
+            |rest: History<'_>| user_vector(self, rest).map_or(bias, |user| dot(&user, row));
+        let seen = history.newest(self.max_history());
+        leave_one_out(history, seen, |item| is_known(self, item), score, n)
     }
 
     fn tensors(&self) -> Tensors {

@@ -65,12 +65,37 @@ impl Checkpoint {
         &self.path
     }
 
-    /// Deletes the file, if there is one, and what a killed write of it may have left.
+    /// Deletes the file and those of members, where they are there, and what a killed write of one may have left.
     ///
     /// # Errors
-    /// [`ModelError::Data`] if it cannot be deleted.
+    /// [`ModelError::Data`] if one cannot be deleted.
     pub fn remove(&self) -> Result<(), ModelError> {
-        Ok(storage::remove_file(&self.path)?)
+        storage::remove_file(&self.path)?;
+        // Members are fitted in order: the first that is missing is the last.
+        for place in 0.. {
+            let path = self.path_of_member(place);
+            let is_last = !path.exists();
+            storage::remove_file(&path)?;
+            if is_last {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The checkpoint of a member of a model that is made of several: a file beside this one.
+    pub(crate) fn of_member(&self, place: usize) -> Self {
+        let member = Self { path: self.path_of_member(place), ..self.clone() };
+        // In the second of two fits, only the files of members that it came to are its own.
+        let resumes = self.choice.is_none()
+            || file_choice(&member.path).is_ok_and(|stored| stored == self.choice);
+        Self { resumes, ..member }
+    }
+
+    fn path_of_member(&self, place: usize) -> PathBuf {
+        let mut path = self.path.clone().into_os_string();
+        path.push(format!(".{place}"));
+        path.into()
     }
 
     /// The checkpoint of the fit after `run`, which gave `record`. It keeps both, so that a kill in the second fit does
@@ -91,14 +116,12 @@ impl Checkpoint {
         Ok(Some(choice.record))
     }
 
+    /// A model that is made of several has a file for each member and none of its own.
     fn stored_choice(&self) -> Result<Option<Choice>, ModelError> {
-        let Some(opened) = file::open(&self.path)? else { return Ok(None) };
-        #[derive(Deserialize)]
-        struct Part {
-            choice: Option<Choice>,
+        match file_choice(&self.path)? {
+            Some(choice) => Ok(Some(choice)),
+            None => file_choice(&self.path_of_member(0)),
         }
-        let part: Part = parse(&opened.header, &self.path)?;
-        Ok(part.choice)
     }
 
     /// The state that is stored for `run` of `n_epochs` of `n_batches`, if there is one.
@@ -137,6 +160,16 @@ impl Checkpoint {
     pub(super) fn keeps_a_choice(&self) -> bool {
         self.choice.is_some()
     }
+}
+
+fn file_choice(path: &Path) -> Result<Option<Choice>, ModelError> {
+    let Some(opened) = file::open(path)? else { return Ok(None) };
+    #[derive(Deserialize)]
+    struct Part {
+        choice: Option<Choice>,
+    }
+    let part: Part = parse(&opened.header, path)?;
+    Ok(part.choice)
 }
 
 fn parse<'a, T: Deserialize<'a>>(header: &'a str, path: &Path) -> Result<T, ModelError> {
@@ -393,7 +426,7 @@ mod tests {
             n_labels: 4,
             first_loss: Some(Exact(3.0)),
             best_ndcg: Some(Exact(0.1)),
-            record: FitRecord { curve, chosen_epoch: Some(1) },
+            record: FitRecord { curve, chosen_epoch: Some(1), ..FitRecord::default() },
         };
         assert!(good.is_within(2, 5));
         for bad in [

@@ -27,5 +27,5 @@ pub use divergence::Divergence;
 pub(crate) use learner::{BatchLoss, Learner};
 pub use optimizer::LearningRateSchedule;
 pub(crate) use optimizer::OptimizerConfig;
-pub use record::{EpochRecord, FitRecord};
+pub use record::{EpochRecord, FitRecord, MemberRecord};
 pub(crate) use run::{Plan, run};

@@ -32,4 +32,16 @@ pub struct FitRecord {
     pub curve: Vec<EpochRecord>,
     /// The epoch whose weights the model has, where training has epochs.
     pub chosen_epoch: Option<usize>,
+    /// Of a model that is made of several: one entry a member. `curve` is then that of the first that has one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<MemberRecord>,
+}
+
+/// What was chosen for one member of a model that is made of several.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct MemberRecord {
+    /// How much it counts.
+    pub weight: f64,
+    /// The epoch whose weights it has, where its training has epochs.
+    pub chosen_epoch: Option<usize>,
 }

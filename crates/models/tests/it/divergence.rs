@@ -128,7 +128,7 @@ fn keys_of_the_optimizer_are_checked() {
 #[test]
 fn a_refit_keeps_the_fall_of_the_learning_rate() {
     for name in NAMES {
-        let record = FitRecord { curve: Vec::new(), chosen_epoch: Some(4) };
+        let record = FitRecord { chosen_epoch: Some(4), ..FitRecord::default() };
         let refit = |more: &Value| {
             let spec = registry::spec(name, &keys(name, more)).unwrap();
             let keys = spec.for_refit(&record).hyperparameters();

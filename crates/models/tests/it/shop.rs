@@ -107,10 +107,15 @@ pub(crate) fn shop() -> (tempfile::TempDir, Dataset) {
 pub(crate) fn specs() -> Vec<Box<dyn ModelSpec>> {
     let keys = |name: &str| match name {
         "mlp" => json!({"n_epochs": 3, "d_model": 8, "hidden": [6], "batch_size": 100}),
-        "sasrec" | "hstu" | "esasrec" => json!({
+        "gru4rec" | "sasrec" | "bert4rec" | "hstu" | "esasrec" => json!({
             "n_epochs": 3, "d_model": 8, "n_heads": 2, "batch_size": 20, "n_negatives": 4,
             "input_scale": 1.0,
         }),
+        "fusion" => json!({"members": [
+            {"model": "sasrec", "n_epochs": 2, "d_model": 8, "loss": "full", "input_scale": 1.0},
+            {"model": "hstu", "n_epochs": 2, "d_model": 8, "loss": "full", "input_scale": 1.0},
+            {"model": "seq-rules"},
+        ]}),
         _ => json!({}),
     };
     let mut specs: Vec<_> = registry::MODELS
@@ -124,6 +129,7 @@ pub(crate) fn specs() -> Vec<Box<dyn ModelSpec>> {
     let mut full = keys("sasrec");
     full["loss"] = json!("full");
     full["label_smoothing"] = json!(0.1);
+    full["attributes"] = json!(false);
     specs.push(registry::spec("sasrec", &full).unwrap());
     specs
 }

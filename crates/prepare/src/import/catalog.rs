@@ -5,6 +5,13 @@ use std::path::{Path, PathBuf};
 
 use datafusion::arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use datafusion::arrow::compute::filter_record_batch;
+use datafusion::common::JoinType;
+use datafusion::functions::string::expr_fn::btrim;
+use datafusion::functions_aggregate::count::count_all;
+use datafusion::functions_aggregate::expr_fn::median;
+use datafusion::functions_window::expr_fn::row_number;
+use datafusion::logical_expr::ExprFunctionExt;
+use datafusion::prelude::{DataFrame, col, lit};
 use forecart_data::event::{self, columns};
 use forecart_data::{Progress, storage};
 use parquet::arrow::ArrowWriter;
@@ -83,40 +90,24 @@ impl Tables<'_> {
         resources: &Resources,
     ) -> Result<(), PrepareError> {
         let has = |name: &str| self.table.outputs.iter().any(|output| output.name == name);
-        let mut tables = vec!["items AS (SELECT DISTINCT item_id FROM events)"];
-        let mut select = vec!["items.item_id"];
-        let mut joins = Vec::new();
-        if has(columns::TEXT) {
-            tables.push(
-                "texts AS (SELECT item_id, trim(text) AS title, count(*) AS n FROM events \
-                 WHERE trim(text) <> '' GROUP BY item_id, trim(text)), \
-                 places AS (SELECT item_id, title, row_number() OVER (PARTITION BY item_id \
-                 ORDER BY n DESC, title) AS place FROM texts), \
-                 titles AS (SELECT item_id, title FROM places WHERE place = 1)",
-            );
-            select.push("titles.title");
-            joins.push("LEFT JOIN titles ON titles.item_id = items.item_id");
-        }
-        if has(columns::PRICE) {
-            tables.push(
-                "prices AS (SELECT item_id, median(price) AS price FROM events \
-                 WHERE price > 0 AND event <> 'refund' GROUP BY item_id)",
-            );
-            select.push("prices.price");
-            joins.push("LEFT JOIN prices ON prices.item_id = items.item_id");
-        }
-        if joins.is_empty() {
+        let (has_text, has_price) = (has(columns::TEXT), has(columns::PRICE));
+        if !has_text && !has_price {
             return Ok(());
         }
         let session = Session::new(resources)?;
         session.register_events(log)?;
-        let query = format!(
-            "WITH {} SELECT {} FROM items {} ORDER BY items.item_id",
-            tables.join(", "),
-            select.join(", "),
-            joins.join(" ")
-        );
-        let frame = session.sql(&query)?;
+        let events = session.table("events")?;
+        let mut items = events.clone().select(vec![col(columns::ITEM_ID)])?.distinct()?;
+        let mut shown = vec![col(columns::ITEM_ID)];
+        if has_text {
+            items = joined(items, most_frequent_texts(events.clone())?)?;
+            shown.push(col(columns::TITLE));
+        }
+        if has_price {
+            items = joined(items, median_prices(events)?)?;
+            shown.push(col(columns::PRICE));
+        }
+        let frame = items.select(shown)?.sort(vec![col(columns::ITEM_ID).sort(true, false)])?;
         let path = log.join("items.parquet");
         let mut writer = None;
         session.for_each(frame, |batch| {
@@ -198,6 +189,44 @@ impl Tables<'_> {
         manifest.warnings.extend(rejected);
         Ok(())
     }
+}
+
+/// Name of the item in a table that is joined to the items.
+const OF_ITEM: &str = "of_item";
+
+/// `items` with the columns of `more`, where it has the item.
+fn joined(items: DataFrame, more: DataFrame) -> Result<DataFrame, PrepareError> {
+    let items = items.join(more, JoinType::Left, &[columns::ITEM_ID], &[OF_ITEM], None)?;
+    Ok(items.drop_columns(&[OF_ITEM])?)
+}
+
+/// One row an item: `of_item` and its `title`.
+fn most_frequent_texts(events: DataFrame) -> Result<DataFrame, PrepareError> {
+    let title = || col(columns::TITLE);
+    let place = row_number()
+        .partition_by(vec![col(OF_ITEM)])
+        .order_by(vec![col("n").sort(false, false), title().sort(true, false)])
+        .build()?;
+    let texts = vec![
+        col(columns::ITEM_ID).alias(OF_ITEM),
+        btrim(vec![col(columns::TEXT)]).alias(columns::TITLE),
+    ];
+    Ok(events
+        .select(texts)?
+        .filter(title().not_eq(lit("")))?
+        .aggregate(vec![col(OF_ITEM), title()], vec![count_all().alias("n")])?
+        .window(vec![place.alias("place")])?
+        .filter(col("place").eq(lit(1u64)))?
+        .select(vec![col(OF_ITEM), title()])?)
+}
+
+/// One row an item: `of_item` and its `price`.
+fn median_prices(events: DataFrame) -> Result<DataFrame, PrepareError> {
+    let price = || col(columns::PRICE);
+    let is_sold = price().gt(lit(0.0)).and(col(columns::EVENT).not_eq(lit("refund")));
+    let item = col(columns::ITEM_ID).alias(OF_ITEM);
+    let prices = vec![median(price()).alias(columns::PRICE)];
+    Ok(events.filter(is_sold)?.aggregate(vec![item], prices)?)
 }
 
 /// Finds the columns of a table of items or users.

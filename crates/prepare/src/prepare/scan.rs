@@ -10,6 +10,9 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type};
+use datafusion::functions_aggregate::count::count_all;
+use datafusion::functions_aggregate::expr_fn::min;
+use datafusion::prelude::{col, lit};
 use forecart_data::Progress;
 use forecart_data::event::columns;
 use parquet::arrow::ProjectionMask;
@@ -83,11 +86,14 @@ impl Source {
             return Ok(());
         }
         session.register_parquet(table, &log::events_folder(log))?;
-        let (id, row) = (columns::EVENT_ID, columns::ROW_NUMBER);
-        let frame = session.sql(&format!(
-            "SELECT {id} AS id, min({row}) AS kept FROM {table} WHERE {id} IS NOT NULL AND {id} <> '' \
-             GROUP BY {id} HAVING count(*) > 1"
-        ))?;
+        let id = || col(columns::EVENT_ID);
+        let rows = vec![min(col(columns::ROW_NUMBER)).alias("kept"), count_all().alias("n")];
+        let frame = session
+            .table(table)?
+            .filter(id().is_not_null().and(id().not_eq(lit(""))))?
+            .aggregate(vec![id()], rows)?
+            .filter(col("n").gt(lit(1i64)))?
+            .select(vec![id(), col("kept")])?;
         let repeated = &mut self.repeated_ids;
         session.for_each(frame, |batch| {
             let ids = text(batch.column(0))?;
@@ -193,29 +199,36 @@ pub(super) fn scan(
     senders: &[Sender<RecordBatch>],
     progress: &dyn Progress,
 ) -> Result<Option<Scan>, PrepareError> {
+    let key_column = match layout.unit {
+        Unit::SessionById => columns::SESSION_ID,
+        Unit::User | Unit::SessionByGap => columns::USER_ID,
+    };
     let mut scanner = Scanner {
         config,
         layout,
         window_ms: config.window_ms,
-        key_column: match layout.unit {
-            Unit::SessionById => columns::SESSION_ID,
-            Unit::User | Unit::SessionByGap => columns::USER_ID,
-        },
         scan: Scan { unit: layout.unit, ..Scan::default() },
         lines: Vec::with_capacity(BATCH_ROWS),
         first_row: 0,
-        is_test: false,
     };
     let mut turn = 0;
     for (number, source) in sources.iter().enumerate() {
-        scanner.begin(source, number > 0);
+        let is_test = number > 0;
+        scanner.begin(source, is_test);
         let wanted = source.projection(layout);
+        // The users of a test log are numbered after the others.
+        let (mut known, first) = match is_test {
+            true => (std::mem::take(&mut scanner.scan.test_users), scanner.scan.users.len() as u32),
+            false => (std::mem::take(&mut scanner.scan.users), 0),
+        };
+        let mut users =
+            Users { column: key_column, window_ms: scanner.window_ms, known: &mut known, first };
         let done = std::thread::scope(|scope| {
             let (sender, batches) = sync_channel(2);
             let decode = scope.spawn(move || {
                 for file in &source.files {
                     for batch in batches_of(file, &wanted)? {
-                        if sender.send(batch?).is_err() {
+                        if sender.send(users.number(batch?)?).is_err() {
                             return Ok(());
                         }
                     }
@@ -229,6 +242,10 @@ pub(super) fn scan(
         })?;
         if !done {
             return Ok(None);
+        }
+        match is_test {
+            true => scanner.scan.test_users = known,
+            false => scanner.scan.users = known,
         }
     }
     let Scanner { scan, .. } = scanner;
@@ -250,12 +267,63 @@ struct Scanner<'c> {
     config: &'c PrepareConfig,
     layout: Layout,
     window_ms: (i64, i64),
-    key_column: &'static str,
     scan: Scan,
     lines: Vec<Line>,
     /// Positions of a second log follow those of the first.
     first_row: u64,
-    is_test: bool,
+}
+
+/// The half of the pass that numbers users, on the thread that decodes.
+struct Users<'u> {
+    column: &'static str,
+    window_ms: (i64, i64),
+    known: &'u mut Interner,
+    /// Number of the first.
+    first: u32,
+}
+
+/// A batch with the number of each row's user; `None` for a guest, or outside the time window.
+struct Numbered {
+    batch: RecordBatch,
+    users: Vec<Option<u32>>,
+}
+
+impl Users<'_> {
+    fn number(&mut self, batch: RecordBatch) -> Result<Numbered, PrepareError> {
+        let (ids, times) = (texts(&batch, self.column)?, integers(&batch, columns::TIMESTAMP)?);
+        let (ids, times) = (ids.as_string::<i32>(), times.as_primitive::<Int64Type>());
+        let number = |(id, time): (Option<&str>, &i64)| {
+            let is_in = *time >= self.window_ms.0 && *time <= self.window_ms.1;
+            match id {
+                Some(id) if is_in && !id.is_empty() => {
+                    Ok(Some(self.first + self.known.intern(id)?))
+                }
+                _ => Ok(None),
+            }
+        };
+        let users = ids.iter().zip(times.values()).map(number).collect::<Result<_, PrepareError>>();
+        Ok(Numbered { users: users?, batch })
+    }
+}
+
+/// A column that every log has.
+fn required(
+    batch: &RecordBatch,
+    name: &'static str,
+    data_type: &DataType,
+) -> Result<ArrayRef, PrepareError> {
+    column(batch, name, data_type)?.ok_or_else(|| PrepareError::Unusable {
+        step: "prepare",
+        reason: format!("the log has no column {name:?}; import it again"),
+    })
+}
+
+fn texts(batch: &RecordBatch, name: &'static str) -> Result<ArrayRef, PrepareError> {
+    required(batch, name, &DataType::Utf8)
+}
+
+fn integers(batch: &RecordBatch, name: &'static str) -> Result<ArrayRef, PrepareError> {
+    required(batch, name, &DataType::Int64)
 }
 
 impl Scanner<'_> {
@@ -266,7 +334,6 @@ impl Scanner<'_> {
         {
             self.window_ms.0 = end.saturating_sub(i64::from(days) * DAY_MS).saturating_add(1);
         }
-        self.is_test = is_test;
         if is_test {
             self.first_row = 1 << 45;
         }
@@ -276,17 +343,17 @@ impl Scanner<'_> {
     fn drain(
         &mut self,
         source: &Source,
-        batches: Receiver<RecordBatch>,
+        batches: Receiver<Numbered>,
         senders: &[Sender<RecordBatch>],
         turn: &mut usize,
         progress: &dyn Progress,
     ) -> Result<bool, PrepareError> {
-        for batch in batches {
+        for numbered in batches {
             if progress.is_cancelled() {
                 return Err(PrepareError::Cancelled);
             }
-            self.take(source, &batch)?;
-            progress.advance(batch.num_rows() as u64);
+            self.take(source, &numbered)?;
+            progress.advance(numbered.batch.num_rows() as u64);
             let narrow = self.layout.batch(&self.lines)?;
             self.lines.clear();
             if narrow.num_rows() == 0 {
@@ -300,26 +367,12 @@ impl Scanner<'_> {
         Ok(true)
     }
 
-    fn take(&mut self, source: &Source, batch: &RecordBatch) -> Result<(), PrepareError> {
-        let required = |name: &'static str| {
-            column(batch, name, &DataType::Utf8).and_then(|found| {
-                found.ok_or_else(|| PrepareError::Unusable {
-                    step: "prepare",
-                    reason: format!("the log has no column {name:?}; import it again"),
-                })
-            })
-        };
-        let numbers = |name: &'static str| column(batch, name, &DataType::Int64);
-        let (users, items) = (required(self.key_column)?, required(columns::ITEM_ID)?);
-        let events = required(columns::EVENT)?;
-        let (users, items, events) =
-            (users.as_string::<i32>(), items.as_string::<i32>(), events.as_string::<i32>());
-        let (Some(times), Some(rows)) =
-            (numbers(columns::TIMESTAMP)?, numbers(columns::ROW_NUMBER)?)
-        else {
-            let reason = "the log has no timestamp or row_number; import it again".into();
-            return Err(PrepareError::Unusable { step: "prepare", reason });
-        };
+    fn take(&mut self, source: &Source, numbered: &Numbered) -> Result<(), PrepareError> {
+        let Numbered { batch, users } = numbered;
+        let (items, events) = (texts(batch, columns::ITEM_ID)?, texts(batch, columns::EVENT)?);
+        let (items, events) = (items.as_string::<i32>(), events.as_string::<i32>());
+        let times = integers(batch, columns::TIMESTAMP)?;
+        let rows = integers(batch, columns::ROW_NUMBER)?;
         let (times, rows) = (times.as_primitive::<Int64Type>(), rows.as_primitive::<Int64Type>());
         let texts = |is_wanted: bool, name| match is_wanted {
             true => column(batch, name, &DataType::Utf8),
@@ -365,10 +418,7 @@ impl Scanner<'_> {
                     code
                 }
             };
-            let user = match users.is_valid(i) {
-                true => self.user(users.value(i))?,
-                false => None,
-            };
+            let user = users[i];
             let item = self.scan.items.intern(items.value(i))?;
             let Some(event) = code else {
                 let counted = self.scan.other_events.get_mut(event);
@@ -415,18 +465,6 @@ impl Scanner<'_> {
             });
         }
         Ok(())
-    }
-
-    /// The number of a user, of a test log apart from the others; `None` for the empty id.
-    fn user(&mut self, id: &str) -> Result<Option<u32>, PrepareError> {
-        if id.is_empty() {
-            return Ok(None);
-        }
-        let scan = &mut self.scan;
-        Ok(Some(match self.is_test {
-            true => scan.users.len() as u32 + scan.test_users.intern(id)?,
-            false => scan.users.intern(id)?,
-        }))
     }
 
     fn event_code(&mut self, event: &str) -> Result<u8, PrepareError> {

@@ -1,10 +1,11 @@
 //! The cleaned rows in a file, user by user: later passes stream through it.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use bytemuck::{Pod, Zeroable, cast_slice, cast_slice_mut};
+use bytemuck::{Pod, Zeroable, cast_slice_mut};
+use forecart_data::BackgroundFile;
 
 use crate::PrepareError;
 
@@ -31,7 +32,7 @@ pub(super) struct Spool {
 /// Writes a [`Spool`].
 #[derive(Debug)]
 pub(super) struct SpoolWriter {
-    file: BufWriter<File>,
+    file: BackgroundFile,
     spool: Spool,
     by_session: bool,
 }
@@ -40,8 +41,7 @@ impl SpoolWriter {
     /// `by_session`: each session of a user is a sequence of its own.
     pub(super) fn create(folder: &Path, by_session: bool) -> Result<Self, PrepareError> {
         let path = folder.join("cleaned.rows");
-        let file = File::create(&path).map_err(PrepareError::io("create", &path))?;
-        let file = BufWriter::with_capacity(1 << 20, file);
+        let file = BackgroundFile::create(&path, false)?;
         Ok(Self { file, spool: Spool { path, users: Vec::new(), n_rows: 0 }, by_session })
     }
 
@@ -57,12 +57,11 @@ impl SpoolWriter {
             .map_err(|_| forecart_data::DataError::TooMany { what: "one user's history" })?;
         self.spool.users.push((user, n));
         self.spool.n_rows += u64::from(n);
-        let written = self.file.write_all(cast_slice(rows));
-        written.map_err(PrepareError::io("write", &self.spool.path))
+        Ok(self.file.push(rows)?)
     }
 
-    pub(super) fn finish(mut self) -> Result<Spool, PrepareError> {
-        self.file.flush().map_err(PrepareError::io("write", &self.spool.path))?;
+    pub(super) fn finish(self) -> Result<Spool, PrepareError> {
+        self.file.finish()?;
         Ok(self.spool)
     }
 }

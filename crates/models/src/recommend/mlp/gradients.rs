@@ -1,63 +1,55 @@
 //! The parameters of the network by name, and their gradients.
 
 use forecart_nn::{
-    Gradient, Gradients, LinearGradients, Matrix, MlpGradients, Name, NnError, Parameters,
-    RowGradients, Trainable,
+    Gradient, Gradients, Matrix, MlpGradients, Name, NnError, Parameters, Trainable,
 };
 
 use super::network::Network;
+use crate::recommend::attributes::AttributesGradients;
 use crate::recommend::item_table::ItemGradients;
 
 /// Gradients of a [`Network`].
 #[derive(Debug, Clone)]
 pub(super) struct NetworkGradients {
     pub(super) items: ItemGradients,
-    pub(super) features: Option<(LinearGradients, RowGradients)>,
+    pub(super) features: Option<AttributesGradients>,
     pub(super) layers: MlpGradients,
 }
 
 impl Gradients for NetworkGradients {
     fn clear(&mut self) {
         self.items.clear();
-        self.features.iter_mut().for_each(Gradients::clear);
+        self.features.clear();
         self.layers.clear();
     }
 
     fn add(&mut self, other: &Self) -> Result<(), NnError> {
         self.items.add(&other.items)?;
-        if let (Some(sum), Some(value)) = (&mut self.features, &other.features) {
-            sum.add(value)?;
-        }
+        self.features.add(&other.features)?;
         self.layers.add(&other.layers)
     }
 
     fn finish(&mut self) {
         self.items.finish();
-        if let Some((_, sparse)) = &mut self.features {
-            sparse.finish();
-        }
+        self.features.finish();
     }
 
     fn scale(&mut self, factor: f32) {
         self.items.scale(factor);
-        self.features.iter_mut().for_each(|features| features.scale(factor));
+        self.features.scale(factor);
         self.layers.scale(factor);
     }
 
     fn squared_norm(&self) -> f64 {
         let items = self.items.squared_norm();
-        let features = self.features.as_ref().map_or(0.0, Gradients::squared_norm);
-        items + features + self.layers.squared_norm()
+        items + self.features.squared_norm() + self.layers.squared_norm()
     }
 }
 
 impl Parameters for Network {
     fn visit(&self, name: &Name<'_>, visit: &mut dyn FnMut(&Name<'_>, &Matrix)) {
         self.items.visit(&name.child("items"), visit);
-        if let Some(features) = &self.features {
-            features.dense.visit(&name.child("dense"), visit);
-            features.sparse.visit(&name.child("sparse"), visit);
-        }
+        self.features.visit(name, visit);
         self.layers.visit(name, visit);
     }
 
@@ -67,10 +59,7 @@ impl Parameters for Network {
         visit: &mut dyn FnMut(&Name<'_>, &mut Matrix) -> Result<(), NnError>,
     ) -> Result<(), NnError> {
         self.items.visit_mut(&name.child("items"), visit)?;
-        if let Some(features) = &mut self.features {
-            features.dense.visit_mut(&name.child("dense"), visit)?;
-            features.sparse.visit_mut(&name.child("sparse"), visit)?;
-        }
+        self.features.visit_mut(name, visit)?;
         self.layers.visit_mut(name, visit)
     }
 }
@@ -91,10 +80,7 @@ impl Trainable for Network {
         self.items.visit_mut(&name.child("items"), &mut |name, table| {
             visit(name, table, gradients.items.as_gradient())
         })?;
-        if let (Some(features), Some((dense, sparse))) = (&mut self.features, &gradients.features) {
-            features.dense.visit_with_gradients(dense, &name.child("dense"), visit)?;
-            features.sparse.visit_with_gradients(sparse, &name.child("sparse"), visit)?;
-        }
+        self.features.visit_with_gradients(&gradients.features, name, visit)?;
         self.layers.visit_with_gradients(&gradients.layers, name, visit)
     }
 }

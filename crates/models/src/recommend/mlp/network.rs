@@ -2,13 +2,14 @@
 
 use forecart_data::{ItemFeatures, ItemIdx};
 use forecart_nn::{
-    BagMode, Bags, Dropout, DropoutKey, Embedding, Init, Linear, Matrix, Mlp as Layers,
-    MlpConfig as LayersConfig, MlpWorkspace, NnError, Pass, RowGradients, Trainable,
+    Dropout, DropoutKey, Embedding, Init, Matrix, Mlp as Layers, MlpConfig as LayersConfig,
+    MlpWorkspace, NnError, Pass, RowGradients, Trainable,
 };
 use rand_chacha::ChaCha8Rng;
 
 use super::config::MlpConfig;
 use super::gradients::NetworkGradients;
+use crate::recommend::attributes::{Attributes, Pooling};
 use crate::recommend::item_table::ItemGradients;
 
 /// Standard deviation of new vectors: dot products of 64 such values start near 0.16 and leave the
@@ -23,23 +24,8 @@ const INPUT_DROPOUT: usize = 1 << 20;
 pub(super) struct Network {
     /// Own vector of each item, its bias as the last column: `[n_item_rows, d_model + 1]`.
     pub(super) items: Embedding,
-    pub(super) features: Option<Features>,
+    pub(super) features: Option<Attributes>,
     pub(super) layers: Layers,
-}
-
-/// Projections of item features into the items' vectors.
-#[derive(Debug, Clone)]
-pub(super) struct Features {
-    /// `[d_model + 1, n_dense]`.
-    pub(super) dense: Linear,
-    /// `[n_sparse, d_model + 1]`.
-    pub(super) sparse: Embedding,
-    /// Dense features of the items, `[n_item_rows, n_dense]`.
-    values: Matrix,
-    offsets: Vec<usize>,
-    active: Vec<u32>,
-    /// Vectors with features, `[n_item_rows, d_model + 1]`, as of the last [`Network::refresh`].
-    vectors: Matrix,
 }
 
 impl Network {
@@ -63,28 +49,22 @@ impl Network {
             dropout: config.dropout as f32,
         };
         let layers = Layers::new(&layers, rng)?;
-        let features = match features.is_empty() {
-            true => None,
-            false => Some(Features::new(features, n_item_rows, d_model + 1, rng)?),
-        };
+        let features =
+            Attributes::new(features, n_item_rows, d_model + 1, Pooling::Mean, init, rng)?;
         Ok(Self { items: Embedding::from_table(items)?, features, layers })
     }
 
     /// The items' vectors, features included; those of [`Self::refresh`] where there are features.
     pub(super) fn vectors(&self) -> &Matrix {
-        self.features.as_ref().map_or(self.items.table(), |features| &features.vectors)
+        self.features.as_ref().map_or(self.items.table(), Attributes::vectors)
     }
 
     /// Computes the vectors anew, after the weights changed.
     pub(super) fn refresh(&mut self) -> Result<(), NnError> {
-        let Some(features) = &mut self.features else { return Ok(()) };
-        let bags = Bags::new(&features.active, &features.offsets, None)?;
-        features.sparse.forward_bags(bags, BagMode::Mean, &mut features.vectors)?; // [n_item_rows, d + 1]
-        let mut dense = Matrix::default();
-        features.dense.forward(&features.values, &mut dense)?; // [n_item_rows, d + 1]
-        let sums = features.vectors.as_mut_slice().iter_mut();
-        for ((sum, own), dense) in sums.zip(self.items.table().as_slice()).zip(dense.as_slice()) {
-            *sum += own + dense;
+        if let Some(features) = &mut self.features {
+            features.outdate();
+            features.want_all();
+            features.compose(self.items.table());
         }
         Ok(())
     }
@@ -94,35 +74,10 @@ impl Network {
         &self,
         gradients: &mut NetworkGradients,
     ) -> Result<(), NnError> {
-        let (Some(features), Some(of_features)) = (&self.features, &mut gradients.features) else {
-            return Ok(());
-        };
-        let (dense, sparse) = of_features;
-        match &gradients.items {
-            ItemGradients::Dense(d_vectors) => {
-                let bags = Bags::new(&features.active, &features.offsets, None)?;
-                features.sparse.backward_bags(bags, BagMode::Mean, d_vectors, sparse)?;
-                features.dense.backward(&features.values, d_vectors, None, dense)
-            }
-            ItemGradients::Rows(rows) => {
-                let n_cols = rows.shape()[1];
-                let (mut offsets, mut active) = (vec![0], Vec::new());
-                let (mut values, mut d_vectors) = (Vec::new(), Vec::new());
-                for (row, gradient) in rows.rows() {
-                    let range = features.offsets[row]..features.offsets[row + 1];
-                    active.extend_from_slice(&features.active[range]);
-                    offsets.push(active.len());
-                    values.extend_from_slice(features.values.row(row));
-                    d_vectors.extend_from_slice(gradient);
-                }
-                let n_rows = rows.n_touched();
-                let d_vectors = Matrix::from_vec(n_rows, n_cols, d_vectors)?;
-                let values = Matrix::from_vec(n_rows, features.values.cols(), values)?;
-                let bags = Bags::new(&active, &offsets, None)?;
-                features.sparse.backward_bags(bags, BagMode::Mean, &d_vectors, sparse)?;
-                features.dense.backward(&values, &d_vectors, None, dense)
-            }
+        if let (Some(features), Some(of_features)) = (&self.features, &mut gradients.features) {
+            features.backward(&gradients.items, of_features);
         }
+        Ok(())
     }
 
     /// Zero gradients, of all items or of the rows that will be touched.
@@ -133,38 +88,9 @@ impl Network {
                 true => ItemGradients::Dense(Matrix::zeros(n_rows, n_cols)),
                 false => ItemGradients::Rows(RowGradients::new(n_rows, n_cols)),
             },
-            features: self
-                .features
-                .as_ref()
-                .map(|features| (features.dense.new_gradients(), features.sparse.new_gradients())),
+            features: self.features.new_gradients(),
             layers: self.layers.new_gradients(),
         }
-    }
-}
-
-impl Features {
-    fn new(
-        features: &ItemFeatures,
-        n_item_rows: usize,
-        n_cols: usize,
-        rng: &mut ChaCha8Rng,
-    ) -> Result<Self, NnError> {
-        let init = Init::TruncatedNormal { std_dev: INIT_STD_DEV };
-        let weight = init.matrix(n_cols, features.n_dense(), rng)?;
-        let mut offsets = vec![0];
-        let mut active = Vec::new();
-        for row in 0..n_item_rows {
-            active.extend_from_slice(features.sparse_row(row));
-            offsets.push(active.len());
-        }
-        Ok(Self {
-            dense: Linear::from_parts(weight, None)?,
-            sparse: Embedding::new(features.n_sparse(), n_cols, init, rng)?,
-            values: Matrix::from_vec(n_item_rows, features.n_dense(), features.dense.to_vec())?,
-            offsets,
-            active,
-            vectors: Matrix::default(),
-        })
     }
 }
 
@@ -270,7 +196,7 @@ fn apply_input_dropout(config: &MlpConfig, pass: Pass, x: &mut Matrix) -> Result
 mod tests {
     use forecart_data::features::FeatureNames;
     use forecart_nn::loss::{FullSoftmaxGradients, FullSoftmaxWorkspace, full_softmax};
-    use forecart_nn::{Gradient, Gradients, Name, Parameters, gradient_check};
+    use forecart_nn::{Gradient, Gradients, Linear, Name, Parameters, gradient_check};
     use rand::SeedableRng;
 
     use super::*;

@@ -1,18 +1,21 @@
-//! One layer of the encoder: attention, then a feed-forward network, each added to its input.
+//! One layer of the encoder: attention or a recurrent layer, then a feed-forward network.
 
 use forecart_nn::{
     Activation, Attention, AttentionWorkspace, Dropout, DropoutKey, GatedResidual,
     GatedResidualGradients, GatedResidualWorkspace, Gradients, Init, LayerNorm, LayerNormCache,
-    Linear, Matrix, NnError, Pass, Ragged, RelativeBias, SwiGlu, SwiGluWorkspace, Weighting,
+    Linear, Matrix, NnError, Pass, Ragged, RecurrentWorkspace, RelativeBias, SwiGlu,
+    SwiGluWorkspace, Weighting,
 };
 use rand_chacha::ChaCha8Rng;
 
-use super::config::{AttentionKind, FeedForwardKind, SequenceConfig};
+use super::config::{FeedForwardKind, Mixer, Objective, SequenceConfig};
+use super::recurrence::Recurrence;
 
-/// Attention and feed-forward network of one layer.
+/// What mixes the tokens of a sequence (one of the two), and the feed-forward network of one layer.
 #[derive(Debug, Clone)]
 pub(super) struct Block {
-    attend: Attend,
+    attend: Option<Attend>,
+    recurrence: Option<Recurrence>,
     feed_forward: Option<FeedForward>,
 }
 
@@ -20,7 +23,8 @@ forecart_nn::trainable!(
     Block,
     /// Gradients of a [`Block`].
     pub(super) struct BlockGradients {
-        attend: Attend,
+        attend: Option<Attend>,
+        recurrence: Option<Recurrence>,
         feed_forward: Option<FeedForward>,
     }
 );
@@ -95,7 +99,8 @@ forecart_nn::trainable!(
 #[derive(Debug, Default)]
 pub(super) struct BlockWorkspace {
     attend: AttendWorkspace,
-    /// Output of the attention part.
+    recurrence: RecurrentWorkspace,
+    /// Output of what mixes the tokens.
     middle: Matrix,
     feed_forward: FeedForwardWorkspace,
 }
@@ -176,10 +181,12 @@ impl Block {
         has_time: bool,
         rng: &mut ChaCha8Rng,
     ) -> Result<Self, NnError> {
-        let attend = Attend::new(config, has_time, rng)?;
+        let is_recurrent = config.mixer == Mixer::Gru;
+        let attend = (!is_recurrent).then(|| Attend::new(config, has_time, rng)).transpose()?;
+        let recurrence = is_recurrent.then(|| Recurrence::new(config, rng)).transpose()?;
         let has_feed_forward = config.d_ff > 0;
         let feed_forward = has_feed_forward.then(|| FeedForward::new(config, rng)).transpose()?;
-        Ok(Self { attend, feed_forward })
+        Ok(Self { attend, recurrence, feed_forward })
     }
 
     /// Writes `y: [n, d]` for `x: [n, d]`.
@@ -191,12 +198,29 @@ impl Block {
         ws: &mut BlockWorkspace,
     ) -> Result<(), NnError> {
         match &self.feed_forward {
-            None => self.attend.forward(x, y, context, &mut ws.attend),
+            None => self.mix(x, y, context, &mut ws.attend, &mut ws.recurrence),
             Some(feed_forward) => {
-                self.attend.forward(x, &mut ws.middle, context, &mut ws.attend)?;
+                self.mix(x, &mut ws.middle, context, &mut ws.attend, &mut ws.recurrence)?;
                 feed_forward.forward(&ws.middle, y, context, &mut ws.feed_forward)
             }
         }
+    }
+
+    fn mix(
+        &self,
+        x: &Matrix,
+        y: &mut Matrix,
+        context: Context<'_>,
+        attend: &mut AttendWorkspace,
+        recurrence: &mut RecurrentWorkspace,
+    ) -> Result<(), NnError> {
+        if let Some(layer) = &self.recurrence {
+            layer.forward(x, y, context, recurrence)?;
+        }
+        if let Some(layer) = &self.attend {
+            layer.forward(x, y, context, attend)?;
+        }
+        Ok(())
     }
 
     /// Turns `dy` into `dx` in place and adds to `gradients`.
@@ -211,7 +235,13 @@ impl Block {
         if let (Some(layer), Some(gradients)) = (&self.feed_forward, &mut gradients.feed_forward) {
             layer.backward(&ws.middle, d, context, &mut ws.feed_forward, gradients)?;
         }
-        self.attend.backward(x, d, context, &mut ws.attend, &mut gradients.attend)
+        if let (Some(layer), Some(gradients)) = (&self.attend, &mut gradients.attend) {
+            layer.backward(x, d, context, &mut ws.attend, gradients)?;
+        }
+        if let (Some(layer), Some(gradients)) = (&self.recurrence, &mut gradients.recurrence) {
+            layer.backward(d, context, &mut ws.middle, &mut ws.recurrence, gradients)?;
+        }
+        Ok(())
     }
 }
 
@@ -219,13 +249,14 @@ impl Attend {
     fn new(config: &SequenceConfig, has_time: bool, rng: &mut ChaCha8Rng) -> Result<Self, NnError> {
         let d = config.d_model.get() as usize;
         let dropout = Dropout::new(config.dropout as f32)?;
-        let is_hstu = config.attention == AttentionKind::Hstu;
+        let is_hstu = config.mixer == Mixer::Hstu;
         let weighting = if is_hstu { Weighting::PointwiseSilu } else { Weighting::Softmax };
         let n_heads = config.n_heads.get() as usize;
         // The weights of pointwise attention are not a distribution; its output is dropped instead.
         let on_weights = if is_hstu { Dropout::new(0.0)? } else { dropout };
         let n_parts = if is_hstu { 4 } else { 3 };
-        let max_len = config.max_history.get() as usize;
+        let is_causal = config.objective == Objective::Next;
+        let max_len = config.max_tokens();
         let bias = config.relative_bias.then(|| RelativeBias::new(max_len, has_time, rng));
         Ok(Self {
             norm: LayerNorm::new(d),
@@ -234,7 +265,7 @@ impl Attend {
             out_norm: is_hstu.then(|| LayerNorm::new(d)),
             out: Linear::new(d, d, Init::Xavier, rng)?,
             gate: config.gated.then(|| GatedResidual::new(d, rng)).transpose()?,
-            attention: Attention::new(n_heads, true, weighting, on_weights)?,
+            attention: Attention::new(n_heads, is_causal, weighting, on_weights)?,
             dropout,
         })
     }

@@ -2,9 +2,13 @@
 
 use std::num::NonZeroU32;
 
+use forecart_data::ItemFeatures;
+use forecart_nn::NnError;
+use forecart_nn::loss::gbce_beta;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::super::attributes::Attributes;
 use super::super::contract::{FitContext, FitRecord, Fitted, ModelSpec};
 use super::super::early_stopping::N_SCORER_TABLES;
 use super::super::registry::parse_keys_of;
@@ -14,15 +18,29 @@ use super::step::N_GROUPS;
 use crate::error::ModelError;
 use crate::training::{LearningRateSchedule, OptimizerConfig};
 
-/// How tokens look at those before them.
+/// How a token learns of the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum AttentionKind {
+pub enum Mixer {
     /// Softmax attention (Vaswani et al., NeurIPS 2017).
     #[default]
-    Softmax,
+    Attention,
     /// Pointwise, gated attention (Zhai et al., ICML 2024).
     Hstu,
+    /// A gated recurrent unit over the tokens, oldest first (Cho et al., EMNLP 2014).
+    Gru,
+}
+
+/// What a model is trained to predict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Objective {
+    /// Each item from those before it.
+    #[default]
+    Next,
+    /// Items behind a mask, from all around them (cloze). Tokens look both ways, and a mask after the history stands
+    /// for the item that is asked for.
+    Masked,
 }
 
 /// What stands inside of a feed-forward network.
@@ -47,15 +65,20 @@ pub enum SequenceLoss {
     Full,
     /// Softmax over the right item and `n_negatives` others, drawn uniformly for each event.
     Sampled,
-    /// Binary cross-entropy of the right item and `n_negatives` others, drawn uniformly for each event.
+    /// Binary cross-entropy of the right item and `n_negatives` others, drawn uniformly for each event; with a `gbce_t`
+    /// above 0 the generalized one, gBCE.
     Bce,
 }
 
 /// A published model, as a set of defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Preset {
+    /// Hidasi et al., ICLR 2016: a gated recurrent unit; softmax over all items in place of the ranking losses.
+    Gru4Rec,
     /// Kang and McAuley, ICDM 2018: causal softmax attention, one negative an event.
     SasRec,
+    /// Sun et al., CIKM 2019: attention both ways, trained to find masked items again.
+    Bert4Rec,
     /// Zhai et al., ICML 2024: pointwise attention with relative bias, sampled softmax.
     Hstu,
     /// Tikhonovich et al., arXiv:2508.06450: SASRec with the gated residuals and SwiGLU of LiGR, and
@@ -67,7 +90,9 @@ impl Preset {
     /// The name in the [registry](super::super::registry).
     pub fn name(self) -> &'static str {
         match self {
+            Self::Gru4Rec => "gru4rec",
             Self::SasRec => "sasrec",
+            Self::Bert4Rec => "bert4rec",
             Self::Hstu => "hstu",
             Self::ESasRec => "esasrec",
         }
@@ -76,16 +101,23 @@ impl Preset {
 
 /// A model over the sequence of a user's items, with its hyperparameters.
 ///
-/// Each token is the vector of its item, times `input_scale`, plus that of its position counted back from the
-/// newest. `n_layers` of attention and feed-forward network, each normalized on its way in and added to its input,
-/// and a last normalization give a vector `h` for each token, which has seen the tokens up to itself. The score of an
-/// item is `h · v`, with the vector that is also its input.
+/// An item's vector `v` is one of its own and, with `attributes`, the sum of those of its attributes (dense ones times
+/// their value): items with few events share what their attributes know.
 ///
-/// Trained to predict each event of a sequence from those before it, by Adam, on batches of whole sequences in an
-/// order drawn from the seed.
+/// Each token is the vector of its item, times `input_scale`, plus, with `positions`, that of its position counted back
+/// from the newest. `n_layers` of attention and feed-forward network, each normalized on its way in and added to its
+/// input, and a last normalization give a vector `h` for each token, which has seen the tokens up to itself. With a
+/// recurrent unit as `mixer` its state takes the place of the attention and of what attention is added to. The score of
+/// an item is `h · v`, with the vector that is also its input.
+///
+/// Trained to predict each event of a sequence from those before it, or masked ones from all others, by Adam, on
+/// batches of whole sequences in an order drawn from the seed.
 ///
 /// Source: Kang and McAuley, ICDM 2018, section 3. We differ: the norm of a layer's input is also that of its keys
-/// and values, and its residual passes the norm by (pre-norm).
+/// and values, and its residual passes the norm by (pre-norm). The recurrent model: Hidasi et al., ICLR 2016, with the
+/// cross-entropy and the shared item vectors of Hidasi and Karatzoglou, CIKM 2018. We differ: batches are of whole
+/// sequences, candidates are not those of the batch, and the state is normalized before it scores. The masked one: Sun
+/// et al., CIKM 2019; we differ: pre-norm, and no layer or bias between the last norm and the scores.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SequenceConfig {
@@ -99,9 +131,9 @@ pub struct SequenceConfig {
     pub d_ff: u32,
     /// What stands inside of the feed-forward network.
     pub feed_forward: FeedForwardKind,
-    /// How tokens look at those before them.
-    pub attention: AttentionKind,
-    /// Whether the branches of a layer are gated by its input.
+    /// How a token learns of the others.
+    pub mixer: Mixer,
+    /// Whether the branches of a layer (attention and feed-forward network) are gated by its input.
     pub gated: bool,
     /// Whether tokens carry their position.
     pub positions: bool,
@@ -109,6 +141,14 @@ pub struct SequenceConfig {
     pub relative_bias: bool,
     /// Factor of items' vectors on their way in.
     pub input_scale: f64,
+    /// Whether items share what their attributes know, where the dataset has any.
+    pub attributes: bool,
+    /// What the model is trained to predict.
+    pub objective: Objective,
+    /// Share of the items that are masked, where masked ones are predicted, in `0.0..=1.0`.
+    pub mask_probability: f64,
+    /// Share of the sequences of which the newest item alone is masked instead, in `0.0..=1.0`.
+    pub last_mask_share: f64,
     /// Newest events that the model sees.
     pub max_history: NonZeroU32,
     /// Share of values that are left out at random while training, in `0.0..1.0`.
@@ -117,6 +157,9 @@ pub struct SequenceConfig {
     pub loss: SequenceLoss,
     /// Candidates an event, of the losses that draw them.
     pub n_negatives: NonZeroU32,
+    /// How far binary cross-entropy is corrected for the items that are not drawn, in `0.0..=1.0`: 0 not at all, 1 until
+    /// scores are calibrated (Petrov and Macdonald, RecSys 2023, who advise 0.75 to 1 and many negatives).
+    pub gbce_t: f64,
     /// Share of the label that is spread over all items, of the full softmax, in `0.0..1.0`.
     pub label_smoothing: f64,
     /// Step size of Adam.
@@ -149,15 +192,20 @@ impl SequenceConfig {
             n_heads: positive(2),
             d_ff: 64,
             feed_forward: FeedForwardKind::Relu,
-            attention: AttentionKind::Softmax,
+            mixer: Mixer::Attention,
             gated: false,
             positions: true,
             relative_bias: false,
             input_scale: 8.0, // √d_model, as in the paper's code
+            attributes: true,
+            objective: Objective::Next,
+            mask_probability: 0.2,
+            last_mask_share: 0.5,
             max_history: positive(50),
             dropout: 0.5,
             loss: SequenceLoss::Bce,
             n_negatives: positive(1),
+            gbce_t: 0.0,
             label_smoothing: 0.0,
             learning_rate: 1e-3,
             weight_decay: 0.0,
@@ -170,10 +218,30 @@ impl SequenceConfig {
             patience: positive(10),
         };
         match preset {
+            Preset::Gru4Rec => Self {
+                n_layers: positive(1),
+                d_ff: 0,
+                mixer: Mixer::Gru,
+                positions: false, // the order is what the unit reads
+                dropout: 0.3,     // on validation of Amazon Beauty, with batches of 32
+                batch_size: positive(32),
+                loss: SequenceLoss::Full,
+                ..sasrec
+            },
             Preset::SasRec => sasrec,
+            Preset::Bert4Rec => Self {
+                d_ff: 256,
+                feed_forward: FeedForwardKind::Gelu,
+                input_scale: 1.0, // a mask finds its neighbors by position, which larger vectors would drown
+                objective: Objective::Masked,
+                dropout: 0.2, // a masked sequence has fewer labels to overfit
+                batch_size: positive(32),
+                loss: SequenceLoss::Full,
+                ..sasrec
+            },
             Preset::Hstu => Self {
                 d_ff: 0,
-                attention: AttentionKind::Hstu,
+                mixer: Mixer::Hstu,
                 relative_bias: true,
                 loss: SequenceLoss::Sampled,
                 n_negatives: positive(128),
@@ -206,14 +274,53 @@ impl SequenceConfig {
                 return refuse(key, value, "in 0.0..1.0");
             }
         }
+        for (key, value) in [
+            ("mask_probability", self.mask_probability),
+            ("last_mask_share", self.last_mask_share),
+            ("gbce_t", self.gbce_t),
+        ] {
+            if !(0.0..=1.0).contains(&value) {
+                return refuse(key, value, "in 0.0..=1.0");
+            }
+        }
         self.optimizer().check(name)?;
         if !(self.input_scale > 0.0 && self.input_scale.is_finite()) {
             return refuse("input_scale", self.input_scale, "positive");
         }
-        if !self.d_model.get().is_multiple_of(self.n_heads.get()) {
+        let is_recurrent = self.mixer == Mixer::Gru;
+        if self.objective == Objective::Masked && is_recurrent {
+            let reason = "a recurrent unit sees no later item, so it cannot predict masked ones";
+            return Err(ModelError::hyperparameter(name, "objective", reason));
+        }
+        if self.relative_bias && (is_recurrent || self.objective == Objective::Masked) {
+            let reason = "there is a bias in attention to earlier items alone; set it to false";
+            return Err(ModelError::hyperparameter(name, "relative_bias", reason));
+        }
+        if !is_recurrent && !self.d_model.get().is_multiple_of(self.n_heads.get()) {
             return refuse("d_model", self.d_model.get().into(), "a multiple of n_heads");
         }
         Ok(())
+    }
+
+    /// The power of the label's probability in binary cross-entropy.
+    pub(super) fn bce_beta(&self, n_items: usize) -> Result<f32, NnError> {
+        let n_negatives = self.n_negatives.get() as usize;
+        // Negatives are drawn with repeats: as many as there are other items, or more, leave nothing to correct.
+        if self.gbce_t == 0.0 || n_negatives >= n_items {
+            Ok(1.0)
+        } else {
+            gbce_beta(n_negatives, n_items, self.gbce_t)
+        }
+    }
+
+    /// The attributes that items are to share.
+    pub(super) fn features<'a>(&self, view: &TrainingView<'a>) -> Option<&'a ItemFeatures> {
+        self.attributes.then(|| view.item_features())
+    }
+
+    /// Tokens of the longest sequence: a masked one has the item asked for beside those that the model sees.
+    pub(super) fn max_tokens(&self) -> usize {
+        self.max_history.get() as usize + usize::from(self.objective == Objective::Masked)
     }
 
     pub(super) fn optimizer(&self) -> OptimizerConfig {
@@ -262,21 +369,25 @@ impl ModelSpec for SequenceSpec {
     /// gradient and a checkpoint; the buffers of the softmax, gradients by rows in lists that grow by doubling, and the
     /// activations of the longest batch.
     fn needed_bytes(&self, view: &TrainingView<'_>) -> u64 {
-        let SequenceConfig { d_model, n_layers, d_ff, max_history, batch_size, .. } = self.config;
+        let SequenceConfig { d_model, n_layers, d_ff, batch_size, .. } = self.config;
         let (d, n_layers) = (u64::from(d_model.get()), u64::from(n_layers.get()));
-        let [batch_size, max_history] = [batch_size, max_history].map(|n| n.get() as usize);
-        let n_tokens = view.n_events_of_longest(batch_size, max_history);
+        let n_tokens =
+            view.n_events_of_longest(batch_size.get() as usize, self.config.max_tokens());
         let table = view.n_item_rows() as u64 * d;
         let in_layers = n_layers * d * (8 * d + 2 * u64::from(d_ff));
         let a_token = n_layers * (26 * d + 4 * u64::from(d_ff)) + 8 * d;
         let softmax = if self.config.is_full() { table + 17 * n_tokens * d } else { 0 };
+        let n_items = view.n_item_rows() as u64;
         // Inputs, labels and drawn items.
         let n_drawn = if self.config.is_full() { 0 } else { self.config.n_negatives.get().into() };
         let (n_rows, n_groups) = (n_tokens * (2 + n_drawn), N_GROUPS as u64);
-        let in_groups = n_groups * n_rows.div_ceil(n_groups).min(view.n_item_rows() as u64);
-        let rows = (in_groups + n_rows.min(view.n_item_rows() as u64)) * d * 3 / 2;
+        let in_groups = n_groups * n_rows.div_ceil(n_groups).min(n_items);
+        let rows = (in_groups + n_rows.min(n_items)) * d * 3 / 2;
+        let attributes = self.config.features(view);
+        let attributes = attributes.map_or(0, |all| Attributes::needed_bytes(all, n_items, d));
         4 * ((4 + N_SCORER_TABLES) * table + 20 * in_layers + softmax + rows + n_tokens * a_token)
             + view.n_events() * 12
+            + attributes
     }
 
     fn fit(&self, view: &TrainingView<'_>, context: &FitContext<'_>) -> Result<Fitted, ModelError> {
@@ -294,5 +405,41 @@ impl ModelSpec for SequenceSpec {
         let decay_epochs = self.config.optimizer().decay_epochs_of(self.config.n_epochs.get());
         let config = SequenceConfig { n_epochs, decay_epochs, ..self.config.clone() };
         Box::new(Self { config, ..*self })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn keys_that_do_not_go_together_are_refused_by_name() {
+        for (preset, keys, key) in [
+            (Preset::Gru4Rec, json!({"relative_bias": true}), "relative_bias"),
+            (Preset::Gru4Rec, json!({"objective": "masked"}), "objective"),
+            (Preset::Bert4Rec, json!({"relative_bias": true}), "relative_bias"),
+            (Preset::Bert4Rec, json!({"mask_probability": 1.5}), "mask_probability"),
+            (Preset::Bert4Rec, json!({"last_mask_share": -0.1}), "last_mask_share"),
+            (Preset::SasRec, json!({"gbce_t": 1.1}), "gbce_t"),
+            (Preset::SasRec, json!({"d_model": 9}), "d_model"),
+            (Preset::SasRec, json!({"mixer": "lstm"}), "mixer"),
+        ] {
+            let error = SequenceConfig::from_keys(preset, &keys).unwrap_err();
+            assert!(
+                matches!(&error, ModelError::Hyperparameter { name, .. } if name == key),
+                "{keys}: {error}"
+            );
+        }
+        assert!(SequenceConfig::from_keys(Preset::Gru4Rec, &json!({"d_model": 9})).is_ok());
+    }
+
+    #[test]
+    fn gbce_corrects_for_what_is_not_drawn() {
+        let beta = |keys| SequenceConfig::from_keys(Preset::SasRec, &keys).unwrap().bce_beta(101);
+        assert_eq!(beta(json!({"n_negatives": 25})), Ok(1.0));
+        assert_eq!(beta(json!({"n_negatives": 25, "gbce_t": 0.5})), Ok(0.625));
+        assert_eq!(beta(json!({"n_negatives": 500, "gbce_t": 1.0})), Ok(1.0));
     }
 }

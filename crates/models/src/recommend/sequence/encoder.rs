@@ -7,18 +7,23 @@ use forecart_nn::{
 use rand_chacha::ChaCha8Rng;
 
 use super::block::{Block, BlockWorkspace, Context};
-use super::config::SequenceConfig;
+use super::config::{Objective, SequenceConfig};
 
 /// Standard deviation of new vectors.
 pub(super) const INIT: Init = Init::TruncatedNormal { std_dev: 0.02 };
 
+/// The token that stands for an item that is asked for; no item has this index.
+pub(super) const MASK: u32 = u32::MAX;
+
 /// Everything that is learned but the items' vectors.
 #[derive(Debug, Clone)]
 pub(super) struct Encoder {
-    /// Row `k` is added to the token `k` steps before the newest, `[max_history, d]`.
+    /// Row `k` is added to the token `k` steps before the newest, `[max_tokens, d]`.
     positions: Option<Embedding>,
     blocks: Vec<Block>,
     norm: LayerNorm,
+    /// In place of an item's vector, `[1, d]`.
+    mask: Option<Matrix>,
     dropout: Dropout,
     /// Factor of the items' vectors on their way in.
     scale: f32,
@@ -31,6 +36,7 @@ forecart_nn::trainable!(
         positions: Option<Embedding>,
         blocks: Vec<Block>,
         norm: LayerNorm,
+        mask: Option<Matrix>,
     }
 );
 
@@ -63,13 +69,15 @@ impl Tile {
         self.positions.clear();
     }
 
-    /// Adds a sequence, oldest first; items past the table are the unknown item.
-    pub(super) fn push(&mut self, history: History<'_>, n_item_rows: usize) {
+    /// Adds a sequence, oldest first, and a mask after it if asked to; items past the table are the unknown item.
+    pub(super) fn push(&mut self, history: History<'_>, n_item_rows: usize, ends_in_mask: bool) {
+        let n_tokens = history.items.len() + usize::from(ends_in_mask);
         let known = |item: &ItemIdx| if item.row() < n_item_rows { item.0 } else { 0 };
         self.items.extend(history.items.iter().map(known));
+        self.items.extend(ends_in_mask.then_some(MASK));
         self.times_ms.extend_from_slice(history.timestamps_ms);
         self.times_ms.resize(self.items.len(), 0);
-        self.positions.extend((0..history.items.len() as u32).rev());
+        self.positions.extend((0..n_tokens as u32).rev());
         self.offsets.push(self.items.len());
     }
 
@@ -90,16 +98,24 @@ impl Encoder {
         rng: &mut ChaCha8Rng,
     ) -> Result<Self, NnError> {
         let d = config.d_model.get() as usize;
-        let max_len = config.max_history.get() as usize;
-        let positions = config.positions.then(|| Embedding::new(max_len, d, INIT, rng));
+        let positions = config.positions.then(|| Embedding::new(config.max_tokens(), d, INIT, rng));
+        let positions = positions.transpose()?;
         let blocks = (0..config.n_layers.get()).map(|_| Block::new(config, has_time, rng));
+        let blocks = blocks.collect::<Result<_, _>>()?;
+        let is_masked = config.objective == Objective::Masked;
         Ok(Self {
-            positions: positions.transpose()?,
-            blocks: blocks.collect::<Result<_, _>>()?,
+            positions,
+            blocks,
+            mask: is_masked.then(|| INIT.matrix(1, d, rng)).transpose()?,
             norm: LayerNorm::new(d),
             dropout: Dropout::new(config.dropout as f32)?,
             scale: config.input_scale as f32,
         })
+    }
+
+    /// Whether a history ends in a mask when it is scored.
+    pub(super) fn asks_by_mask(&self) -> bool {
+        self.mask.is_some()
     }
 
     /// Fills `tile.hidden`.
@@ -115,7 +131,10 @@ impl Encoder {
         blocks.resize_with(self.blocks.len(), BlockWorkspace::default);
         x[0].reshape(tile.items.len(), items.cols());
         for (row, item) in tile.items.iter().enumerate() {
-            let vector = items.row(*item as usize);
+            let vector = match &self.mask {
+                Some(mask) if *item == MASK => mask.row(0),
+                _ => items.row(*item as usize),
+            };
             x[0].row_mut(row).iter_mut().zip(vector).for_each(|(x, v)| *x = self.scale * v);
         }
         if let Some(positions) = &self.positions {
@@ -152,7 +171,13 @@ impl Encoder {
             positions.backward(&tile.positions, d_x, gradients)?;
         }
         for (row, item) in tile.items.iter().enumerate() {
-            of_input(*item, d_x.row(row), self.scale);
+            match &mut gradients.mask {
+                Some(mask) if *item == MASK => {
+                    let sums = mask.as_mut_slice().iter_mut();
+                    sums.zip(d_x.row(row)).for_each(|(sum, d)| *sum += self.scale * d);
+                }
+                _ => of_input(*item, d_x.row(row), self.scale),
+            }
         }
         Ok(())
     }

@@ -31,7 +31,8 @@ pub(super) fn fit(
         return Err(ModelError::NoEvents { model: name });
     }
     let rng = &mut ChaCha8Rng::seed_from_u64(context.seed);
-    let network = Network::new(config, view.n_item_rows(), view.has_time(), rng);
+    let features = config.features(view);
+    let network = Network::new(config, view.n_item_rows(), view.has_time(), features, rng);
     let network = network.map_err(ModelError::training(name, None))?;
     let optimizer = config.optimizer();
     let mut learning = Learning {
@@ -86,12 +87,18 @@ impl Learner for Learning<'_> {
         Ok(BatchLoss { mean, n_labels })
     }
 
+    fn refresh(&mut self) -> Result<(), NnError> {
+        self.stepper.network.outdate();
+        Ok(())
+    }
+
     fn validate(&mut self) -> Result<Option<f64>, NnError> {
+        self.stepper.network.compose_all();
         let network = self.network();
         let encode = |histories: &[History<'_>], tile: &mut Tile, hidden: &mut _| {
             encode_newest(network, histories, tile, hidden)
         };
-        let ndcg = |part: &Validation<'_>| part.ndcg(network.items.vectors(), encode);
+        let ndcg = |part: &Validation<'_>| part.ndcg(network.vectors(), encode);
         self.validation.as_ref().map(ndcg).transpose()
     }
 

@@ -1,13 +1,17 @@
-//! Models over the whole sequence of a user's items, trained by backpropagation: SASRec, HSTU, eSASRec.
+//! Models over the whole sequence of a user's items, trained by backpropagation: GRU4Rec, SASRec, BERT4Rec, HSTU,
+//! eSASRec.
 //!
 //! They are one arrangement of layers with different hyperparameters. Start at [`SequenceConfig`], which says what is
-//! computed; then `encoder` and `block` (forward and backward over a tile of sequences), `step` (a batch over threads),
+//! computed; then `encoder`, `block` and `recurrence` (forward and backward over a tile of sequences), `step` and `masking` (a batch over
+//! threads),
 //! `fit` (the loop).
 
 mod block;
 mod config;
 mod encoder;
 mod fit;
+mod masking;
+mod recurrence;
 mod step;
 
 use forecart_data::History;
@@ -17,7 +21,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
 pub use config::{
-    AttentionKind, FeedForwardKind, Preset, SequenceConfig, SequenceLoss, SequenceSpec,
+    FeedForwardKind, Mixer, Objective, Preset, SequenceConfig, SequenceLoss, SequenceSpec,
 };
 
 use self::encoder::Tile;
@@ -36,16 +40,17 @@ pub struct Sequence {
     counts: ItemCounts,
 }
 
-/// Writes the vector of the newest token of each history, `[n_histories, d]`; none may be empty.
+/// Writes the vector of the newest token of each history, or of the mask after it, `[n_histories, d]`; none may be empty.
 fn encode_newest(
     network: &Network,
     histories: &[History<'_>],
     tile: &mut Tile,
     hidden: &mut Matrix,
 ) -> Result<(), NnError> {
-    let vectors = network.items.vectors();
+    let vectors = network.vectors();
     tile.clear();
-    histories.iter().for_each(|history| tile.push(*history, vectors.rows()));
+    let asks_by_mask = network.encoder.asks_by_mask();
+    histories.iter().for_each(|history| tile.push(*history, vectors.rows(), asks_by_mask));
     network.encoder.forward(vectors, Pass::Inference, tile)?;
     hidden.reshape(histories.len(), vectors.cols());
     for (to, row) in tile.newest().enumerate() {
@@ -56,10 +61,10 @@ fn encode_newest(
 
 impl Sequence {
     fn new(spec: SequenceSpec, network: Network, counts: ItemCounts) -> Self {
-        Self { spec, network, counts }
+        Self { spec, network: network.without_attributes(), counts }
     }
 
-    /// Reads what [`VectorModel::tensors`] gave.
+    /// Reads what [`VectorModel::tensors`] gave: attributes are in the items' vectors.
     pub(super) fn load(
         spec: SequenceSpec,
         tensors: &mut Tensors,
@@ -69,7 +74,7 @@ impl Sequence {
         let has_time = tensors.contains("encoder.blocks.0.attend.bias.time");
         // Weights that are overwritten below: the seed means nothing.
         let rng = &mut ChaCha8Rng::seed_from_u64(0);
-        let network = Network::new(&spec.config, n_item_rows, has_time, rng);
+        let network = Network::new(&spec.config, n_item_rows, has_time, None, rng);
         let mut network = network.map_err(ModelError::training(name, None))?;
         tensors.take_parameters(&mut network, name)?;
         Ok(Self { spec, network, counts: ItemCounts::load(tensors, n_item_rows)? })
@@ -86,7 +91,7 @@ impl VectorModel for Sequence {
     }
 
     fn vectors(&self) -> &Matrix {
-        self.network.items.vectors()
+        self.network.vectors()
     }
 
     fn n_dims(&self) -> usize {

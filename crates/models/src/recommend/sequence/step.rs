@@ -1,6 +1,6 @@
 //! One training step: a batch of sequences forward and backward on all threads, and the update.
 
-use forecart_data::History;
+use forecart_data::{History, ItemFeatures};
 use forecart_nn::loss::{
     FullSoftmaxGradients, FullSoftmaxWorkspace, OwnNegatives, OwnNegativesGradients,
     OwnNegativesWorkspace, full_softmax, own_sampled_softmax, sampled_bce,
@@ -13,7 +13,9 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::config::{SequenceConfig, SequenceLoss};
-use super::encoder::{Encoder, EncoderGradients, INIT, Tile};
+use super::encoder::{Encoder, EncoderGradients, INIT, MASK, Tile};
+use super::masking::Masking;
+use crate::recommend::attributes::{Attributes, Pooling};
 use crate::recommend::item_table::{ItemGradients, ItemTable};
 
 /// Tokens of a tile: its activations stay in an L2 cache. A longer sequence is a tile of its own.
@@ -27,6 +29,7 @@ pub(super) const N_GROUPS: usize = 16;
 #[derive(Debug, Clone)]
 pub(super) struct Network {
     pub(super) items: ItemTable,
+    attributes: Option<Attributes>,
     pub(super) encoder: Encoder,
 }
 
@@ -35,6 +38,7 @@ forecart_nn::trainable!(
     /// Gradients of a [`Network`].
     pub(super) struct NetworkGradients {
         items: ItemTable,
+        attributes: Option<Attributes>,
         encoder: Encoder,
     }
 );
@@ -44,13 +48,42 @@ impl Network {
         config: &SequenceConfig,
         n_item_rows: usize,
         has_time: bool,
+        features: Option<&ItemFeatures>,
         rng: &mut ChaCha8Rng,
     ) -> Result<Self, NnError> {
         let d = config.d_model.get() as usize;
-        Ok(Self {
-            items: ItemTable::new(n_item_rows, d, config.is_full(), INIT, rng)?,
-            encoder: Encoder::new(config, has_time, rng)?,
-        })
+        let items = ItemTable::new(n_item_rows, d, config.is_full(), INIT, rng)?;
+        let encoder = Encoder::new(config, has_time, rng)?;
+        let new = |features| Attributes::new(features, n_item_rows, d, Pooling::Sum, INIT, rng);
+        let attributes = features.map(new).transpose()?.flatten();
+        Ok(Self { items, attributes, encoder })
+    }
+
+    /// The items' vectors; those of [`Self::compose`] where there are attributes.
+    pub(super) fn vectors(&self) -> &Matrix {
+        self.attributes.as_ref().map_or(self.items.vectors(), Attributes::vectors)
+    }
+
+    /// Says that weights changed.
+    pub(super) fn outdate(&mut self) {
+        self.attributes.iter_mut().for_each(Attributes::outdate);
+    }
+
+    /// Brings the vectors of all items up to date.
+    pub(super) fn compose_all(&mut self) {
+        if let Some(attributes) = &mut self.attributes {
+            attributes.want_all();
+            attributes.compose(self.items.vectors());
+        }
+    }
+
+    /// The network whose items have the composed vectors for their own: for a model that learns no more.
+    pub(super) fn without_attributes(mut self) -> Self {
+        self.compose_all();
+        if let Some(attributes) = self.attributes.take() {
+            self.items = self.items.with_vectors(attributes.into_vectors());
+        }
+        self
     }
 }
 
@@ -82,7 +115,7 @@ struct Group {
 #[derive(Debug, Default)]
 struct LabeledTile {
     tile: Tile,
-    /// Rows whose next item is known, and that item.
+    /// Rows whose next item is known, or rows that are masked, and that item.
     rows: Vec<usize>,
     labels: Vec<u32>,
     /// Row of the tile's first token in the batch, and of its first label among the batch's labels.
@@ -119,18 +152,19 @@ impl<'a> Stepper<'a> {
         }
     }
 
-    /// One step of the optimizer; the mean loss of the batch's labels, and their number. Dropout and negatives are drawn
-    /// by `key`.
+    /// One step of the optimizer; the mean loss of the batch's labels, and their number. Masks, dropout and negatives are
+    /// drawn by `key`.
     pub(super) fn step(
         &mut self,
         key: DropoutKey,
         batch: &[History<'_>],
     ) -> Result<(f64, usize), NnError> {
-        let n_labels = self.lay_out(batch);
+        let n_labels = self.lay_out(batch, key);
         if n_labels == 0 {
             return Ok((0.0, 0));
         }
         self.total.clear();
+        self.compose(key);
         let loss = match self.config.loss {
             SequenceLoss::Full => self.against_all(key, n_labels)?,
             SequenceLoss::Sampled | SequenceLoss::Bce => self.against_few(key, n_labels)?,
@@ -139,19 +173,44 @@ impl<'a> Stepper<'a> {
             self.total.encoder.add(&group.encoder)?;
             self.total.items.add_rows(&group.items)?;
         }
+        let (attributes, total) = (&self.network.attributes, &mut self.total);
+        if let (Some(attributes), Some(gradients)) = (attributes, &mut total.attributes) {
+            attributes.backward(&total.items, gradients);
+        }
+        self.network.outdate();
         self.optimizer.step(&mut self.network, &mut self.total)?;
         Ok((loss, n_labels))
     }
 
+    /// Brings the vectors up to date that this step reads, where items have attributes. Negatives are drawn for that.
+    fn compose(&mut self, key: DropoutKey) {
+        let Self { network, groups, config, .. } = self;
+        let Some(attributes) = &mut network.attributes else { return };
+        if config.is_full() {
+            attributes.want_all();
+        }
+        for (index, group) in groups.iter_mut().enumerate().filter(|_| !config.is_full()) {
+            let mut rng = negatives_rng(key, index);
+            for labeled in &mut group.tiles[..group.n_tiles] {
+                labeled.draw(config, network.items.n_rows(), &mut rng);
+                let inputs = labeled.tile.items.iter().filter(|item| **item != MASK);
+                let items = inputs.chain(&labeled.labels).chain(&labeled.negatives);
+                items.for_each(|item| attributes.want(*item));
+            }
+        }
+        attributes.compose(network.items.vectors());
+    }
+
     /// Shares the sequences out to groups and tiles; the number of labels.
-    fn lay_out(&mut self, batch: &[History<'_>]) -> usize {
+    fn lay_out(&mut self, batch: &[History<'_>], key: DropoutKey) -> usize {
         let n_item_rows = self.network.items.n_rows();
-        let (mut n_tokens, mut n_labels) = (0, 0);
+        let masking = Masking::of(self.config, key);
+        let (mut n_sequences, mut n_tokens, mut n_labels) = (0, 0, 0);
         let mut sequences = batch.chunks(batch.len().div_ceil(N_GROUPS).max(1));
         for group in &mut self.groups {
             group.n_tiles = 0;
             for history in sequences.next().unwrap_or_default() {
-                let n = history.items.len() - 1;
+                let n = history.items.len() - usize::from(masking.is_none());
                 let is_full = group.n_tiles == 0
                     || group.tiles[group.n_tiles - 1].tile.n_tokens() + n > TILE_TOKENS;
                 if is_full {
@@ -162,7 +221,11 @@ impl<'a> Stepper<'a> {
                     group.n_tiles += 1;
                 }
                 let tile = &mut group.tiles[group.n_tiles - 1];
-                n_labels += tile.push(*history, n_item_rows);
+                n_labels += match &masking {
+                    Some(masking) => tile.push_masked(*history, n_item_rows, masking, n_sequences),
+                    None => tile.push(*history, n_item_rows),
+                };
+                n_sequences += 1;
                 n_tokens += n;
             }
         }
@@ -172,7 +235,7 @@ impl<'a> Stepper<'a> {
     /// Loss against all items: all tiles forward, the softmax of the whole batch, all tiles backward.
     fn against_all(&mut self, key: DropoutKey, n_labels: usize) -> Result<f64, NnError> {
         let Self { network, groups, hidden, d_hidden, softmax, total, config, .. } = self;
-        let vectors = network.items.vectors();
+        let vectors = network.vectors();
         let d = vectors.cols();
         groups.par_iter_mut().with_max_len(1).for_each(|group| {
             group.loss = group.tiles[..group.n_tiles]
@@ -227,21 +290,20 @@ impl<'a> Stepper<'a> {
     fn against_few(&mut self, key: DropoutKey, n_labels: usize) -> Result<f64, NnError> {
         let Self { network, groups, config, .. } = self;
         let (network, mean_over) = (&*network, n_labels as f64);
-        let draw = key.layer(usize::MAX);
-        let n_items = network.items.n_rows() as u32;
+        let beta = config.bce_beta(network.items.n_rows() - 1)?; // row 0 is no item
         groups.par_iter_mut().with_max_len(1).enumerate().for_each(|(index, group)| {
             group.encoder.clear();
             group.items.clear();
             let Group { tiles, n_tiles, encoder, items, .. } = group;
-            let mut rng = ChaCha8Rng::seed_from_u64(draw.layer(index).to_seed());
+            let mut rng = negatives_rng(key, index);
             let losses = tiles[..*n_tiles].iter_mut().map(|labeled| {
                 let pass = Pass::Training { key, first_row: labeled.first_row };
-                let vectors = network.items.vectors();
+                let vectors = network.vectors();
                 network.encoder.forward(vectors, pass, &mut labeled.tile)?;
                 labeled.gather();
-                labeled.negatives.clear();
-                let n = labeled.labels.len() * config.n_negatives.get() as usize;
-                labeled.negatives.extend((0..n).map(|_| rng.random_range(1..n_items)));
+                if network.attributes.is_none() {
+                    labeled.draw(config, vectors.rows(), &mut rng);
+                }
                 let candidates =
                     OwnNegatives { labels: &labeled.labels, negatives: &labeled.negatives };
                 let (hidden, own) = (&labeled.hidden, &mut labeled.own);
@@ -249,7 +311,7 @@ impl<'a> Stepper<'a> {
                     OwnNegativesGradients { d_hidden: &mut labeled.d_hidden, d_table: items };
                 let loss = match config.loss {
                     SequenceLoss::Bce => {
-                        sampled_bce(hidden, vectors, candidates, 1.0, mean_over, own, gradients)?
+                        sampled_bce(hidden, vectors, candidates, beta, mean_over, own, gradients)?
                     }
                     _ => own_sampled_softmax(
                         hidden, vectors, candidates, None, mean_over, own, gradients,
@@ -267,6 +329,11 @@ impl<'a> Stepper<'a> {
     }
 }
 
+/// Where the negatives of a group come from.
+fn negatives_rng(key: DropoutKey, group: usize) -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(key.layer(usize::MAX).layer(group).to_seed())
+}
+
 impl LabeledTile {
     fn clear(&mut self, first_row: usize, first_label: usize) {
         self.tile.clear();
@@ -279,7 +346,7 @@ impl LabeledTile {
     fn push(&mut self, history: History<'_>, n_item_rows: usize) -> usize {
         let (first, before) = (self.tile.n_tokens(), self.labels.len());
         let n = history.items.len() - 1;
-        self.tile.push(history.first(n), n_item_rows);
+        self.tile.push(history.first(n), n_item_rows, false);
         for (place, item) in history.items[1..].iter().enumerate() {
             if item.is_known() && item.row() < n_item_rows {
                 self.rows.push(first + place);
@@ -287,6 +354,28 @@ impl LabeledTile {
             }
         }
         self.labels.len() - before
+    }
+
+    /// Adds a sequence with some of its items masked; the number of its labels. `sequence` is its place in the batch.
+    fn push_masked(
+        &mut self,
+        history: History<'_>,
+        n_item_rows: usize,
+        masking: &Masking,
+        sequence: usize,
+    ) -> usize {
+        let (first, before) = (self.tile.n_tokens(), self.labels.len());
+        self.tile.push(history, n_item_rows, false);
+        let Self { tile, rows, labels, .. } = self;
+        masking.hide(sequence, first, &mut tile.items, rows, labels);
+        self.labels.len() - before
+    }
+
+    /// Draws the negatives of all labels.
+    fn draw(&mut self, config: &SequenceConfig, n_item_rows: usize, rng: &mut ChaCha8Rng) {
+        let n = self.labels.len() * config.n_negatives.get() as usize;
+        self.negatives.clear();
+        self.negatives.extend((0..n).map(|_| rng.random_range(1..n_item_rows as u32)));
     }
 
     /// Copies the rows with a label.
@@ -323,22 +412,38 @@ impl LabeledTile {
 #[cfg(test)]
 mod tests {
     use forecart_data::ItemIdx;
+    use forecart_data::features::FeatureNames;
     use forecart_nn::{Adam, Gradient, Name, Parameters, Sgd, gradient_check};
     use serde_json::json;
 
-    use super::super::config::Preset;
+    use super::super::config::{Objective, Preset};
     use super::*;
 
     const SEQUENCES: [&[u32]; 4] = [&[1, 2, 3, 4, 2], &[5, 6], &[7, 0, 3, 0], &[2, 5, 1]];
 
     fn config(preset: Preset, keys: &serde_json::Value) -> SequenceConfig {
-        let mut all = json!({"d_model": 4, "n_heads": 2, "dropout": 0.2, "input_scale": 1.0});
+        let mut all = json!({
+            "d_model": 4, "n_heads": 2, "dropout": 0.2, "input_scale": 1.0, "attributes": false,
+        });
         all.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
         SequenceConfig::from_keys(preset, &all).unwrap()
     }
 
+    /// Two dense features and up to three of four sparse ones for each of nine items.
+    fn features() -> ItemFeatures {
+        let names = |all: &[&str]| all.iter().map(|name| (*name).to_owned()).collect();
+        ItemFeatures {
+            names: FeatureNames { dense: names(&["x", "y"]), sparse: names(&["a", "b", "c", "d"]) },
+            dense: (0..18).map(|i| (i as f32 * 0.7).sin()).collect::<Vec<f32>>().into(),
+            sparse_offsets: vec![0, 0, 1, 3, 3, 5, 8, 9, 10, 11].into(),
+            sparse_indices: vec![0, 0, 2, 1, 2, 0, 1, 3, 3, 2, 1].into(),
+        }
+    }
+
     fn network(config: &SequenceConfig) -> Network {
-        let mut network = Network::new(config, 9, true, &mut ChaCha8Rng::seed_from_u64(3)).unwrap();
+        let (features, rng) = (features(), &mut ChaCha8Rng::seed_from_u64(3));
+        let features = config.attributes.then_some(&features);
+        let mut network = Network::new(config, 9, true, features, rng).unwrap();
         // Vectors as small as new ones are would leave gradients that a check cannot see.
         let rng = &mut ChaCha8Rng::seed_from_u64(4);
         network
@@ -371,7 +476,10 @@ mod tests {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
         let key = DropoutKey::new(1, 1);
         let (loss, n_labels) = pool.install(|| stepper.step(key, &batch)).unwrap();
-        assert_eq!(n_labels, 4 + 1 + 1 + 2, "an unknown item is no label");
+        match config.objective {
+            Objective::Next => assert_eq!(n_labels, 4 + 1 + 1 + 2, "an unknown item is no label"),
+            Objective::Masked => assert!((4..=12).contains(&n_labels), "{n_labels}"),
+        }
         let mut values = Vec::new();
         let Stepper { mut network, total, .. } = stepper;
         network
@@ -392,10 +500,27 @@ mod tests {
 
     fn cases() -> Vec<SequenceConfig> {
         vec![
+            config(
+                Preset::Gru4Rec,
+                &json!({"d_ff": 6, "feed_forward": "gelu", "attributes": true}),
+            ),
+            config(Preset::Gru4Rec, &json!({"n_layers": 2, "loss": "sampled", "n_negatives": 3})),
             config(Preset::SasRec, &json!({"feed_forward": "gelu"})),
+            config(
+                Preset::SasRec,
+                &json!({"feed_forward": "gelu", "n_negatives": 2, "gbce_t": 0.8}),
+            ),
             config(Preset::SasRec, &json!({"feed_forward": "gelu", "loss": "full"})),
+            config(Preset::Bert4Rec, &json!({"d_ff": 6, "mask_probability": 0.4})),
+            config(
+                Preset::Bert4Rec,
+                &json!({"d_ff": 6, "loss": "bce", "mixer": "hstu", "attributes": true}),
+            ),
             config(Preset::Hstu, &json!({"n_negatives": 3})),
-            config(Preset::ESasRec, &json!({"n_negatives": 3, "d_ff": 6, "relative_bias": true})),
+            config(
+                Preset::ESasRec,
+                &json!({"n_negatives": 3, "d_ff": 6, "relative_bias": true, "attributes": true}),
+            ),
         ]
     }
 
