@@ -51,7 +51,7 @@ impl<'a> TrainingView<'a> {
         RunIdentity::new(spec.name(), &spec.hyperparameters(), seed)
             .with("dataset", &self.dataset.manifest.content_hash)
             .with("fit_on", part)
-            .with("early_stopping", self.stops_early)
+            .with("early_stopping", if self.stops_early { "yes" } else { "no" })
     }
 
     /// The part that is handed out.

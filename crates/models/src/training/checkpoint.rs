@@ -124,8 +124,12 @@ impl Checkpoint {
         }
     }
 
-    /// The state that is stored for `run`, if there is one.
-    pub(super) fn read(&self, run: &RunIdentity) -> Result<Option<Saved>, ModelError> {
+    /// The state that is stored for `run` of `n_epochs` of `n_batches`, if there is one.
+    pub(super) fn read(
+        &self,
+        run: &RunIdentity,
+        (n_epochs, n_batches): (usize, usize),
+    ) -> Result<Option<Saved>, ModelError> {
         if !self.resumes {
             return Ok(None);
         }
@@ -142,6 +146,9 @@ impl Checkpoint {
             return Err(file::damaged(&self.path, reason));
         }
         let Header { position, .. } = parse(&opened.header, &self.path)?;
+        if !position.is_within(n_epochs, n_batches) {
+            return Err(file::damaged(&self.path, "it stands outside of its run"));
+        }
         Ok(Some(Saved { position, tensors: opened.tensors(&self.path)? }))
     }
 
@@ -183,13 +190,13 @@ impl RunIdentity {
         let own = hyperparameters.as_object().into_iter().flatten();
         // As text: a number may not come back from JSON to the bit.
         let own = own.map(|(name, value)| (name.clone(), value.to_string()));
-        let run = Self(own.collect()).with(MODEL, model).with("seed", seed);
+        let run = Self(own.collect()).with(MODEL, model).with("seed", &seed.to_string());
         run.with("forecart", env!("CARGO_PKG_VERSION"))
     }
 
     /// One more fact that decides about the result.
-    pub fn with(mut self, name: &str, value: impl ToString) -> Self {
-        self.0.insert(name.to_owned(), value.to_string());
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.0.insert(name.to_owned(), value.to_owned());
         self
     }
 
@@ -206,7 +213,7 @@ impl RunIdentity {
             .collect();
         if self.0.get(MODEL) != now.0.get(MODEL) {
             // Most keys of another model differ, and say nothing.
-            differences.retain(|difference| difference.starts_with(MODEL));
+            differences.retain(|difference| difference.starts_with("model was "));
         }
         match differences.is_empty() {
             true => Ok(()),
@@ -232,6 +239,18 @@ pub(super) struct Position {
     /// NDCG@10 of the chosen epoch.
     pub(super) best_ndcg: Option<Exact>,
     pub(super) record: FitRecord,
+}
+
+impl Position {
+    /// Whether a run of `n_epochs` of `n_batches` can stand here.
+    fn is_within(&self, n_epochs: usize, n_batches: usize) -> bool {
+        let Self { epoch, record, best_ndcg, .. } = self;
+        (1..=n_epochs).contains(epoch)
+            && self.n_batches <= n_batches
+            && record.curve.len() == epoch - 1
+            && record.chosen_epoch.is_none_or(|chosen| (1..*epoch).contains(&chosen))
+            && (best_ndcg.is_none() || record.chosen_epoch.is_some())
+    }
 }
 
 /// An `f64` that comes back from JSON to the bit.
@@ -380,4 +399,51 @@ fn values_of(network: &impl Parameters, name: &str) -> Vec<u8> {
         }
     });
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::training::EpochRecord;
+
+    #[test]
+    fn values_come_back_to_the_bit() {
+        for value in [0.1 + 0.2, f64::MIN_POSITIVE, -0.0, 1e300, f64::INFINITY] {
+            let text = serde_json::to_string(&Exact(value)).unwrap();
+            let back: Exact = serde_json::from_str(&text).unwrap();
+            assert_eq!(back.0.to_bits(), value.to_bits());
+        }
+    }
+
+    #[test]
+    fn a_place_outside_of_the_run_is_noticed() {
+        let curve = vec![EpochRecord::new(1, 2.0, Some(0.1))];
+        let good = Position {
+            epoch: 2,
+            n_batches: 3,
+            n_steps: 8,
+            loss_sum: Exact(1.0),
+            n_labels: 4,
+            first_loss: Some(Exact(3.0)),
+            best_ndcg: Some(Exact(0.1)),
+            record: FitRecord { curve, chosen_epoch: Some(1), ..FitRecord::default() },
+        };
+        assert!(good.is_within(2, 5));
+        for bad in [
+            Position { epoch: 0, ..good.clone() },
+            Position { epoch: 3, ..good.clone() },
+            Position { n_batches: 6, ..good.clone() },
+            Position { record: FitRecord::default(), ..good.clone() },
+            Position {
+                record: FitRecord { chosen_epoch: Some(2), ..good.record.clone() },
+                ..good.clone()
+            },
+            Position {
+                record: FitRecord { chosen_epoch: Some(0), ..good.record.clone() },
+                ..good.clone()
+            },
+        ] {
+            assert!(!bad.is_within(2, 5), "{bad:?}");
+        }
+    }
 }

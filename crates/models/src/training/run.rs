@@ -98,10 +98,15 @@ struct Clock {
 }
 
 impl<L: Learner> Run<'_, L> {
+    fn steps_per_epoch(&self) -> usize {
+        self.n_examples.div_ceil(self.plan.batch_size)
+    }
+
     /// Goes to where the checkpoint stands, if there is one.
     fn resume(&mut self) -> Result<(), ModelError> {
         let Some(checkpoint) = self.context.checkpoint else { return Ok(()) };
-        let Some(saved) = checkpoint.read(&self.plan.run)? else {
+        let size = (self.plan.n_epochs, self.steps_per_epoch());
+        let Some(saved) = checkpoint.read(&self.plan.run, size)? else {
             return if checkpoint.keeps_a_choice() { self.write() } else { Ok(()) };
         };
         let model = self.plan.model;
@@ -159,8 +164,8 @@ impl<L: Learner> Run<'_, L> {
 
     fn step(&mut self, batch: &[u32]) -> Result<(), ModelError> {
         let plan = self.plan;
-        let steps_per_epoch = self.n_examples.div_ceil(plan.batch_size);
-        let rate = plan.optimizer.rate_at(self.position.n_steps, plan.n_epochs, steps_per_epoch);
+        let at = self.position.n_steps;
+        let rate = plan.optimizer.rate_at(at, plan.n_epochs, self.steps_per_epoch());
         let failed = ModelError::training(plan.model, self.position.epoch);
         self.learner.parts().1.set_learning_rate(rate).map_err(failed)?;
         let key = DropoutKey::new(self.context.seed, self.position.n_steps + 1);
@@ -212,8 +217,7 @@ impl<L: Learner> Run<'_, L> {
         let n_epochs = self.plan.n_epochs;
         let validation =
             ndcg.map(|ndcg| format!(", validation NDCG@10 {ndcg:.4}")).unwrap_or_default();
-        let steps_per_epoch = self.n_examples.div_ceil(self.plan.batch_size);
-        let n_left = (n_epochs - epoch) * steps_per_epoch;
+        let n_left = (n_epochs - epoch) * self.steps_per_epoch();
         let n_done = (n_steps - self.clock.first_step).max(1);
         let left = self.clock.since.elapsed().mul_f64(n_left as f64 / n_done as f64);
         let left = match n_left {

@@ -292,24 +292,32 @@ fn killed_at_ten_random_moments_and_resumed_gives_the_same_bytes() {
         };
         let started = Instant::now();
         let want = run(2);
-        let whole = started.elapsed();
+        let mut whole = started.elapsed();
         let mut rng = ChaCha8Rng::seed_from_u64(7);
-        let (mut n_killed, mut n_resumed) = (0, 0);
+        let mut n_resumed = 0;
         for kill in 0..10 {
-            fs::remove_file(&model).unwrap();
             let n_threads = 1 + kill % 2;
-            let mut running = child(folder.path(), name, n_threads).spawn().unwrap();
-            std::thread::sleep(whole.mul_f64((kill as f64 + rng.random::<f64>()) / 11.0));
-            n_killed += u32::from(running.try_wait().unwrap().is_none());
-            running.kill().unwrap();
-            running.wait().unwrap();
+            loop {
+                if model.exists() {
+                    fs::remove_file(&model).unwrap();
+                }
+                let mut running = child(folder.path(), name, n_threads).spawn().unwrap();
+                std::thread::sleep(whole.mul_f64((kill as f64 + rng.random::<f64>()) / 11.0));
+                let is_running = running.try_wait().unwrap().is_none();
+                running.kill().unwrap();
+                running.wait().unwrap();
+                if is_running && !model.exists() {
+                    break;
+                }
+                whole = whole.mul_f64(0.8); // the machine had been busier before
+            }
             n_resumed += u32::from(checkpoint.exists());
             assert!(run(3 - n_threads) == want, "{name}: kill {kill}");
             let mut left = names(folder.path());
             left.sort();
             assert_eq!(left, ["dataset", "model"]);
         }
-        // A run that was done before its kill, or had not saved yet, shows nothing.
-        assert!(n_killed >= 7 && n_resumed >= 6, "{name}: {n_killed} killed, {n_resumed} resumed");
+        // A kill before the first step has nothing to go on from.
+        assert!(n_resumed >= 5, "{name}: {n_resumed} resumed");
     }
 }

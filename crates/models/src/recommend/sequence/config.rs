@@ -14,6 +14,7 @@ use super::super::early_stopping::N_SCORER_TABLES;
 use super::super::registry::parse_keys_of;
 use super::super::view::TrainingView;
 use super::fit;
+use super::step::N_GROUPS;
 use crate::error::ModelError;
 use crate::training::{LearningRateSchedule, OptimizerConfig};
 
@@ -368,7 +369,8 @@ impl ModelSpec for SequenceSpec {
     }
 
     /// The weights four times (values, two moments, best epoch) and twice more for validation or, at other times, for a
-    /// gradient and a checkpoint; the buffers of the softmax, and the activations of the longest batch.
+    /// gradient and a checkpoint; the buffers of the softmax, gradients by rows in lists that grow by doubling, and the
+    /// activations of the longest batch.
     fn needed_bytes(&self, view: &TrainingView<'_>) -> u64 {
         let SequenceConfig { d_model, n_layers, d_ff, batch_size, .. } = self.config;
         let (d, n_layers) = (u64::from(d_model.get()), u64::from(n_layers.get()));
@@ -379,9 +381,14 @@ impl ModelSpec for SequenceSpec {
         let a_token = n_layers * (26 * d + 4 * u64::from(d_ff)) + 8 * d;
         let softmax = if self.config.is_full() { table + 17 * n_tokens * d } else { 0 };
         let n_items = view.n_item_rows() as u64;
+        // Inputs, labels and drawn items.
+        let n_drawn = if self.config.is_full() { 0 } else { self.config.n_negatives.get().into() };
+        let (n_rows, n_groups) = (n_tokens * (2 + n_drawn), N_GROUPS as u64);
+        let in_groups = n_groups * n_rows.div_ceil(n_groups).min(n_items);
+        let rows = (in_groups + n_rows.min(n_items)) * d * 3 / 2;
         let attributes = self.config.features(view);
         let attributes = attributes.map_or(0, |all| Attributes::needed_bytes(all, n_items, d));
-        4 * ((4 + N_SCORER_TABLES) * table + 20 * in_layers + softmax + n_tokens * a_token)
+        4 * ((4 + N_SCORER_TABLES) * table + 20 * in_layers + softmax + rows + n_tokens * a_token)
             + view.n_events() * 12
             + attributes
     }

@@ -24,7 +24,7 @@ const TILE_TOKENS: usize = 128;
 
 /// Parts of a batch whose gradients are summed apart and joined in order: enough for the threads of one machine to
 /// share, and the same for any number of them, as sums must be.
-const N_GROUPS: usize = 16;
+pub(super) const N_GROUPS: usize = 16;
 
 /// A network in training, with its optimizer and buffers.
 #[derive(Debug)]
