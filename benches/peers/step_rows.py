@@ -66,7 +66,8 @@ class StepRow:
     batch_size: int = 128
     bf16: bool = False
     n_steps: int = 60  # timed steps of one run: some seconds
-    tolerance: float = 1e-3  # relative, of the checked losses; without bf16 the goal is 2e-5
+    tolerance: float = 2e-5  # relative, of the checked losses
+    our_row: str = ""  # if not that of the same name
 
     @property
     def is_checked(self):
@@ -93,8 +94,9 @@ STEP_ROWS = {
         n_steps=40),
     "sasrec-d256": StepRow(
         "SASRec, d 256, 4 layers, 4 heads, length 200, f32", "sasrec", length=200, d_model=256,
-        n_layers=4, n_heads=4, n_steps=5),
+        n_layers=4, n_heads=4, n_steps=5, tolerance=5e-5),
     "sasrec-d256-bf16": StepRow(
-        "SASRec, d 256, 4 layers, 4 heads, length 200, bf16", "sasrec", length=200, d_model=256,
-        n_layers=4, n_heads=4, bf16=True, n_steps=8, tolerance=1e-2),
+        "SASRec, d 256, 4 layers, 4 heads, length 200, f32 against bf16 of the peer", "sasrec", length=200, d_model=256,
+        n_layers=4, n_heads=4, bf16=True, n_steps=8, tolerance=1e-2,
+        our_row="sasrec-d256"),  # whose arithmetic is f32: we have none in bf16
 }

@@ -67,7 +67,7 @@ fn losses(criterion: &mut Criterion) {
             d_table.clear();
             let candidates = SampledSoftmax { labels: &labels, negatives, log_q: None };
             let gradients =
-                SampledSoftmaxGradients { d_hidden: &mut d_hidden, d_table: Some(&mut d_table) };
+                SampledSoftmaxGradients { d_hidden: &mut d_hidden, d_table: &mut d_table };
             let hidden = black_box(&hidden);
             sampled_softmax(hidden, &table, candidates, N as f64, &mut shared_ws, gradients)
         });

@@ -96,7 +96,9 @@ fn step(context: &Context, arguments: &StepArgs) -> anyhow::Result<()> {
     let start_bytes = forecart_train::peak_memory_bytes();
     let Some(name) = arguments.row.as_ref().filter(|_| !arguments.list) else {
         if context.json {
-            let rows = STEP_ROWS.iter().map(|row| (row.name.to_owned(), row.about.into()));
+            let rows = STEP_ROWS
+                .iter()
+                .map(|row| (row.name.to_owned(), serde_json::Value::from(row.about)));
             return output::json(&serde_json::Value::Object(rows.collect()));
         }
         return STEP_ROWS
@@ -129,7 +131,7 @@ fn step(context: &Context, arguments: &StepArgs) -> anyhow::Result<()> {
             "instructions": format!("{:?}", InstructionSet::active()),
         }));
     }
-    let used = peak_bytes.zip(start_bytes).map(|(peak, start)| peak - start);
+    let used = peak_bytes.zip(start_bytes).map(|(peak, start)| peak.saturating_sub(start));
     output::line(&format!(
         "{}: {median_ms:.2} ms a step, median of {}, {} threads, {:?}; training memory {}",
         row.about,

@@ -204,6 +204,16 @@ fn insert_parameters(model: &impl Parameters, tensors: &mut Tensors) {
 mod tests {
     use super::*;
 
+    /// The rows of the other side of the comparison are told apart by these names.
+    #[test]
+    fn every_row_is_one_of_the_protocol() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../benches/peers/step_rows.py");
+        let protocol = std::fs::read_to_string(path).unwrap();
+        for row in STEP_ROWS {
+            assert!(protocol.contains(&format!("\"{}\": StepRow(", row.name)), "{}", row.name);
+        }
+    }
+
     #[test]
     fn the_median_is_in_the_middle() {
         let median = |step_ms: &[f64]| {

@@ -97,12 +97,12 @@ pub(crate) fn matmul_into(a: Operand<'_>, b: Operand<'_>, c: Target<'_>, accumul
 }
 
 thread_local! {
-    /// One panel of `b`, at most `MAX_K` rows, and one block of the result.
+    /// One panel of `b`, at most `PANEL_VALUES`, and one block of the result.
     static SCRATCH: RefCell<(Vec<f32>, Vec<f32>)> = const { RefCell::new((Vec::new(), Vec::new())) };
 }
 
-/// Rows of `b` that one pass sums: a panel of them is 128 KiB and stays in the L2 cache.
-const MAX_K: usize = 512;
+/// Values of the rows of a strip of `b` that one pass sums: 32 KiB of them stay in the L1 cache while the rows of `a` pass by.
+const PANEL_VALUES: usize = 8192;
 
 /// Values of the largest block: 6 rows of 4 vectors of 16.
 const MAX_BLOCK: usize = 6 * 4 * 16;
@@ -138,8 +138,9 @@ impl Product<'_> {
                 self.c.values[row * self.c.row_stride..][..self.b.cols].fill(0.0);
             }
         }
-        for first_k in (0..k).step_by(MAX_K) {
-            let n_k = MAX_K.min(k - first_k);
+        let max_k = PANEL_VALUES / width;
+        for first_k in (0..k).step_by(max_k) {
+            let n_k = max_k.min(k - first_k);
             let accumulate = self.accumulate || first_k > 0;
             for first_col in (0..self.b.cols).step_by(width) {
                 let n_cols = width.min(self.b.cols - first_col);
@@ -176,8 +177,16 @@ impl Product<'_> {
         if col_stride == 1 {
             for (k, row) in panel.chunks_exact_mut(stride).enumerate() {
                 let from = &values[(first_k + k) * row_stride + first_col..][..n_cols];
-                row[..n_cols].copy_from_slice(from);
-                row[n_cols..].fill(0.0);
+                // By arrays, whose copies are moves of registers in place of calls.
+                let (to_blocks, _) = row.as_chunks_mut::<16>();
+                let (blocks, rest) = from.as_chunks::<16>();
+                for (to, block) in to_blocks.iter_mut().zip(blocks) {
+                    *to = *block;
+                }
+                if n_cols < stride || !rest.is_empty() {
+                    row[n_cols - rest.len()..n_cols].copy_from_slice(rest);
+                    row[n_cols..].fill(0.0);
+                }
             }
             return;
         }
@@ -414,7 +423,7 @@ mod tests {
     #[test]
     fn long_sums_are_taken_in_passes() {
         let mut rng = ChaCha8Rng::seed_from_u64(2);
-        let (m, k, n) = (7, MAX_K * 2 + 3, 300);
+        let (m, k, n) = (7, 2 * PANEL_VALUES / 16 + 3, 300);
         let mut draw =
             |len: usize| -> Vec<f32> { (0..len).map(|_| rng.random::<f32>() - 0.5).collect() };
         let (left, right) = (draw(m * k), draw(k * n));

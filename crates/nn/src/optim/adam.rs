@@ -52,10 +52,10 @@ impl Adam {
 
     pub(super) fn update(&self, weights: &mut [f32], gradient: &[f32], state: RunState<'_>) {
         let Self { learning_rate, beta1, beta2, epsilon, weight_decay } = *self;
+        let RunState { first, second, n_updates } = state;
         // f64: in f32, 1 - 0.999 has four right digits.
-        let correction = |beta: f32| {
-            1.0 - f64::from(beta).powi(i32::try_from(state.n_updates).unwrap_or(i32::MAX))
-        };
+        let correction =
+            |beta: f32| 1.0 - f64::from(beta).powi(i32::try_from(n_updates).unwrap_or(i32::MAX));
         let step = AdamStep {
             beta1,
             beta2,
@@ -64,6 +64,6 @@ impl Adam {
             scale: (1.0 / correction(beta2).sqrt()) as f32,
             keep: 1.0 - learning_rate * weight_decay,
         };
-        adam(step, weights, gradient, state.first, state.second);
+        adam(step, weights, gradient, first, second);
     }
 }
