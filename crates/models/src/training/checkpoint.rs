@@ -12,6 +12,7 @@
 //! they differ in the last bits.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -70,17 +71,29 @@ impl Checkpoint {
     /// # Errors
     /// [`ModelError::Data`] if one cannot be deleted.
     pub fn remove(&self) -> Result<(), ModelError> {
-        storage::remove_file(&self.path)?;
-        // Members are fitted in order: the first that is missing is the last.
-        for place in 0.. {
-            let path = self.path_of_member(place);
-            let is_last = !path.exists();
+        for path in std::iter::once(self.path.clone()).chain(self.member_files()) {
             storage::remove_file(&path)?;
-            if is_last {
-                break;
-            }
         }
         Ok(())
+    }
+
+    /// The files of members that are there; one that is counted, or was fitted within seconds, has none.
+    fn member_files(&self) -> Vec<PathBuf> {
+        let Some(name) = self.path.file_name().and_then(OsStr::to_str) else { return Vec::new() };
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let Ok(entries) = std::fs::read_dir(folder.unwrap_or(Path::new("."))) else {
+            return Vec::new();
+        };
+        let is_member = |other: &str| {
+            let place = other.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
+            place.is_some_and(|place| place.parse::<usize>().is_ok())
+        };
+        let paths = entries.flatten().map(|entry| entry.path());
+        let of_member =
+            |path: &PathBuf| path.file_name().and_then(OsStr::to_str).is_some_and(is_member);
+        let mut files: Vec<PathBuf> = paths.filter(of_member).collect();
+        files.sort();
+        files
     }
 
     /// The checkpoint of a member of a model that is made of several: a file beside this one.
@@ -118,10 +131,12 @@ impl Checkpoint {
 
     /// A model that is made of several has a file for each member and none of its own.
     fn stored_choice(&self) -> Result<Option<Choice>, ModelError> {
-        match file_choice(&self.path)? {
-            Some(choice) => Ok(Some(choice)),
-            None => file_choice(&self.path_of_member(0)),
+        for path in std::iter::once(self.path.clone()).chain(self.member_files()) {
+            if let Some(choice) = file_choice(&path)? {
+                return Ok(Some(choice));
+            }
         }
+        Ok(None)
     }
 
     /// The state that is stored for `run` of `n_epochs` of `n_batches`, if there is one.
