@@ -1,6 +1,6 @@
 //! Training by epochs: one loop for every model that learns by gradient steps.
 //!
-//! A model says how it makes a step and how it is validated ([`Learner`]); [`run`] does the rest: the order of the
+//! A model says how it makes a step and how it is validated (`Learner`); `run` does the rest: the order of the
 //! examples, the learning rate, early stopping, the curve, progress, cancellation, divergence, and checkpoints from
 //! which a killed run goes on to exactly the weights of an uninterrupted one.
 //!
@@ -8,7 +8,7 @@
 //! dropout and negatives are functions of the seed and the step. So weights, optimizer state and the number of steps
 //! say all; no clock reading and no number of threads reaches a weight.
 //!
-//! Start reading at [`Learner`], then `run`, then `checkpoint`.
+//! Start reading at `Learner`, then `run`, then `checkpoint`.
 
 mod context;
 mod record;
