@@ -4,7 +4,8 @@ use crate::{Gradient, Gradients, Matrix, Name, NnError, Parameters, Trainable};
 
 /// Implements [`Parameters`] and [`Trainable`] for a struct of layers or matrices, and makes the struct of their gradients.
 ///
-/// The fields named are visited in this order under their own names; others, such as hyperparameters, are left out.
+/// The fields named are visited in this order under their own names; others, such as hyperparameters, are left out. A
+/// method named by `then method` after the struct is called whenever the parameters may have changed.
 ///
 /// ```
 /// use forecart_nn::{Linear, LayerNorm, Parameters};
@@ -20,7 +21,7 @@ use crate::{Gradient, Gradients, Matrix, Name, NnError, Parameters, Trainable};
 /// ```
 #[macro_export]
 macro_rules! trainable {
-    ($layer:ty, $(#[$meta:meta])* $vis:vis struct $gradients:ident { $($field:ident: $part:ty),+ $(,)? }) => {
+    ($layer:ty, $(#[$meta:meta])* $vis:vis struct $gradients:ident { $($field:ident: $part:ty),+ $(,)? } $(then $changed:ident)?) => {
         $(#[$meta])*
         #[derive(Debug, Clone)]
         $vis struct $gradients {
@@ -47,12 +48,17 @@ macro_rules! trainable {
                     &mut $crate::Matrix,
                 ) -> ::std::result::Result<(), $crate::NnError>,
             ) -> ::std::result::Result<(), $crate::NnError> {
-                $($crate::Parameters::visit_mut(
-                    &mut self.$field,
-                    &name.child(stringify!($field)),
-                    visit,
-                )?;)+
-                Ok(())
+                let mut all = || {
+                    $($crate::Parameters::visit_mut(
+                        &mut self.$field,
+                        &name.child(stringify!($field)),
+                        visit,
+                    )?;)+
+                    Ok(())
+                };
+                let visited = all();
+                $(self.$changed();)?
+                visited
             }
         }
 
@@ -73,13 +79,18 @@ macro_rules! trainable {
                     $crate::Gradient<'_>,
                 ) -> ::std::result::Result<(), $crate::NnError>,
             ) -> ::std::result::Result<(), $crate::NnError> {
-                $($crate::Trainable::visit_with_gradients(
-                    &mut self.$field,
-                    &gradients.$field,
-                    &name.child(stringify!($field)),
-                    visit,
-                )?;)+
-                Ok(())
+                let mut all = || {
+                    $($crate::Trainable::visit_with_gradients(
+                        &mut self.$field,
+                        &gradients.$field,
+                        &name.child(stringify!($field)),
+                        visit,
+                    )?;)+
+                    Ok(())
+                };
+                let visited = all();
+                $(self.$changed();)?
+                visited
             }
         }
 

@@ -115,13 +115,41 @@ impl LayerNorm {
         cache: &LayerNormCache,
         gradients: &mut LayerNormGradients,
     ) -> Result<(), NnError> {
+        dx.reshape(x.rows(), self.d());
+        self.back(x, dy, dx, false, cache, gradients)
+    }
+
+    /// [`Self::backward`] that adds to `dx: [n, d]`: for an input that goes past the layer as well.
+    ///
+    /// # Errors
+    /// The same, and [`NnError::Shape`] if `dx` does not fit.
+    pub fn backward_onto(
+        &self,
+        x: &Matrix,
+        dy: &Matrix,
+        dx: &mut Matrix,
+        cache: &LayerNormCache,
+        gradients: &mut LayerNormGradients,
+    ) -> Result<(), NnError> {
+        check_shape("gradient of layer norm input", x.shape(), dx.shape())?;
+        self.back(x, dy, dx, true, cache, gradients)
+    }
+
+    fn back(
+        &self,
+        x: &Matrix,
+        dy: &Matrix,
+        dx: &mut Matrix,
+        adds: bool,
+        cache: &LayerNormCache,
+        gradients: &mut LayerNormGradients,
+    ) -> Result<(), NnError> {
         let [n, d] = [x.rows(), self.d()];
         check_shape("layer norm input", [n, d], x.shape())?;
         check_shape("gradient of layer norm output", [n, d], dy.shape())?;
         check_length("rows of a layer norm cache", n, cache.scale.len())?;
         check_shape("gradient of layer norm weight", [1, d], gradients.weight.shape())?;
         check_shape("gradient of layer norm bias", [1, d], gradients.bias.shape())?;
-        dx.reshape(n, d);
         LayerNormBackward {
             x: x.as_slice(),
             weight: self.weight.as_slice(),
@@ -129,6 +157,7 @@ impl LayerNorm {
             scale: &cache.scale,
             dy: dy.as_slice(),
             dx: dx.as_mut_slice(),
+            adds,
             d_weight: gradients.weight.as_mut_slice(),
             d_bias: gradients.bias.as_mut_slice(),
         }

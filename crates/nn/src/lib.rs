@@ -16,7 +16,7 @@
 //! | [`Bf16Table`] | a table in half the memory, for lookup and scoring |
 //! | [`Linear`], [`Activation`], [`Dropout`], [`Mlp`] | dense layers |
 //! | [`LayerNorm`], [`RmsNorm`] | normalization of rows |
-//! | [`Attention`], [`RelativeBias`] | attention within the sequences of a ragged batch |
+//! | [`Attention`], [`RelativeBias`], [`FoldedHead`] | attention within the sequences of a ragged batch |
 //! | [`SwiGlu`], [`GatedResidual`] | gated feed-forward layer and gated residual connection |
 //! | [`Gru`], [`Lstm`], [`Recurrent`] | recurrent layers over ragged sequences, either way |
 //! | [`Conv1dMaxPool`] | convolution over ragged sequences with max pooling over time |
@@ -88,7 +88,7 @@ mod parallel;
 
 pub use activation::{Activation, sigmoid};
 pub use attention::{
-    Attention, AttentionWorkspace, RelativeBias, RelativeBiasGradients, Weighting,
+    Attention, AttentionWorkspace, FoldedHead, RelativeBias, RelativeBiasGradients, Weighting,
 };
 pub use bf16_table::Bf16Table;
 pub use conv1d::{Conv1dConfig, Conv1dGradients, Conv1dMaxPool, Conv1dWorkspace, Padding};

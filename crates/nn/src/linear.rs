@@ -4,8 +4,8 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::{
     Gradient, Gradients, Init, Matrix, Name, NnError, Parameters, Trainable,
-    error::check_shape,
-    kernels::{Operand, matmul},
+    error::{check_length, check_shape},
+    kernels::{Operand, Plus, Product, Target, matmul, sum_rows},
 };
 
 /// `y = x Wᵀ + b`.
@@ -83,16 +83,26 @@ impl Linear {
     /// # Errors
     /// [`NnError::Shape`] if `x` has other than `n_in` columns.
     pub fn forward(&self, x: &Matrix, y: &mut Matrix) -> Result<(), NnError> {
+        self.write(x, Plus::Nothing, y)
+    }
+
+    /// [`Self::forward`] of a branch past which `rest: [n, n_out]` goes: writes `y = rest + x Wᵀ + b`.
+    ///
+    /// # Errors
+    /// [`NnError::Shape`] if `x` or `rest` do not fit.
+    pub fn forward_beside(&self, x: &Matrix, rest: &Matrix, y: &mut Matrix) -> Result<(), NnError> {
+        check_shape("what goes past a linear layer", [x.rows(), self.n_out()], rest.shape())?;
+        self.write(x, Plus::Matrix(rest.as_slice(), self.n_out()), y)
+    }
+
+    fn write(&self, x: &Matrix, plus: Plus<'_>, y: &mut Matrix) -> Result<(), NnError> {
         check_shape("linear input", [x.rows(), self.n_in()], x.shape())?;
         y.reshape(x.rows(), self.n_out());
-        if let Some(bias) = &self.bias {
-            for row in y.as_mut_slice().chunks_exact_mut(self.n_out().max(1)) {
-                row.copy_from_slice(bias.as_slice());
-            }
-        }
         let weight = Operand::new(self.transposed.as_slice(), self.n_in(), self.n_out());
         let input = Operand::new(x.as_slice(), x.rows(), self.n_in());
-        matmul(input, weight, y.as_mut_slice(), self.bias.is_some()); // [n, n_out]
+        let bias = self.bias.as_ref().map(Matrix::as_slice);
+        let product = Product { bias, plus, ..Product::new(input, weight) };
+        product.write(Target::strided(y.as_mut_slice(), self.n_out())); // [n, n_out]
         Ok(())
     }
 
@@ -118,19 +128,23 @@ impl Linear {
         let input = Operand::new(x.as_slice(), n, n_in);
         matmul(d_output.transposed(), input, gradients.weight.as_mut_slice(), true); // [n_out, n_in]
         if self.bias.is_some() {
-            let bias = gradients.bias.as_mut().map_or(&mut [][..], Matrix::as_mut_slice);
-            crate::error::check_length("gradient of linear bias", n_out, bias.len())?;
-            for row in dy.as_slice().chunks_exact(n_out.max(1)) {
-                for (sum, value) in bias.iter_mut().zip(row) {
-                    *sum += value;
-                }
-            }
+            gradients.add_to_bias(dy)?;
         }
         if let Some(dx) = dx {
             dx.reshape(n, n_in);
             let weight = Operand::new(self.weight.as_slice(), n_out, n_in);
             matmul(d_output, weight, dx.as_mut_slice(), false); // [n, n_in]
         }
+        Ok(())
+    }
+}
+
+impl LinearGradients {
+    /// Adds the sum of the rows of `dy: [n, n_out]` to the gradient of the bias.
+    pub(crate) fn add_to_bias(&mut self, dy: &Matrix) -> Result<(), NnError> {
+        let bias = self.bias.as_mut().map_or(&mut [][..], Matrix::as_mut_slice);
+        check_length("gradient of linear bias", dy.cols(), bias.len())?;
+        sum_rows(bias, dy.as_slice().chunks_exact(dy.cols().max(1)).map(|row| (1.0, row)));
         Ok(())
     }
 }

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::error::{NnError, check_length};
+use crate::error::{NnError, check_length, check_shape};
 
 /// A row-major matrix of `f32` in host memory; element `(row, col)` stands at `row * cols + col`.
 ///
@@ -141,6 +141,18 @@ impl Matrix {
     pub fn copy_from(&mut self, other: &Self) {
         self.data.clone_from(&other.data);
         (self.rows, self.cols) = (other.rows, other.cols);
+    }
+
+    /// Becomes the sum of two matrices of one shape and keeps its allocation.
+    ///
+    /// # Errors
+    /// [`NnError::Shape`] if they differ in shape.
+    pub fn set_sum(&mut self, left: &Self, right: &Self) -> Result<(), NnError> {
+        check_shape("matrices to add", left.shape(), right.shape())?;
+        self.reshape(left.rows, left.cols);
+        let terms = left.data.iter().zip(&right.data);
+        self.data.iter_mut().zip(terms).for_each(|(sum, (left, right))| *sum = left + right);
+        Ok(())
     }
 
     /// Becomes a copy of a range of rows of `other` and keeps its allocation: a tile of a batch.

@@ -1,20 +1,22 @@
 //! Attention within each sequence of a ragged batch, forward and backward.
 //!
 //! Start at [`Attention`]; `weighting` turns scores into weights and back, `bias` adds what is learned of
-//! distance and time gap.
+//! distance and time gap, `folded` saves two of the four projections of a single head.
 
 mod bias;
+mod folded;
 mod weighting;
 
 pub use bias::{RelativeBias, RelativeBiasGradients};
+pub use folded::FoldedHead;
 pub use weighting::Weighting;
 
-use std::ops::Range;
+use std::{cell::RefCell, ops::Range};
 
 use crate::{
     Dropout, DropoutKey, Matrix, NnError, Pass, Ragged,
     error::{check_range, check_shape},
-    kernels::{Operand, Target, matmul_into, transpose},
+    kernels::{Operand, Part, Plus, Product, Target, scale_by, transpose},
 };
 
 /// Multi-head attention: `O = dropout(f(Q Kᵀ / √d_head + B)) V` for each sequence and head, where `f` is the
@@ -39,19 +41,29 @@ pub struct Attention {
     dropout: Dropout,
 }
 
-/// What a forward pass keeps for the backward pass, and scratch of both.
+/// What a forward pass keeps for the backward pass.
 #[derive(Debug, Clone, Default)]
 pub struct AttentionWorkspace {
     /// Of each sequence and head, `[length, width(length)]`: what [`Weighting`] needs to find the weights again.
     saved: Vec<f32>,
+}
+
+/// Values of one sequence and head that no other needs.
+#[derive(Default)]
+struct Scratch {
     weights: Vec<f32>,
     d_scores: Vec<f32>,
-    /// Keys or values of one head, transposed: `[d_head, width(length)]`.
+    /// Keys or values, transposed: `[d_head, width(length)]`.
     transposed: Vec<f32>,
 }
 
-/// Rows of scores that are computed together: a causal row is then at most this much too long.
-const ROWS: usize = 32;
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// Rows of scores that are computed together, while they are in a cache: a multiple of the rows that a product sums at a
+/// time.
+const ROWS: usize = 96;
 
 /// Length of a row of scores: whole vectors of the widest instruction set.
 fn width(length: usize) -> usize {
@@ -91,51 +103,86 @@ impl Attention {
     ) -> Result<(), NnError> {
         self.check(qkv, d, batch, bias)?;
         y.reshape(batch.n_tokens(), d);
-        let AttentionWorkspace { saved, weights, transposed, .. } = workspace;
-        saved.resize(self.n_scores(batch), 0.0);
-        let mut first_saved = 0;
-        for rows in batch.sequences() {
-            let length = rows.len();
-            for head in self.heads(qkv, d, &rows) {
-                let scores = &mut saved[first_saved..first_saved + length * width(length)];
-                first_saved += scores.len();
-                transpose_head(head.keys, head.stride, head.d_head, length, transposed);
-                for chunk in chunks(length) {
-                    let n_cols = self.n_cols(&chunk, length);
-                    let queries = head.queries.rows(&chunk, head.d_head, head.stride);
-                    let keys =
-                        Operand::strided(transposed, head.d_head, width(n_cols), width(length));
-                    let target = &mut scores[chunk.start * width(length)..];
-                    matmul_into(queries, keys, Target::strided(target, width(length)), false);
-                }
-                let scale = 1.0 / (head.d_head as f32).sqrt();
+        self.write(qkv, batch, bias, pass, Plus::Nothing, y, workspace);
+        Ok(())
+    }
+
+    /// [`Self::forward`] that adds to `y: [n_tokens, d]` in place of writing it.
+    ///
+    /// # Errors
+    /// The same, and [`NnError::Shape`] if `y` does not fit.
+    #[expect(clippy::too_many_arguments, reason = "the inputs and outputs of one product")]
+    pub fn forward_onto(
+        &self,
+        qkv: &Matrix,
+        d: usize,
+        batch: Ragged<'_>,
+        bias: Option<(&RelativeBias, &[i64])>,
+        pass: Pass,
+        y: &mut Matrix,
+        workspace: &mut AttentionWorkspace,
+    ) -> Result<(), NnError> {
+        self.check(qkv, d, batch, bias)?;
+        check_shape("what attention adds to", [batch.n_tokens(), d], y.shape())?;
+        self.write(qkv, batch, bias, pass, Plus::Target, y, workspace);
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the inputs and outputs of one product")]
+    fn write(
+        &self,
+        qkv: &Matrix,
+        batch: Ragged<'_>,
+        bias: Option<(&RelativeBias, &[i64])>,
+        pass: Pass,
+        plus: Plus<'_>,
+        y: &mut Matrix,
+        workspace: &mut AttentionWorkspace,
+    ) {
+        let d = y.cols();
+        workspace.saved.resize(self.n_scores(batch), 0.0);
+        SCRATCH.with_borrow_mut(|Scratch { weights, transposed, .. }| {
+            let mut rest = workspace.saved.as_mut_slice();
+            for rows in batch.sequences() {
+                let (length, w) = (rows.len(), width(rows.len()));
                 let bias = bias.map(|(bias, times_ms)| (bias, &times_ms[rows.clone()]));
-                for (i, row) in scores.chunks_exact_mut(width(length)).enumerate() {
-                    let n_seen = self.n_seen(i, length);
-                    row[..n_seen].iter_mut().for_each(|score| *score *= scale);
-                    if let Some((bias, times_ms)) = bias {
-                        bias.add_to(i, times_ms, &mut row[..n_seen]);
+                for head in self.heads(qkv, d, &rows) {
+                    let (scores, after) = std::mem::take(&mut rest).split_at_mut(length * w);
+                    rest = after;
+                    transpose_head(head.keys, head.stride, head.d_head, length, transposed);
+                    for chunk in chunks(length) {
+                        let n_cols = self.n_cols(&chunk, length);
+                        let scores = &mut scores[chunk.start * w..chunk.end * w];
+                        let queries = head.queries.rows(&chunk, head.d_head, head.stride);
+                        let keys = Operand::strided(transposed, head.d_head, width(n_cols), w);
+                        let part = self.part(Part::LowerResult(chunk.start));
+                        let product = Product { part, ..Product::new(queries, keys) };
+                        product.write(Target::strided(scores, w)); // [n_chunk, n_cols]
+                        let scale = 1.0 / (head.d_head as f32).sqrt();
+                        for (i, row) in chunk.clone().zip(scores.chunks_exact_mut(w)) {
+                            let (row, n_seen) = (&mut row[..width(n_cols)], self.n_seen(i, length));
+                            match bias {
+                                None => self.weighting.prepare(scale, row, n_seen),
+                                Some((bias, times_ms)) => {
+                                    let seen = &mut row[..n_seen];
+                                    scale_by(scale, seen);
+                                    bias.add_to(i, times_ms, seen);
+                                    self.weighting.prepare(1.0, row, n_seen);
+                                }
+                            }
+                        }
+                        let weights =
+                            self.weights(scores, &chunk, length, &rows, pass, head.index, weights);
+                        let weights = Operand::strided(weights, chunk.len(), n_cols, w);
+                        let values = head.values.rows(&(0..n_cols), head.d_head, head.stride);
+                        let start = (rows.start + chunk.start) * d + head.index * head.d_head;
+                        let target = Target::strided(&mut y.as_mut_slice()[start..], d);
+                        let part = self.part(Part::LowerLeft(chunk.start));
+                        Product { part, plus, ..Product::new(weights, values) }.write(target); // [n_chunk, d_head]
                     }
-                    self.weighting.prepare(&mut row[..n_seen]);
-                    row[n_seen..].fill(0.0);
-                }
-                self.weights(scores, length, &rows, pass, head.index, weights);
-                for chunk in chunks(length) {
-                    let n_cols = self.n_cols(&chunk, length);
-                    let weights = Operand::strided(
-                        &weights[chunk.start * width(length)..],
-                        chunk.len(),
-                        n_cols,
-                        width(length),
-                    );
-                    let values = head.values.rows(&(0..n_cols), head.d_head, head.stride);
-                    let start = (rows.start + chunk.start) * d + head.index * head.d_head;
-                    let target = Target::strided(&mut y.as_mut_slice()[start..], d);
-                    matmul_into(weights, values, target, false); // [n_chunk, d_head]
                 }
             }
-        }
-        Ok(())
+        });
     }
 
     /// Overwrites the first `3 d` columns of `d_qkv`, which has the shape of `qkv`, and adds to the gradients of the
@@ -158,73 +205,74 @@ impl Attention {
         self.check(qkv, d, batch, bias.as_ref().map(|(bias, times_ms, _)| (*bias, *times_ms)))?;
         check_shape("gradient of attention", [batch.n_tokens(), d], dy.shape())?;
         check_shape("gradient of queries, keys and values", qkv.shape(), d_qkv.shape())?;
-        let AttentionWorkspace { saved, weights, d_scores, transposed } = workspace;
-        crate::error::check_length("saved scores", self.n_scores(batch), saved.len())?;
+        crate::error::check_length("saved scores", self.n_scores(batch), workspace.saved.len())?;
         let stride = qkv.cols();
-        let mut first_saved = 0;
-        for rows in batch.sequences() {
-            let length = rows.len();
-            for head in self.heads(qkv, d, &rows) {
-                let d_head = head.d_head;
-                let w = width(length);
-                let saved = &saved[first_saved..first_saved + length * w];
-                first_saved += saved.len();
-                self.weights(saved, length, &rows, pass, head.index, weights);
-                transpose_head(head.values, stride, d_head, length, transposed);
-                d_scores.resize(length * w, 0.0);
-                let start = rows.start * d + head.index * d_head;
-                let dy = &dy.as_slice()[start.min(dy.as_slice().len())..];
-                let dy = Block { values: dy };
-                for chunk in chunks(length) {
-                    let n_cols = self.n_cols(&chunk, length);
-                    let values = Operand::strided(transposed, d_head, width(n_cols), w);
-                    let target = Target::strided(&mut d_scores[chunk.start * w..], w);
-                    matmul_into(dy.rows(&chunk, d_head, d), values, target, false); // [n_chunk, n_cols]
-                }
-                let scale = 1.0 / (d_head as f32).sqrt();
-                for (i, (row, saved)) in
-                    d_scores.chunks_exact_mut(w).zip(saved.chunks_exact(w)).enumerate()
-                {
-                    let n_seen = self.n_seen(i, length);
-                    let (seen, rest) = row.split_at_mut(n_seen);
-                    self.drop(pass, head.index, rows.start + i, seen);
-                    self.weighting.backward(&saved[..n_seen], seen, length);
-                    if let Some((bias, times_ms, gradients)) = &mut bias {
-                        bias.add_gradients(i, &times_ms[rows.clone()], seen, gradients);
+        SCRATCH.with_borrow_mut(|Scratch { weights, d_scores, transposed }| {
+            let mut rest = workspace.saved.as_slice();
+            for rows in batch.sequences() {
+                let (length, w) = (rows.len(), width(rows.len()));
+                for head in self.heads(qkv, d, &rows) {
+                    let d_head = head.d_head;
+                    let saved = rest.split_off(..length * w).expect("checked above");
+                    let all = 0..length;
+                    let weights =
+                        self.weights(saved, &all, length, &rows, pass, head.index, weights);
+                    transpose_head(head.values, stride, d_head, length, transposed);
+                    d_scores.resize(length * w, 0.0);
+                    let first = rows.start * d + head.index * d_head;
+                    let dy = Block { values: Block { values: dy.as_slice() }.from(first) };
+                    let out =
+                        &mut d_qkv.as_mut_slice()[rows.start * stride + head.index * d_head..];
+                    for chunk in chunks(length) {
+                        let n_cols = self.n_cols(&chunk, length);
+                        let d_scores = &mut d_scores[chunk.start * w..chunk.end * w];
+                        let values = Operand::strided(transposed, d_head, width(n_cols), w);
+                        let d_chunk = dy.rows(&chunk, d_head, d);
+                        let part = self.part(Part::LowerResult(chunk.start));
+                        let product = Product { part, ..Product::new(d_chunk, values) };
+                        product.write(Target::strided(d_scores, w)); // [n_chunk, n_cols]
+                        let scale = 1.0 / (d_head as f32).sqrt();
+                        for (i, row) in chunk.clone().zip(d_scores.chunks_exact_mut(w)) {
+                            let (row, n_seen) = (&mut row[..width(n_cols)], self.n_seen(i, length));
+                            self.drop(pass, head.index, rows.start + i, &mut row[..n_seen]);
+                            let saved = &saved[i * w..][..row.len()];
+                            match &mut bias {
+                                None => {
+                                    self.weighting.backward(scale, saved, row, n_seen, length);
+                                }
+                                Some((bias, times_ms, gradients)) => {
+                                    self.weighting.backward(1.0, saved, row, n_seen, length);
+                                    let (times_ms, seen) = (&times_ms[rows.clone()], &mut row[..n_seen]);
+                                    bias.add_gradients(i, times_ms, seen, gradients);
+                                    scale_by(scale, seen);
+                                }
+                            }
+                        }
+                        let d_scores = Operand::strided(d_scores, chunk.len(), n_cols, w);
+                        let keys = head.keys.rows(&(0..n_cols), d_head, stride);
+                        let target = Target::strided(&mut out[chunk.start * stride..], stride);
+                        let part = self.part(Part::LowerLeft(chunk.start));
+                        Product { part, ..Product::new(d_scores, keys) }.write(target); // queries: [n_chunk, d_head]
                     }
-                    seen.iter_mut().for_each(|value| *value *= scale);
-                    rest.fill(0.0);
-                }
-                let out = &mut d_qkv.as_mut_slice()[rows.start * stride + head.index * d_head..];
-                for chunk in chunks(length) {
-                    let n_cols = self.n_cols(&chunk, length);
-                    let d_scores_of =
-                        Operand::strided(&d_scores[chunk.start * w..], chunk.len(), n_cols, w);
-                    let keys = head.keys.rows(&(0..n_cols), d_head, stride);
-                    let target = Target::strided(&mut out[chunk.start * stride..], stride);
-                    matmul_into(d_scores_of, keys, target, false); // queries: [n_chunk, d_head]
-
-                    // The rows that look at this chunk's keys.
-                    let from = if self.is_causal { chunk.start } else { 0 };
-                    let lookers = from..length;
-                    let column = |values| {
-                        let first = from * w + chunk.start;
-                        Operand::strided(
-                            Block { values }.from(first),
-                            lookers.len(),
-                            chunk.len(),
-                            w,
-                        )
-                        .transposed()
-                    };
-                    let queries = head.queries.rows(&lookers, d_head, stride);
-                    let target = Target::strided(&mut out[chunk.start * stride + d..], stride);
-                    matmul_into(column(d_scores), queries, target, false); // keys
-                    let target = Target::strided(&mut out[chunk.start * stride + 2 * d..], stride);
-                    matmul_into(column(weights), dy.rows(&lookers, d_head, d), target, false); // values
+                    for chunk in chunks(length) {
+                        // The rows that look at this chunk's keys.
+                        let from = if self.is_causal { chunk.start } else { 0 };
+                        let lookers = from..length;
+                        let column = |values| {
+                            let values = Block { values }.from(from * w + chunk.start);
+                            Operand::strided(values, lookers.len(), chunk.len(), w).transposed()
+                        };
+                        let queries = head.queries.rows(&lookers, d_head, stride);
+                        let target = Target::strided(&mut out[chunk.start * stride + d..], stride);
+                        let part = self.part(Part::UpperLeft);
+                        Product { part, ..Product::new(column(d_scores), queries) }.write(target); // keys
+                        let d_lookers = dy.rows(&lookers, d_head, d);
+                        let target = Target::strided(&mut out[chunk.start * stride + 2 * d..], stride);
+                        Product { part, ..Product::new(column(weights), d_lookers) }.write(target); // values
+                    }
                 }
             }
-        }
+        });
         Ok(())
     }
 
@@ -246,6 +294,11 @@ impl Attention {
         batch.sequences().map(|rows| self.n_heads * rows.len() * width(rows.len())).sum()
     }
 
+    /// The part of a product that causal attention needs.
+    fn part(&self, causal: Part) -> Part {
+        if self.is_causal { causal } else { Part::All }
+    }
+
     /// Tokens that row `i` looks at, from the first on.
     fn n_seen(&self, i: usize, length: usize) -> usize {
         if self.is_causal { i + 1 } else { length }
@@ -256,23 +309,31 @@ impl Attention {
         self.n_seen(chunk.end - 1, length)
     }
 
-    /// The weights `[length, width(length)]` from what was saved, with dropout.
-    fn weights(
+    /// The weights of a chunk of rows, `[n_chunk, width(length)]`, from what was saved of it: in `buffer` if they are not
+    /// the same.
+    #[expect(clippy::too_many_arguments, reason = "the place of the rows in the batch")]
+    fn weights<'a>(
         &self,
-        saved: &[f32],
+        saved: &'a [f32],
+        chunk: &Range<usize>,
         length: usize,
         rows: &Range<usize>,
         pass: Pass,
         head: usize,
-        weights: &mut Vec<f32>,
-    ) {
-        weights.clear();
-        weights.extend_from_slice(saved);
-        for (i, row) in weights.chunks_exact_mut(width(length).max(1)).enumerate() {
+        buffer: &'a mut Vec<f32>,
+    ) -> &'a [f32] {
+        let is_dropped = pass != Pass::Inference && self.dropout.probability() > 0.0;
+        if self.weighting == Weighting::Softmax && !is_dropped {
+            return saved;
+        }
+        buffer.clear();
+        buffer.extend_from_slice(saved);
+        for (i, row) in chunk.clone().zip(buffer.chunks_exact_mut(width(length))) {
             let seen = &mut row[..self.n_seen(i, length)];
             self.weighting.finish(seen, length);
             self.drop(pass, head, rows.start + i, seen);
         }
+        buffer
     }
 
     fn drop(&self, pass: Pass, head: usize, row: usize, values: &mut [f32]) {
@@ -333,7 +394,7 @@ fn chunks(length: usize) -> impl Iterator<Item = Range<usize>> {
     (0..length).step_by(ROWS).map(move |start| start..(start + ROWS).min(length))
 }
 
-/// `[d_head, width(length)]` from `length` rows of `d_head` columns.
+/// `[d_head, width(length)]` from `length` rows of `d_head` columns; 0 past them.
 fn transpose_head(
     block: Block<'_>,
     stride: usize,
@@ -344,4 +405,5 @@ fn transpose_head(
     to.resize(d_head * width(length), 0.0);
     let n_values = (length - 1) * stride + d_head;
     transpose(&block.values[..n_values], stride, d_head, to, width(length));
+    to.chunks_exact_mut(width(length)).for_each(|row| row[length..].fill(0.0));
 }

@@ -2,7 +2,7 @@
 
 use pulp::Simd;
 
-use crate::kernels::{Map, Zip, dot, exp_shifted, map, scale_by, sigmoid, zip};
+use crate::kernels::{Map, Zip, map, scale_by, sigmoid, softmax, softmax_backward, zip};
 
 /// How the scores of one token become its weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,11 +16,16 @@ pub enum Weighting {
 }
 
 impl Weighting {
-    /// Turns scores into what is kept for backward: the weights of a softmax, the scores otherwise.
-    pub(super) fn prepare(self, row: &mut [f32]) {
-        if self == Self::Softmax {
-            let (_, sum) = exp_shifted(row);
-            scale_by(1.0 / sum, row);
+    /// Turns `n_seen` scores, times `scale`, into what is kept for backward: the weights of a softmax, the scores otherwise.
+    /// What is kept of others is 0. Rows are whole vectors.
+    pub(super) fn prepare(self, scale: f32, row: &mut [f32], n_seen: usize) {
+        match self {
+            Self::Softmax => softmax(row, n_seen, scale),
+            Self::PointwiseSilu => {
+                let (seen, rest) = row.split_at_mut(n_seen);
+                scale_by(scale, seen);
+                rest.fill(0.0);
+            }
         }
     }
 
@@ -31,11 +36,22 @@ impl Weighting {
         }
     }
 
-    /// Turns the gradient of the weights into that of the scores.
-    pub(super) fn backward(self, kept: &[f32], gradient: &mut [f32], length: usize) {
+    /// Turns the gradient of the weights into that of the scores before they were scaled; 0 for those that were not seen.
+    pub(super) fn backward(
+        self,
+        scale: f32,
+        kept: &[f32],
+        gradient: &mut [f32],
+        n_seen: usize,
+        length: usize,
+    ) {
         match self {
-            Self::Softmax => zip(SoftmaxBackward(dot(kept, gradient)), kept, gradient),
-            Self::PointwiseSilu => zip(SiluBackward(1.0 / length as f32), kept, gradient),
+            Self::Softmax => softmax_backward(kept, gradient, scale),
+            Self::PointwiseSilu => {
+                let (seen, rest) = gradient.split_at_mut(n_seen);
+                zip(SiluBackward(scale / length as f32), &kept[..n_seen], seen);
+                rest.fill(0.0);
+            }
         }
     }
 }
@@ -64,16 +80,5 @@ impl Zip for SiluBackward {
         let slope = simd.mul_add_e_f32s(x, simd.sub_f32s(one, s), one);
         let scaled = simd.mul_f32s(simd.splat_f32s(self.0), dy);
         simd.mul_f32s(scaled, simd.mul_f32s(s, slope))
-    }
-}
-
-/// `p (dp - Σ p dp)`.
-#[derive(Clone, Copy)]
-struct SoftmaxBackward(f32);
-
-impl Zip for SoftmaxBackward {
-    #[inline(always)]
-    fn apply<S: Simd>(self, simd: S, p: S::f32s, dp: S::f32s) -> S::f32s {
-        simd.mul_f32s(p, simd.sub_f32s(dp, simd.splat_f32s(self.0)))
     }
 }

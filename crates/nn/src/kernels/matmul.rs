@@ -4,7 +4,7 @@
 //! of `a`. Every product of forward and backward is of this form, whichever operand is transposed: only a `b`
 //! whose rows are not contiguous must be copied into panels first.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, ops::Range};
 
 use pulp::{Simd, WithSimd};
 
@@ -84,16 +84,72 @@ pub(crate) fn matmul(a: Operand<'_>, b: Operand<'_>, c: &mut [f32], accumulate: 
 
 /// [`matmul`] into some columns of a wider matrix.
 pub(crate) fn matmul_into(a: Operand<'_>, b: Operand<'_>, c: Target<'_>, accumulate: bool) {
-    assert_eq!(b.rows, a.cols, "inner dimensions agree");
-    assert!(c.values.len() >= extent(a.rows, b.cols, c.row_stride), "the product fits its target");
-    assert!(b.cols <= c.row_stride || a.rows <= 1, "rows of the product do not overlap");
-    if a.rows == 0 || b.cols == 0 {
-        return;
+    let plus = if accumulate { Plus::Target } else { Plus::Nothing };
+    Product { plus, ..Product::new(a, b) }.write(c);
+}
+
+/// A product `a b` and what is added to it on its way out of the registers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Product<'a> {
+    pub(crate) a: Operand<'a>,
+    pub(crate) b: Operand<'a>,
+    pub(crate) part: Part,
+    /// Added to each row, `[n]`.
+    pub(crate) bias: Option<&'a [f32]>,
+    pub(crate) plus: Plus<'a>,
+}
+
+/// Which part of a product is worth computing: those of causal attention are half empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// All of it.
+    All,
+    /// Row `i` of `a` is 0 past column `i + .0`.
+    LowerLeft(usize),
+    /// Row `i` of `a` is 0 before column `i`.
+    UpperLeft,
+    /// Row `i` of the product is not needed past column `i + .0`: what stands there is not specified.
+    LowerResult(usize),
+}
+
+/// A matrix that a product is added to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Plus<'a> {
+    /// None: the target is overwritten.
+    Nothing,
+    /// What stands in the target.
+    Target,
+    /// `[m, n]`, with rows that are so many values apart.
+    Matrix(&'a [f32], usize),
+}
+
+impl<'a> Product<'a> {
+    /// The whole product of two matrices alone.
+    pub(crate) fn new(a: Operand<'a>, b: Operand<'a>) -> Self {
+        Self { a, b, part: Part::All, bias: None, plus: Plus::Nothing }
     }
-    SCRATCH.with_borrow_mut(|(panel, block)| {
-        block.reserve(MAX_BLOCK);
-        dispatch(Product { a, b, c, accumulate, panel, block });
-    });
+
+    /// Writes the product and what is added to it.
+    ///
+    /// # Panics
+    /// As [`matmul`].
+    pub(crate) fn write(self, c: Target<'_>) {
+        let Self { a, b, bias, plus, .. } = self;
+        assert_eq!(b.rows, a.cols, "inner dimensions agree");
+        assert!(c.values.len() >= extent(a.rows, b.cols, c.row_stride), "the product fits its target");
+        assert!(b.cols <= c.row_stride || a.rows <= 1, "rows of the product do not overlap");
+        assert!(bias.is_none_or(|bias| bias.len() == b.cols), "a bias has a value a column");
+        if let Plus::Matrix(values, stride) = plus {
+            assert!(values.len() >= extent(a.rows, b.cols, stride), "the addend has the same shape");
+        }
+        if a.rows == 0 || b.cols == 0 {
+            return;
+        }
+        SCRATCH.with_borrow_mut(|(panel, block)| {
+            block.reserve(MAX_BLOCK);
+            dispatch(Multiply { product: self, c, panel, block });
+        });
+    }
 }
 
 thread_local! {
@@ -104,20 +160,21 @@ thread_local! {
 /// Values of the rows of a strip of `b` that one pass sums: 32 KiB of them stay in the L1 cache while the rows of `a` pass by.
 const PANEL_VALUES: usize = 8192;
 
-/// Values of the largest block: 6 rows of 4 vectors of 16.
-const MAX_BLOCK: usize = 6 * 4 * 16;
+/// Rows of a block of the result.
+const MAX_ROWS: usize = 6;
 
-struct Product<'a> {
-    a: Operand<'a>,
-    b: Operand<'a>,
+/// Values of the largest block: 6 rows of 4 vectors of 16.
+const MAX_BLOCK: usize = MAX_ROWS * 4 * 16;
+
+struct Multiply<'a> {
+    product: Product<'a>,
     c: Target<'a>,
-    accumulate: bool,
     panel: &'a mut Vec<f32>,
     /// The sums of one block on their way to `c`.
     block: &'a mut Vec<f32>,
 }
 
-impl WithSimd for Product<'_> {
+impl WithSimd for Multiply<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -128,43 +185,66 @@ impl WithSimd for Product<'_> {
     }
 }
 
-impl Product<'_> {
+impl Multiply<'_> {
     #[inline(always)]
     fn run<S: Simd, const NV: usize>(mut self, simd: S) {
+        let Operand { rows: n_rows, cols: k, .. } = self.product.a;
+        let Operand { cols: n, row_stride, col_stride, .. } = self.product.b;
         let width = NV * S::F32_LANES;
-        let k = self.a.cols;
-        if k == 0 && !self.accumulate {
-            for row in 0..self.a.rows {
-                self.c.values[row * self.c.row_stride..][..self.b.cols].fill(0.0);
-            }
-        }
         let max_k = PANEL_VALUES / width;
-        for first_k in (0..k).step_by(max_k) {
+        // At least once, for what is added to an empty product.
+        for first_k in (0..k.max(1)).step_by(max_k) {
             let n_k = max_k.min(k - first_k);
-            let accumulate = self.accumulate || first_k > 0;
-            for first_col in (0..self.b.cols).step_by(width) {
-                let n_cols = width.min(self.b.cols - first_col);
+            let is_first = first_k == 0;
+            for first_col in (0..n).step_by(width) {
+                let n_cols = width.min(n - first_col);
                 let n_vectors = n_cols.div_ceil(S::F32_LANES);
                 let is_whole = n_cols.is_multiple_of(S::F32_LANES);
                 // Rows that lie a power of two apart share few places of the L1 cache.
-                let is_near = self.b.row_stride < 256 || n_k * self.a.rows < 4096;
-                let b = if self.b.col_stride == 1 && is_whole && is_near {
-                    Rows {
-                        offset: first_k * self.b.row_stride + first_col,
-                        stride: self.b.row_stride,
-                    }
+                let is_near = row_stride < 256 || n_k * n_rows < 4096;
+                let b = if n_k == 0 || (col_stride == 1 && is_whole && is_near) {
+                    Rows { offset: first_k * row_stride + first_col, stride: row_stride }
                 } else {
                     self.pack(first_k, n_k, first_col, n_cols, n_vectors * S::F32_LANES);
                     Rows { offset: usize::MAX, stride: n_vectors * S::F32_LANES }
                 };
-                let strip = Strip { first_k, n_k, first_col, n_cols, b, accumulate };
-                match n_vectors {
-                    1 => self.strip::<S, 1>(simd, &strip),
-                    2 => self.strip::<S, 2>(simd, &strip),
-                    3 => self.strip::<S, 3>(simd, &strip),
-                    _ => self.strip::<S, 4>(simd, &strip),
+                let strip = Strip { first_k, n_k, first_col, n_cols, b, is_first };
+                for row in (0..n_rows).step_by(MAX_ROWS) {
+                    match n_rows - row {
+                        1 => self.rows::<S, 1>(simd, &strip, row),
+                        2 => self.rows::<S, 2>(simd, &strip, row),
+                        3 => self.rows::<S, 3>(simd, &strip, row),
+                        4 => self.rows::<S, 4>(simd, &strip, row),
+                        5 => self.rows::<S, 5>(simd, &strip, row),
+                        _ => self.rows::<S, MAX_ROWS>(simd, &strip, row),
+                    }
                 }
             }
+        }
+    }
+
+    /// The part that is needed of `MR` rows of a strip.
+    #[inline(always)]
+    fn rows<S: Simd, const MR: usize>(&mut self, simd: S, strip: &Strip, first_row: usize) {
+        let Strip { first_k, n_k, first_col, n_cols, .. } = *strip;
+        let (mut ks, mut n_cols) = (first_k..first_k + n_k, n_cols);
+        match self.product.part {
+            Part::All => {}
+            Part::LowerLeft(reach) => ks.end = ks.end.min(first_row + MR + reach),
+            Part::UpperLeft => ks.start = ks.start.max(first_row),
+            Part::LowerResult(reach) => {
+                let needed = (first_row + MR + reach).saturating_sub(first_col);
+                n_cols = n_cols.min(needed.next_multiple_of(S::F32_LANES));
+            }
+        }
+        let is_empty = ks.is_empty() && !strip.is_first;
+        match n_cols.div_ceil(S::F32_LANES) {
+            _ if is_empty => {}
+            0 => {}
+            1 => self.block::<S, MR, 1>(simd, strip, first_row, ks, n_cols),
+            2 => self.block::<S, MR, 2>(simd, strip, first_row, ks, n_cols),
+            3 => self.block::<S, MR, 3>(simd, strip, first_row, ks, n_cols),
+            _ => self.block::<S, MR, 4>(simd, strip, first_row, ks, n_cols),
         }
     }
 
@@ -173,7 +253,7 @@ impl Product<'_> {
     fn pack(&mut self, first_k: usize, n_k: usize, first_col: usize, n_cols: usize, stride: usize) {
         self.panel.resize((n_k * stride).max(self.panel.len()), 0.0);
         let panel = &mut self.panel[..n_k * stride];
-        let Operand { values, row_stride, col_stride, .. } = self.b;
+        let Operand { values, row_stride, col_stride, .. } = self.product.b;
         if col_stride == 1 {
             for (k, row) in panel.chunks_exact_mut(stride).enumerate() {
                 let from = &values[(first_k + k) * row_stride + first_col..][..n_cols];
@@ -218,23 +298,6 @@ impl Product<'_> {
         }
     }
 
-    #[inline(always)]
-    fn strip<S: Simd, const NV: usize>(&mut self, simd: S, strip: &Strip) {
-        let mut row = 0;
-        while row + 6 <= self.a.rows {
-            self.block::<S, 6, NV>(simd, strip, row);
-            row += 6;
-        }
-        if row + 3 <= self.a.rows {
-            self.block::<S, 3, NV>(simd, strip, row);
-            row += 3;
-        }
-        while row < self.a.rows {
-            self.block::<S, 1, NV>(simd, strip, row);
-            row += 1;
-        }
-    }
-
     /// The micro-kernel: `MR` rows by `NV` vectors of the result.
     #[inline(always)]
     #[expect(
@@ -250,56 +313,88 @@ impl Product<'_> {
         simd: S,
         strip: &Strip,
         first_row: usize,
+        ks: Range<usize>,
+        n_cols: usize,
     ) {
         let lanes = S::F32_LANES;
-        let Strip { first_k, n_k, first_col, n_cols, b: rows, accumulate } = *strip;
+        let Strip { first_k, first_col, b: rows, is_first, .. } = *strip;
+        let Product { a, b, bias, plus, .. } = self.product;
         let (b, offset) = match rows.offset {
             usize::MAX => (self.panel.as_slice(), 0),
-            offset => (self.b.values, offset),
+            offset => (b.values, offset),
         };
-        let a_start = first_row * self.a.row_stride + first_k * self.a.col_stride;
-        let (row_stride, col_stride) = (self.a.row_stride, self.a.col_stride);
-        // What the pointers below reach; both hold by the constructors of `Operand`.
-        assert!(b.len() >= offset + (n_k - 1) * rows.stride + NV * lanes);
-        assert!(self.a.values.len() > a_start + (MR - 1) * row_stride + (n_k - 1) * col_stride);
         let mut sums = [[simd.splat_f32s(0.0); NV]; MR];
-        // SAFETY: `b` is read at offset + k * stride + v * lanes .. + lanes with k < n_k and v < NV, and `a` at
-        // a_start + r * row_stride + k * col_stride with r < MR and k < n_k: within their slices by the
-        // assertions above; `wrapping_add` lets the pointers step past the end after the last row. `f32s` is
-        // plain old data of `lanes` f32 values and is read unaligned.
-        unsafe {
-            let mut b_row = b.as_ptr().add(offset);
-            let mut a_col = self.a.values.as_ptr().add(a_start);
-            for _ in 0..n_k {
-                let mut vectors = [simd.splat_f32s(0.0); NV];
-                for v in 0..NV {
-                    vectors[v] = b_row.add(v * lanes).cast::<S::f32s>().read_unaligned();
-                }
-                for r in 0..MR {
-                    let value = simd.splat_f32s(*a_col.add(r * row_stride));
+        if !ks.is_empty() {
+            let offset = offset + (ks.start - first_k) * rows.stride;
+            let a_start = first_row * a.row_stride + ks.start * a.col_stride;
+            let n_k = ks.len();
+            // What the pointers below reach; both hold by the constructors of `Operand`.
+            assert!(b.len() >= offset + (n_k - 1) * rows.stride + NV * lanes);
+            assert!(a.values.len() > a_start + (MR - 1) * a.row_stride + (n_k - 1) * a.col_stride);
+            // SAFETY: `b` is read at offset + k * stride + v * lanes .. + lanes with k < n_k and v < NV, and `a` at
+            // a_start + r * row_stride + k * col_stride with r < MR and k < n_k: within their slices by the
+            // assertions above; `wrapping_add` lets the pointers step past the end after the last row. `f32s` is
+            // plain old data of `lanes` f32 values and is read unaligned.
+            unsafe {
+                let mut b_row = b.as_ptr().add(offset);
+                let mut a_col = a.values.as_ptr().add(a_start);
+                for _ in 0..n_k {
+                    let mut vectors = [simd.splat_f32s(0.0); NV];
                     for v in 0..NV {
-                        sums[r][v] = simd.mul_add_e_f32s(value, vectors[v], sums[r][v]);
+                        vectors[v] = b_row.add(v * lanes).cast::<S::f32s>().read_unaligned();
                     }
+                    for r in 0..MR {
+                        let value = simd.splat_f32s(*a_col.add(r * a.row_stride));
+                        for v in 0..NV {
+                            sums[r][v] = simd.mul_add_e_f32s(value, vectors[v], sums[r][v]);
+                        }
+                    }
+                    b_row = b_row.wrapping_add(rows.stride);
+                    a_col = a_col.wrapping_add(a.col_stride);
                 }
-                b_row = b_row.wrapping_add(rows.stride);
-                a_col = a_col.wrapping_add(col_stride);
             }
         }
-        let start = first_row * self.c.row_stride + first_col;
+        // Later passes over `k` add to what the first has written.
+        let (bias, plus) = if is_first { (bias, plus) } else { (None, Plus::Target) };
+        let (c, stride) = (&mut *self.c.values, self.c.row_stride);
+        let start = first_row * stride + first_col;
         if n_cols == NV * lanes {
-            let (c, stride) = (&mut *self.c.values, self.c.row_stride);
+            if let Some(bias) = bias {
+                let (bias, _) = S::as_simd_f32s(&bias[first_col..first_col + NV * lanes]);
+                let bias: &[S::f32s; NV] = bias.try_into().expect("NV vectors");
+                for r in 0..MR {
+                    for v in 0..NV {
+                        sums[r][v] = simd.add_f32s(sums[r][v], bias[v]);
+                    }
+                }
+            }
+            let addend = match plus {
+                Plus::Nothing => None,
+                Plus::Target => Some((&*c, stride, start)),
+                Plus::Matrix(values, stride) => Some((values, stride, first_row * stride + first_col)),
+            };
+            if let Some((values, stride, start)) = addend {
+                assert!(values.len() >= start + (MR - 1) * stride + NV * lanes);
+                for r in 0..MR {
+                    for v in 0..NV {
+                        // SAFETY: start + r * stride + v * lanes .. + lanes with r < MR and v < NV is within `values` by
+                        // the assertion above; `f32s` is plain old data and is read unaligned.
+                        let before = unsafe {
+                            let place = values.as_ptr().add(start + r * stride + v * lanes);
+                            place.cast::<S::f32s>().read_unaligned()
+                        };
+                        sums[r][v] = simd.add_f32s(before, sums[r][v]);
+                    }
+                }
+            }
             assert!(c.len() >= start + (MR - 1) * stride + NV * lanes);
             for r in 0..MR {
                 for v in 0..NV {
                     // SAFETY: start + r * stride + v * lanes .. + lanes with r < MR and v < NV is within `c` by the
-                    // assertion above; `f32s` is plain old data and is read and written unaligned.
+                    // assertion above; `f32s` is plain old data and is written unaligned.
                     unsafe {
                         let place = c.as_mut_ptr().add(start + r * stride + v * lanes);
-                        let place = place.cast::<S::f32s>();
-                        let before = place.read_unaligned();
-                        let sum = sums[r][v];
-                        let sum = if accumulate { simd.add_f32s(before, sum) } else { sum };
-                        place.write_unaligned(sum);
+                        place.cast::<S::f32s>().write_unaligned(sums[r][v]);
                     }
                 }
             }
@@ -321,16 +416,22 @@ impl Product<'_> {
         }
         // SAFETY: the loop above has written them all.
         unsafe { self.block.set_len(MR * NV * lanes) };
-        for (r, sums) in self.block.chunks_exact(NV * lanes).enumerate() {
-            let start = start + r * self.c.row_stride;
-            let row = &mut self.c.values[start..start + n_cols];
-            if accumulate {
-                for (value, sum) in row.iter_mut().zip(sums) {
-                    *value += sum;
-                }
-            } else {
-                row.copy_from_slice(&sums[..n_cols]);
+        for (r, sums) in self.block.chunks_exact_mut(NV * lanes).enumerate() {
+            let (row, sums) = (&mut c[start + r * stride..][..n_cols], &mut sums[..n_cols]);
+            let add = |sums: &mut [f32], values: &[f32]| {
+                sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+            };
+            if let Some(bias) = bias {
+                add(sums, &bias[first_col..]);
             }
+            match plus {
+                Plus::Nothing => {}
+                Plus::Target => add(sums, row),
+                Plus::Matrix(values, stride) => {
+                    add(sums, &values[(first_row + r) * stride + first_col..]);
+                }
+            }
+            row.copy_from_slice(sums);
         }
     }
 }
@@ -342,7 +443,8 @@ struct Strip {
     first_col: usize,
     n_cols: usize,
     b: Rows,
-    accumulate: bool,
+    /// Whether this is the first pass over `k`.
+    is_first: bool,
 }
 
 /// Rows of `b` from `offset` on, or of the panel if that is `usize::MAX`.
@@ -379,7 +481,9 @@ mod tests {
         let c = Target::strided(c, b.cols);
         if a.rows > 0 && b.cols > 0 {
             let block = &mut Vec::with_capacity(MAX_BLOCK);
-            set.run(Product { a, b, c, accumulate, panel: &mut Vec::new(), block });
+            let plus = if accumulate { Plus::Target } else { Plus::Nothing };
+            let product = Product { plus, ..Product::new(a, b) };
+            set.run(Multiply { product, c, panel: &mut Vec::new(), block });
         }
     }
 
@@ -435,6 +539,50 @@ mod tests {
             run(set, a, b, &mut got, false);
             for (got, want) in got.iter().zip(&want) {
                 assert!((got - want).abs() < 2e-4, "{set:?}: {got} {want}");
+            }
+        }
+    }
+
+    #[test]
+    fn parts_and_addends_for_all_shapes() {
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        let sizes = [1, 5, 6, 7, 16, 33, 70];
+        for (m, n) in sizes.iter().flat_map(|m| sizes.map(|n| (*m, n))) {
+            for k in [0, 3, 33, 600] {
+                let mut draw =
+                    |len: usize| -> Vec<f32> { (0..len).map(|_| rng.random::<f32>() - 0.5).collect() };
+                let (mut left, right) = (draw(m * k), draw(k * n));
+                let (bias, other) = (draw(n), draw(m * (n + 1)));
+                for part in [Part::All, Part::LowerLeft(2), Part::UpperLeft, Part::LowerResult(2)] {
+                    for (index, value) in left.iter_mut().enumerate() {
+                        let (row, col) = (index / k, index % k);
+                        let is_zero = match part {
+                            Part::LowerLeft(reach) => col > row + reach,
+                            Part::UpperLeft => col < row,
+                            Part::All | Part::LowerResult(_) => false,
+                        };
+                        *value = if is_zero { 0.0 } else { *value + 0.01 };
+                    }
+                    let (a, b) = (Operand::new(&left, m, k), Operand::new(&right, k, n));
+                    let mut want = vec![0.0; m * n];
+                    matmul_by_definition(a, b, &mut want, false);
+                    let plus = Plus::Matrix(&other, n + 1);
+                    let product = Product { a, b, part, bias: Some(&bias), plus };
+                    for set in InstructionSet::available() {
+                        let mut got = vec![f32::NAN; m * n];
+                        let c = Target::strided(&mut got, n);
+                        let block = &mut Vec::with_capacity(MAX_BLOCK);
+                        set.run(Multiply { product, c, panel: &mut Vec::new(), block });
+                        for (index, (got, want)) in got.iter().zip(&want).enumerate() {
+                            let (row, col) = (index / n, index % n);
+                            let want = want + bias[col] + other[row * (n + 1) + col];
+                            let is_needed =
+                                part != Part::LowerResult(2) || col <= row + 2;
+                            let error = (got - want).abs();
+                            assert!(!is_needed || error < 1e-4, "{set:?} {m} {k} {n} {part:?}");
+                        }
+                    }
+                }
             }
         }
     }

@@ -7,13 +7,15 @@
 mod instruction_set;
 mod layer_norm;
 mod matmul;
+mod softmax;
 mod transpose;
 mod vector;
 
 pub use instruction_set::InstructionSet;
 pub(crate) use instruction_set::dispatch;
 pub(crate) use layer_norm::{LayerNormBackward, LayerNormForward};
-pub(crate) use matmul::{Operand, Target, matmul, matmul_into};
+pub(crate) use matmul::{Operand, Part, Plus, Product, Target, matmul, matmul_into};
+pub(crate) use softmax::{softmax, softmax_backward};
 pub(crate) use transpose::transpose;
 pub(crate) use vector::AdamStep;
 pub use vector::dot;

@@ -293,6 +293,25 @@ pub(crate) fn scale_by(factor: f32, x: &mut [f32]) {
     map(Scale(factor), x);
 }
 
+/// `Σ_i term(values[0][i], values[1][i], ...)` inside of a kernel, of slices of one length; `single` is the same term for
+/// what does not fill a vector.
+#[inline(always)]
+pub(crate) fn sum_of<S: Simd, const N: usize>(
+    simd: S,
+    values: [&[f32]; N],
+    term: impl Fn([S::f32s; N]) -> S::f32s,
+    single: impl Fn([f32; N]) -> f32,
+) -> f32 {
+    let parts = values.map(|values| S::as_simd_f32s(values));
+    let mut sum = simd.splat_f32s(0.0);
+    for i in 0..parts[0].0.len() {
+        sum = simd.add_f32s(sum, term(parts.map(|(vectors, _)| vectors[i])));
+    }
+    let n_rest = parts[0].1.len();
+    let rest: f32 = (0..n_rest).map(|i| single(parts.map(|(_, rest)| rest[i]))).sum();
+    simd.reduce_sum_f32s(sum) + rest
+}
+
 /// [`dot`] inside of a kernel.
 #[inline(always)]
 pub(crate) fn dot_with<S: Simd>(simd: S, x: &[f32], y: &[f32]) -> f32 {

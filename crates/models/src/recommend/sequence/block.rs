@@ -1,8 +1,8 @@
 //! One layer of the encoder: attention or a recurrent layer, then a feed-forward network.
 
 use forecart_nn::{
-    Activation, Attention, AttentionWorkspace, Dropout, DropoutKey, GatedResidual,
-    GatedResidualGradients, GatedResidualWorkspace, Gradients, Init, LayerNorm, LayerNormCache,
+    Activation, Attention, AttentionWorkspace, Dropout, DropoutKey, FoldedHead, GatedResidual,
+    GatedResidualGradients, GatedResidualWorkspace, Init, LayerNorm, LayerNormCache,
     Linear, Matrix, NnError, Pass, Ragged, RecurrentWorkspace, RelativeBias, Weighting,
 };
 use rand_chacha::ChaCha8Rng;
@@ -41,6 +41,8 @@ struct Attend {
     gate: Option<GatedResidual>,
     attention: Attention,
     dropout: Dropout,
+    /// `project` and `out` multiplied out, where there is one head.
+    folded: Option<FoldedHead>,
 }
 
 forecart_nn::trainable!(
@@ -54,6 +56,7 @@ forecart_nn::trainable!(
         out: Linear,
         gate: Option<GatedResidual>,
     }
+    then fold
 );
 
 /// Activations of one [`Block`] on one tile.
@@ -81,12 +84,18 @@ struct AttendWorkspace {
     mixed: Matrix,
     branch: Matrix,
     gate: GatedResidualWorkspace,
-    d_branch: Matrix,
+}
+
+/// What the backward pass of one layer after the other is worked out in.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    pub(super) d_branch: Matrix,
+    pub(super) d_normed: Matrix,
+    pub(super) d_x: Matrix,
+    pub(super) d_active: Matrix,
     d_mixed: Matrix,
     d_attended: Matrix,
     d_projected: Matrix,
-    d_normed: Matrix,
-    d_x: Matrix,
 }
 
 /// What all layers of a pass are told.
@@ -98,6 +107,11 @@ pub(super) struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// Whether values are dropped.
+    pub(super) fn drops(&self, dropout: Dropout) -> bool {
+        self.pass != Pass::Inference && dropout.probability() > 0.0
+    }
+
     /// Drops values of a part of its own.
     pub(super) fn drop(&self, dropout: Dropout, part: usize, x: &mut Matrix) {
         if let Pass::Training { key, first_row } = self.pass {
@@ -147,6 +161,18 @@ impl Block {
         }
     }
 
+    /// Turns summed gradients into those of the parameters: of a folded head, [`Self::backward`] adds up others.
+    pub(super) fn finish(&self, gradients: &mut BlockGradients) -> Result<(), NnError> {
+        let Some((layer, gradients)) = self.attend.as_ref().zip(gradients.attend.as_mut()) else {
+            return Ok(());
+        };
+        let AttendGradients { project, out, .. } = gradients;
+        match &layer.folded {
+            Some(folded) => folded.unfold(&layer.project, &layer.out, project, out),
+            None => Ok(()),
+        }
+    }
+
     fn mix(
         &self,
         x: &Matrix,
@@ -164,20 +190,21 @@ impl Block {
         Ok(())
     }
 
-    /// Turns `dy` into `dx` in place and adds to `gradients`.
+    /// Turns `dy` into `dx` in place and adds to `gradients`, which are to be [finished](Self::finish).
     pub(super) fn backward(
         &self,
         x: &Matrix,
         d: &mut Matrix,
         context: Context<'_>,
         ws: &mut BlockWorkspace,
+        scratch: &mut Scratch,
         gradients: &mut BlockGradients,
     ) -> Result<(), NnError> {
         if let (Some(layer), Some(gradients)) = (&self.feed_forward, &mut gradients.feed_forward) {
-            layer.backward(&ws.middle, d, context, &mut ws.feed_forward, gradients)?;
+            layer.backward(&ws.middle, d, context, &mut ws.feed_forward, scratch, gradients)?;
         }
         if let (Some(layer), Some(gradients)) = (&self.attend, &mut gradients.attend) {
-            layer.backward(x, d, context, &mut ws.attend, gradients)?;
+            layer.backward(x, d, context, &mut ws.attend, scratch, gradients)?;
         }
         if let (Some(layer), Some(gradients)) = (&self.recurrence, &mut gradients.recurrence) {
             layer.backward(d, context, &mut ws.middle, &mut ws.recurrence, gradients)?;
@@ -199,7 +226,7 @@ impl Attend {
         let is_causal = config.objective == Objective::Next;
         let max_len = config.max_tokens();
         let bias = config.relative_bias.then(|| RelativeBias::new(max_len, has_time, rng));
-        Ok(Self {
+        let mut layer = Self {
             norm: LayerNorm::new(d),
             project: Linear::new(d, n_parts * d, Init::Xavier, rng)?,
             bias: bias.transpose()?,
@@ -208,7 +235,17 @@ impl Attend {
             gate: config.gated.then(|| GatedResidual::new(d, rng)).transpose()?,
             attention: Attention::new(n_heads, is_causal, weighting, on_weights)?,
             dropout,
-        })
+            folded: (n_heads == 1 && !is_hstu).then(FoldedHead::default),
+        };
+        layer.fold();
+        Ok(layer)
+    }
+
+    /// Brings `folded` up to date with the layers.
+    fn fold(&mut self) {
+        if let Some(folded) = &mut self.folded {
+            folded.fold(&self.project, &self.out).expect("the layers are made to fit");
+        }
     }
 
     fn forward(
@@ -220,32 +257,50 @@ impl Attend {
     ) -> Result<(), NnError> {
         let d = self.out.n_in();
         self.norm.forward(x, &mut ws.normed, &mut ws.norm)?;
-        self.project.forward(&ws.normed, &mut ws.projected)?; // [n, 3 d or 4 d]
-        let bias = self.bias.as_ref().map(|bias| (bias, context.times_ms));
-        let attended = match self.out_norm {
-            Some(_) => &mut ws.attended,
-            None => &mut ws.mixed,
-        };
-        let active = match self.out_norm {
-            Some(_) => {
-                Activation::Silu.forward(&ws.projected, &mut ws.active);
-                &ws.active
-            }
-            None => &ws.projected,
-        };
-        let Context { batch, pass, .. } = context;
-        self.attention.forward(active, d, batch, bias, pass, attended, &mut ws.attention)?;
-        if let Some(norm) = &self.out_norm {
-            norm.forward(&ws.attended, &mut ws.out_normed, &mut ws.out_norm)?;
-            ws.mixed.copy_from(&ws.out_normed);
-            multiply_by_gate(&mut ws.mixed, &ws.active);
-            context.drop(self.dropout, 1, &mut ws.mixed);
+        match &self.folded {
+            Some(folded) => folded.forward(&ws.normed, &mut ws.projected)?,
+            None => self.project.forward(&ws.normed, &mut ws.projected)?, // [n, 3 d or 4 d]
         }
-        self.out.forward(&ws.mixed, &mut ws.branch)?; // [n, d]
+        let bias = self.bias.as_ref().map(|bias| (bias, context.times_ms));
+        let Context { batch, pass, .. } = context;
+        let is_joined = self.is_joined(context);
+        if let Some(folded) = &self.folded {
+            let (rest, branch) = if is_joined { (Some(x), &mut *y) } else { (None, &mut ws.branch) };
+            folded.start_out(rest, x.rows(), branch)?;
+            let (qkv, ws) = (&ws.projected, &mut ws.attention);
+            self.attention.forward_onto(qkv, d, batch, bias, pass, branch, ws)?;
+        } else {
+            if let Some(norm) = &self.out_norm {
+                Activation::Silu.forward(&ws.projected, &mut ws.active);
+                let (active, attended) = (&ws.active, &mut ws.attended);
+                self.attention.forward(active, d, batch, bias, pass, attended, &mut ws.attention)?;
+                norm.forward(&ws.attended, &mut ws.out_normed, &mut ws.out_norm)?;
+                ws.mixed.copy_from(&ws.out_normed);
+                multiply_by_gate(&mut ws.mixed, &ws.active);
+                context.drop(self.dropout, 1, &mut ws.mixed);
+            } else {
+                let (qkv, mixed) = (&ws.projected, &mut ws.mixed);
+                self.attention.forward(qkv, d, batch, bias, pass, mixed, &mut ws.attention)?;
+            }
+            if is_joined {
+                self.out.forward_beside(&ws.mixed, x, y)?;
+            } else {
+                self.out.forward(&ws.mixed, &mut ws.branch)?; // [n, d]
+            }
+        }
+        if is_joined {
+            return Ok(());
+        }
         if self.out_norm.is_none() {
             context.drop(self.dropout, 1, &mut ws.branch);
         }
         add_branch(self.gate.as_ref(), x, &ws.branch, y, &mut ws.gate)
+    }
+
+    /// Whether the branch is added to the layer's input as it is.
+    fn is_joined(&self, context: Context<'_>) -> bool {
+        let is_dropped = self.out_norm.is_none() && context.drops(self.dropout);
+        self.gate.is_none() && !is_dropped
     }
 
     fn backward(
@@ -254,24 +309,34 @@ impl Attend {
         d_y: &mut Matrix,
         context: Context<'_>,
         ws: &mut AttendWorkspace,
+        scratch: &mut Scratch,
         gradients: &mut AttendGradients,
     ) -> Result<(), NnError> {
         let d = self.out.n_in();
-        let gate = self.gate.as_ref().zip(gradients.gate.as_mut());
-        split_branch(gate, x, &ws.branch, d_y, &mut ws.d_branch, &mut ws.d_x, &mut ws.gate)?;
-        if self.out_norm.is_none() {
-            context.drop(self.dropout, 1, &mut ws.d_branch);
+        let Scratch { d_branch, d_normed, d_x, d_mixed, d_attended, d_projected, .. } = scratch;
+        let d_branch = if self.is_joined(context) {
+            &*d_y
+        } else {
+            let gate = self.gate.as_ref().zip(gradients.gate.as_mut());
+            split_branch(gate, x, &ws.branch, d_y, d_branch, d_x, &mut ws.gate)?;
+            if self.out_norm.is_none() {
+                context.drop(self.dropout, 1, d_branch);
+            }
+            &*d_branch
+        };
+        match &self.folded {
+            Some(folded) => folded.backward_out(d_branch, &mut gradients.out)?,
+            None => self.out.backward(&ws.mixed, d_branch, Some(d_mixed), &mut gradients.out)?,
         }
-        self.out.backward(&ws.mixed, &ws.d_branch, Some(&mut ws.d_mixed), &mut gradients.out)?;
-        ws.d_projected.reshape(ws.projected.rows(), ws.projected.cols());
+        d_projected.reshape(ws.projected.rows(), ws.projected.cols());
         let (active, d_attended) = match (&self.out_norm, &mut gradients.out_norm) {
             (Some(norm), Some(gradients)) => {
-                context.drop(self.dropout, 1, &mut ws.d_mixed);
-                for row in 0..ws.d_mixed.rows() {
+                context.drop(self.dropout, 1, d_mixed);
+                for row in 0..d_mixed.rows() {
                     let u = &ws.active.row(row)[3 * d..];
-                    let d_u = &mut ws.d_projected.row_mut(row)[3 * d..];
+                    let d_u = &mut d_projected.row_mut(row)[3 * d..];
                     let normed = ws.out_normed.row(row);
-                    let d_mixed = ws.d_mixed.row_mut(row);
+                    let d_mixed = d_mixed.row_mut(row);
                     for (((d_mixed, d_u), u), normed) in
                         d_mixed.iter_mut().zip(d_u).zip(u).zip(normed)
                     {
@@ -279,16 +344,15 @@ impl Attend {
                         *d_mixed *= u;
                     }
                 }
-                let d_attended = &mut ws.d_attended;
-                norm.backward(&ws.attended, &ws.d_mixed, d_attended, &ws.out_norm, gradients)?;
-                (&ws.active, &ws.d_attended)
+                norm.backward(&ws.attended, d_mixed, d_attended, &ws.out_norm, gradients)?;
+                (&ws.active, &*d_attended)
             }
-            _ => (&ws.projected, &ws.d_mixed),
+            _ if self.folded.is_some() => (&ws.projected, d_branch),
+            _ => (&ws.projected, &*d_mixed),
         };
         let bias = self.bias.as_ref().zip(gradients.bias.as_mut());
         let bias = bias.map(|(bias, gradients)| (bias, context.times_ms, gradients));
         let (Context { batch, pass, .. }, ws_attention) = (context, &mut ws.attention);
-        let d_projected = &mut ws.d_projected;
         self.attention.backward(
             active,
             d,
@@ -302,10 +366,12 @@ impl Attend {
         if self.out_norm.is_some() {
             Activation::Silu.backward(&ws.projected, d_projected)?;
         }
-        let d_normed = &mut ws.d_normed;
-        self.project.backward(&ws.normed, d_projected, Some(d_normed), &mut gradients.project)?;
-        self.norm.backward(x, d_normed, &mut ws.d_x, &ws.norm, &mut gradients.norm)?;
-        d_y.add(&ws.d_x)
+        let d_project = &mut gradients.project;
+        match &self.folded {
+            Some(folded) => folded.backward(&ws.normed, d_projected, d_normed, d_project)?,
+            None => self.project.backward(&ws.normed, d_projected, Some(d_normed), d_project)?,
+        }
+        self.norm.backward_onto(x, d_normed, d_y, &ws.norm, &mut gradients.norm)
     }
 }
 
@@ -319,10 +385,7 @@ pub(super) fn add_branch(
 ) -> Result<(), NnError> {
     match gate {
         Some(gate) => gate.forward(x, branch, y, ws),
-        None => {
-            y.copy_from(x);
-            y.add(branch)
-        }
+        None => y.set_sum(x, branch),
     }
 }
 

@@ -2,11 +2,11 @@
 
 use forecart_data::{History, ItemIdx};
 use forecart_nn::{
-    Dropout, Embedding, Gradients, Init, LayerNorm, LayerNormCache, Matrix, NnError, Pass, Ragged,
+    Dropout, Embedding, Init, LayerNorm, LayerNormCache, Matrix, NnError, Pass, Ragged,
 };
 use rand_chacha::ChaCha8Rng;
 
-use super::block::{Block, BlockWorkspace, Context};
+use super::block::{Block, BlockWorkspace, Context, Scratch};
 use super::config::{Objective, SequenceConfig};
 
 /// Standard deviation of new vectors.
@@ -56,7 +56,7 @@ pub(super) struct Tile {
     /// Its gradient, filled by the loss.
     pub(super) d_hidden: Matrix,
     d_x: Matrix,
-    scratch: Matrix,
+    scratch: Scratch,
 }
 
 impl Tile {
@@ -130,16 +130,20 @@ impl Encoder {
         x.resize_with(self.blocks.len() + 1, Matrix::default);
         blocks.resize_with(self.blocks.len(), BlockWorkspace::default);
         x[0].reshape(tile.items.len(), items.cols());
-        for (row, item) in tile.items.iter().enumerate() {
+        let positions = self.positions.as_ref().map(Embedding::table);
+        for (row, (item, position)) in tile.items.iter().zip(&tile.positions).enumerate() {
             let vector = match &self.mask {
                 Some(mask) if *item == MASK => mask.row(0),
                 _ => items.row(*item as usize),
             };
-            x[0].row_mut(row).iter_mut().zip(vector).for_each(|(x, v)| *x = self.scale * v);
-        }
-        if let Some(positions) = &self.positions {
-            positions.forward(&tile.positions, &mut tile.scratch)?;
-            x[0].add(&tile.scratch)?;
+            let x = x[0].row_mut(row).iter_mut().zip(vector);
+            match positions {
+                Some(table) => {
+                    let values = x.zip(table.row(*position as usize));
+                    values.for_each(|((x, v), p)| *x = self.scale * v + p);
+                }
+                None => x.for_each(|(x, v)| *x = self.scale * v),
+            }
         }
         context.drop(self.dropout, 0, &mut x[0]);
         for (index, (block, ws)) in self.blocks.iter().zip(blocks).enumerate() {
@@ -149,7 +153,13 @@ impl Encoder {
         self.norm.forward(&x[self.blocks.len()], &mut tile.hidden, &mut tile.norm)
     }
 
-    /// Carries `tile.d_hidden` back and adds to `gradients`; `of_input` is given the gradient of each input item's
+    /// Turns summed gradients into those of the parameters.
+    pub(super) fn finish(&self, gradients: &mut EncoderGradients) -> Result<(), NnError> {
+        let mut blocks = self.blocks.iter().zip(&mut gradients.blocks);
+        blocks.try_for_each(|(block, gradients)| block.finish(gradients))
+    }
+
+    /// Carries `tile.d_hidden` back and adds to `gradients`, whose sum is to be [finished](Self::finish); `of_input` is given the gradient of each input item's
     /// vector.
     pub(super) fn backward(
         &self,
@@ -158,13 +168,13 @@ impl Encoder {
         gradients: &mut EncoderGradients,
         mut of_input: impl FnMut(u32, &[f32], f32),
     ) -> Result<(), NnError> {
-        let Tile { offsets, x, blocks, d_x, d_hidden, .. } = tile;
+        let Tile { offsets, x, blocks, d_x, d_hidden, scratch, .. } = tile;
         let context = Context { batch: Ragged::new(offsets)?, times_ms: &tile.times_ms, pass };
         let last = self.blocks.len();
         self.norm.backward(&x[last], d_hidden, d_x, &tile.norm, &mut gradients.norm)?;
         let layers = self.blocks.iter().zip(blocks).zip(&mut gradients.blocks).enumerate();
         for (index, ((block, ws), gradients)) in layers.rev() {
-            block.backward(&x[index], d_x, context.of_layer(index), ws, gradients)?;
+            block.backward(&x[index], d_x, context.of_layer(index), ws, scratch, gradients)?;
         }
         context.drop(self.dropout, 0, d_x);
         if let (Some(positions), Some(gradients)) = (&self.positions, &mut gradients.positions) {

@@ -1,12 +1,12 @@
 //! The feed-forward network of a layer.
 
 use forecart_nn::{
-    Activation, Dropout, GatedResidual, GatedResidualWorkspace, Gradients, Init, LayerNorm,
+    Activation, Dropout, GatedResidual, GatedResidualWorkspace, Init, LayerNorm,
     LayerNormCache, Linear, Matrix, NnError, SwiGlu, SwiGluWorkspace,
 };
 use rand_chacha::ChaCha8Rng;
 
-use super::block::{Context, add_branch, split_branch};
+use super::block::{Context, Scratch, add_branch, split_branch};
 use super::config::{FeedForwardKind, SequenceConfig};
 
 /// `x + dropout(F(LN(x)))`, where `F` is a [`Perceptron`] or SwiGLU.
@@ -56,16 +56,12 @@ pub(super) struct FeedForwardWorkspace {
     swiglu: SwiGluWorkspace,
     branch: Matrix,
     gate: GatedResidualWorkspace,
-    d_branch: Matrix,
-    d_normed: Matrix,
-    d_x: Matrix,
 }
 
 #[derive(Debug, Default)]
 struct PerceptronWorkspace {
     raised: Matrix,
     active: Matrix,
-    d_active: Matrix,
 }
 
 impl FeedForward {
@@ -96,7 +92,11 @@ impl FeedForward {
     ) -> Result<(), NnError> {
         self.norm.forward(x, &mut ws.normed, &mut ws.norm)?;
         if let Some(layer) = &self.perceptron {
-            layer.forward(&ws.normed, &mut ws.branch, context, &mut ws.perceptron)?;
+            let (normed, ws_inner) = (&ws.normed, &mut ws.perceptron);
+            if self.is_joined(context) {
+                return layer.forward(normed, Some(x), y, context, ws_inner);
+            }
+            layer.forward(normed, None, &mut ws.branch, context, ws_inner)?;
         }
         if let Some(layer) = &self.swiglu {
             layer.forward(&ws.normed, &mut ws.branch, &mut ws.swiglu)?;
@@ -105,26 +105,38 @@ impl FeedForward {
         add_branch(self.gate.as_ref(), x, &ws.branch, y, &mut ws.gate)
     }
 
+    /// Whether the branch is added to the layer's input as it is.
+    fn is_joined(&self, context: Context<'_>) -> bool {
+        self.gate.is_none() && !context.drops(self.dropout)
+    }
+
     pub(super) fn backward(
         &self,
         x: &Matrix,
         d_y: &mut Matrix,
         context: Context<'_>,
         ws: &mut FeedForwardWorkspace,
+        scratch: &mut Scratch,
         gradients: &mut FeedForwardGradients,
     ) -> Result<(), NnError> {
-        let gate = self.gate.as_ref().zip(gradients.gate.as_mut());
-        split_branch(gate, x, &ws.branch, d_y, &mut ws.d_branch, &mut ws.d_x, &mut ws.gate)?;
-        context.drop(self.dropout, 3, &mut ws.d_branch);
-        let (normed, d_branch, d_normed) = (&ws.normed, &ws.d_branch, &mut ws.d_normed);
+        let Scratch { d_branch, d_normed, d_x, d_active, .. } = scratch;
+        let d_branch = if self.is_joined(context) {
+            &*d_y
+        } else {
+            let gate = self.gate.as_ref().zip(gradients.gate.as_mut());
+            split_branch(gate, x, &ws.branch, d_y, d_branch, d_x, &mut ws.gate)?;
+            context.drop(self.dropout, 3, d_branch);
+            &*d_branch
+        };
+        let normed = &ws.normed;
         if let (Some(layer), Some(gradients)) = (&self.perceptron, &mut gradients.perceptron) {
-            layer.backward(normed, d_branch, d_normed, context, &mut ws.perceptron, gradients)?;
+            let ws = &ws.perceptron;
+            layer.backward(normed, d_branch, d_normed, context, ws, d_active, gradients)?;
         }
         if let (Some(layer), Some(gradients)) = (&self.swiglu, &mut gradients.swiglu) {
             layer.backward(normed, d_branch, Some(&mut *d_normed), &mut ws.swiglu, gradients)?;
         }
-        self.norm.backward(x, d_normed, &mut ws.d_x, &ws.norm, &mut gradients.norm)?;
-        d_y.add(&ws.d_x)
+        self.norm.backward_onto(x, d_normed, d_y, &ws.norm, &mut gradients.norm)
     }
 }
 
@@ -143,9 +155,11 @@ impl Perceptron {
         })
     }
 
+    /// Adds `rest` to the output, if there is one.
     fn forward(
         &self,
         x: &Matrix,
+        rest: Option<&Matrix>,
         y: &mut Matrix,
         context: Context<'_>,
         ws: &mut PerceptronWorkspace,
@@ -153,19 +167,23 @@ impl Perceptron {
         self.up.forward(x, &mut ws.raised)?; // [n, d_ff]
         self.activation.forward(&ws.raised, &mut ws.active);
         context.drop(self.dropout, 2, &mut ws.active);
-        self.down.forward(&ws.active, y) // [n, d]
+        match rest {
+            Some(rest) => self.down.forward_beside(&ws.active, rest, y), // [n, d]
+            None => self.down.forward(&ws.active, y),
+        }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the inputs and outputs of two layers")]
     fn backward(
         &self,
         x: &Matrix,
         d_y: &Matrix,
         d_x: &mut Matrix,
         context: Context<'_>,
-        ws: &mut PerceptronWorkspace,
+        ws: &PerceptronWorkspace,
+        d_active: &mut Matrix,
         gradients: &mut PerceptronGradients,
     ) -> Result<(), NnError> {
-        let d_active = &mut ws.d_active;
         self.down.backward(&ws.active, d_y, Some(&mut *d_active), &mut gradients.down)?;
         context.drop(self.dropout, 2, d_active);
         self.activation.backward(&ws.raised, d_active)?;

@@ -141,6 +141,7 @@ impl Stepper {
             total.encoder.add(&group.encoder)?;
             total.items.add_rows(&group.shared)?;
         }
+        network.encoder.finish(&mut total.encoder)?;
         if let (Some(attributes), Some(gradients)) = (&network.attributes, &mut total.attributes) {
             attributes.backward(&total.items, gradients);
         }
@@ -467,6 +468,8 @@ mod tests {
             ),
             config(Preset::Gru4Rec, &json!({"n_layers": 2, "loss": "sampled", "n_negatives": 3})),
             config(Preset::SasRec, &json!({"feed_forward": "gelu"})),
+            config(Preset::SasRec, &json!({"n_heads": 1, "feed_forward": "gelu"})),
+            config(Preset::ESasRec, &json!({"n_heads": 1, "d_ff": 6, "relative_bias": true})),
             config(
                 Preset::SasRec,
                 &json!({"feed_forward": "gelu", "n_negatives": 2, "gbce_t": 0.8}),
