@@ -127,6 +127,14 @@ impl Matrix {
         crate::kernels::transpose(&self.data, self.cols, self.cols, &mut out.data, self.rows);
     }
 
+    /// Asks for rows that are to be read soon, so that they are on their way from memory meanwhile. Rows that do not exist
+    /// are passed over.
+    pub fn prefetch_rows(&self, rows: &[u32]) {
+        for &row in rows.iter().filter(|row| (**row as usize) < self.rows) {
+            crate::kernels::prefetch(self.row(row as usize));
+        }
+    }
+
     /// The dot product of each row with `vector`.
     ///
     /// # Panics

@@ -57,7 +57,13 @@ impl FoldedHead {
         }
         let out = square(out.weight().as_slice());
         self.query.set(d, square(query).transposed(), square(key), query_bias, square(key));
-        self.value.set(d, square(value).transposed(), out.transposed(), value_bias, out.transposed());
+        self.value.set(
+            d,
+            square(value).transposed(),
+            out.transposed(),
+            value_bias,
+            out.transposed(),
+        );
         Ok(())
     }
 
@@ -69,7 +75,8 @@ impl FoldedHead {
         let (n, d) = (x.rows(), self.d());
         check_shape("attention input", [n, d], x.shape())?;
         qkv.reshape(n, 3 * d);
-        for (row, x) in qkv.as_mut_slice().chunks_exact_mut(3 * d).zip(x.as_slice().chunks_exact(d)) {
+        for (row, x) in qkv.as_mut_slice().chunks_exact_mut(3 * d).zip(x.as_slice().chunks_exact(d))
+        {
             row[d..2 * d].copy_from_slice(x);
         }
         let input = Operand::new(x.as_slice(), n, d);
@@ -77,7 +84,10 @@ impl FoldedHead {
             let weight = Operand::new(projection.weight.as_slice(), d, d);
             let bias = Some(projection.bias.as_slice());
             let product = Product { bias, ..Product::new(input, weight) };
-            product.write(Target::strided(qkv.as_mut_slice().get_mut(first..).unwrap_or_default(), 3 * d)); // [n, d]
+            product.write(Target::strided(
+                qkv.as_mut_slice().get_mut(first..).unwrap_or_default(),
+                3 * d,
+            )); // [n, d]
         }
         Ok(())
     }
@@ -118,7 +128,12 @@ impl FoldedHead {
     ///
     /// # Errors
     /// [`NnError::Shape`] if `rest` does not fit.
-    pub fn start_out(&self, rest: Option<&Matrix>, n_rows: usize, y: &mut Matrix) -> Result<(), NnError> {
+    pub fn start_out(
+        &self,
+        rest: Option<&Matrix>,
+        n_rows: usize,
+        y: &mut Matrix,
+    ) -> Result<(), NnError> {
         let d = self.d();
         y.reshape(n_rows, d);
         let bias = self.out_bias.as_slice();
@@ -139,7 +154,11 @@ impl FoldedHead {
     ///
     /// # Errors
     /// [`NnError::Shape`] or [`NnError::Length`] if `dy: [n, d]` or `gradients` do not fit.
-    pub fn backward_out(&self, dy: &Matrix, gradients: &mut LinearGradients) -> Result<(), NnError> {
+    pub fn backward_out(
+        &self,
+        dy: &Matrix,
+        gradients: &mut LinearGradients,
+    ) -> Result<(), NnError> {
         check_shape("gradient of attention", [dy.rows(), self.d()], dy.shape())?;
         gradients.add_to_bias(dy)
     }
@@ -229,4 +248,88 @@ fn bias_of(gradients: &mut LinearGradients, d: usize) -> Result<&mut [f32], NnEr
     let bias = gradients.bias.as_mut().map_or(&mut [][..], Matrix::as_mut_slice);
     crate::error::check_length("gradient of the bias of projections", 3 * d, bias.len())?;
     Ok(bias)
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+    use crate::{
+        Attention, AttentionWorkspace, Dropout, DropoutKey, Pass, Ragged, Trainable, Weighting,
+    };
+
+    fn assert_close(what: &str, got: &Matrix, want: &Matrix) {
+        assert_eq!(got.shape(), want.shape(), "{what}");
+        for (got, want) in got.as_slice().iter().zip(want.as_slice()) {
+            // Sums of at most 20 products of values below 2, in another order.
+            assert!((got - want).abs() < 2e-5, "{what}: {got} {want}");
+        }
+    }
+
+    /// With dropout, whose weights do not add up to 1.
+    #[test]
+    fn two_products_give_the_output_and_all_gradients_of_four() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let mut draw = |rows: usize, cols: usize| {
+            let values = (0..rows * cols).map(|_| rng.random::<f32>() - 0.5).collect();
+            Matrix::from_vec(rows, cols, values).unwrap()
+        };
+        let d = 5;
+        let project = Linear::from_parts(draw(3 * d, d), Some(draw(1, 3 * d))).unwrap();
+        let out = Linear::from_parts(draw(d, d), Some(draw(1, d))).unwrap();
+        let batch = Ragged::new(&[0, 4, 4, 11]).unwrap();
+        let (x, dy, rest) = (draw(11, d), draw(11, d), draw(11, d));
+        let dropout = Dropout::new(0.3).unwrap();
+        let attention = Attention::new(1, true, Weighting::Softmax, dropout).unwrap();
+        let pass = Pass::Training { key: DropoutKey::new(1, 1), first_row: 3 };
+        let gradients = || (project.new_gradients(), out.new_gradients());
+
+        let mut ws = AttentionWorkspace::default();
+        let [mut qkv, mut mixed, mut want] = std::array::from_fn(|_| Matrix::default());
+        project.forward(&x, &mut qkv).unwrap();
+        attention.forward(&qkv, d, batch, None, pass, &mut mixed, &mut ws).unwrap();
+        out.forward(&mixed, &mut want).unwrap();
+        want.add(&rest).unwrap();
+        let (mut want_project, mut want_out) = gradients();
+        let (mut d_mixed, mut want_dx) = (Matrix::default(), Matrix::default());
+        let mut d_qkv = Matrix::zeros(11, 3 * d);
+        out.backward(&mixed, &dy, Some(&mut d_mixed), &mut want_out).unwrap();
+        attention.backward(&qkv, d, batch, None, pass, &d_mixed, &mut d_qkv, &mut ws).unwrap();
+        project.backward(&x, &d_qkv, Some(&mut want_dx), &mut want_project).unwrap();
+
+        let mut folded = FoldedHead::default();
+        folded.fold(&project, &out).unwrap();
+        let mut y = Matrix::default();
+        folded.forward(&x, &mut qkv).unwrap();
+        folded.start_out(Some(&rest), 11, &mut y).unwrap();
+        attention.forward_onto(&qkv, d, batch, None, pass, &mut y, &mut ws).unwrap();
+        assert_close("output", &y, &want);
+        let (mut d_project, mut d_out) = gradients();
+        let mut dx = Matrix::default();
+        folded.backward_out(&dy, &mut d_out).unwrap();
+        attention.backward(&qkv, d, batch, None, pass, &dy, &mut d_qkv, &mut ws).unwrap();
+        folded.backward(&x, &d_qkv, &mut dx, &mut d_project).unwrap();
+        folded.unfold(&project, &out, &mut d_project, &mut d_out).unwrap();
+        assert_close("input", &dx, &want_dx);
+        assert_close("projections", &d_project.weight, &want_project.weight);
+        assert_close("bias", d_project.bias.as_ref().unwrap(), want_project.bias.as_ref().unwrap());
+        assert_close("projection", &d_out.weight, &want_out.weight);
+        assert_close("bias of it", d_out.bias.as_ref().unwrap(), want_out.bias.as_ref().unwrap());
+    }
+
+    #[test]
+    fn layers_that_do_not_fit_are_refused() {
+        let layer = |n_out, bias: bool| {
+            let bias = bias.then(|| Matrix::zeros(1, n_out));
+            Linear::from_parts(Matrix::zeros(n_out, 2), bias).unwrap()
+        };
+        let mut folded = FoldedHead::default();
+        assert!(folded.fold(&layer(8, true), &layer(2, true)).is_err());
+        assert!(folded.fold(&layer(6, false), &layer(2, true)).is_err());
+        assert!(folded.fold(&layer(6, true), &layer(3, true)).is_err());
+        folded.fold(&layer(6, true), &layer(2, true)).unwrap();
+        assert!(folded.forward(&Matrix::zeros(1, 3), &mut Matrix::default()).is_err());
+    }
 }

@@ -242,7 +242,8 @@ impl Attention {
                                 }
                                 Some((bias, times_ms, gradients)) => {
                                     self.weighting.backward(1.0, saved, row, n_seen, length);
-                                    let (times_ms, seen) = (&times_ms[rows.clone()], &mut row[..n_seen]);
+                                    let (times_ms, seen) =
+                                        (&times_ms[rows.clone()], &mut row[..n_seen]);
                                     bias.add_gradients(i, times_ms, seen, gradients);
                                     scale_by(scale, seen);
                                 }
@@ -267,7 +268,8 @@ impl Attention {
                         let part = self.part(Part::UpperLeft);
                         Product { part, ..Product::new(column(d_scores), queries) }.write(target); // keys
                         let d_lookers = dy.rows(&lookers, d_head, d);
-                        let target = Target::strided(&mut out[chunk.start * stride + 2 * d..], stride);
+                        let target =
+                            Target::strided(&mut out[chunk.start * stride + 2 * d..], stride);
                         Product { part, ..Product::new(column(weights), d_lookers) }.write(target); // values
                     }
                 }

@@ -137,7 +137,11 @@ impl LayerNormBackward<'_> {
         for (block, sums) in weight_blocks.iter_mut().zip(bias_blocks).enumerate() {
             column_sums(simd, 4 * block, sums, rows.clone());
         }
-        let sums = weight_singles.as_chunks_mut::<1>().0.iter_mut().zip(bias_singles.as_chunks_mut::<1>().0);
+        let sums = weight_singles
+            .as_chunks_mut::<1>()
+            .0
+            .iter_mut()
+            .zip(bias_singles.as_chunks_mut::<1>().0);
         for (first, sums) in singles.zip(sums) {
             column_sums(simd, first, sums, rows.clone());
         }

@@ -136,11 +136,17 @@ impl<'a> Product<'a> {
     pub(crate) fn write(self, c: Target<'_>) {
         let Self { a, b, bias, plus, .. } = self;
         assert_eq!(b.rows, a.cols, "inner dimensions agree");
-        assert!(c.values.len() >= extent(a.rows, b.cols, c.row_stride), "the product fits its target");
+        assert!(
+            c.values.len() >= extent(a.rows, b.cols, c.row_stride),
+            "the product fits its target"
+        );
         assert!(b.cols <= c.row_stride || a.rows <= 1, "rows of the product do not overlap");
         assert!(bias.is_none_or(|bias| bias.len() == b.cols), "a bias has a value a column");
         if let Plus::Matrix(values, stride) = plus {
-            assert!(values.len() >= extent(a.rows, b.cols, stride), "the addend has the same shape");
+            assert!(
+                values.len() >= extent(a.rows, b.cols, stride),
+                "the addend has the same shape"
+            );
         }
         if a.rows == 0 || b.cols == 0 {
             return;
@@ -371,7 +377,9 @@ impl Multiply<'_> {
             let addend = match plus {
                 Plus::Nothing => None,
                 Plus::Target => Some((&*c, stride, start)),
-                Plus::Matrix(values, stride) => Some((values, stride, first_row * stride + first_col)),
+                Plus::Matrix(values, stride) => {
+                    Some((values, stride, first_row * stride + first_col))
+                }
             };
             if let Some((values, stride, start)) = addend {
                 assert!(values.len() >= start + (MR - 1) * stride + NV * lanes);
@@ -549,8 +557,9 @@ mod tests {
         let sizes = [1, 5, 6, 7, 16, 33, 70];
         for (m, n) in sizes.iter().flat_map(|m| sizes.map(|n| (*m, n))) {
             for k in [0, 3, 33, 600] {
-                let mut draw =
-                    |len: usize| -> Vec<f32> { (0..len).map(|_| rng.random::<f32>() - 0.5).collect() };
+                let mut draw = |len: usize| -> Vec<f32> {
+                    (0..len).map(|_| rng.random::<f32>() - 0.5).collect()
+                };
                 let (mut left, right) = (draw(m * k), draw(k * n));
                 let (bias, other) = (draw(n), draw(m * (n + 1)));
                 for part in [Part::All, Part::LowerLeft(2), Part::UpperLeft, Part::LowerResult(2)] {
@@ -576,8 +585,7 @@ mod tests {
                         for (index, (got, want)) in got.iter().zip(&want).enumerate() {
                             let (row, col) = (index / n, index % n);
                             let want = want + bias[col] + other[row * (n + 1) + col];
-                            let is_needed =
-                                part != Part::LowerResult(2) || col <= row + 2;
+                            let is_needed = part != Part::LowerResult(2) || col <= row + 2;
                             let error = (got - want).abs();
                             assert!(!is_needed || error < 1e-4, "{set:?} {m} {k} {n} {part:?}");
                         }

@@ -7,6 +7,7 @@
 mod instruction_set;
 mod layer_norm;
 mod matmul;
+mod prefetch;
 mod softmax;
 mod transpose;
 mod vector;
@@ -15,6 +16,7 @@ pub use instruction_set::InstructionSet;
 pub(crate) use instruction_set::dispatch;
 pub(crate) use layer_norm::{LayerNormBackward, LayerNormForward};
 pub(crate) use matmul::{Operand, Part, Plus, Product, Target, matmul, matmul_into};
+pub(crate) use prefetch::prefetch;
 pub(crate) use softmax::{softmax, softmax_backward};
 pub(crate) use transpose::transpose;
 pub(crate) use vector::AdamStep;

@@ -2,8 +2,8 @@
 
 use forecart_nn::{
     Activation, Attention, AttentionWorkspace, Dropout, DropoutKey, FoldedHead, GatedResidual,
-    GatedResidualGradients, GatedResidualWorkspace, Init, LayerNorm, LayerNormCache,
-    Linear, Matrix, NnError, Pass, Ragged, RecurrentWorkspace, RelativeBias, Weighting,
+    GatedResidualGradients, GatedResidualWorkspace, Init, LayerNorm, LayerNormCache, Linear,
+    Matrix, NnError, Pass, Ragged, RecurrentWorkspace, RelativeBias, Weighting,
 };
 use rand_chacha::ChaCha8Rng;
 
@@ -265,7 +265,8 @@ impl Attend {
         let Context { batch, pass, .. } = context;
         let is_joined = self.is_joined(context);
         if let Some(folded) = &self.folded {
-            let (rest, branch) = if is_joined { (Some(x), &mut *y) } else { (None, &mut ws.branch) };
+            let (rest, branch) =
+                if is_joined { (Some(x), &mut *y) } else { (None, &mut ws.branch) };
             folded.start_out(rest, x.rows(), branch)?;
             let (qkv, ws) = (&ws.projected, &mut ws.attention);
             self.attention.forward_onto(qkv, d, batch, bias, pass, branch, ws)?;
@@ -273,7 +274,15 @@ impl Attend {
             if let Some(norm) = &self.out_norm {
                 Activation::Silu.forward(&ws.projected, &mut ws.active);
                 let (active, attended) = (&ws.active, &mut ws.attended);
-                self.attention.forward(active, d, batch, bias, pass, attended, &mut ws.attention)?;
+                self.attention.forward(
+                    active,
+                    d,
+                    batch,
+                    bias,
+                    pass,
+                    attended,
+                    &mut ws.attention,
+                )?;
                 norm.forward(&ws.attended, &mut ws.out_normed, &mut ws.out_norm)?;
                 ws.mixed.copy_from(&ws.out_normed);
                 multiply_by_gate(&mut ws.mixed, &ws.active);

@@ -1,8 +1,8 @@
 //! The feed-forward network of a layer.
 
 use forecart_nn::{
-    Activation, Dropout, GatedResidual, GatedResidualWorkspace, Init, LayerNorm,
-    LayerNormCache, Linear, Matrix, NnError, SwiGlu, SwiGluWorkspace,
+    Activation, Dropout, GatedResidual, GatedResidualWorkspace, Init, LayerNorm, LayerNormCache,
+    Linear, Matrix, NnError, SwiGlu, SwiGluWorkspace,
 };
 use rand_chacha::ChaCha8Rng;
 

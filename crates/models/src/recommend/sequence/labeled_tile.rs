@@ -75,8 +75,20 @@ impl LabeledTile {
         }
     }
 
-    /// Copies the rows with a label.
+    /// Asks for the vectors of inputs and candidates, which lie anywhere in the table, so that they come while others are
+    /// worked on.
+    pub(super) fn fetch(&self, vectors: &Matrix) {
+        for items in [&self.tile.items, &self.labels, &self.negatives] {
+            vectors.prefetch_rows(items);
+        }
+    }
+
+    /// Takes the rows with a label: copies them, where not all have one.
     pub(super) fn gather(&mut self) {
+        if self.is_all() {
+            std::mem::swap(&mut self.hidden, &mut self.tile.hidden);
+            return;
+        }
         self.hidden.reshape(self.rows.len(), self.tile.hidden.cols());
         for (place, row) in self.rows.iter().enumerate() {
             self.hidden.row_mut(place).copy_from_slice(self.tile.hidden.row(*row));
@@ -130,13 +142,28 @@ impl LabeledTile {
         sampled_softmax(&self.hidden, vectors, candidates, mean_over, &mut self.shared, gradients)
     }
 
+    /// Whether every row has a label.
+    fn is_all(&self) -> bool {
+        self.rows.len() == self.tile.n_tokens()
+    }
+
     /// Gives each row with a label its gradient, and the others none.
     pub(super) fn scatter<'b>(&mut self, d_label: impl Fn(usize) -> &'b [f32]) {
-        let [n, d] = self.tile.hidden.shape();
-        self.tile.d_hidden.reset(n, d);
+        self.tile.d_hidden.reset(self.tile.n_tokens(), self.hidden.cols());
         for (place, row) in self.rows.iter().enumerate() {
             self.tile.d_hidden.row_mut(*row).copy_from_slice(d_label(place));
         }
+    }
+
+    /// The same with the gradients of the tile's own loss.
+    pub(super) fn scatter_own(&mut self) {
+        if self.is_all() {
+            std::mem::swap(&mut self.d_hidden, &mut self.tile.d_hidden);
+            return;
+        }
+        let d_hidden = std::mem::take(&mut self.d_hidden);
+        self.scatter(|place| d_hidden.row(place));
+        self.d_hidden = d_hidden;
     }
 
     pub(super) fn backward(
@@ -149,7 +176,7 @@ impl LabeledTile {
     ) -> Result<(), NnError> {
         let pass = Pass::Training { key, first_row: span.first_row };
         let first = span.in_group[0];
-        let d = self.tile.hidden.cols().max(1);
+        let d = self.hidden.cols().max(1);
         let n = self.tile.n_tokens();
         let mut places = terms.inputs[first..first + n].iter_mut();
         let mut rows = terms.d_inputs[first * d..].chunks_exact_mut(d);

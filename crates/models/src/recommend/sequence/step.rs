@@ -16,7 +16,7 @@ use super::encoder::EncoderGradients;
 use super::labeled_tile::{LabeledTile, Span, is_label};
 use super::masking::Masking;
 use super::network::{Network, NetworkGradients};
-use super::terms::Terms;
+use super::terms::{GroupTerms, Terms};
 use crate::recommend::item_table::ItemGradients;
 
 /// Tokens of a tile: its activations stay in an L2 cache. A longer sequence is a tile of its own.
@@ -37,6 +37,8 @@ pub(crate) struct Stepper {
     groups: Vec<Group>,
     /// Buffers of tiles that no thread is working on.
     idle: Mutex<Vec<LabeledTile>>,
+    /// Gradients of groups that are not in use.
+    idle_gradients: Mutex<Vec<EncoderGradients>>,
     terms: Terms,
     order: RowOrder,
     /// Gradients of inputs, where those of labels are dense.
@@ -53,7 +55,6 @@ struct Group {
     n_labels: usize,
     /// One for each span, where all have to be kept for the loss of the whole batch.
     tiles: Vec<LabeledTile>,
-    encoder: EncoderGradients,
     /// Of labels and negatives that the batch shares.
     shared: RowGradients,
     loss: Result<f64, NnError>,
@@ -68,7 +69,6 @@ impl Stepper {
             n_tokens: 0,
             n_labels: 0,
             tiles: Vec::new(),
-            encoder: network.encoder.new_gradients(),
             shared: RowGradients::new(n_rows, d),
             loss: Ok(0.0),
         };
@@ -80,6 +80,7 @@ impl Stepper {
             network,
             optimizer,
             idle: Mutex::default(),
+            idle_gradients: Mutex::default(),
             terms: Terms::default(),
             order: RowOrder::default(),
             inputs: RowGradients::new(n_rows, d),
@@ -138,7 +139,6 @@ impl Stepper {
             }
         }
         for group in groups {
-            total.encoder.add(&group.encoder)?;
             total.items.add_rows(&group.shared)?;
         }
         network.encoder.finish(&mut total.encoder)?;
@@ -231,7 +231,10 @@ impl Stepper {
         key: DropoutKey,
         n_labels: usize,
     ) -> Result<f64, NnError> {
-        let Self { network, groups, terms, d_hidden, softmax, total, config, .. } = self;
+        let Self {
+            network, groups, idle_gradients, terms, d_hidden, softmax, total, config, ..
+        } = self;
+        let network = &*network;
         let vectors = network.vectors();
         let masking = Masking::of(config, key);
         let of_groups =
@@ -270,22 +273,21 @@ impl Stepper {
         let loss =
             full_softmax(hidden, vectors, &labels, smoothing, mean_over, softmax, gradients)?;
         let d_hidden = &*d_hidden;
-        let of_groups =
-            terms.of_groups(groups.iter().map(|group| [group.n_labels, group.n_tokens]));
-        let tasks = groups.par_iter_mut().with_max_len(1).zip(of_groups);
-        tasks.for_each(|(group, mut terms)| {
-            group.encoder.clear();
-            let Group { tiles, spans, encoder, loss, .. } = group;
-            let backward = |(labeled, span): (&mut LabeledTile, &Span)| {
-                labeled.scatter(|place| d_hidden.row(span.first_label + place));
-                labeled.backward(network, key, span, encoder, &mut terms)?;
-                Ok(0.0)
-            };
-            *loss = tiles.iter_mut().zip(&*spans).map(backward).sum();
-        });
-        for group in groups.iter() {
-            group.loss.clone()?;
-        }
+        sum_of_groups(
+            network,
+            groups,
+            terms,
+            idle_gradients,
+            &mut total.encoder,
+            |_, group, mut terms, encoder| {
+                let backward = |(labeled, span): (&mut LabeledTile, &Span)| {
+                    labeled.scatter(|place| d_hidden.row(span.first_label + place));
+                    labeled.backward(network, key, span, encoder, &mut terms)?;
+                    Ok(0.0)
+                };
+                group.tiles.iter_mut().zip(&group.spans).map(backward).sum()
+            },
+        )?;
         Ok(loss)
     }
 
@@ -297,7 +299,7 @@ impl Stepper {
         n_labels: usize,
         given: Option<&[u32]>,
     ) -> Result<f64, NnError> {
-        let Self { network, groups, idle, terms, config, .. } = self;
+        let Self { network, groups, idle, idle_gradients, terms, total, config, .. } = self;
         let (network, mean_over) = (&*network, n_labels as f64);
         let vectors = network.vectors();
         let masking = Masking::of(config, key);
@@ -310,48 +312,99 @@ impl Stepper {
             (true, None) => negatives(key, None, n_item_rows).take(n_negatives).collect(),
             (false, _) => Vec::new(),
         };
-        let of_groups =
-            terms.of_groups(groups.iter().map(|group| [group.n_labels, group.n_tokens]));
-        let tasks = groups.par_iter_mut().with_max_len(1).zip(of_groups).enumerate();
-        tasks.for_each(|(index, (group, mut terms))| {
-            group.encoder.clear();
-            group.shared.clear();
-            let Group { spans, encoder, shared: d_shared, loss, .. } = group;
-            // As many as there are threads; which one is taken changes no result.
-            let mut labeled = lock(idle).pop().unwrap_or_default();
-            let mut drawn = negatives(key, Some(index), n_item_rows);
-            let losses = spans.iter().map(|span| {
-                labeled.fill(batch, span.sequences.clone(), vectors.rows(), masking.as_ref());
-                let pass = Pass::Training { key, first_row: span.first_row };
-                network.encoder.forward(vectors, pass, &mut labeled.tile)?;
-                labeled.gather();
-                let loss = if is_shared {
-                    labeled.against_shared(vectors, &shared, mean_over, d_shared)?
-                } else {
-                    labeled.negatives.clear();
-                    let n = labeled.labels.len() * n_negatives;
-                    match given {
-                        None => labeled.negatives.extend(drawn.by_ref().take(n)),
-                        Some(given) => {
-                            let first = span.first_label * n_negatives;
-                            labeled.negatives.extend_from_slice(&given[first..first + n]);
+        sum_of_groups(
+            network,
+            groups,
+            terms,
+            idle_gradients,
+            &mut total.encoder,
+            |index, group, mut terms, encoder| {
+                group.shared.clear();
+                let Group { spans, shared: d_shared, .. } = group;
+                // As many as there are threads; which one is taken changes no result.
+                let mut labeled = lock(idle).pop().unwrap_or_default();
+                let mut drawn = negatives(key, Some(index), n_item_rows);
+                let losses = spans.iter().map(|span| {
+                    labeled.fill(batch, span.sequences.clone(), vectors.rows(), masking.as_ref());
+                    if !is_shared {
+                        labeled.negatives.clear();
+                        let n = labeled.labels.len() * n_negatives;
+                        match given {
+                            None => labeled.negatives.extend(drawn.by_ref().take(n)),
+                            Some(given) => {
+                                let first = span.first_label * n_negatives;
+                                labeled.negatives.extend_from_slice(&given[first..first + n]);
+                            }
                         }
+                        labeled.fetch(vectors);
                     }
-                    let loss = labeled.against_own(vectors, config.loss, beta, mean_over)?;
-                    labeled.keep_candidates(span, &mut terms);
-                    loss
-                };
-                let d_hidden = std::mem::take(&mut labeled.d_hidden);
-                labeled.scatter(|place| d_hidden.row(place));
-                labeled.d_hidden = d_hidden;
-                labeled.backward(network, key, span, encoder, &mut terms)?;
-                Ok(loss)
-            });
-            *loss = losses.sum();
-            lock(idle).push(labeled);
-        });
-        groups.iter().map(|group| group.loss.clone()).sum()
+                    let pass = Pass::Training { key, first_row: span.first_row };
+                    network.encoder.forward(vectors, pass, &mut labeled.tile)?;
+                    labeled.gather();
+                    let loss = if is_shared {
+                        labeled.against_shared(vectors, &shared, mean_over, d_shared)?
+                    } else {
+                        let loss = labeled.against_own(vectors, config.loss, beta, mean_over)?;
+                        labeled.keep_candidates(span, &mut terms);
+                        loss
+                    };
+                    labeled.scatter_own();
+                    labeled.backward(network, key, span, encoder, &mut terms)?;
+                    Ok(loss)
+                });
+                let loss = losses.sum();
+                lock(idle).push(labeled);
+                loss
+            },
+        )
     }
+}
+
+/// Runs `run` for each group on the threads of the current rayon pool, with gradients to add to, and becomes the sum of
+/// their gradients; the sum of the losses.
+fn sum_of_groups(
+    network: &Network,
+    groups: &mut [Group],
+    terms: &mut Terms,
+    idle: &Mutex<Vec<EncoderGradients>>,
+    total: &mut EncoderGradients,
+    run: impl Fn(usize, &mut Group, GroupTerms<'_>, &mut EncoderGradients) -> Result<f64, NnError>
+    + Sync,
+) -> Result<f64, NnError> {
+    type Task<'a> = (usize, &'a mut Group, Option<GroupTerms<'a>>);
+    type Sum = Result<(f64, EncoderGradients), NnError>;
+    /// Halves are added to each other: a tree whose form is that of the list, whoever computes which part of it. Few
+    /// gradients are in use at a time.
+    fn halve(
+        tasks: &mut [Task<'_>],
+        idle: &Mutex<Vec<EncoderGradients>>,
+        one: &(impl Fn(&mut Task<'_>) -> Sum + Sync),
+    ) -> Sum {
+        if let [task] = tasks {
+            return one(task);
+        }
+        let (low, high) = tasks.split_at_mut(tasks.len() / 2);
+        let (low, high) = rayon::join(|| halve(low, idle, one), || halve(high, idle, one));
+        let ((low_loss, mut sum), (high_loss, other)) = (low?, high?);
+        sum.add(&other)?;
+        lock(idle).push(other);
+        Ok((low_loss + high_loss, sum))
+    }
+    let of_groups = terms.of_groups(groups.iter().map(|group| [group.n_labels, group.n_tokens]));
+    let tasks = groups.iter_mut().zip(of_groups).enumerate();
+    let mut tasks: Vec<Task<'_>> =
+        tasks.map(|(index, (group, terms))| (index, group, Some(terms))).collect();
+    let one = |(index, group, terms): &mut Task<'_>| {
+        let taken = lock(idle).pop();
+        let mut gradients = taken.unwrap_or_else(|| network.encoder.new_gradients());
+        gradients.clear();
+        let terms = terms.take().expect("each task runs once");
+        let loss = run(*index, group, terms, &mut gradients)?;
+        Ok((loss, gradients))
+    };
+    let (loss, sum) = halve(&mut tasks, idle, &one)?;
+    lock(idle).push(std::mem::replace(total, sum));
+    Ok(loss)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
