@@ -58,6 +58,9 @@ struct OrderPart {
     next: Vec<u32>,
 }
 
+/// Terms lie anywhere: each is asked for while this many before it are summed.
+const TERMS_AHEAD: usize = 24;
+
 impl RowOrder {
     /// Sorts a list of rows of a table of `n_rows`, on the threads of the current rayon pool.
     ///
@@ -188,8 +191,14 @@ impl RowGradients {
         parts.into_par_iter().with_max_len(1).for_each(|(part, values)| {
             let places = part.starts.windows(2);
             for (sums, places) in values.chunks_exact_mut(n_cols.max(1)).zip(places) {
-                let positions = &part.positions[places[0] as usize..places[1] as usize];
-                kernels::sum_rows(sums, positions.iter().map(|place| term(*place as usize)));
+                let positions = places[0] as usize..places[1] as usize;
+                let terms = positions.map(|at| {
+                    if let Some(place) = part.positions.get(at + TERMS_AHEAD) {
+                        kernels::prefetch(term(*place as usize).1);
+                    }
+                    term(part.positions[at] as usize)
+                });
+                kernels::sum_rows(sums, terms);
             }
         });
     }

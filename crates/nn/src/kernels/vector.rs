@@ -317,7 +317,11 @@ pub(crate) fn sum_of<S: Simd, const N: usize>(
 pub(crate) fn dot_with<S: Simd>(simd: S, x: &[f32], y: &[f32]) -> f32 {
     let (xs, x_rest) = S::as_simd_f32s(x);
     let (ys, y_rest) = S::as_simd_f32s(y);
-    let mut sum = simd.mul_f32s(simd.partial_load_f32s(x_rest), simd.partial_load_f32s(y_rest));
+    // A partial load is a call.
+    let mut sum = match x_rest {
+        [] => simd.splat_f32s(0.0),
+        _ => simd.mul_f32s(simd.partial_load_f32s(x_rest), simd.partial_load_f32s(y_rest)),
+    };
     for (x, y) in xs.iter().zip(ys) {
         sum = simd.mul_add_e_f32s(*x, *y, sum);
     }

@@ -4,7 +4,7 @@ use super::check_mean_over;
 use crate::{
     Matrix, NnError, RowGradients,
     error::{check_finite, check_indices, check_length, check_shape},
-    kernels::{dot_each, sum_rows},
+    kernels::{dot_each, prefetch, sum_rows},
 };
 
 /// The candidates of each row: its label and negatives that no other row sees.
@@ -42,6 +42,9 @@ impl OwnNegativesWorkspace {
         &self.logits
     }
 }
+
+/// Candidates lie anywhere in the table: so many, in whole rows of them, are asked for ahead of those at work.
+const CANDIDATES_AHEAD: usize = 32;
 
 impl OwnNegatives<'_> {
     /// Candidates of a row beside its label; rounded down where the negatives do not fill the last column.
@@ -84,8 +87,12 @@ impl OwnNegatives<'_> {
         logits.reshape(n, 1 + k);
         d_hidden.reset(n, d);
         let mut sum = 0.0_f64;
+        let n_ahead = CANDIDATES_AHEAD.div_ceil(1 + k);
         for row in 0..n {
             let (label, logits) = (self.labels[row], logits.row_mut(row));
+            if row + n_ahead < n {
+                self.row(row + n_ahead).for_each(|item| prefetch(table.row(item as usize)));
+            }
             let vectors = || self.row(row).map(|item| table.row(item as usize));
             dot_each(hidden.row(row), vectors(), logits);
             for (logit, item) in logits.iter_mut().zip(self.row(row)).skip(1) {

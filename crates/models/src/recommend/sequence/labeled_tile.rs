@@ -75,14 +75,6 @@ impl LabeledTile {
         }
     }
 
-    /// Asks for the vectors of inputs and candidates, which lie anywhere in the table, so that they come while others are
-    /// worked on.
-    pub(super) fn fetch(&self, vectors: &Matrix) {
-        for items in [&self.tile.items, &self.labels, &self.negatives] {
-            vectors.prefetch_rows(items);
-        }
-    }
-
     /// Takes the rows with a label: copies them, where not all have one.
     pub(super) fn gather(&mut self) {
         if self.is_all() {

@@ -326,7 +326,13 @@ impl Stepper {
                 let mut drawn = negatives(key, Some(index), n_item_rows);
                 let losses = spans.iter().map(|span| {
                     labeled.fill(batch, span.sequences.clone(), vectors.rows(), masking.as_ref());
-                    if !is_shared {
+                    vectors.prefetch_rows(&labeled.tile.items);
+                    let pass = Pass::Training { key, first_row: span.first_row };
+                    network.encoder.forward(vectors, pass, &mut labeled.tile)?;
+                    labeled.gather();
+                    let loss = if is_shared {
+                        labeled.against_shared(vectors, &shared, mean_over, d_shared)?
+                    } else {
                         labeled.negatives.clear();
                         let n = labeled.labels.len() * n_negatives;
                         match given {
@@ -336,14 +342,6 @@ impl Stepper {
                                 labeled.negatives.extend_from_slice(&given[first..first + n]);
                             }
                         }
-                        labeled.fetch(vectors);
-                    }
-                    let pass = Pass::Training { key, first_row: span.first_row };
-                    network.encoder.forward(vectors, pass, &mut labeled.tile)?;
-                    labeled.gather();
-                    let loss = if is_shared {
-                        labeled.against_shared(vectors, &shared, mean_over, d_shared)?
-                    } else {
                         let loss = labeled.against_own(vectors, config.loss, beta, mean_over)?;
                         labeled.keep_candidates(span, &mut terms);
                         loss
