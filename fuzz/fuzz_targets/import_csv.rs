@@ -1,9 +1,46 @@
-//! Any bytes read as a CSV log: rows, rejected rows, or an error.
+//! Any bytes read as a log: rows, rejected rows, or an error; the same ones however the text is cut
+//! into blocks. The first byte chooses the configuration.
 #![no_main]
 
-use forecart_prepare::{DataConfig, import};
+use forecart_prepare::config;
+use forecart_prepare::import::{ParsedText, parse_csv_bytes};
 use libfuzzer_sys::fuzz_target;
 
+const CONFIGS: &[&str] = &[
+    "",
+    "data.time_zone = \"UTC\"",
+    "data.order_only = true",
+    "data.format = \"sequences\"",
+    "data.format = \"recbole\"",
+    "data.format = \"jsonl\"",
+    "data.delimiter = \"whitespace\"\ndata.quote = \"'\"\ndata.order_only = true",
+    "data.delimiter = \"::\"\ndata.header = false\ndata.names = [\"user_id\", \"price\"]\n\
+     data.default_item = \"i\"\ndata.order_only = true",
+    "data.time_zone = \"Europe/London\"\ndata.time_format = \"%d/%m/%Y %H:%M\"",
+    "data.order_lines = true\ndata.time_zone = \"UTC\"",
+];
+
 fuzz_target!(|bytes: &[u8]| {
-    let _ = import::parse_csv_bytes(bytes, &DataConfig::default());
+    let Some((choice, text)) = bytes.split_first() else { return };
+    let chosen = CONFIGS[usize::from(*choice) % CONFIGS.len()];
+    let config = config::parse_toml(chosen).expect("the configurations are valid");
+    let whole = parse_csv_bytes(text, &config);
+    let cut = parse_csv_bytes(text, &config::DataConfig { block_bytes: 16, ..config });
+    match (whole, cut) {
+        (Ok(whole), Ok(cut)) => {
+            assert_eq!(n_rows(&whole) + n_rejected(&whole), whole.n_read);
+            assert_eq!(n_rows(&whole), n_rows(&cut));
+            assert_eq!(whole.rejected, cut.rejected);
+        }
+        (Err(whole), Err(cut)) => assert_eq!(whole.to_string(), cut.to_string()),
+        (whole, cut) => panic!("{whole:?}, in blocks {cut:?}"),
+    }
 });
+
+fn n_rows(parsed: &ParsedText) -> u64 {
+    parsed.batches.iter().map(|batch| batch.num_rows() as u64).sum()
+}
+
+fn n_rejected(parsed: &ParsedText) -> u64 {
+    parsed.rejected.iter().map(|group| group.n_rows).sum()
+}

@@ -209,7 +209,8 @@ pub(crate) struct EvaluateArgs {
     /// Raw log of test sessions, for `--protocol session`
     #[arg(long, value_name = "FILE", requires = "input")]
     pub(crate) test: Option<PathBuf>,
-    /// Seeds for models that are trained with chance: mean and spread over 1..=N
+    /// Seeds for models that are trained with chance: mean and spread over N of them, from --seed
+    /// on [first: 1]
     #[arg(long, default_value = "1", value_name = "N")]
     pub(crate) seeds: NonZeroUsize,
     /// Which events the models learn from
@@ -288,6 +289,7 @@ pub(crate) struct SimilarArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  forecart model list\n  forecart model show model.forecart")]
 pub(crate) struct ModelArgs {
     #[command(subcommand)]
     pub(crate) verb: ModelVerb,
@@ -309,6 +311,10 @@ pub(crate) enum ModelVerb {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  forecart bench generate --events 1000000 --out events.csv\n  \
+                  forecart bench prepare --events 1000000\n  forecart bench step --list"
+)]
 pub(crate) struct BenchArgs {
     #[command(subcommand)]
     pub(crate) verb: BenchVerb,

@@ -61,6 +61,8 @@ pub(crate) struct Config {
     origin: String,
     /// Seed of everything random.
     pub(crate) seed: u64,
+    /// The seed where one was set.
+    pub(crate) given_seed: Option<u64>,
     n_threads: NonZeroUsize,
     /// Memory limit in bytes, if one was set.
     pub(crate) memory_limit_bytes: Option<u64>,
@@ -89,8 +91,9 @@ impl Config {
             .threads
             .or(raw.limits.threads)
             .unwrap_or_else(|| std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
-        let seed = common.seed.or(raw.limits.seed).unwrap_or(42);
-        Ok(Self { raw, origin, seed, n_threads, memory_limit_bytes })
+        let given_seed = common.seed.or(raw.limits.seed);
+        let seed = given_seed.unwrap_or(42);
+        Ok(Self { raw, origin, seed, given_seed, n_threads, memory_limit_bytes })
     }
 
     /// The checked `[data]` and `[events]` sections.

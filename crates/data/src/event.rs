@@ -67,7 +67,17 @@ pub const STANDARD_EVENTS: &[&str] = &[
 pub const COLUMN_ALIASES: &[(&str, &[&str])] = &[
     (
         columns::USER_ID,
-        &["user", "uid", "visitor_id", "user_token", "customer_id", "customer", "query_id"],
+        &[
+            "user",
+            "uid",
+            "visitor_id",
+            "user_token",
+            "customer_id",
+            "customer",
+            "query_id",
+            "user_pseudo_id",
+            "anonymous_id",
+        ],
     ),
     (
         columns::ITEM_ID,
@@ -76,10 +86,19 @@ pub const COLUMN_ALIASES: &[(&str, &[&str])] = &[
     (columns::EVENT, &["event_type", "feedback_type", "type", "kind", "event_name"]),
     (
         columns::TIMESTAMP,
-        &["datetime", "time", "ts", "event_time", "sent_at", "occurred_at", "invoice_date"],
+        &[
+            "datetime",
+            "time",
+            "ts",
+            "event_time",
+            "event_timestamp",
+            "sent_at",
+            "occurred_at",
+            "invoice_date",
+        ],
     ),
     (columns::VALUE, &["rating", "weight", "event_value", "score"]),
-    (columns::SESSION_ID, &["session", "user_session"]),
+    (columns::SESSION_ID, &["session", "user_session", "ga_session_id"]),
     (columns::REQUEST_ID, &["recommendation_id", "recomm_id", "attribution_token", "ranking"]),
     (columns::EVENT_ID, &["insert_id", "message_id"]),
     (columns::QUANTITY, &["qty"]),
@@ -104,6 +123,7 @@ pub const EVENT_ALIASES: &[(&str, &[&str])] = &[
             "product_viewed",
             "page_view",
             "pv",
+            "read",
         ],
     ),
     ("view_item_list", &["impression", "category_page_view", "product_list_viewed"]),

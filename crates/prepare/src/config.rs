@@ -444,8 +444,6 @@ struct RawFile {
     _split: toml::Table,
     #[serde(rename = "models")]
     _models: toml::Table,
-    #[serde(rename = "tasks")]
-    _tasks: toml::Table,
     #[serde(rename = "limits")]
     _limits: toml::Table,
 }

@@ -133,7 +133,7 @@ fn data_section(
         "\"auto\"",
         "auto, csv, jsonl, parquet, recbole, pairs, sequences or item-sequences",
     );
-    let why = "one character, tab, whitespace or auto";
+    let why = "one character, several marks such as ::, tab, whitespace or auto";
     key(&mut out, "delimiter", delimiter, "\"auto\"", why);
     key(&mut out, "quote", None, "\"\\\"\"", "empty where quotes mean nothing");
     key(&mut out, "header", has_header, "true", "whether the first line names the columns");
@@ -196,36 +196,125 @@ fn events_section(plan: &InputPlan, events: &BTreeMap<String, Option<&str>>) -> 
     out
 }
 
-/// Keys of `[prepare]` and `[split]` that have no default, with an example.
-const UNSET_PREPARE: &[(&str, &str)] = &[
-    ("from", "\"2011-03-01\""),
-    ("to", "\"2011-11-30\""),
-    ("last_days", "90"),
-    ("max_user_events", "1000"),
-    ("k_core_on", "\"train\""),
-    ("min_count", "5"),
+/// A key of `[prepare]` or `[split]`: its name, an example where it has no default, and what it does.
+type Setting = (&'static str, Option<&'static str>, &'static str);
+
+const PREPARE: &[Setting] = &[
+    (
+        "events",
+        None,
+        "events that count; empty: all but refunds, removals, dislikes, searches, lists and ads",
+    ),
+    ("from", Some("\"2011-03-01\""), "first day (UTC) or moment that is kept"),
+    ("to", Some("\"2011-11-30\""), "last day (UTC) or moment that is kept"),
+    ("last_days", Some("90"), "in place of from and to: only the newest days of the log"),
+    ("drop_duplicates", None, "rows equal in every column, and repeated event ids, are one event"),
+    ("cancellations", None, "refunds are set against the purchases that they cancel"),
+    (
+        "non_product_codes",
+        None,
+        "ids that are no products: auto, none, or a list such as [\"POST\", \"gift_*\"]",
+    ),
+    ("merge_order_lines", None, "several lines of an item in one order are one event"),
+    (
+        "merge_consecutive",
+        None,
+        "the same item by the same event several times in a row is one event",
+    ),
+    ("max_user_events", Some("1000"), "a user with more events is no person: a bot, a wholesaler"),
+    (
+        "over_cap",
+        None,
+        "what happens to users above the cap: drop, or newest (their newest events stay)",
+    ),
+    ("min_user_events", None, "k-core: users with fewer events go"),
+    ("min_item_events", None, "k-core: items with fewer events go"),
+    (
+        "k_core_on",
+        Some("\"train\""),
+        "events that the k-core looks at: all for loo-full, else train",
+    ),
+    (
+        "session_gap_minutes",
+        None,
+        "a longer pause begins a new session, where the log has no session ids",
+    ),
+    (
+        "min_count",
+        Some("5"),
+        "items with fewer training events are unknown: 0 for loo-full, else 1",
+    ),
+    (
+        "seen",
+        Some("\"exclude\""),
+        "whether items that a user acted on may come again: keep for sessions, else exclude",
+    ),
 ];
-const UNSET_SPLIT: &[(&str, &str)] = &[
-    ("order", "\"time\""),
-    ("test_days", "7"),
-    ("validation_days", "7"),
-    ("ratio", "[0.8, 0.1, 0.1]"),
+const SPLIT: &[Setting] = &[
+    ("kind", None, "time, loo-full or session"),
+    ("order", Some("\"time\""), "what orders a user's events: time, or file (its own order)"),
+    ("test_days", Some("7"), "time and session: this many days at the end are for test"),
+    ("validation_days", Some("7"), "days before the test part that are for validation"),
+    ("test_start", Some("\"2011-11-09\""), "time: first day or moment of test, in place of days"),
+    ("validation_start", Some("\"2011-10-10\""), "time: first day or moment of validation"),
+    (
+        "ratio",
+        Some("[0.8, 0.1, 0.1]"),
+        "time: shares of the events, cut at moments; so where nothing else is set",
+    ),
+    ("test_log", Some("\"test-log\""), "session: the log whose sessions are the test part"),
 ];
+/// The one setting that is a list of tables: it must stand last in its section.
+const ITEM_FEATURES: &str = "\
+#
+# Encoders of the catalog's columns, fitted on the training part. Not set: price, category, brand and
+# columns like them. All encoders: docs/configuration.md
+#   [[prepare.item_features.columns]]
+#   kind = \"numeric\"
+#   column = \"price\"
+#   steps = [\"log1p\", \"standardize\"]
+";
 
 fn prepare_sections() -> String {
-    section("prepare", &RawPrepareConfig::default(), UNSET_PREPARE)
-        + &section("split", &RawSplitConfig::default(), UNSET_SPLIT)
+    section("prepare", &RawPrepareConfig::default(), PREPARE)
+        + ITEM_FEATURES
+        + &section("split", &RawSplitConfig::default(), SPLIT)
 }
 
-/// A section with every default as a comment, and examples of what has none.
-fn section(name: &str, defaults: &impl Serialize, unset: &[(&str, &str)]) -> String {
+/// A section with every setting and its default, or an example, as a comment.
+fn section(name: &str, defaults: &impl Serialize, settings: &[Setting]) -> String {
     let mut out = format!("\n[{name}]\n");
     let defaults = toml::Table::try_from(defaults).expect("a raw section is a table");
-    for (key, value) in defaults.iter().filter(|(_, value)| !value.is_table()) {
-        writeln!(out, "# {key} = {value}").expect("a String takes any text");
-    }
-    for (key, example) in unset.iter().filter(|(key, _)| !defaults.contains_key(*key)) {
-        writeln!(out, "# {key} = {example}   # not set").expect("a String takes any text");
+    for (name, example, why) in settings {
+        let default = defaults.get(*name).map(ToString::to_string);
+        let unset = if default.is_none() { "not set; " } else { "" };
+        let shown = default.as_deref().or(*example).unwrap_or_default();
+        key(&mut out, name, None, shown, &format!("{unset}{why}"));
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_is_explained_once() {
+        let shown = prepare_sections();
+        let explained = |key: &str| shown.matches(&format!("\n# {key} = ")).count();
+        // All keys, with and without a default, as serde knows them.
+        for (section, settings) in [("prepare", PREPARE), ("split", SPLIT)] {
+            let unknown = match section {
+                "prepare" => toml::from_str::<RawPrepareConfig>("no_such_key = 1").map(drop),
+                _ => toml::from_str::<RawSplitConfig>("no_such_key = 1").map(drop),
+            };
+            let message = unknown.unwrap_err().to_string();
+            let known = message.split("expected one of").nth(1).unwrap();
+            let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
+            assert!(known.len() >= settings.len(), "{message}");
+            for key in known.into_iter().filter(|key| *key != "item_features") {
+                assert_eq!(explained(key), 1, "{key}");
+            }
+        }
+    }
 }

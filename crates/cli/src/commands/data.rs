@@ -54,7 +54,10 @@ pub(crate) fn import(context: &Context, arguments: &ImportArgs) -> anyhow::Resul
     ))
 }
 
-/// What an event log is, in a few lines; rejected rows always.
+/// Lines on what import decided that are shown without `-v`; a folder of many files may have more.
+const N_DECISIONS: usize = 12;
+
+/// What an event log is and how its columns were read, in a few lines; rejected rows always.
 pub(crate) fn print_log(manifest: &LogManifest, verbose: bool) -> anyhow::Result<()> {
     let about = if manifest.counts_are_exact { "" } else { "about " };
     output::line(&format!(
@@ -75,14 +78,36 @@ pub(crate) fn print_log(manifest: &LogManifest, verbose: bool) -> anyhow::Result
     if manifest.n_guests > 0 {
         output::line(&format!("  without a user: {}", count(manifest.n_guests)))?;
     }
-    if verbose {
-        for column in &manifest.columns {
-            output::line(&format!("  column {} is {}", column.theirs, column.ours))?;
-        }
-        for decision in &manifest.decisions {
-            output::line(&format!("  {decision}"))?;
-        }
+    output::line(&format!("  columns: {}", columns(manifest)))?;
+    let n_shown = if verbose { usize::MAX } else { N_DECISIONS };
+    for decision in manifest.decisions.iter().take(n_shown) {
+        output::line(&format!("  {decision}"))?;
     }
+    if manifest.decisions.len() > n_shown {
+        let n_more = manifest.decisions.len() - n_shown;
+        output::line(&format!("  and {n_more} lines more of this kind; -v shows them"))?;
+    }
+    print_rejected(manifest)
+}
+
+/// Our columns and the input's names of them, then what is kept beside them.
+fn columns(manifest: &LogManifest) -> String {
+    let mapped = manifest.columns.iter().map(|column| {
+        if column.ours == column.theirs {
+            column.ours.clone()
+        } else {
+            format!("{} = {:?}", column.ours, column.theirs)
+        }
+    });
+    let mut text = mapped.collect::<Vec<_>>().join(", ");
+    if !manifest.extra_columns.is_empty() {
+        text += &format!("; kept as text: {}", manifest.extra_columns.join(", "));
+    }
+    text
+}
+
+/// Rows that were not kept, or look wrong, with examples.
+fn print_rejected(manifest: &LogManifest) -> anyhow::Result<()> {
     for (word, list) in [("rejected", &manifest.rejected), ("warning", &manifest.warnings)] {
         for entry in list {
             output::line(&format!(

@@ -9,6 +9,7 @@ use forecart_eval::report::Reference;
 use forecart_eval::{Metric, Report};
 use forecart_models::model_file::LoadedModel;
 use forecart_models::recommend::{FitOn, registry};
+use forecart_prepare::LogManifest;
 use forecart_prepare::prepare::SplitKind;
 use forecart_train::{Contestant, Given, MeasureOptions, measure};
 
@@ -63,6 +64,7 @@ pub(crate) fn run(context: &Context, arguments: &EvaluateArgs) -> anyhow::Result
         None => Metric::ndcg(10),
     };
     let scratch;
+    let mut warnings = Vec::new();
     let (folder, title) = match (&arguments.input[..], &arguments.data) {
         ([], None) => (PathBuf::from("dataset"), "dataset".to_owned()),
         ([], Some(data)) => (data.clone(), data.display().to_string()),
@@ -70,13 +72,14 @@ pub(crate) fn run(context: &Context, arguments: &EvaluateArgs) -> anyhow::Result
             scratch = Scratch::new(&std::env::temp_dir())?;
             let name = first.file_name().unwrap_or(first.as_os_str());
             let name = name.to_string_lossy().into_owned();
-            (prepare_raw(context, arguments, scratch.path())?, name)
+            (prepare_raw(context, arguments, scratch.path(), &mut warnings)?, name)
         }
     };
     let dataset = Dataset::open(&folder)?;
+    let first_seed = context.config.given_seed.unwrap_or(1);
     let options = MeasureOptions {
         fit_on: arguments.fit_on.into(),
-        seeds: (1..=arguments.seeds.get() as u64).collect(),
+        seeds: (0..arguments.seeds.get() as u64).map(|n| first_seed.saturating_add(n)).collect(),
         n_threads: context.config.threads(),
         memory_limit_bytes: context.config.memory_limit_bytes,
         max_history: arguments.max_history.map_or(50, usize::from),
@@ -86,8 +89,9 @@ pub(crate) fn run(context: &Context, arguments: &EvaluateArgs) -> anyhow::Result
         commit: option_env!("FORECART_COMMIT").map(str::to_owned),
         deterministic: arguments.deterministic,
     };
-    let report = measure(&dataset, &contestants, &given, &options, &context.display)?;
+    let mut report = measure(&dataset, &contestants, &given, &options, &context.display)?;
     context.display.end();
+    report.warnings.splice(0..0, warnings);
     if let Some(out) = &arguments.out {
         write_report(&report, out)?;
     }
@@ -109,21 +113,25 @@ pub(crate) fn write_report(report: &Report, folder: &Path) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Imports and prepares the raw logs of `--input` and `--test`; returns the dataset's folder.
+/// Imports and prepares the raw logs of `--input` and `--test`; returns the dataset's folder. Rows
+/// that import did not keep become `warnings`.
 fn prepare_raw(
     context: &Context,
     arguments: &EvaluateArgs,
     scratch: &Path,
+    warnings: &mut Vec<String>,
 ) -> anyhow::Result<PathBuf> {
     let data = context.config.data(None)?;
     let resources = context.config.resources(scratch.to_owned());
     let (log, folder) = (scratch.join("log"), scratch.join("dataset"));
-    forecart_prepare::import(&arguments.input, &data, &log, &resources, &context.display)?;
+    let import = |inputs: &[PathBuf], log: &Path| {
+        forecart_prepare::import(inputs, &data, log, &resources, &context.display)
+    };
+    warnings.extend(not_kept(&import(&arguments.input, &log)?));
     let test_log = match &arguments.test {
         Some(test) => {
             let test_log = scratch.join("test-log");
-            let inputs = [test.clone()];
-            forecart_prepare::import(&inputs, &data, &test_log, &resources, &context.display)?;
+            warnings.extend(not_kept(&import(std::slice::from_ref(test), &test_log)?));
             Some(test_log)
         }
         None => None,
@@ -131,6 +139,18 @@ fn prepare_raw(
     let config = context.config.prepare(arguments.protocol, test_log)?;
     forecart_prepare::prepare::prepare(&log, &config, &folder, &resources, &context.display)?;
     Ok(folder)
+}
+
+/// What a reader of the report should know of rows that import did not keep.
+fn not_kept(log: &LogManifest) -> Option<String> {
+    let reasons = log.rejected.iter().map(|rejected| {
+        let example = rejected.examples.first().map(|example| format!(", as {example}"));
+        format!("{}: {}{}", rejected.code, rejected.n_rows, example.unwrap_or_default())
+    });
+    let reasons: Vec<String> = reasons.collect();
+    let n_read = log.n_rows + log.n_rejected;
+    (log.n_rejected > 0)
+        .then(|| format!("import kept {} of {n_read} rows ({})", log.n_rows, reasons.join("; ")))
 }
 
 /// The models asked for, in order, then the baselines that were not.

@@ -216,10 +216,13 @@ fn every_verb_has_help_with_an_example() {
         &["evaluate"],
         &["recommend"],
         &["similar"],
+        &["model"],
         &["model", "show"],
         &["model", "list"],
+        &["bench"],
         &["bench", "generate"],
         &["bench", "prepare"],
+        &["bench", "step"],
         &["completions"],
     ];
     for verb in verbs {

@@ -2,6 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use forecart_prepare::config::{RawDataConfig, RawEventsConfig};
+use forecart_prepare::prepare::{RawPrepareConfig, RawSplitConfig};
+use serde::de::DeserializeOwned;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -38,7 +43,9 @@ fn both_readmes_show_the_same_commands_and_figures() {
 
 #[test]
 fn documents_link_to_files_that_exist() {
-    for name in ["README.md", "README.zh-CN.md", "ARCHITECTURE.md", "CONTRIBUTING.md"] {
+    for name in
+        ["README.md", "README.zh-CN.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"]
+    {
         let text = read(name);
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             if !link.starts_with("http") && !link.starts_with('#') {
@@ -54,4 +61,44 @@ fn the_notice_names_the_hash_of_the_shipped_sample() {
     let sample = root().join("samples/online_retail.parquet");
     let hash = forecart_data::storage::sha256_file(&sample).unwrap();
     assert!(read("NOTICE").contains(&hash), "{hash}");
+}
+
+/// Names of all keys of a raw section, as its error for an unknown one lists them.
+fn keys<T: DeserializeOwned>() -> Vec<String> {
+    let Err(error) = toml::from_str::<T>("no_such_key = 1") else { panic!("every key is taken") };
+    let message = error.to_string();
+    let known = message.split_once("expected").unwrap().1;
+    known.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_document_on_configuration_names_every_key_and_its_examples_are_valid() {
+    let text = read("docs/configuration.md");
+    let blocks = code_blocks(&text);
+    let sections = [
+        keys::<RawDataConfig>(),
+        keys::<RawEventsConfig>(),
+        keys::<RawPrepareConfig>(),
+        keys::<RawSplitConfig>(),
+    ];
+    for key in sections.concat().iter().filter(|key| !["columns", "names"].contains(&key.as_str()))
+    {
+        let is_shown = blocks.iter().any(|block| block.contains(&format!("\n{key} = ")));
+        let is_named = text.contains(&format!("`{key} = ")) || text.contains(&format!(".{key}."));
+        assert!(is_shown || is_named, "{key} is missing");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("forecart.toml");
+    for block in blocks {
+        let config = block.strip_prefix("toml\n").expect("all blocks are TOML");
+        fs::write(&file, config).unwrap();
+        // Sections are checked before the log, which is not there, is looked for.
+        for verb in [&["prepare", "--data", "none"][..], &["import", "none"]] {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_forecart"));
+            let output = command.current_dir(&folder).args(verb).output().unwrap();
+            let message = String::from_utf8(output.stderr).unwrap();
+            let is_about_the_log = message.contains("is not an event log");
+            assert!(is_about_the_log || message.contains("cannot read"), "{message}\n{config}");
+        }
+    }
 }

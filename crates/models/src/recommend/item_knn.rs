@@ -1,22 +1,15 @@
 //! Item-kNN: items that the same users chose are neighbors.
 
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroU32;
 
 use forecart_data::{History, ItemIdx};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::contract::{
-    Fallback, FitContext, FitRecord, Fitted, ModelSpec, Reason, Recommender, weightiest,
-};
-use super::popularity::ItemCounts;
+use super::contract::FitContext;
+use super::related_items::{RelatedItems, RelatedItemsConfig, Speaking};
 use super::sparse::{Accumulator, ItemMatrix};
-use super::top_k::{Scored, TopK};
 use super::view::TrainingView;
 use crate::error::ModelError;
-use crate::tensors::Tensors;
-
-const NAME: &str = "item-knn";
 
 /// What an item's vector over the users holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -67,47 +60,39 @@ impl Default for ItemKnnConfig {
     }
 }
 
-impl ItemKnnConfig {
-    /// Refuses values outside of their ranges.
-    ///
-    /// # Errors
-    /// [`ModelError::Hyperparameter`].
-    pub fn check(&self) -> Result<(), ModelError> {
+/// The neighbors of every item.
+pub type ItemKnn = RelatedItems<ItemKnnConfig>;
+
+impl RelatedItemsConfig for ItemKnnConfig {
+    const NAME: &'static str = "item-knn";
+    const PHASE: &'static str = "neighbors";
+    const IF_TOO_LARGE: &'static str = "lower `n_neighbors`";
+
+    fn check(&self) -> Result<(), ModelError> {
         if !(self.shrinkage >= 0.0 && self.shrinkage.is_finite()) {
             let reason = format!("{} is not a number from 0 up", self.shrinkage);
-            return Err(ModelError::hyperparameter(NAME, "shrinkage", reason));
+            return Err(ModelError::hyperparameter(Self::NAME, "shrinkage", reason));
         }
         if !(0.0..=1.0).contains(&self.decay) {
             let reason = format!("{} is not in 0.0..=1.0", self.decay);
-            return Err(ModelError::hyperparameter(NAME, "decay", reason));
+            return Err(ModelError::hyperparameter(Self::NAME, "decay", reason));
         }
         Ok(())
     }
 
-    /// Finds the neighbors of all items of `view`.
-    ///
-    /// # Errors
-    /// [`ModelError::Hyperparameter`], [`ModelError::Memory`], [`ModelError::NoEvents`],
-    /// [`ModelError::Threads`] or [`ModelError::Cancelled`].
-    ///
-    /// # Cost
-    /// Exact, in O(Σ over users of the square of their distinct items); memory as
-    /// [`ModelSpec::needed_bytes`] says.
-    pub fn fit(
-        &self,
-        view: &TrainingView<'_>,
-        context: &FitContext<'_>,
-    ) -> Result<ItemKnn, ModelError> {
-        self.check()?;
-        context.check_memory(NAME, self.needed_bytes(view), "lower `n_neighbors`")?;
-        let counts = ItemCounts::of(view, NAME)?;
-        context.progress.begin("neighbors", Some(view.n_item_rows() as u64));
-        let neighbors = context.on_threads(|| Ok(self.neighbors(view, context)))?;
-        context.check_cancelled()?;
-        Ok(ItemKnn { config: *self, neighbors, counts })
+    /// The baskets and their transpose, and the neighbors, held twice while the rows are put
+    /// together.
+    fn needed_bytes(&self, view: &TrainingView<'_>) -> u64 {
+        let (n_users, n_items) = (view.users().count() as u64, view.n_item_rows() as u64);
+        let bytes_per_event = if self.weighting == Weighting::Count { 16 } else { 8 };
+        let n_stored = n_items.saturating_mul(u64::from(self.n_neighbors.get()).min(n_items));
+        view.n_events() * bytes_per_event
+            + (n_users + 4 * n_items) * 8
+            + n_stored.saturating_mul(16)
     }
 
-    fn neighbors(&self, view: &TrainingView<'_>, context: &FitContext<'_>) -> ItemMatrix {
+    /// Exact, in O(Σ over users of the square of their distinct items).
+    fn relate(&self, view: &TrainingView<'_>, context: &FitContext<'_>) -> ItemMatrix {
         let n_item_rows = view.n_item_rows();
         let log = Baskets::of(view, self.weighting);
         let norms: Vec<f64> = log.norms(n_item_rows);
@@ -131,6 +116,21 @@ impl ItemKnnConfig {
             row,
             |n| context.progress.advance(n),
         )
+    }
+
+    /// With binary weights each distinct item once, at its newest event.
+    fn speaking(&self, history: History<'_>) -> Vec<Speaking> {
+        let newest = history.items.iter().enumerate().rev().zip(0_i32..);
+        let mut events: Vec<_> = newest
+            .map(|((position, item), steps)| (position, *item, self.decay.powi(steps) as f32))
+            .collect();
+        if self.weighting == Weighting::Binary {
+            // Stable: of equal items the newest event stays.
+            events.sort_by_key(|(_, item, _)| *item);
+            events.dedup_by_key(|(_, item, _)| *item);
+            events.sort_unstable_by_key(|(position, ..)| std::cmp::Reverse(*position));
+        }
+        events
     }
 }
 
@@ -225,146 +225,14 @@ impl Baskets {
     }
 }
 
-impl ModelSpec for ItemKnnConfig {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn hyperparameters(&self) -> Value {
-        serde_json::to_value(self).expect("numbers and names in a struct are JSON")
-    }
-
-    fn uses_seed(&self) -> bool {
-        false
-    }
-
-    /// The baskets and their transpose, and the neighbors, held twice while the rows are put
-    /// together.
-    fn needed_bytes(&self, view: &TrainingView<'_>) -> u64 {
-        let (n_users, n_items) = (view.users().count() as u64, view.n_item_rows() as u64);
-        let bytes_per_event = if self.weighting == Weighting::Count { 16 } else { 8 };
-        let n_stored = n_items.saturating_mul(u64::from(self.n_neighbors.get()).min(n_items));
-        view.n_events() * bytes_per_event
-            + (n_users + 4 * n_items) * 8
-            + n_stored.saturating_mul(16)
-    }
-
-    fn fit(&self, view: &TrainingView<'_>, context: &FitContext<'_>) -> Result<Fitted, ModelError> {
-        Ok(Fitted::counted(Self::fit(self, view, context)?))
-    }
-
-    fn for_refit(&self, _: &FitRecord) -> Box<dyn ModelSpec> {
-        Box::new(*self)
-    }
-}
-
-/// The neighbors of every item.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ItemKnn {
-    config: ItemKnnConfig,
-    neighbors: ItemMatrix,
-    counts: ItemCounts,
-}
-
-impl ItemKnn {
-    /// Reads what [`Recommender::tensors`] gave.
-    pub(super) fn load(
-        config: ItemKnnConfig,
-        tensors: &mut Tensors,
-        n_item_rows: usize,
-    ) -> Result<Self, ModelError> {
-        let neighbors = ItemMatrix::load(tensors, n_item_rows)?;
-        Ok(Self { config, neighbors, counts: ItemCounts::load(tensors, n_item_rows)? })
-    }
-
-    /// Position, item and weight of the events that speak, the newest first.
-    fn speaking(&self, history: History<'_>) -> Vec<(usize, ItemIdx, f32)> {
-        let newest = history.items.iter().enumerate().rev().zip(0_i32..);
-        let mut events: Vec<_> = newest
-            .filter(|((_, item), _)| !self.neighbors.is_row_empty(**item))
-            .map(|((position, item), steps)| {
-                (position, *item, self.config.decay.powi(steps) as f32)
-            })
-            .collect();
-        if self.config.weighting == Weighting::Binary {
-            // Stable: of equal items the newest event stays.
-            events.sort_by_key(|(_, item, _)| *item);
-            events.dedup_by_key(|(_, item, _)| *item);
-            events.sort_unstable_by_key(|(position, ..)| std::cmp::Reverse(*position));
-        }
-        events.retain(|(.., weight)| *weight > 0.0);
-        events
-    }
-}
-
-impl Recommender for ItemKnn {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn hyperparameters(&self) -> Value {
-        self.config.hyperparameters()
-    }
-
-    fn n_item_rows(&self) -> usize {
-        self.counts.n_item_rows()
-    }
-
-    fn score_all(&self, history: History<'_>, scores: &mut [f32]) {
-        assert_eq!(scores.len(), self.n_item_rows(), "one score for each item row");
-        let events = self.speaking(history);
-        if events.is_empty() {
-            return self.counts.score_all(scores);
-        }
-        scores.fill(0.0);
-        for (_, item, weight) in events {
-            self.neighbors.add_row(item, weight, scores);
-        }
-    }
-
-    fn fallback(&self, history: History<'_>) -> Option<Fallback> {
-        if history.items.is_empty() {
-            return Some(Fallback::NoHistory);
-        }
-        self.speaking(history).is_empty().then_some(Fallback::NothingKnown)
-    }
-
-    fn recommend(&self, history: History<'_>, request: &TopK<'_>) -> Vec<Scored> {
-        let mut scores = vec![0.0; self.n_item_rows()];
-        self.score_all(history, &mut scores);
-        self.counts.top_k_filled(&scores, history, request)
-    }
-
-    /// The neighbors, by similarity; fewer than `k` if fewer were kept.
-    fn similar(&self, item: ItemIdx, k: NonZeroUsize) -> Vec<Scored> {
-        self.neighbors.largest(item, k)
-    }
-
-    fn reasons(&self, history: History<'_>, item: ItemIdx, n: usize) -> Vec<Reason> {
-        let events = self.speaking(history);
-        if events.is_empty() {
-            return self.counts.reason(item, None).into_iter().take(n).collect();
-        }
-        let contributions = events.into_iter().map(|(position, because, weight)| {
-            (position, because, weight * self.neighbors.get(because, item))
-        });
-        weightiest(contributions.collect(), n)
-    }
-
-    fn tensors(&self) -> Tensors {
-        let mut tensors = Tensors::default();
-        self.neighbors.save(&mut tensors);
-        self.counts.save(&mut tensors);
-        tensors
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroUsize;
+
     use proptest::prelude::*;
 
     use super::*;
-    use crate::recommend::FitOn;
+    use crate::recommend::{Fallback, FitOn, Reason, Recommender, TopK};
     use crate::testing::{Log, dataset, one_thread};
 
     fn config(n_neighbors: u32) -> ItemKnnConfig {
@@ -374,7 +242,7 @@ mod tests {
 
     fn fit(config: ItemKnnConfig, n_items: u32, users: &[&[u32]]) -> ItemKnn {
         let (_folder, dataset) = dataset(&Log::new(n_items, users).all_for_training());
-        config.fit(&TrainingView::new(&dataset, FitOn::Train), &one_thread()).unwrap()
+        ItemKnn::fit(config, &TrainingView::new(&dataset, FitOn::Train), &one_thread()).unwrap()
     }
 
     fn scores(model: &ItemKnn, items: &[u32]) -> Vec<f32> {
@@ -414,10 +282,10 @@ mod tests {
     #[test]
     fn only_the_nearest_are_kept_and_equal_ones_by_index() {
         let model = fit(config(1), 4, &[&[1, 2], &[1, 3], &[1, 4], &[1, 4]]);
-        let (cols, _) = model.neighbors.row(ItemIdx(1));
+        let (cols, _) = model.related.row(ItemIdx(1));
         assert_eq!(cols, [4]);
         let model = fit(config(1), 4, &[&[1, 2], &[1, 3], &[1, 4]]);
-        assert_eq!(model.neighbors.row(ItemIdx(1)).0, [2]);
+        assert_eq!(model.related.row(ItemIdx(1)).0, [2]);
         let similar = model.similar(ItemIdx(1), NonZeroUsize::new(5).unwrap());
         assert_eq!(similar.len(), 1);
     }

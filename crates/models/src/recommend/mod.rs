@@ -34,6 +34,7 @@ mod attributes;
 mod early_stopping;
 mod item_table;
 mod leave_one_out;
+mod related_items;
 mod sparse;
 mod vector_model;
 
@@ -47,6 +48,7 @@ pub use fusion::{Fusion, FusionConfig, MemberConfig};
 pub use item_knn::{ItemKnn, ItemKnnConfig, Weighting};
 pub use mlp::{HiddenActivation, Mlp, MlpConfig, SoftmaxLoss};
 pub use popularity::{Popularity, PopularityConfig, Window};
+pub use related_items::RelatedItems;
 pub use seq_rules::{SeqRules, SeqRulesConfig};
 pub use sequence::{
     FeedForwardKind, Mixer, Objective, Preset, Sequence, SequenceConfig, SequenceLoss, SequenceSpec,

@@ -9,6 +9,7 @@ use super::fusion::{Fusion, FusionConfig};
 use super::item_knn::{ItemKnn, ItemKnnConfig};
 use super::mlp::{Mlp, MlpConfig};
 use super::popularity::{Popularity, PopularityConfig, Window};
+use super::related_items::RelatedItemsConfig;
 use super::seq_rules::{SeqRules, SeqRulesConfig};
 use super::sequence::{Preset, Sequence, SequenceSpec};
 use crate::error::{ModelError, nearest};

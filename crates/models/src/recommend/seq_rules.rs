@@ -1,22 +1,15 @@
 //! Sequential rules: what followed what, and how closely.
 
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroU32;
 
 use forecart_data::{History, ItemIdx};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::contract::{
-    Fallback, FitContext, FitRecord, Fitted, ModelSpec, Reason, Recommender, weightiest,
-};
-use super::popularity::ItemCounts;
+use super::contract::FitContext;
+use super::related_items::{RelatedItems, RelatedItemsConfig, Speaking};
 use super::sparse::{Accumulator, ItemMatrix, Occurrences};
-use super::top_k::{Scored, TopK};
 use super::view::TrainingView;
 use crate::error::ModelError;
-use crate::tensors::Tensors;
-
-const NAME: &str = "seq-rules";
 
 /// Sequential rules with their hyperparameters.
 ///
@@ -65,11 +58,26 @@ impl Default for SeqRulesConfig {
 }
 
 impl SeqRulesConfig {
-    /// Refuses values outside of their ranges.
-    ///
-    /// # Errors
-    /// [`ModelError::Hyperparameter`].
-    pub fn check(&self) -> Result<(), ModelError> {
+    fn normalize(&self, rules: &mut ItemMatrix, n_item_rows: usize) {
+        let mut degrees = vec![0.0_f64; n_item_rows];
+        for (row, _, value) in rules.iter() {
+            degrees[row] += f64::from(value);
+        }
+        let factor = |degree: &f64| if *degree > 0.0 { degree.powf(-self.alpha) } else { 1.0 };
+        let factors: Vec<f64> = degrees.iter().map(factor).collect();
+        rules.map_values(|row, col, value| (f64::from(value) * factors[row] * factors[col]) as f32);
+    }
+}
+
+/// Fitted sequential rules: for each item what follows it, normalized.
+pub type SeqRules = RelatedItems<SeqRulesConfig>;
+
+impl RelatedItemsConfig for SeqRulesConfig {
+    const NAME: &'static str = "seq-rules";
+    const PHASE: &'static str = "rules";
+    const IF_TOO_LARGE: &'static str = "lower `window`";
+
+    fn check(&self) -> Result<(), ModelError> {
         let shares = [
             ("alpha", self.alpha),
             ("decay", self.decay),
@@ -78,35 +86,24 @@ impl SeqRulesConfig {
         for (name, value) in shares {
             if !(0.0..=1.0).contains(&value) {
                 let reason = format!("{value} is not in 0.0..=1.0");
-                return Err(ModelError::hyperparameter(NAME, name, reason));
+                return Err(ModelError::hyperparameter(Self::NAME, name, reason));
             }
         }
         Ok(())
     }
 
-    /// Counts the rules of `view`.
-    ///
-    /// # Errors
-    /// [`ModelError::Hyperparameter`], [`ModelError::Memory`], [`ModelError::NoEvents`],
-    /// [`ModelError::Threads`] or [`ModelError::Cancelled`].
-    ///
-    /// # Cost
-    /// `O(events · window)` time; memory as [`ModelSpec::needed_bytes`] says.
-    pub fn fit(
-        &self,
-        view: &TrainingView<'_>,
-        context: &FitContext<'_>,
-    ) -> Result<SeqRules, ModelError> {
-        self.check()?;
-        context.check_memory(NAME, self.needed_bytes(view), "lower `window`")?;
-        let counts = ItemCounts::of(view, NAME)?;
-        context.progress.begin("rules", Some(view.n_item_rows() as u64));
-        let rules = context.on_threads(|| Ok(self.rules(view, context)))?;
-        context.check_cancelled()?;
-        Ok(SeqRules { config: *self, rules, counts })
+    /// At most one entry of 8 bytes for each event, distance and direction, held twice while the
+    /// rows are put together, and never more than all pairs of items.
+    fn needed_bytes(&self, view: &TrainingView<'_>) -> u64 {
+        let directions = if self.backward_weight > 0.0 { 2 } else { 1 };
+        let n_items = view.n_item_rows() as u64;
+        let n_pairs = view.n_events().saturating_mul(u64::from(self.window.get()) * directions);
+        let n_stored = n_pairs.min(n_items.saturating_mul(n_items));
+        n_stored.saturating_mul(16).saturating_add(Occurrences::needed_bytes(view))
     }
 
-    fn rules(&self, view: &TrainingView<'_>, context: &FitContext<'_>) -> ItemMatrix {
+    /// In O(events · window).
+    fn relate(&self, view: &TrainingView<'_>, context: &FitContext<'_>) -> ItemMatrix {
         let n_item_rows = view.n_item_rows();
         let log = Occurrences::of(view);
         let window = self.window.get() as usize;
@@ -144,140 +141,12 @@ impl SeqRulesConfig {
         rules
     }
 
-    fn normalize(&self, rules: &mut ItemMatrix, n_item_rows: usize) {
-        let mut degrees = vec![0.0_f64; n_item_rows];
-        for (row, _, value) in rules.iter() {
-            degrees[row] += f64::from(value);
-        }
-        let factor = |degree: &f64| if *degree > 0.0 { degree.powf(-self.alpha) } else { 1.0 };
-        let factors: Vec<f64> = degrees.iter().map(factor).collect();
-        rules.map_values(|row, col, value| (f64::from(value) * factors[row] * factors[col]) as f32);
-    }
-}
-
-impl ModelSpec for SeqRulesConfig {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn hyperparameters(&self) -> Value {
-        serde_json::to_value(self).expect("numbers in a struct are JSON")
-    }
-
-    fn uses_seed(&self) -> bool {
-        false
-    }
-
-    /// At most one entry of 8 bytes for each event, distance and direction, held twice while the
-    /// rows are put together, and never more than all pairs of items.
-    fn needed_bytes(&self, view: &TrainingView<'_>) -> u64 {
-        let directions = if self.backward_weight > 0.0 { 2 } else { 1 };
-        let n_items = view.n_item_rows() as u64;
-        let n_pairs = view.n_events().saturating_mul(u64::from(self.window.get()) * directions);
-        let n_stored = n_pairs.min(n_items.saturating_mul(n_items));
-        n_stored.saturating_mul(16).saturating_add(Occurrences::needed_bytes(view))
-    }
-
-    fn fit(&self, view: &TrainingView<'_>, context: &FitContext<'_>) -> Result<Fitted, ModelError> {
-        Ok(Fitted::counted(Self::fit(self, view, context)?))
-    }
-
-    fn for_refit(&self, _: &FitRecord) -> Box<dyn ModelSpec> {
-        Box::new(*self)
-    }
-}
-
-/// Fitted sequential rules.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SeqRules {
-    config: SeqRulesConfig,
-    /// `[item, what follows it]`, normalized.
-    rules: ItemMatrix,
-    counts: ItemCounts,
-}
-
-impl SeqRules {
-    /// Reads what [`Recommender::tensors`] gave.
-    pub(super) fn load(
-        config: SeqRulesConfig,
-        tensors: &mut Tensors,
-        n_item_rows: usize,
-    ) -> Result<Self, ModelError> {
-        let rules = ItemMatrix::load(tensors, n_item_rows)?;
-        Ok(Self { config, rules, counts: ItemCounts::load(tensors, n_item_rows)? })
-    }
-
-    /// Position, item and weight of the events that speak, the newest first.
-    fn speaking(&self, history: History<'_>) -> impl Iterator<Item = (usize, ItemIdx, f32)> {
+    fn speaking(&self, history: History<'_>) -> Vec<Speaking> {
         let newest = history.items.iter().enumerate().rev();
-        newest.take(self.config.max_history.get() as usize).zip(0_i32..).map(
-            |((position, item), steps_back)| {
-                (position, *item, self.config.decay.powi(steps_back) as f32)
-            },
-        )
-    }
-}
-
-impl Recommender for SeqRules {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn hyperparameters(&self) -> Value {
-        self.config.hyperparameters()
-    }
-
-    fn n_item_rows(&self) -> usize {
-        self.counts.n_item_rows()
-    }
-
-    fn score_all(&self, history: History<'_>, scores: &mut [f32]) {
-        if self.fallback(history).is_some() {
-            return self.counts.score_all(scores);
-        }
-        assert_eq!(scores.len(), self.n_item_rows(), "one score for each item row");
-        scores.fill(0.0);
-        for (_, item, weight) in self.speaking(history) {
-            self.rules.add_row(item, weight, scores);
-        }
-    }
-
-    fn fallback(&self, history: History<'_>) -> Option<Fallback> {
-        if history.items.is_empty() {
-            return Some(Fallback::NoHistory);
-        }
-        let silent = |(_, item, weight): (usize, ItemIdx, f32)| {
-            weight == 0.0 || self.rules.is_row_empty(item)
-        };
-        self.speaking(history).all(silent).then_some(Fallback::NothingKnown)
-    }
-
-    fn recommend(&self, history: History<'_>, request: &TopK<'_>) -> Vec<Scored> {
-        let mut scores = vec![0.0; self.n_item_rows()];
-        self.score_all(history, &mut scores);
-        self.counts.top_k_filled(&scores, history, request)
-    }
-
-    /// What follows `item` most closely; fewer than `k` if fewer things ever did.
-    fn similar(&self, item: ItemIdx, k: NonZeroUsize) -> Vec<Scored> {
-        self.rules.largest(item, k)
-    }
-
-    fn reasons(&self, history: History<'_>, item: ItemIdx, n: usize) -> Vec<Reason> {
-        if self.fallback(history).is_some() {
-            return self.counts.reason(item, None).into_iter().take(n).collect();
-        }
-        let contributions = self.speaking(history).map(|(position, because, weight)| {
-            (position, because, weight * self.rules.get(because, item))
-        });
-        weightiest(contributions.collect(), n)
-    }
-
-    fn tensors(&self) -> Tensors {
-        let mut tensors = Tensors::default();
-        self.rules.save(&mut tensors);
-        self.counts.save(&mut tensors);
-        tensors
+        let newest = newest.take(self.max_history.get() as usize).zip(0_i32..);
+        newest
+            .map(|((position, item), steps)| (position, *item, self.decay.powi(steps) as f32))
+            .collect()
     }
 }
 
@@ -286,7 +155,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::recommend::FitOn;
+    use crate::recommend::{Fallback, FitOn, Reason, Recommender};
     use crate::testing::{Log, dataset, one_thread};
 
     fn config(window: u32) -> SeqRulesConfig {
@@ -297,7 +166,7 @@ mod tests {
 
     fn fit(config: SeqRulesConfig, n_items: u32, users: &[&[u32]]) -> SeqRules {
         let (_folder, dataset) = dataset(&Log::new(n_items, users).all_for_training());
-        config.fit(&TrainingView::new(&dataset, FitOn::Train), &one_thread()).unwrap()
+        SeqRules::fit(config, &TrainingView::new(&dataset, FitOn::Train), &one_thread()).unwrap()
     }
 
     fn scores(model: &SeqRules, items: &[u32]) -> Vec<f32> {
@@ -374,8 +243,8 @@ mod tests {
     fn a_memory_limit_is_kept_before_any_work() {
         let (_folder, dataset) = dataset(&Log::new(3, &[&[1, 2, 3]]).all_for_training());
         let context = FitContext { memory_limit_bytes: Some(10), ..one_thread() };
-        let error =
-            config(2).fit(&TrainingView::new(&dataset, FitOn::Train), &context).unwrap_err();
+        let error = SeqRules::fit(config(2), &TrainingView::new(&dataset, FitOn::Train), &context)
+            .unwrap_err();
         assert!(matches!(error, ModelError::Memory { .. }), "{error}");
         assert!(error.to_string().contains("lower `window`"));
     }

@@ -47,7 +47,7 @@ fn k(n: usize) -> NonZeroUsize {
     NonZeroUsize::new(n).unwrap()
 }
 
-fn for_every_model(check: impl Fn(&dyn ModelSpec, &Dataset, &LoadedModel)) {
+fn for_every_model(mut check: impl FnMut(&dyn ModelSpec, &Dataset, &LoadedModel)) {
     let (_folder, dataset) = shop();
     for spec in specs() {
         let model = fit(spec.as_ref(), &dataset, &context(1, 2));
@@ -121,6 +121,33 @@ fn every_history_gives_k_items_whose_order_is_that_of_the_scores() {
             assert!(n_better < 10, "{} {items:?}", spec.name());
         }
     });
+}
+
+/// Sequences are never padded, and positions count back from the newest event: what lies before the
+/// newest `max_history` events changes nothing, and the order of those is read from the right end.
+#[test]
+fn older_events_change_nothing_and_the_order_of_the_newest_counts() {
+    let of_order = ["seq-rules", "gru4rec", "sasrec", "bert4rec", "hstu", "esasrec", "fusion"];
+    let mut n_checked = 0;
+    for_every_model(|spec, _, model| {
+        let name = spec.name();
+        if !of_order.contains(&name) {
+            return;
+        }
+        n_checked += 1;
+        let model = model.model();
+        let newest: Vec<ItemIdx> = (0..50).map(|step| ItemIdx(step * 7 % N_ITEMS + 1)).collect();
+        let of_newest = bits(&scores(model, &newest));
+        for n_older in [1, 2, 63] {
+            let older = (0..n_older).map(|step| ItemIdx(step % N_ITEMS + 1));
+            let all: Vec<ItemIdx> = older.chain(newest.iter().copied()).collect();
+            assert!(bits(&scores(model, &all)) == of_newest, "{name}, {n_older} older events");
+        }
+        let mut swapped = newest.clone();
+        swapped.swap(48, 49);
+        assert!(bits(&scores(model, &swapped)) != of_newest, "{name}: the newest two swapped");
+    });
+    assert!(n_checked >= of_order.len());
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! the twin that the others are tested against. Every kernel runs on the calling thread: parallelism is over
 //! tiles ([`crate::parallel`]), one level above.
 
+mod exp_columns;
 mod instruction_set;
 mod layer_norm;
 mod matmul;
@@ -12,6 +13,7 @@ mod softmax;
 mod transpose;
 mod vector;
 
+pub(crate) use exp_columns::exp2_columns;
 pub use instruction_set::InstructionSet;
 pub(crate) use instruction_set::dispatch;
 pub(crate) use layer_norm::{LayerNormBackward, LayerNormForward};
@@ -23,5 +25,5 @@ pub(crate) use vector::AdamStep;
 pub use vector::dot;
 pub(crate) use vector::{
     Map, Zip, adam, add_scaled, dot_each, dot_rows, drop_by_hash, exp_scaled, exp_shifted, map,
-    map_into, max, scale_by, sigmoid, sum_rows, tanh, zip,
+    map_into, scale_by, sigmoid, sum_rows, tanh, zip,
 };

@@ -1,4 +1,8 @@
-//! Softmax over all items, on all threads, without the logits in memory.
+//! Softmax over all items, on all threads, a block of rows at a time.
+
+use std::f32::consts::LOG2_E;
+use std::f64::consts::LN_2;
+use std::ops::Range;
 
 use rayon::prelude::*;
 
@@ -6,40 +10,61 @@ use super::{check_label_smoothing, check_mean_over};
 use crate::{
     Matrix, NnError,
     error::{check_finite, check_indices, check_length, check_shape},
-    kernels::{Operand, Target, add_scaled, dot, exp_scaled, matmul_into, max},
+    kernels::{
+        Operand, Target, add_scaled, dot, exp2_columns, matmul_into, scale_by, sum_rows, transpose,
+    },
 };
 
-/// Rows and items whose logits exist at a time, 128 KiB: within an L2 cache.
+/// Rows whose exponentials against all items exist at a time.
 const BLOCK_ROWS: usize = 128;
-const BLOCK_ITEMS: usize = 256;
 
-/// Items of a share are a multiple of this, and at most [`MAX_SHARES`] shares are made.
-const SHARE_ITEMS: usize = 1024;
+/// From the exponentials of one item to those of the next: an odd number of cache lines, so that a column of them has all
+/// places of the L1 cache.
+const STRIDE: usize = BLOCK_ROWS + 16;
+
+/// Items whose logits, exponentials and first gradients are made together, while they are in the L2 cache.
+const CHUNK_ITEMS: usize = 64;
+
+/// Items of a share are at least this many, and at most [`MAX_SHARES`] shares are made.
+const SHARE_ITEMS: usize = 256;
 const MAX_SHARES: usize = 16;
 
-/// Buffers of [`full_softmax`], reused between calls: a transposed copy of the table and, for each of at most 16
-/// shares of the items, a gradient of the hidden rows.
+/// A row whose exponentials add up to more is shifted anew, before its gradients lose digits.
+const MAX_TOTAL: f64 = 1e20;
+
+/// Buffers of [`full_softmax`], reused between calls: 144 exponentials for each item, and for each of at most 16 shares
+/// of the items a gradient of 128 hidden rows.
 #[derive(Debug, Default)]
 pub struct FullSoftmaxWorkspace {
+    /// `[n_items, STRIDE]`: in column `r` those of row `r` of the block at hand.
+    exponentials: Vec<f32>,
     shares: Vec<Share>,
-    /// Of each row: the largest logit, and the factor that turns `exp(logit - max)` into a gradient.
-    max: Vec<f32>,
-    factor: Vec<f32>,
+    block: Block,
+    /// The block before, whose part of the gradient of the table is still to be added.
+    before: Block,
 }
 
-/// The work on some of the items.
+/// What the work on some of the items leaves for the other shares to see.
 #[derive(Debug, Default)]
 struct Share {
-    first: usize,
-    n_items: usize,
-    /// `[d, width]`, zero past the last item.
+    /// Sum of the exponentials of each row of the block.
+    totals: Vec<f32>,
+    /// The same sum of the items' vectors, `[n_rows, d]`.
+    d_hidden: Vec<f32>,
+}
+
+/// Some rows of the batch.
+#[derive(Debug, Default)]
+struct Block {
+    rows: Range<usize>,
+    /// Hidden rows in units of `log2(e)`, `[d, STRIDE]`, zero past the last row: logits to the base 2.
     transposed: Vec<f32>,
-    width: usize,
-    block: Vec<f32>,
-    max: Vec<f32>,
-    total: Vec<f64>,
-    label_logit: Vec<Option<f32>>,
-    d_hidden: Matrix,
+    /// Logits of the labels, `[n_rows]`.
+    label_logits: Vec<f32>,
+    /// What is taken from the logits of each row before they become exponents: the label's, so that no total is small.
+    shifts: Vec<f32>,
+    /// Hidden rows times the factor that turns exponentials into gradients, `[n_rows, d]`.
+    scaled: Vec<f32>,
 }
 
 /// Where [`full_softmax`] puts its gradients.
@@ -56,24 +81,28 @@ pub struct FullSoftmaxGradients<'a> {
 /// `t_i = (1 - label_smoothing) [i = label] + label_smoothing / n_items`. A bias is a column of the table whose hidden
 /// value is 1. Runs on the current rayon pool.
 ///
-/// The items are shared out, and a share walks over its items twice, in blocks that fit a cache: for the largest
-/// logit and the sum of exponentials of each row (rescaled when a block raises the largest), and for the gradients
-/// `G = (softmax(z) - t) / mean_over`, `d_hidden = G table`, `d_table += Gᵀ hidden`. Between the walks the shares' sums are
-/// joined in order, so the result does not depend on the number of threads.
+/// The rows are taken in blocks of 128. For a block, shares of the items go through their items once, a chunk that fits a cache at a
+/// time: logits, exponentials `E`, their sums and `E table`. When the sums of all shares are known, a factor for each row
+/// turns what was made of `E` into gradients of `G = (softmax(z) - t) / mean_over`: `d_hidden = G table` by rows, and
+/// `d_table += Gᵀ hidden` with the factor on the hidden rows; the targets are few and come apart. Sums of shares are joined in order, so the
+/// result does not depend on the number of threads.
+///
+/// Exponents are shifted by the label's logit in place of the largest, which is not known before all are made; where another
+/// logit is so much larger that digits would be lost, the block is done again with the largest.
 ///
 /// # Shapes
 /// `hidden: [n, d]`, `table: [n_items, d]`, `labels: [n]`.
 ///
 /// # Cost
-/// `8 n n_items d` floating-point operations, against `6 n n_items d` with stored logits; memory for a copy of the table and
-/// `16 n d` values in place of `n n_items`.
+/// `6 n n_items d` floating-point operations and `n n_items` exponentials; memory for `144 n_items` values in place of
+/// `n n_items`.
 ///
 /// # Errors
 /// [`NnError::Shape`], [`NnError::Length`], [`NnError::Index`]; [`NnError::OutOfRange`] for a `label_smoothing`
-/// outside of `0.0..1.0`; [`NnError::NonFinite`] if the loss is NaN or infinite, in which case `d_table` is left as
-/// it was.
+/// outside of `0.0..1.0`; [`NnError::NonFinite`] if the loss is NaN or infinite, in which case the gradients are of
+/// no use.
 ///
-/// Source: Milakov and Gimelshein, arXiv:1805.02867, algorithm 3 (online normalizer); the second walk as in
+/// Source: Milakov and Gimelshein, arXiv:1805.02867, for the sums of parts; blocks in place of stored logits as in
 /// Wijmans et al., arXiv:2411.09009; smoothing as in Szegedy et al., CVPR 2016, section 7.
 pub fn full_softmax(
     hidden: &Matrix,
@@ -98,161 +127,188 @@ pub fn full_softmax(
         return Ok(0.0);
     }
 
-    let share_items = n_items.div_ceil(MAX_SHARES).next_multiple_of(SHARE_ITEMS);
-    let FullSoftmaxWorkspace { shares, max, factor } = workspace;
+    let share_items = n_items.div_ceil(MAX_SHARES).next_multiple_of(CHUNK_ITEMS).max(SHARE_ITEMS);
+    let FullSoftmaxWorkspace { exponentials, shares, block, before } = workspace;
     shares.resize_with(n_items.div_ceil(share_items), Share::default);
+    exponentials.resize(n_items * STRIDE, 0.0);
     let uniform = smoothing / n_items as f64;
-    shares.par_iter_mut().with_max_len(1).enumerate().for_each(|(index, share)| {
-        share.first = index * share_items;
-        share.n_items = share_items.min(n_items - share.first);
-        share.measure(hidden, table, labels);
-    });
-
-    max.clear();
-    factor.clear();
+    let problem = Problem {
+        hidden,
+        table,
+        labels,
+        share_items,
+        of_label: ((1.0 - smoothing) / mean_over) as f32,
+    };
+    // Sums of all items and of all rows, for the part of the targets that is the same for all items.
+    let of_each = (uniform / mean_over) as f32;
+    let sum_of = |matrix: &Matrix| {
+        let n_cols = if smoothing > 0.0 { d } else { 0 };
+        let mut sum = vec![0.0_f32; n_cols];
+        let rows = matrix.as_slice().chunks_exact(d);
+        sum_rows(&mut sum, rows.map(|row| (1.0, &row[..n_cols])));
+        sum
+    };
+    let all_items = sum_of(table);
+    *before = Block::default();
     let mut sum = 0.0_f64;
-    for row in 0..n {
-        let largest = shares.iter().map(|share| share.max[row]).fold(f32::NEG_INFINITY, f32::max);
-        let total: f64 = shares
-            .iter()
-            .map(|share| share.total[row] * f64::from(share.max[row] - largest).exp())
-            .sum();
-        let log_total = total.ln() + f64::from(largest);
-        let label_logit = shares.iter().find_map(|share| share.label_logit[row]);
-        sum += log_total - (1.0 - smoothing) * f64::from(label_logit.unwrap_or(f32::NAN));
-        max.push(largest);
-        factor.push((1.0 / mean_over / total) as f32);
-    }
-    if smoothing > 0.0 {
-        // Σ_i z_i is the product with the sum of all items.
-        let mut all = vec![0.0_f32; d];
-        table.as_slice().chunks_exact(d).for_each(|item| add_scaled(1.0, item, &mut all));
-        let logits = hidden.as_slice().chunks_exact(d).map(|row| dot(row, &all));
-        sum -= uniform * logits.map(f64::from).sum::<f64>();
+    for first in (0..n).step_by(BLOCK_ROWS) {
+        block.fill(&problem, first..(first + BLOCK_ROWS).min(n));
+        problem.pass(shares, exponentials, d_table, before, block);
+        if block.shift_anew(&problem, shares) {
+            before.rows = 0..0;
+            problem.pass(shares, exponentials, d_table, before, block);
+        }
+        for (place, row) in block.rows.clone().enumerate() {
+            let total = total_of(shares, place);
+            let label_logit = f64::from(block.label_logits[place]);
+            let log_total = total.ln() + LN_2 * f64::from(block.shifts[place]);
+            sum += log_total - (1.0 - smoothing) * LN_2 * label_logit;
+            let factor = (1.0 / mean_over / total) as f32;
+            block.scaled.extend(hidden.row(row).iter().map(|value| factor * value));
+            let of_shares = shares.iter().map(|share| &share.d_hidden[place * d..(place + 1) * d]);
+            let d_hidden = d_hidden.row_mut(row);
+            sum_rows(d_hidden, of_shares.map(|values| (factor, values)));
+            add_scaled(-problem.of_label, table.row(labels[row] as usize), d_hidden);
+            if smoothing > 0.0 {
+                sum -= uniform * f64::from(dot(hidden.row(row), &all_items));
+                add_scaled(-of_each, &all_items, d_hidden);
+            }
+        }
+        std::mem::swap(block, before);
     }
     let loss = check_finite("full softmax", sum / mean_over)?;
-
-    let target = Gradient {
-        max,
-        factor,
-        labels,
-        of_label: ((1.0 - smoothing) / mean_over) as f32,
-        of_each: (uniform / mean_over) as f32,
-    };
-    let d_tables = d_table.as_mut_slice().par_chunks_mut(share_items * d);
-    shares.par_iter_mut().with_max_len(1).zip(d_tables).for_each(|(share, d_items)| {
-        share.differentiate(hidden, table, &target, d_items);
-    });
-    for share in shares.iter() {
-        add_scaled(1.0, share.d_hidden.as_slice(), d_hidden.as_mut_slice());
+    block.rows = 0..0;
+    problem.pass(shares, exponentials, d_table, before, block);
+    if smoothing > 0.0 {
+        let all_rows = sum_of(hidden);
+        let items = d_table.as_mut_slice().chunks_exact_mut(d);
+        items.for_each(|d_item| add_scaled(-of_each, &all_rows, d_item));
     }
     Ok(loss)
 }
 
-/// What the gradient of a logit is made of.
-struct Gradient<'a> {
-    max: &'a [f32],
-    factor: &'a [f32],
+/// Of the exponentials of a row of the block, in all shares.
+fn total_of(shares: &[Share], place: usize) -> f64 {
+    shares.iter().map(|share| f64::from(share.totals[place])).sum()
+}
+
+/// What stays the same from block to block.
+struct Problem<'a> {
+    hidden: &'a Matrix,
+    table: &'a Matrix,
     labels: &'a [u32],
-    /// `∂L/∂z` has minus this at the label, and minus `of_each` everywhere.
+    share_items: usize,
+    /// `∂L/∂z` has minus this at the label.
     of_label: f32,
-    of_each: f32,
+}
+
+impl Problem<'_> {
+    /// In each share, adds what `before` still has to give to the gradient of the table, and then takes up `block` in
+    /// its place.
+    fn pass(
+        &self,
+        shares: &mut [Share],
+        exponentials: &mut [f32],
+        d_table: &mut Matrix,
+        before: &Block,
+        block: &Block,
+    ) {
+        let d = self.hidden.cols();
+        let tables = self.table.as_slice().par_chunks(self.share_items * d);
+        let d_tables = d_table.as_mut_slice().par_chunks_mut(self.share_items * d);
+        let exponentials = exponentials.par_chunks_mut(self.share_items * STRIDE);
+        let tasks =
+            shares.par_iter_mut().with_max_len(1).zip(exponentials).zip(tables).zip(d_tables);
+        tasks.enumerate().for_each(|(index, (((share, exponentials), items), d_items))| {
+            if !before.rows.is_empty() {
+                self.add_gradients(before, exponentials, index * self.share_items, d_items);
+            }
+            if !block.rows.is_empty() {
+                share.measure(block, items, exponentials, d);
+            }
+        });
+    }
+
+    /// Adds a block's part of `Gᵀ hidden` to the gradients of a share's items, of which `first` is the first.
+    fn add_gradients(
+        &self,
+        block: &Block,
+        exponentials: &[f32],
+        first: usize,
+        d_items: &mut [f32],
+    ) {
+        let d = self.hidden.cols();
+        let (n_items, n_rows) = (d_items.len() / d, block.rows.len());
+        let e = Operand::strided(exponentials, n_items, n_rows, STRIDE);
+        let scaled = Operand::new(&block.scaled, n_rows, d);
+        matmul_into(e, scaled, Target::strided(d_items, d), true); // [n_items, d]
+        for row in block.rows.clone() {
+            let item = (self.labels[row] as usize).wrapping_sub(first);
+            if item < n_items {
+                let d_item = &mut d_items[item * d..(item + 1) * d];
+                add_scaled(-self.of_label, self.hidden.row(row), d_item);
+            }
+        }
+    }
 }
 
 impl Share {
-    /// The first walk: the largest logit of each row, the sum of exponentials and the label's logit.
-    fn measure(&mut self, hidden: &Matrix, table: &Matrix, labels: &[u32]) {
-        let [n, d] = hidden.shape();
-        self.width = self.n_items.next_multiple_of(16);
-        let items = &table.as_slice()[self.first * d..(self.first + self.n_items) * d];
-        self.transposed.clear();
-        self.transposed.resize(d * self.width, 0.0);
-        crate::kernels::transpose(items, d, d, &mut self.transposed, self.width);
-        self.max.clear();
-        self.total.clear();
-        self.label_logit.clear();
-        self.max.resize(n, f32::NEG_INFINITY);
-        self.total.resize(n, 0.0);
-        self.label_logit.resize(n, None);
-        self.block.resize(BLOCK_ROWS * BLOCK_ITEMS, 0.0);
-        for rows in blocks(n, BLOCK_ROWS) {
-            for items in blocks(self.n_items, BLOCK_ITEMS) {
-                self.logits(hidden, &rows, &items);
-                for (row, logits) in rows.clone().zip(self.block.chunks_exact_mut(BLOCK_ITEMS)) {
-                    let logits = &mut logits[..items.len()];
-                    let label = (labels[row] as usize).wrapping_sub(self.first + items.start);
-                    if let Some(logit) = logits.get(label) {
-                        self.label_logit[row] = Some(*logit);
-                    }
-                    let largest = max(logits);
-                    if largest > self.max[row] {
-                        // exp(-inf) is 0: the first block starts from an empty sum.
-                        self.total[row] *= f64::from(self.max[row] - largest).exp();
-                        self.max[row] = largest;
-                    }
-                    self.total[row] += f64::from(exp_scaled(logits, self.max[row], 1.0));
-                }
-            }
+    /// Exponentials of the share's items, their sums, and `E table`.
+    fn measure(&mut self, block: &Block, items: &[f32], exponentials: &mut [f32], d: usize) {
+        let (n_rows, n_cols) = (block.rows.len(), block.shifts.len());
+        let hidden = Operand::strided(&block.transposed, d, n_cols, STRIDE);
+        self.totals.clear();
+        self.totals.resize(n_cols, 0.0);
+        self.d_hidden.resize(n_rows * d, 0.0);
+        let chunks =
+            items.chunks(CHUNK_ITEMS * d).zip(exponentials.chunks_mut(CHUNK_ITEMS * STRIDE));
+        for (index, (items, exponentials)) in chunks.enumerate() {
+            let n_items = items.len() / d;
+            let items = Operand::new(items, n_items, d);
+            matmul_into(items, hidden, Target::strided(exponentials, STRIDE), false); // [n_items, n_rows]
+            exp2_columns(exponentials, STRIDE, &block.shifts, &mut self.totals);
+            let e = Operand::strided(exponentials, n_items, n_rows, STRIDE).transposed();
+            let target = Target::strided(&mut self.d_hidden, d);
+            matmul_into(e, items, target, index > 0); // [n_rows, d]
         }
-    }
-
-    /// The second walk: the gradients, with the sums of all shares.
-    fn differentiate(
-        &mut self,
-        hidden: &Matrix,
-        table: &Matrix,
-        gradient: &Gradient<'_>,
-        d_items: &mut [f32],
-    ) {
-        let [n, d] = hidden.shape();
-        self.d_hidden.reset(n, d);
-        for rows in blocks(n, BLOCK_ROWS) {
-            for items in blocks(self.n_items, BLOCK_ITEMS) {
-                self.logits(hidden, &rows, &items);
-                for (row, logits) in rows.clone().zip(self.block.chunks_exact_mut(BLOCK_ITEMS)) {
-                    let logits = &mut logits[..items.len()];
-                    exp_scaled(logits, gradient.max[row], gradient.factor[row]);
-                    if gradient.of_each > 0.0 {
-                        logits.iter_mut().for_each(|value| *value -= gradient.of_each);
-                    }
-                    let label = gradient.labels[row] as usize;
-                    if let Some(value) =
-                        logits.get_mut(label.wrapping_sub(self.first + items.start))
-                    {
-                        *value -= gradient.of_label;
-                    }
-                }
-                let g = Operand::strided(&self.block, rows.len(), items.len(), BLOCK_ITEMS);
-                let first = self.first + items.start;
-                let of_items = &table.as_slice()[first * d..(first + items.len()) * d];
-                let of_items = Operand::new(of_items, items.len(), d);
-                let target = &mut self.d_hidden.as_mut_slice()[rows.start * d..];
-                matmul_into(g, of_items, Target::strided(target, d), true); // [n_rows, d]
-                let of_rows = &hidden.as_slice()[rows.start * d..rows.end * d];
-                let target = Target::strided(&mut d_items[items.start * d..], d);
-                matmul_into(g.transposed(), Operand::new(of_rows, rows.len(), d), target, true);
-            }
-        }
-    }
-
-    /// Fills the block with the logits of some rows and items, `[n_rows, BLOCK_ITEMS]`.
-    fn logits(
-        &mut self,
-        hidden: &Matrix,
-        rows: &std::ops::Range<usize>,
-        items: &std::ops::Range<usize>,
-    ) {
-        let d = hidden.cols();
-        let of_rows = Operand::new(&hidden.as_slice()[rows.start * d..rows.end * d], rows.len(), d);
-        // Whole vectors: the columns past the last item are zeros.
-        let n_cols = items.len().next_multiple_of(16);
-        let of_items = Operand::strided(&self.transposed[items.start..], d, n_cols, self.width);
-        matmul_into(of_rows, of_items, Target::strided(&mut self.block, BLOCK_ITEMS), false);
     }
 }
 
-fn blocks(n: usize, size: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
-    (0..n).step_by(size).map(move |start| start..(start + size).min(n))
+impl Block {
+    /// Takes rows, to be shifted by the logits of their labels.
+    fn fill(&mut self, problem: &Problem<'_>, rows: Range<usize>) {
+        let d = problem.hidden.cols();
+        let values = &problem.hidden.as_slice()[rows.start * d..rows.end * d];
+        self.transposed.clear();
+        self.transposed.resize(d * STRIDE, 0.0);
+        transpose(values, d, d, &mut self.transposed, STRIDE);
+        scale_by(LOG2_E, &mut self.transposed);
+        self.label_logits.clear();
+        self.label_logits.extend(rows.clone().map(|row| {
+            let label = problem.table.row(problem.labels[row] as usize);
+            LOG2_E * dot(problem.hidden.row(row), label)
+        }));
+        self.shifts.clear();
+        self.shifts.extend_from_slice(&self.label_logits);
+        // Whole vectors.
+        self.shifts.resize(rows.len().next_multiple_of(16), 0.0);
+        self.scaled.clear();
+        self.rows = rows;
+    }
+
+    /// Shifts the rows by their largest logits whose totals are too large; whether there are any.
+    fn shift_anew(&mut self, problem: &Problem<'_>, shares: &[Share]) -> bool {
+        let mut is_any = false;
+        for (place, row) in self.rows.clone().enumerate() {
+            if total_of(shares, place) > MAX_TOTAL {
+                let items = problem.table.as_slice().chunks_exact(problem.table.cols());
+                let logits = items.map(|item| LOG2_E * dot(problem.hidden.row(row), item));
+                self.shifts[place] = logits.fold(f32::NEG_INFINITY, f32::max);
+                is_any = true;
+            }
+        }
+        is_any
+    }
 }
 
 #[cfg(test)]
@@ -285,7 +341,28 @@ mod tests {
         (loss.unwrap(), d_hidden, d_table)
     }
 
-    /// The same by stored logits, for numbers of rows and items around the sizes of blocks and shares.
+    /// Loss and gradients by stored logits.
+    fn by_definition(
+        hidden: &Matrix,
+        table: &Matrix,
+        labels: &[u32],
+        smoothing: f32,
+    ) -> (f64, Vec<f32>, Vec<f32>) {
+        let ([n, d], n_items) = (hidden.shape(), table.rows());
+        let mut logits = Matrix::zeros(n, n_items);
+        let h = Operand::new(hidden.as_slice(), n, d);
+        let t = Operand::new(table.as_slice(), n_items, d);
+        matmul(h, t.transposed(), logits.as_mut_slice(), false);
+        let mut g = Matrix::default();
+        let loss = softmax_cross_entropy(&logits, labels, None, smoothing, 5.0, &mut g).unwrap();
+        let g = Operand::new(g.as_slice(), n, n_items);
+        let (mut d_hidden, mut d_table) = (vec![0.0; n * d], vec![0.0; n_items * d]);
+        matmul(g, t, &mut d_hidden, false);
+        matmul(g.transposed(), h, &mut d_table, false);
+        (loss, d_hidden, d_table)
+    }
+
+    /// For numbers of rows and items around the sizes of blocks, chunks and shares.
     #[test]
     fn equals_the_softmax_with_stored_logits_on_any_number_of_threads() {
         let mut rng = ChaCha8Rng::seed_from_u64(5);
@@ -295,25 +372,14 @@ mod tests {
             (5, 255, 0.1),
             (128, 256, 0.0),
             (129, 257, 0.0),
-            (300, 2500, 0.0),
+            (300, 2500, 0.1),
             (5, 17_000, 0.1),
         ] {
             let d = 6;
             let (hidden, table) = (random(n, d, &mut rng), random(n_items, d, &mut rng));
             let labels: Vec<u32> = (0..n).map(|_| rng.random_range(0..n_items as u32)).collect();
-
-            let mut logits = Matrix::zeros(n, n_items);
-            let h = Operand::new(hidden.as_slice(), n, d);
-            let t = Operand::new(table.as_slice(), n_items, d);
-            matmul(h, t.transposed(), logits.as_mut_slice(), false);
-            let mut g = Matrix::default();
-            let want =
-                softmax_cross_entropy(&logits, &labels, None, smoothing, 5.0, &mut g).unwrap();
-            let g = Operand::new(g.as_slice(), n, n_items);
-            let (mut want_hidden, mut want_table) = (vec![0.0; n * d], vec![0.0; n_items * d]);
-            matmul(g, t, &mut want_hidden, false);
-            matmul(g.transposed(), h, &mut want_table, false);
-
+            let (want, want_hidden, want_table) =
+                by_definition(&hidden, &table, &labels, smoothing);
             let (got, d_hidden, d_table) = run(&hidden, &table, &labels, smoothing, 1);
             assert!((got - want).abs() < 2e-6 * want.max(1.0), "{n_items}: {got} {want}");
             for (got, want) in [(&d_hidden, &want_hidden), (&d_table, &want_table)] {
@@ -327,14 +393,35 @@ mod tests {
         }
     }
 
+    /// The second block has one row of these; the first keeps what it gave.
     #[test]
-    fn nan_leaves_the_gradients_alone() {
+    fn rows_whose_labels_are_far_below_the_largest_logit_are_shifted_anew() {
+        let mut rng = ChaCha8Rng::seed_from_u64(6);
+        let (mut hidden, mut table) = (random(140, 2, &mut rng), random(300, 2, &mut rng));
+        hidden.row_mut(139).copy_from_slice(&[8.0, 8.0]);
+        for (item, far) in [(7, -8.0), (290, 7.0), (291, 7.1)] {
+            table.row_mut(item).copy_from_slice(&[far, far]); // logits of -128, 112 and 113.6
+        }
+        let mut labels = vec![3; 140];
+        labels[139] = 7;
+        let (want, want_hidden, want_table) = by_definition(&hidden, &table, &labels, 0.0);
+        let (got, d_hidden, d_table) = run(&hidden, &table, &labels, 0.0, 2);
+        assert!((got - want).abs() < 2e-6 * want, "{got} {want}");
+        for (got, want) in [(&d_hidden, &want_hidden), (&d_table, &want_table)] {
+            for (got, want) in got.as_slice().iter().zip(want) {
+                // As above, with values of at most 8.
+                assert!((got - want).abs() < 2e-5 + 1e-6 * want.abs(), "{got} {want}");
+            }
+        }
+    }
+
+    #[test]
+    fn nan_is_an_error() {
         let (hidden, table) = (Matrix::from_rows(&[[f32::NAN]]), Matrix::from_rows(&[[1.0]]));
         let (mut d_hidden, mut d_table) = (Matrix::default(), Matrix::zeros(1, 1));
         let gradients = FullSoftmaxGradients { d_hidden: &mut d_hidden, d_table: &mut d_table };
         let workspace = &mut FullSoftmaxWorkspace::default();
         let result = full_softmax(&hidden, &table, &[0], 0.0, 1.0, workspace, gradients);
         assert!(matches!(result, Err(NnError::NonFinite { .. })));
-        assert_eq!(d_table, Matrix::zeros(1, 1));
     }
 }

@@ -162,7 +162,7 @@ fn softmax_cross_entropy() {
 #[test]
 fn full_softmax() {
     let rng = &mut rng(8);
-    // Three blocks of items, the last one short; few enough rows that each gradient is seen.
+    // Three shares of items, the last one short; few enough rows that each gradient is seen.
     let (hidden, table) = (random(3, 2, 1.0, rng), random(520, 2, 2.0, rng));
     let labels = [0, 256, 519];
     let run = |hidden: &Matrix, table: &Matrix| {

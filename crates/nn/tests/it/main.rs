@@ -1,10 +1,12 @@
 //! Tests of the crate as its users see it.
 
 mod attention;
+mod attention_parity;
 mod gated;
 mod gradients;
 mod interactions;
 mod norms;
+mod optimizers;
 mod own_negatives;
 mod parity;
 mod recurrent;

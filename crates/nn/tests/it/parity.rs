@@ -2,8 +2,9 @@
 //! inputs, so that what is measured is the rounding of this crate.
 
 use forecart_nn::{
-    Activation, AdaGrad, Adam, BagMode, Bags, Embedding, Gradients, Linear, Matrix, Mlp,
-    MlpWorkspace, Optimizer, Pass, RowGradients, RowWiseAdaGrad, Rule, Sgd, Trainable, loss,
+    Activation, AdaGrad, Adam, BagMode, Bags, Bf16Table, Dropout, DropoutKey, Embedding, Gradients,
+    Linear, Matrix, Mlp, MlpWorkspace, Optimizer, Pass, RowGradients, RowWiseAdaGrad, Rule, Sgd,
+    Trainable, loss,
 };
 use serde_json::Value;
 
@@ -29,6 +30,17 @@ impl Case {
         floats(&self.0[key])
     }
 
+    /// A list of lists.
+    pub(crate) fn lists(&self, key: &str) -> Vec<Vec<f32>> {
+        self.0[key].as_array().expect("the fixture holds lists").iter().map(floats).collect()
+    }
+
+    /// Numbers that f32 cannot hold.
+    pub(crate) fn integers(&self, key: &str) -> Vec<i64> {
+        let list = self.0[key].as_array().expect("the fixture holds lists");
+        list.iter().map(|value| value.as_i64().expect("a whole number")).collect()
+    }
+
     pub(crate) fn indices(&self, key: &str) -> Vec<u32> {
         self.floats(key).iter().map(|&index| index as u32).collect()
     }
@@ -48,7 +60,7 @@ impl Case {
     }
 }
 
-fn assert_close(what: &str, got: &[f32], want: &[f32]) {
+pub(crate) fn assert_close(what: &str, got: &[f32], want: &[f32]) {
     assert_eq!(got.len(), want.len(), "{what}");
     let scale = want.iter().fold(1.0_f32, |max, value| max.max(value.abs()));
     for (position, (got, want)) in got.iter().zip(want).enumerate() {
@@ -95,6 +107,54 @@ fn activations() {
         case.assert_close("y", y.as_slice());
         case.assert_close("d_x", dy.as_slice());
     }
+}
+
+/// The numbers of `tests/fixtures/make_dropout.py`, which has the masks from a hash of its own.
+#[test]
+fn dropout() {
+    let fixture = include_str!("../fixtures/dropout.json");
+    let case = Case::new(fixture, "dropout");
+    let (mut y, mut dx) = (case.matrix("x", 6, 7), case.matrix("dy", 6, 7));
+    let (dropout, key) = (Dropout::new(0.4).unwrap(), DropoutKey::new(9, 3).layer(2));
+    dropout.apply(key, 10, &mut y);
+    dropout.apply(key, 10, &mut dx);
+    case.assert_close("y", y.as_slice());
+    case.assert_close("d_x", dx.as_slice());
+
+    let case = Case::new(fixture, "mlp");
+    let layers = [3, 6, 2].windows(2).enumerate().map(|(layer_idx, sizes)| {
+        let weight = case.matrix(&format!("weight_{layer_idx}"), sizes[1], sizes[0]);
+        let bias = case.matrix(&format!("bias_{layer_idx}"), 1, sizes[1]);
+        Linear::from_parts(weight, Some(bias)).unwrap()
+    });
+    let mlp = Mlp::from_layers(layers.collect(), Activation::Tanh, 0.25).unwrap();
+    let (x, dy) = (case.matrix("x", 5, 3), case.matrix("dy", 5, 2));
+    let mut workspace = MlpWorkspace::default();
+    let pass = Pass::Training { key: DropoutKey::new(1, 2), first_row: 4 };
+    case.assert_close("y", mlp.forward(&x, pass, &mut workspace).unwrap().as_slice());
+    let (mut dx, mut gradients) = (Matrix::default(), mlp.new_gradients());
+    mlp.backward(&x, &dy, Some(&mut dx), &mut workspace, &mut gradients).unwrap();
+    case.assert_close("d_x", dx.as_slice());
+    for (layer_idx, gradients) in gradients.layers.iter().enumerate() {
+        case.assert_close(&format!("d_weight_{layer_idx}"), gradients.weight.as_slice());
+        let bias = gradients.bias.as_ref().unwrap();
+        case.assert_close(&format!("d_bias_{layer_idx}"), bias.as_slice());
+    }
+}
+
+/// The numbers of `tests/fixtures/make_bf16.py`.
+#[test]
+fn bf16() {
+    let case = Case::new(include_str!("../fixtures/bf16.json"), "bf16");
+    let table = Bf16Table::new(&case.matrix("table", 9, 19));
+    let bits: Vec<i64> = table.bits().iter().map(|&bits| bits.into()).collect();
+    assert_eq!(bits, case.integers("bits"));
+    let mut rows = Matrix::default();
+    table.gather(&case.indices("indices"), &mut rows).unwrap();
+    assert_eq!(rows.as_slice(), case.floats("rows"));
+    let mut scores = [0.0; 9];
+    table.scores(&case.floats("query"), &mut scores).unwrap();
+    case.assert_close("scores", &scores);
 }
 
 #[test]

@@ -112,6 +112,7 @@ impl InputPlan {
             order_lines: false,
             event: None,
         };
+        plan.take_type_for_event(config);
         let has = |name: &str| plan.source(name).is_some();
         plan.order_lines = config.order_lines.unwrap_or_else(|| {
             has(columns::ORDER_ID) && has(columns::QUANTITY) && !has(columns::EVENT)
@@ -130,6 +131,27 @@ impl InputPlan {
     pub(crate) fn source(&self, name: &str) -> Option<usize> {
         let of_name = self.mapped.iter().find(|mapped| mapped.name == name);
         of_name.map(|mapped| mapped.source)
+    }
+
+    /// Metarank's records are all `event = "interaction"`; what was done stands in `type`.
+    fn take_type_for_event(&mut self, config: &DataConfig) {
+        let Some(event) = self.source(columns::EVENT) else { return };
+        let names = &self.layout.names;
+        let is_type = |m: &Mapped| m.is_extra && event::folded(&names[m.source]) == "type";
+        let Some(of_type) = self.mapped.iter().position(is_type) else { return };
+        let mut values = self.layout.sample.iter().filter_map(|row| row.get(event));
+        let is_stated = config.columns.contains_key(columns::EVENT);
+        if is_stated || self.layout.sample.is_empty() || !values.all(|v| v == "interaction") {
+            return;
+        }
+        let theirs = names[self.mapped[of_type].source].clone();
+        self.decisions.push(format!("every event is interaction: column {theirs:?} is the event"));
+        self.mapped.retain(|mapped| mapped.name != columns::EVENT);
+        for mapped in self.mapped.iter_mut().filter(|mapped| mapped.name == theirs) {
+            mapped.name = columns::EVENT.to_owned();
+            mapped.kind = Kind::Event;
+            mapped.is_extra = false;
+        }
     }
 
     fn is_sequences(&self) -> bool {
@@ -288,7 +310,7 @@ fn map_columns(
     for is_alias in [false, true] {
         for (source, name) in names.iter().enumerate() {
             let own = MAPPABLE.iter().find(|our| event::folded(our) == event::folded(name));
-            let our = if is_alias { event::canonical_column(name) } else { own.copied() };
+            let our = if is_alias { by_alias(names, source) } else { own.copied() };
             let Some(our) = our.filter(|_| ours[source].is_none()) else { continue };
             if config.ignore.contains(name) || config.columns.contains_key(our) {
                 continue;
@@ -315,6 +337,18 @@ fn map_columns(
         }
     });
     Ok(mapped.collect())
+}
+
+/// What a column is by its name among `names`.
+fn by_alias(names: &[String], source: usize) -> Option<&'static str> {
+    let our = event::canonical_column(&names[source])?;
+    // RePlay calls the user so, Algolia the request, beside a user.
+    let is_query_id = event::folded(&names[source]) == "queryid";
+    let is_user = |name: &String| event::canonical_column(name) == Some(columns::USER_ID);
+    if is_query_id && names.iter().filter(|name| is_user(name)).count() > 1 {
+        return Some(columns::REQUEST_ID);
+    }
+    Some(our)
 }
 
 /// Two aliases of one required column: neither is taken unasked.

@@ -73,6 +73,10 @@ fn check_text(path: &Path, head: &[u8]) -> Result<(), PrepareError> {
         let fix = "convert the file to UTF-8, as with `iconv -f utf-16 -t utf-8`";
         return Err(PrepareError::input(place, "the file is UTF-16", fix));
     }
+    if head.starts_with(b"PAR1") {
+        let fix = "unpack it first: Parquet is compressed within";
+        return Err(PrepareError::input(place, "the file is Parquet in a compressed file", fix));
+    }
     if head.starts_with(b"PK\x03\x04") {
         return Err(PrepareError::input(place, "the file is a zip archive", "unpack it first"));
     }

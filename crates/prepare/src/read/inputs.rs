@@ -40,16 +40,26 @@ pub(crate) fn find(paths: &[PathBuf]) -> Result<Inputs, PrepareError> {
     }
     for path in &inputs.events {
         if extension(path).as_deref() == Some("inter") {
-            add_if_file(path.with_extension("item"), &mut inputs.items);
-            add_if_file(path.with_extension("user"), &mut inputs.users);
+            add_beside(path, "item", &mut inputs.items);
+            add_beside(path, "user", &mut inputs.users);
         }
     }
     Ok(inputs)
 }
 
-fn add_if_file(path: PathBuf, to: &mut Vec<PathBuf>) {
-    if path.is_file() && !to.contains(&path) {
-        to.push(path);
+/// RecBole's table `data.item` of a file `data.inter`, or of a part of it such as `data.train.inter`; each
+/// may be compressed.
+fn add_beside(inter: &Path, kind: &str, to: &mut Vec<PathBuf>) {
+    let name = super::super::import::file_name(inter);
+    let stem = name.rsplit_once(".inter").map_or(name.as_str(), |(stem, _)| stem);
+    let stems = [stem, stem.split('.').next().unwrap_or(stem)];
+    let names = stems.iter().flat_map(|stem| {
+        ["", ".gz", ".zst"].map(|packed| inter.with_file_name(format!("{stem}.{kind}{packed}")))
+    });
+    if let Some(found) = names.into_iter().find(|path| path.is_file())
+        && !to.contains(&found)
+    {
+        to.push(found);
     }
 }
 

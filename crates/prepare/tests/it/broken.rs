@@ -413,6 +413,7 @@ fn parquet_files() {
         ("item_id", text(&["a", "b"])),
         ("timestamp", time()),
     ]);
+    let in_gzip = gzip(&good);
     let cut = good[..good.len() / 2].to_vec();
     let mut damaged = good.clone();
     damaged[8..60].fill(0xff);
@@ -424,6 +425,7 @@ fn parquet_files() {
     };
     check_all(&[
         case("good", good, "", Rows(2, &[])),
+        case("in gzip", in_gzip, "", Invalid(&["Parquet in a compressed file", "unpack"])),
         case("cut", cut, "", Invalid(&["Parquet"])),
         case("damaged", damaged, "", Invalid(&["Parquet"])),
         case("magic alone", "PAR1", "", Invalid(&["Parquet"])),

@@ -34,6 +34,68 @@ fn csv_with_aliases_synonyms_and_further_columns() {
 }
 
 #[test]
+fn exports_of_common_trackers_need_no_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, out) = (folder.path().join("in"), folder.path().join("log"));
+    for (tracker, text, event) in [
+        (
+            "GA4",
+            "event_timestamp,event_name,user_pseudo_id,item_id,ga_session_id\n\
+             1704067200000000,view_item,7.1,A,1\n",
+            "view_item",
+        ),
+        (
+            "Segment",
+            "{\"messageId\":\"m\",\"userId\":\"7.1\",\"product_id\":\"A\",\"event\":\"Product Added\",\
+             \"timestamp\":\"2024-01-01T00:00:00Z\",\"sentAt\":\"2024-01-01T00:00:09Z\"}\n",
+            "add_to_cart",
+        ),
+        (
+            "Retailrocket",
+            "timestamp,visitorid,event,itemid,transactionid\n1704067200000,7.1,transaction,A,1\n",
+            "purchase",
+        ),
+        (
+            "AWS Personalize",
+            "USER_ID,ITEM_ID,TIMESTAMP,EVENT_TYPE,EVENT_VALUE\n7.1,A,1704067200,click,1\n",
+            "select_item",
+        ),
+        (
+            "gorse",
+            "{\"FeedbackType\":\"read\",\"UserId\":\"7.1\",\"ItemId\":\"A\",\
+             \"Timestamp\":\"2024-01-01T00:00:00Z\"}\n",
+            "view_item",
+        ),
+        (
+            "Metarank",
+            "{\"event\":\"interaction\",\"id\":\"x\",\"ranking\":\"r\",\"timestamp\":\"1704067200000\",\
+             \"user\":\"7.1\",\"session\":\"s\",\"type\":\"purchase\",\"item\":\"A\"}\n",
+            "purchase",
+        ),
+        (
+            "Algolia",
+            "userToken,objectID,eventType,timestamp,queryID\n7.1,A,conversion,1704067200000,q\n",
+            "purchase",
+        ),
+        (
+            "REES46",
+            "event_time,event_type,product_id,price,user_id,user_session\n\
+             2024-01-01 00:00:00 UTC,cart,A,1.5,7.1,s\n",
+            "add_to_cart",
+        ),
+    ] {
+        fs::write(&input, text).unwrap();
+        let manifest = import_with(&input, "", &out, 1);
+        let manifest = manifest.unwrap_or_else(|error| panic!("{tracker}: {error}"));
+        let rows = events(&out);
+        assert_eq!(rows["user_id"], some(&["7.1"]), "{tracker}: {:?}", manifest.columns);
+        assert_eq!(rows["item_id"], some(&["A"]), "{tracker}");
+        assert_eq!(rows["event"], some(&[event]), "{tracker}");
+        assert_eq!(rows["timestamp"], some(&["1704067200000"]), "{tracker}");
+    }
+}
+
+#[test]
 fn order_lines_keep_guests_and_cancellations_and_make_a_catalog() {
     let folder = tempfile::tempdir().unwrap();
     let (input, out) = (folder.path().join("orders.csv"), folder.path().join("log"));
@@ -100,6 +162,26 @@ fn recbole_files_bring_their_tables() {
     assert_eq!(read(&out.join("users.parquet"))["age"], some(&["24"]));
     assert_eq!(manifest.warnings[0].code, "repeated_id");
     assert_eq!(manifest.inputs.len(), 3);
+}
+
+#[test]
+fn parts_of_recbole_data_find_their_tables_and_may_be_compressed() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("ml");
+    fs::create_dir(&data).unwrap();
+    let pack = |name: &str, text: &str| {
+        fs::write(data.join(name), zstd::encode_all(text.as_bytes(), 1).unwrap()).unwrap();
+    };
+    let header = "user_id:token\titem_id:token\ttimestamp:float\n";
+    pack("ml.train.inter.zst", &format!("{header}1\t2\t881250949\n"));
+    pack("ml.test.inter.zst", &format!("{header}1\t3\t881250950\n"));
+    pack("ml.item.zst", "item_id:token\tmovie_title:token_seq\n2\tToy Story\n");
+    let out = folder.path().join("log");
+    let manifest = import_with(&data, "", &out, 2).unwrap();
+    assert_eq!(events(&out)["item_id"], some(&["3", "2"]));
+    assert_eq!(read(&out.join("items.parquet"))["title"], some(&["Toy Story"]));
+    assert_eq!(manifest.inputs.len(), 3);
+    assert!(!manifest.decisions.iter().any(|d| d.contains("not read")), "{manifest:?}");
 }
 
 #[test]

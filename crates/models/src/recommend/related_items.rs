@@ -1,0 +1,181 @@
+//! What rules and neighbors share: for each item the items that it speaks for, and the score that is their sum.
+
+use std::fmt::Debug;
+use std::num::NonZeroUsize;
+
+use forecart_data::{History, ItemIdx};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::contract::{
+    Fallback, FitContext, FitRecord, Fitted, ModelSpec, Reason, Recommender, weightiest,
+};
+use super::popularity::ItemCounts;
+use super::sparse::ItemMatrix;
+use super::top_k::{Scored, TopK};
+use super::view::TrainingView;
+use crate::error::ModelError;
+use crate::tensors::Tensors;
+
+/// An event that speaks: its position in the history, its item and its weight.
+pub(super) type Speaking = (usize, ItemIdx, f32);
+
+/// Hyperparameters of a model that holds related items; it is a [`ModelSpec`] by that.
+pub(super) trait RelatedItemsConfig:
+    Debug + Copy + Serialize + Send + Sync + 'static
+{
+    /// As [`ModelSpec::name`].
+    const NAME: &'static str;
+
+    /// What is built, for the progress bar.
+    const PHASE: &'static str;
+
+    /// What to do where memory does not suffice.
+    const IF_TOO_LARGE: &'static str;
+
+    /// Refuses values outside of their ranges.
+    fn check(&self) -> Result<(), ModelError>;
+
+    /// As [`ModelSpec::needed_bytes`].
+    fn needed_bytes(&self, view: &TrainingView<'_>) -> u64;
+
+    /// The items that each item speaks for.
+    fn relate(&self, view: &TrainingView<'_>, context: &FitContext<'_>) -> ItemMatrix;
+
+    /// The events of a history that speak, whether or not something is known of their items.
+    fn speaking(&self, history: History<'_>) -> Vec<Speaking>;
+}
+
+/// A fitted model: for each item the items that it speaks for, and how strongly.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RelatedItems<C> {
+    config: C,
+    pub(super) related: ItemMatrix,
+    counts: ItemCounts,
+}
+
+#[expect(private_bounds, reason = "what a model of this kind is made of is nobody else's business")]
+impl<C: RelatedItemsConfig> RelatedItems<C> {
+    /// # Errors
+    /// [`ModelError::Hyperparameter`], [`ModelError::Memory`], [`ModelError::NoEvents`],
+    /// [`ModelError::Threads`] or [`ModelError::Cancelled`].
+    pub(super) fn fit(
+        config: C,
+        view: &TrainingView<'_>,
+        context: &FitContext<'_>,
+    ) -> Result<Self, ModelError> {
+        config.check()?;
+        let needed = RelatedItemsConfig::needed_bytes(&config, view);
+        context.check_memory(C::NAME, needed, C::IF_TOO_LARGE)?;
+        let counts = ItemCounts::of(view, C::NAME)?;
+        context.progress.begin(C::PHASE, Some(view.n_item_rows() as u64));
+        let related = context.on_threads(|| Ok(config.relate(view, context)))?;
+        context.check_cancelled()?;
+        Ok(Self { config, related, counts })
+    }
+
+    /// Reads what [`Recommender::tensors`] gave.
+    pub(super) fn load(
+        config: C,
+        tensors: &mut Tensors,
+        n_item_rows: usize,
+    ) -> Result<Self, ModelError> {
+        let related = ItemMatrix::load(tensors, n_item_rows)?;
+        Ok(Self { config, related, counts: ItemCounts::load(tensors, n_item_rows)? })
+    }
+
+    /// The events that say anything.
+    fn speaking(&self, history: History<'_>) -> Vec<Speaking> {
+        let mut events = self.config.speaking(history);
+        events.retain(|(_, item, weight)| *weight > 0.0 && !self.related.is_row_empty(*item));
+        events
+    }
+}
+
+impl<C: RelatedItemsConfig> ModelSpec for C {
+    fn name(&self) -> &'static str {
+        C::NAME
+    }
+
+    fn hyperparameters(&self) -> Value {
+        serde_json::to_value(self).expect("numbers and names in a struct are JSON")
+    }
+
+    fn uses_seed(&self) -> bool {
+        false
+    }
+
+    fn needed_bytes(&self, view: &TrainingView<'_>) -> u64 {
+        RelatedItemsConfig::needed_bytes(self, view)
+    }
+
+    fn fit(&self, view: &TrainingView<'_>, context: &FitContext<'_>) -> Result<Fitted, ModelError> {
+        Ok(Fitted::counted(RelatedItems::fit(*self, view, context)?))
+    }
+
+    fn for_refit(&self, _: &FitRecord) -> Box<dyn ModelSpec> {
+        Box::new(*self)
+    }
+}
+
+impl<C: RelatedItemsConfig> Recommender for RelatedItems<C> {
+    fn name(&self) -> &'static str {
+        C::NAME
+    }
+
+    fn hyperparameters(&self) -> Value {
+        self.config.hyperparameters()
+    }
+
+    fn n_item_rows(&self) -> usize {
+        self.counts.n_item_rows()
+    }
+
+    fn score_all(&self, history: History<'_>, scores: &mut [f32]) {
+        assert_eq!(scores.len(), self.n_item_rows(), "one score for each item row");
+        let events = self.speaking(history);
+        if events.is_empty() {
+            return self.counts.score_all(scores);
+        }
+        scores.fill(0.0);
+        for (_, item, weight) in events {
+            self.related.add_row(item, weight, scores);
+        }
+    }
+
+    fn fallback(&self, history: History<'_>) -> Option<Fallback> {
+        if history.items.is_empty() {
+            return Some(Fallback::NoHistory);
+        }
+        self.speaking(history).is_empty().then_some(Fallback::NothingKnown)
+    }
+
+    fn recommend(&self, history: History<'_>, request: &TopK<'_>) -> Vec<Scored> {
+        let mut scores = vec![0.0; self.n_item_rows()];
+        self.score_all(history, &mut scores);
+        self.counts.top_k_filled(&scores, history, request)
+    }
+
+    /// The related items, the strongest first; fewer than `k` if there are fewer.
+    fn similar(&self, item: ItemIdx, k: NonZeroUsize) -> Vec<Scored> {
+        self.related.largest(item, k)
+    }
+
+    fn reasons(&self, history: History<'_>, item: ItemIdx, n: usize) -> Vec<Reason> {
+        let events = self.speaking(history);
+        if events.is_empty() {
+            return self.counts.reason(item, None).into_iter().take(n).collect();
+        }
+        let contributions = events.into_iter().map(|(position, because, weight)| {
+            (position, because, weight * self.related.get(because, item))
+        });
+        weightiest(contributions.collect(), n)
+    }
+
+    fn tensors(&self) -> Tensors {
+        let mut tensors = Tensors::default();
+        self.related.save(&mut tensors);
+        self.counts.save(&mut tensors);
+        tensors
+    }
+}
