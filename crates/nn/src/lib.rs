@@ -12,7 +12,7 @@
 //! | [`Matrix`] | the container of all weights, activations and gradients |
 //! | [`Ragged`] | sequences of different lengths, laid end to end |
 //! | [`Parameters`], [`Trainable`], [`Gradients`] | parameters under stable names; what an optimizer and a model file walk over |
-//! | [`Embedding`], [`Bags`], [`RowGradients`], [`RowOrder`] | tables with sparse gradients; single lookups and ragged bags |
+//! | [`Embedding`], [`Bags`], [`RowGradients`], [`RowTerms`] | tables with sparse gradients; single lookups and ragged bags |
 //! | [`Bf16Table`] | a table in half the memory, for lookup and scoring |
 //! | [`Linear`], [`Activation`], [`Dropout`], [`Mlp`] | dense layers |
 //! | [`LayerNorm`], [`RmsNorm`] | normalization of rows |
@@ -54,6 +54,7 @@ mod matrix;
 mod parameters;
 mod ragged;
 mod row_gradients;
+mod row_terms;
 
 mod init;
 mod reduce;
@@ -119,7 +120,8 @@ pub use recurrent::{
     RecurrentWorkspace,
 };
 pub use rms_norm::{RmsNorm, RmsNormCache, RmsNormGradients};
-pub use row_gradients::{RowGradients, RowOrder};
+pub use row_gradients::RowGradients;
+pub use row_terms::{RowTerms, RowTermsPart};
 pub use swiglu::{SwiGlu, SwiGluGradients, SwiGluWorkspace};
 pub use target_attention::{
     TargetAttention, TargetAttentionConfig, TargetAttentionGradients, TargetAttentionInputs,

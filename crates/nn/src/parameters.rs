@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+use rayon::prelude::*;
+
 use crate::{Matrix, NnError, RowGradients, error::check_shape};
 
 /// A dotted name such as `tower.layers.0.weight`, built on the stack while visiting, so that a training step
@@ -207,8 +209,18 @@ impl Gradients for Matrix {
     }
 }
 
-/// Sum of squares in f64, in eight interleaved sums so that the compiler may use vector registers.
+/// Sum of squares in f64. Of many values, parts are summed by the threads of the current rayon pool and joined in order.
 pub(crate) fn sum_of_squares(values: &[f32]) -> f64 {
+    const PART_VALUES: usize = 1 << 15;
+    if values.len() <= PART_VALUES {
+        return sum_of_squares_of_part(values);
+    }
+    let parts = values.par_chunks(PART_VALUES).map(sum_of_squares_of_part);
+    parts.collect::<Vec<f64>>().iter().sum()
+}
+
+/// In eight interleaved sums so that the compiler may use vector registers.
+fn sum_of_squares_of_part(values: &[f32]) -> f64 {
     let mut sums = [0.0_f64; 8];
     let (blocks, rest) = values.as_chunks::<8>();
     for block in blocks {

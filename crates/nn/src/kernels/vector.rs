@@ -254,32 +254,6 @@ pub(crate) fn dot_rows(rows: &[f32], vector: &[f32], products: &mut [f32]) {
     }
 }
 
-/// The dot product of `vector` with each of `rows`, equal to the bit to [`dot`]; the vector stays in registers where it is
-/// short.
-///
-/// # Panics
-/// If a row differs in length from the vector.
-pub(crate) fn dot_each<'v>(
-    vector: &[f32],
-    rows: impl Iterator<Item = &'v [f32]>,
-    products: &mut [f32],
-) {
-    struct Op<'a, I>(&'a [f32], I, &'a mut [f32]);
-    impl<'v, I: Iterator<Item = &'v [f32]>> WithSimd for Op<'_, I> {
-        type Output = ();
-
-        #[inline(always)]
-        fn with_simd<S: Simd>(self, simd: S) {
-            let Self(vector, rows, products) = self;
-            for (product, row) in products.iter_mut().zip(rows) {
-                assert_eq!(row.len(), vector.len(), "values come in pairs");
-                *product = dot_with(simd, vector, row);
-            }
-        }
-    }
-    dispatch(Op(vector, rows, products));
-}
-
 /// `x *= factor`.
 pub(crate) fn scale_by(factor: f32, x: &mut [f32]) {
     #[derive(Clone, Copy)]
