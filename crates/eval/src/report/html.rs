@@ -158,8 +158,15 @@ impl Report {
             "<div class=\"scroll\"><table>\n<thead><tr><th>model</th><th>against</th>\
              <th>difference</th><th>interval</th><th>p</th><th>p (Holm)</th></tr></thead>\n<tbody>\n",
         );
+        let is_one = self.has_one_reference();
         for row in &self.comparisons {
-            push_comparison(page, row);
+            let against = match row.against {
+                Reference::Best if is_one => "best, a baseline",
+                Reference::StrongestBaseline if is_one => continue,
+                Reference::Best => "best",
+                Reference::StrongestBaseline => "strongest baseline",
+            };
+            push_comparison(page, row, against);
         }
         page.push_str("</tbody></table></div>\n");
     }
@@ -184,11 +191,7 @@ impl Report {
     }
 }
 
-fn push_comparison(page: &mut String, row: &ComparisonRow) {
-    let against = match row.against {
-        Reference::Best => "best",
-        Reference::StrongestBaseline => "strongest baseline",
-    };
+fn push_comparison(page: &mut String, row: &ComparisonRow, against: &str) {
     let _ = writeln!(
         page,
         "<tr><th scope=\"row\">{}</th><td>{} <span class=\"pm\">({against})</span></td>\

@@ -265,6 +265,14 @@ impl Report {
         self.comparisons.iter().find(|row| row.model == model && row.against == against)
     }
 
+    /// Whether the best model is the strongest baseline: then both have the same comparisons, which
+    /// tables show once.
+    fn has_one_reference(&self) -> bool {
+        let of = |against| self.comparisons.iter().find(|row| row.against == against);
+        let (best, baseline) = (of(Reference::Best), of(Reference::StrongestBaseline));
+        best.zip(baseline).is_some_and(|(best, baseline)| best.reference == baseline.reference)
+    }
+
     /// Metrics of the short tables: the deciding one, two others at its cut, coverage and bias.
     fn main_metrics(&self) -> [Metric; 5] {
         let k = self.primary.k;

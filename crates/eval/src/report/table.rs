@@ -78,6 +78,8 @@ impl Report {
         let rows: Vec<_> = self.comparisons.iter().filter(|row| row.against == against).collect();
         let Some(first) = rows.first() else { return };
         let what = match against {
+            Reference::Best if self.has_one_reference() => "the best and the strongest baseline",
+            Reference::StrongestBaseline if self.has_one_reference() => return,
             Reference::Best => "the best",
             Reference::StrongestBaseline => "the strongest baseline",
         };
