@@ -7,6 +7,8 @@
 //! loop).
 
 mod block;
+#[cfg(test)]
+mod block_parity;
 mod config;
 mod encoder;
 mod feed_forward;
