@@ -1,7 +1,7 @@
 //! The one container of numbers: a row-major `f32` matrix.
 //!
-//! It is small on purpose. Everything that would differ between host and device memory goes through
-//! [`Matrix::copy_from_host`] and [`Matrix::to_host`]; [`Matrix::as_slice`] belongs to host matrices alone.
+//! It is host memory. Saving, loading and comparing go through [`Matrix::copy_from_host`] and [`Matrix::to_host`], which
+//! a matrix of another memory has too ([`crate::Values`]); layers read and write its slices.
 
 use std::ops::Range;
 

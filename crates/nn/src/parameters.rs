@@ -81,10 +81,45 @@ impl fmt::Display for Name<'_> {
     }
 }
 
-/// What can be saved and loaded: anything with named parameters.
-pub trait Parameters {
+/// Where the values of one parameter are. Whoever saves, loads or compares parameters goes through host memory by these
+/// calls; nothing else of this module knows where values are.
+pub trait Values {
+    /// The gradient of a table of such values of which a batch touched few rows.
+    type Rows;
+
+    /// `[rows, cols]`.
+    fn shape(&self) -> [usize; 2];
+
+    /// The values in host memory, row-major.
+    fn to_host(&self) -> Vec<f32>;
+
+    /// Overwrites the values from host memory, row-major; the shape stays.
+    ///
+    /// # Errors
+    /// [`NnError::Length`] if `values` has other than `rows * cols` values; nothing is changed then.
+    fn copy_from_host(&mut self, values: &[f32]) -> Result<(), NnError>;
+}
+
+impl Values for Matrix {
+    type Rows = RowGradients;
+
+    fn shape(&self) -> [usize; 2] {
+        Self::shape(self)
+    }
+
+    fn to_host(&self) -> Vec<f32> {
+        Self::to_host(self)
+    }
+
+    fn copy_from_host(&mut self, values: &[f32]) -> Result<(), NnError> {
+        Self::copy_from_host(self, values)
+    }
+}
+
+/// What can be saved and loaded: anything with named parameters, of values in host memory unless `V` says otherwise.
+pub trait Parameters<V: Values = Matrix> {
     /// Calls `visit` for each parameter, in an order that never changes.
-    fn visit(&self, name: &Name<'_>, visit: &mut dyn FnMut(&Name<'_>, &Matrix));
+    fn visit(&self, name: &Name<'_>, visit: &mut dyn FnMut(&Name<'_>, &V));
 
     /// The same with mutable access, for loading.
     ///
@@ -93,31 +128,43 @@ pub trait Parameters {
     fn visit_mut(
         &mut self,
         name: &Name<'_>,
-        visit: &mut dyn FnMut(&Name<'_>, &mut Matrix) -> Result<(), NnError>,
+        visit: &mut dyn FnMut(&Name<'_>, &mut V) -> Result<(), NnError>,
     ) -> Result<(), NnError>;
 
     /// Number of trainable values.
     fn n_parameters(&self) -> usize {
         let mut n_parameters = 0;
-        self.visit(&Name::root(), &mut |_, value| n_parameters += value.rows() * value.cols());
+        self.visit(&Name::root(), &mut |_, value| {
+            let [rows, cols] = value.shape();
+            n_parameters += rows * cols;
+        });
         n_parameters
     }
 }
 
 /// The gradient of one parameter, as the optimizer sees it.
-#[derive(Debug, Clone, Copy)]
-pub enum Gradient<'a> {
+#[derive(Debug)]
+pub enum Gradient<'a, V: Values = Matrix> {
     /// One value for each value of the parameter.
-    Dense(&'a Matrix),
+    Dense(&'a V),
     /// Only the rows that the batch touched: embedding tables.
-    Rows(&'a RowGradients),
+    Rows(&'a V::Rows),
 }
+
+// By hand: references are copied whether or not what they point at can be.
+impl<V: Values> Clone for Gradient<'_, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<V: Values> Copy for Gradient<'_, V> {}
 
 /// What an optimizer can update: parameters, and a buffer type for their gradients.
 ///
 /// Gradients live apart from the parameters, so that each tile of a batch has its own
 /// ([`crate::DataParallel`]) while all read the same weights.
-pub trait Trainable: Parameters {
+pub trait Trainable<V: Values = Matrix>: Parameters<V> {
     /// The gradients of all parameters.
     type Gradients: Gradients;
 
@@ -132,7 +179,7 @@ pub trait Trainable: Parameters {
         &mut self,
         gradients: &Self::Gradients,
         name: &Name<'_>,
-        visit: &mut dyn FnMut(&Name<'_>, &mut Matrix, Gradient<'_>) -> Result<(), NnError>,
+        visit: &mut dyn FnMut(&Name<'_>, &mut V, Gradient<'_, V>) -> Result<(), NnError>,
     ) -> Result<(), NnError>;
 }
 

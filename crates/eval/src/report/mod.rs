@@ -6,9 +6,13 @@
 
 mod build;
 mod environment;
+
+pub(crate) mod canvas;
+pub(crate) mod page;
+pub(crate) mod table;
+
 mod html;
 mod plots;
-mod table;
 
 use serde::{Deserialize, Serialize};
 
@@ -365,7 +369,7 @@ impl ModelRow {
 }
 
 /// A count with a comma after each three digits.
-fn grouped(n: u64) -> String {
+pub(crate) fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {
@@ -401,6 +405,6 @@ fn formatted_p(p: f64) -> String {
 }
 
 /// Seconds with as many digits as matter.
-fn formatted_secs(secs: f64) -> String {
+pub(crate) fn formatted_secs(secs: f64) -> String {
     if secs < 9.95 { format!("{secs:.2}") } else { format!("{secs:.0}") }
 }

@@ -459,7 +459,8 @@ mod tests {
 
     #[test]
     fn exp_is_as_near_as_its_doc_says() {
-        let values: Vec<f32> = (0..64_000).map(|i| -87.3 + i as f32 * (175.6 / 64_000.0)).collect();
+        let n = if cfg!(miri) { 160 } else { 64_000 };
+        let values: Vec<f32> = (0..n).map(|i| -87.3 + i as f32 * (175.6 / n as f32)).collect();
         for set in InstructionSet::available() {
             let mut got = values.clone();
             set.run(Exp(&mut got));
@@ -487,7 +488,8 @@ mod tests {
                 tanh(simd, x)
             }
         }
-        for i in -8000..=8000 {
+        let step = if cfg!(miri) { 400 } else { 1 };
+        for i in (-8000..=8000).step_by(step) {
             let x = i as f32 * 0.01;
             for x in [x, x * 1e-3] {
                 let wide = f64::from(x);
