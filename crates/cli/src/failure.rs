@@ -55,6 +55,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         if let Some(TrainError::Model(error)) = cause.downcast_ref::<TrainError>() {
             return of_model(error);
         }
+        if matches!(cause.downcast_ref(), Some(TrainError::NotCounted { .. })) {
+            return 2;
+        }
         if cause.downcast_ref::<TrainError>().is_some_and(is_about_data) {
             return 3;
         }

@@ -20,17 +20,20 @@ mod rank;
 
 mod evaluate;
 mod evaluation;
+mod held_out_loss;
 mod options;
 
 mod bootstrap;
 mod significance;
 
 pub mod report;
+pub mod scaling;
 
 pub use bootstrap::{Bootstrap, Interval, interval};
 pub use error::EvalError;
 pub use evaluate::evaluate;
 pub use evaluation::{DataFacts, Evaluation, Tally};
+pub use held_out_loss::held_out_loss;
 pub use metrics::{Metric, MetricKind};
 pub use options::{EvaluateOptions, TestGuard};
 pub use report::{ModelRuns, Report, ReportOptions, Run};

@@ -11,8 +11,8 @@
 //! |---|---|
 //! | [`Matrix`] | the container of all weights, activations and gradients |
 //! | [`Ragged`] | sequences of different lengths, laid end to end |
-//! | [`Parameters`], [`Trainable`], [`Gradients`] | parameters under stable names; what an optimizer and a model file walk over |
-//! | [`Embedding`], [`Bags`], [`RowGradients`], [`RowOrder`] | tables with sparse gradients; single lookups and ragged bags |
+//! | [`Parameters`], [`Trainable`], [`Gradients`], [`Values`] | parameters under stable names; what an optimizer and a model file walk over |
+//! | [`Embedding`], [`Bags`], [`RowGradients`], [`RowTerms`] | tables with sparse gradients; single lookups and ragged bags |
 //! | [`Bf16Table`] | a table in half the memory, for lookup and scoring |
 //! | [`Linear`], [`Activation`], [`Dropout`], [`Mlp`] | dense layers |
 //! | [`LayerNorm`], [`RmsNorm`] | normalization of rows |
@@ -41,11 +41,18 @@
 //!   generator or a hash of positions, tiles have a fixed size, and sums a fixed order.
 //!
 //! # Where a GPU will stand
-//! Layers hold [`Matrix`] values, and everything outside of this crate reaches their numbers through
-//! [`Matrix::to_host`] and [`Matrix::copy_from_host`] alone when it saves, loads or compares them. A CUDA
-//! implementation is a second set of these layer types over a device matrix, with the same method names,
-//! parameter names and shapes, in a module of its own behind a feature; the traits in [`Parameters`] name no
-//! host slice. Each of its layers will be held to the one here by a parity test.
+//! [`Parameters`], [`Trainable`] and [`Gradients`] do not say where values are: they are traits over the type of the values
+//! ([`Values`]; [`Matrix`] where none is named), and what saves, loads or compares a model goes through
+//! [`Values::to_host`] and [`Values::copy_from_host`] alone. The test `tests/it/far.rs` trains and saves a layer whose
+//! memory cannot be reached otherwise.
+//!
+//! Everything else here is for the host: [`Matrix`] is host memory, layers, losses and optimizer rules work on
+//! it directly, and models lay out their tiles by its rows. A CUDA implementation is therefore a module beside these,
+//! behind the feature `cuda`: a device matrix that is `Values`, and for each layer, loss and rule that runs there a type of
+//! its own with the method names, parameter names and shapes of the one here, held to it by a parity test. Products are
+//! cuBLASLt's, element-wise work is in kernels compiled by NVRTC when the program runs, both by way of `cudarc`, which needs no
+//! toolkit to build. What a model does between its layers by rows (gathering embeddings, gates,
+//! positions) has to become a layer there first.
 
 mod error;
 mod kernels;
@@ -54,6 +61,7 @@ mod matrix;
 mod parameters;
 mod ragged;
 mod row_gradients;
+mod row_terms;
 
 mod init;
 mod reduce;
@@ -112,14 +120,15 @@ pub use matrix::Matrix;
 pub use mlp::{Mlp, MlpConfig, MlpGradients, MlpWorkspace, Pass};
 pub use optim::{AdaGrad, Adam, Optimizer, ParameterState, RowWiseAdaGrad, Rule, Sgd};
 pub use parallel::DataParallel;
-pub use parameters::{Gradient, Gradients, Name, Parameters, Trainable};
+pub use parameters::{Gradient, Gradients, Name, Parameters, Trainable, Values};
 pub use ragged::Ragged;
 pub use recurrent::{
     CellGradients, CellState, CellStateMut, Direction, Recurrent, RecurrentCell, RecurrentWeights,
     RecurrentWorkspace,
 };
 pub use rms_norm::{RmsNorm, RmsNormCache, RmsNormGradients};
-pub use row_gradients::{RowGradients, RowOrder};
+pub use row_gradients::RowGradients;
+pub use row_terms::{RowTerms, RowTermsPart};
 pub use swiglu::{SwiGlu, SwiGluGradients, SwiGluWorkspace};
 pub use target_attention::{
     TargetAttention, TargetAttentionConfig, TargetAttentionGradients, TargetAttentionInputs,

@@ -1,7 +1,7 @@
 //! The one container of numbers: a row-major `f32` matrix.
 //!
-//! It is small on purpose. Everything that would differ between host and device memory goes through
-//! [`Matrix::copy_from_host`] and [`Matrix::to_host`]; [`Matrix::as_slice`] belongs to host matrices alone.
+//! It is host memory. Saving, loading and comparing go through [`Matrix::copy_from_host`] and [`Matrix::to_host`], which
+//! a matrix of another memory has too ([`crate::Values`]); layers read and write its slices.
 
 use std::ops::Range;
 
@@ -48,26 +48,31 @@ impl Matrix {
     }
 
     /// Number of rows.
+    #[inline]
     pub fn rows(&self) -> usize {
         self.rows
     }
 
     /// Number of columns.
+    #[inline]
     pub fn cols(&self) -> usize {
         self.cols
     }
 
     /// `[rows, cols]`.
+    #[inline]
     pub fn shape(&self) -> [usize; 2] {
         [self.rows, self.cols]
     }
 
     /// All values, row-major.
+    #[inline]
     pub fn as_slice(&self) -> &[f32] {
         &self.data
     }
 
     /// All values, row-major.
+    #[inline]
     pub fn as_mut_slice(&mut self) -> &mut [f32] {
         &mut self.data
     }
@@ -76,6 +81,7 @@ impl Matrix {
     ///
     /// # Panics
     /// If there are not more than `row` rows.
+    #[inline]
     pub fn row(&self, row: usize) -> &[f32] {
         assert!(row < self.rows, "row {row} of {}", self.rows);
         &self.data[row * self.cols..(row + 1) * self.cols]
@@ -85,6 +91,7 @@ impl Matrix {
     ///
     /// # Panics
     /// If there are not more than `row` rows.
+    #[inline]
     pub fn row_mut(&mut self, row: usize) -> &mut [f32] {
         assert!(row < self.rows, "row {row} of {}", self.rows);
         &mut self.data[row * self.cols..(row + 1) * self.cols]

@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+use rayon::prelude::*;
+
 use crate::{Matrix, NnError, RowGradients, error::check_shape};
 
 /// A dotted name such as `tower.layers.0.weight`, built on the stack while visiting, so that a training step
@@ -79,10 +81,45 @@ impl fmt::Display for Name<'_> {
     }
 }
 
-/// What can be saved and loaded: anything with named parameters.
-pub trait Parameters {
+/// Where the values of one parameter are. Whoever saves, loads or compares parameters goes through host memory by these
+/// calls; nothing else of this module knows where values are.
+pub trait Values {
+    /// The gradient of a table of such values of which a batch touched few rows.
+    type Rows;
+
+    /// `[rows, cols]`.
+    fn shape(&self) -> [usize; 2];
+
+    /// The values in host memory, row-major.
+    fn to_host(&self) -> Vec<f32>;
+
+    /// Overwrites the values from host memory, row-major; the shape stays.
+    ///
+    /// # Errors
+    /// [`NnError::Length`] if `values` has other than `rows * cols` values; nothing is changed then.
+    fn copy_from_host(&mut self, values: &[f32]) -> Result<(), NnError>;
+}
+
+impl Values for Matrix {
+    type Rows = RowGradients;
+
+    fn shape(&self) -> [usize; 2] {
+        Self::shape(self)
+    }
+
+    fn to_host(&self) -> Vec<f32> {
+        Self::to_host(self)
+    }
+
+    fn copy_from_host(&mut self, values: &[f32]) -> Result<(), NnError> {
+        Self::copy_from_host(self, values)
+    }
+}
+
+/// What can be saved and loaded: anything with named parameters, of values in host memory unless `V` says otherwise.
+pub trait Parameters<V: Values = Matrix> {
     /// Calls `visit` for each parameter, in an order that never changes.
-    fn visit(&self, name: &Name<'_>, visit: &mut dyn FnMut(&Name<'_>, &Matrix));
+    fn visit(&self, name: &Name<'_>, visit: &mut dyn FnMut(&Name<'_>, &V));
 
     /// The same with mutable access, for loading.
     ///
@@ -91,31 +128,43 @@ pub trait Parameters {
     fn visit_mut(
         &mut self,
         name: &Name<'_>,
-        visit: &mut dyn FnMut(&Name<'_>, &mut Matrix) -> Result<(), NnError>,
+        visit: &mut dyn FnMut(&Name<'_>, &mut V) -> Result<(), NnError>,
     ) -> Result<(), NnError>;
 
     /// Number of trainable values.
     fn n_parameters(&self) -> usize {
         let mut n_parameters = 0;
-        self.visit(&Name::root(), &mut |_, value| n_parameters += value.rows() * value.cols());
+        self.visit(&Name::root(), &mut |_, value| {
+            let [rows, cols] = value.shape();
+            n_parameters += rows * cols;
+        });
         n_parameters
     }
 }
 
 /// The gradient of one parameter, as the optimizer sees it.
-#[derive(Debug, Clone, Copy)]
-pub enum Gradient<'a> {
+#[derive(Debug)]
+pub enum Gradient<'a, V: Values = Matrix> {
     /// One value for each value of the parameter.
-    Dense(&'a Matrix),
+    Dense(&'a V),
     /// Only the rows that the batch touched: embedding tables.
-    Rows(&'a RowGradients),
+    Rows(&'a V::Rows),
 }
+
+// By hand: references are copied whether or not what they point at can be.
+impl<V: Values> Clone for Gradient<'_, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<V: Values> Copy for Gradient<'_, V> {}
 
 /// What an optimizer can update: parameters, and a buffer type for their gradients.
 ///
 /// Gradients live apart from the parameters, so that each tile of a batch has its own
 /// ([`crate::DataParallel`]) while all read the same weights.
-pub trait Trainable: Parameters {
+pub trait Trainable<V: Values = Matrix>: Parameters<V> {
     /// The gradients of all parameters.
     type Gradients: Gradients;
 
@@ -130,7 +179,7 @@ pub trait Trainable: Parameters {
         &mut self,
         gradients: &Self::Gradients,
         name: &Name<'_>,
-        visit: &mut dyn FnMut(&Name<'_>, &mut Matrix, Gradient<'_>) -> Result<(), NnError>,
+        visit: &mut dyn FnMut(&Name<'_>, &mut V, Gradient<'_, V>) -> Result<(), NnError>,
     ) -> Result<(), NnError>;
 }
 
@@ -207,8 +256,18 @@ impl Gradients for Matrix {
     }
 }
 
-/// Sum of squares in f64, in eight interleaved sums so that the compiler may use vector registers.
+/// Sum of squares in f64. Of many values, parts are summed by the threads of the current rayon pool and joined in order.
 pub(crate) fn sum_of_squares(values: &[f32]) -> f64 {
+    const PART_VALUES: usize = 1 << 15;
+    if values.len() <= PART_VALUES {
+        return sum_of_squares_of_part(values);
+    }
+    let parts = values.par_chunks(PART_VALUES).map(sum_of_squares_of_part);
+    parts.collect::<Vec<f64>>().iter().sum()
+}
+
+/// In eight interleaved sums so that the compiler may use vector registers.
+fn sum_of_squares_of_part(values: &[f32]) -> f64 {
     let mut sums = [0.0_f64; 8];
     let (blocks, rest) = values.as_chunks::<8>();
     for block in blocks {

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
 use crate::{
-    Gradients, Matrix, NnError,
+    Gradients, Matrix, NnError, RowTerms,
     error::{check_finite, check_shape},
     kernels,
     parameters::sum_of_squares,
@@ -41,97 +41,6 @@ pub struct RowGradients {
     is_unindexed: bool,
 }
 
-/// A list of table rows, sorted: where each row occurs in it. Made once for all gradients of terms that come in this list.
-#[derive(Debug, Clone, Default)]
-pub struct RowOrder {
-    parts: Vec<OrderPart>,
-}
-
-/// The rows of a range.
-#[derive(Debug, Clone, Default)]
-struct OrderPart {
-    /// Distinct rows, ascending.
-    rows: Vec<u32>,
-    /// Occurrences of `rows[i]` are `positions[starts[i]..starts[i + 1]]`, ascending.
-    starts: Vec<u32>,
-    positions: Vec<u32>,
-    next: Vec<u32>,
-}
-
-/// Terms lie anywhere: each is asked for while this many before it are summed.
-const TERMS_AHEAD: usize = 24;
-
-impl RowOrder {
-    /// Sorts a list of rows of a table of `n_rows`, on the threads of the current rayon pool.
-    ///
-    /// # Cost
-    /// Linear in the list and the table's rows.
-    ///
-    /// # Panics
-    /// If a row is not below `n_rows` or the list has more than `u32::MAX` rows: layers check their indices.
-    pub fn sort(&mut self, list: &[u32], n_rows: usize) {
-        assert!(u32::try_from(list.len()).is_ok(), "positions fit in a u32");
-        let n_parts = if list.len() < 4096 { 1 } else { rayon::current_num_threads() };
-        self.parts.resize_with(n_parts, OrderPart::default);
-        // Ranges of rows that hold about as many terms, by a sample of them; where they end changes no result.
-        let mut sample: Vec<u32> = list.iter().copied().step_by(61).collect();
-        sample.sort_unstable();
-        let mut bounds = vec![0; n_parts + 1];
-        for part in 1..n_parts {
-            bounds[part] = sample[part * sample.len() / n_parts];
-        }
-        bounds[n_parts] = u32::try_from(n_rows).expect("a table has at most u32::MAX rows");
-        self.parts
-            .par_iter_mut()
-            .with_max_len(1)
-            .zip(bounds.par_windows(2))
-            .for_each(|(part, bounds)| part.sort(list, bounds[0]..bounds[1]));
-        let n_sorted: usize = self.parts.iter().map(|part| part.positions.len()).sum();
-        assert_eq!(n_sorted, list.len(), "every row is of the table");
-    }
-
-    /// Number of distinct rows.
-    pub fn n_rows(&self) -> usize {
-        self.parts.iter().map(|part| part.rows.len()).sum()
-    }
-}
-
-impl OrderPart {
-    /// A counting sort of the list's rows that are in `range`.
-    fn sort(&mut self, list: &[u32], range: Range<u32>) {
-        let Self { rows, starts, positions, next } = self;
-        let n_range = range.len() as u32;
-        // Rows out of the range go to a last counter that counts nothing: a branch here would be taken at random.
-        let place_of = |row: &u32| row.wrapping_sub(range.start).min(n_range);
-        next.clear();
-        next.resize(n_range as usize + 1, 0);
-        for row in list {
-            let place = place_of(row);
-            next[place as usize] += u32::from(place < n_range);
-        }
-        rows.clear();
-        starts.clear();
-        let mut start = 0;
-        for (row, next) in range.clone().zip(next.iter_mut()) {
-            if *next > 0 {
-                rows.push(row);
-                starts.push(start);
-                start += std::mem::replace(next, start);
-            }
-        }
-        starts.push(start);
-        next[n_range as usize] = start;
-        positions.resize(start as usize + 1, 0);
-        for (position, row) in list.iter().enumerate() {
-            let place = place_of(row);
-            let next = &mut next[place as usize];
-            positions[*next as usize] = position as u32;
-            *next += u32::from(place < n_range);
-        }
-        positions.truncate(start as usize);
-    }
-}
-
 impl RowGradients {
     /// No row touched, for a table of `[n_rows, n_cols]`.
     ///
@@ -162,43 +71,34 @@ impl RowGradients {
         kernels::add_scaled(scale, values, self.row_mut(row));
     }
 
-    /// Becomes the sum of terms, one for each place of the list that was sorted into `order`: `term` gives the factor and
-    /// the values of a place. Terms of a row are added in the order of their places, by the threads of the current rayon
-    /// pool: to the bit what [`Self::add_to_row`] makes of them in turn, for a fraction of its time.
+    /// Becomes the sum of terms, by the threads of the current rayon pool: to the bit what [`Self::add_to_row`] makes of them in
+    /// turn, part after part, for a fraction of its time. Sources are the rows, of as many columns as the table has, of the first slice
+    /// and then those of the second.
     ///
     /// # Panics
-    /// If the values of a term are not one row.
-    pub fn sum_terms<'v>(
-        &mut self,
-        order: &RowOrder,
-        term: impl Fn(usize) -> (f32, &'v [f32]) + Sync,
-    ) {
+    /// If the terms are of a table with other rows or not finished, or the source of a term is in neither slice.
+    pub fn sum_terms(&mut self, terms: &RowTerms, sources: [&[f32]; 2]) {
+        assert_eq!(terms.n_rows(), self.n_rows, "terms are of this table");
         self.slot_of_row.clear();
         self.is_unindexed = true;
         self.touched.clear();
-        let rows = order.parts.iter().flat_map(|part| part.rows.iter().copied());
+        let rows = terms.buckets.iter().flat_map(|bucket| bucket.rows.iter().copied());
         self.touched.extend(rows.zip(0..));
         let n_cols = self.n_cols;
-        self.values.clear();
         self.values.resize(self.touched.len() * n_cols, 0.0);
         let mut rest = self.values.as_mut_slice();
-        let parts = order.parts.iter().map(|part| {
-            let (values, after) = std::mem::take(&mut rest).split_at_mut(part.rows.len() * n_cols);
+        let buckets = terms.buckets.iter().map(|bucket| {
+            let n_values = bucket.rows.len() * n_cols;
+            let (sums, after) = std::mem::take(&mut rest).split_at_mut(n_values);
             rest = after;
-            (part, values)
+            (bucket, sums)
         });
-        let parts: Vec<_> = parts.collect();
-        parts.into_par_iter().with_max_len(1).for_each(|(part, values)| {
-            let places = part.starts.windows(2);
-            for (sums, places) in values.chunks_exact_mut(n_cols.max(1)).zip(places) {
-                let positions = places[0] as usize..places[1] as usize;
-                let terms = positions.map(|at| {
-                    if let Some(place) = part.positions.get(at + TERMS_AHEAD) {
-                        kernels::prefetch(term(*place as usize).1);
-                    }
-                    term(part.positions[at] as usize)
-                });
-                kernels::sum_rows(sums, terms);
+        let buckets: Vec<_> = buckets.collect();
+        buckets.into_par_iter().enumerate().for_each(|(index, (bucket, sums))| {
+            sums.fill(0.0);
+            for part in &terms.parts {
+                let slots = (bucket.first_row, &bucket.slots[..]);
+                kernels::add_terms(sums, n_cols, slots, &part.buckets[index], sources);
             }
         });
     }
@@ -291,7 +191,7 @@ impl Gradients for RowGradients {
     }
 
     fn squared_norm(&self) -> f64 {
-        self.rows().map(|(_, values)| sum_of_squares(values)).sum()
+        sum_of_squares(&self.values)
     }
 }
 
@@ -319,34 +219,44 @@ mod tests {
     }
 
     #[test]
-    fn sorted_terms_give_the_bits_of_adding_in_turn_on_any_number_of_threads() {
-        let (n_rows, n_cols, n_terms) = (500, 5, 9000);
-        // Many repeats of few rows, and rows that no term has.
-        let list: Vec<u32> = (0..n_terms).map(|at| at * at % 331).collect();
-        let values: Vec<f32> = (0..n_terms * 5).map(|at| (at as f32 * 0.37).sin()).collect();
-        let term = |at: usize| (0.1 + at as f32 * 1e-3, &values[at * n_cols..(at + 1) * n_cols]);
-        let mut want = RowGradients::new(n_rows, n_cols);
-        for (at, row) in list.iter().enumerate() {
-            let (scale, values) = term(at);
-            want.add_to_row(*row, values, scale);
-        }
-        want.finish();
-        for n_threads in [1, 3] {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
-            let mut order = RowOrder::default();
-            let mut sums = RowGradients::new(n_rows, n_cols);
-            sums.add_to_row(7, &[9.0; 5], 1.0);
-            pool.install(|| {
-                order.sort(&list, n_rows);
-                sums.sum_terms(&order, term);
-            });
-            assert_eq!(order.n_rows(), want.n_touched());
-            assert!(sums.rows().eq(want.rows()));
-            // Rows that come later find those that are there.
-            sums.add_to_row(4, &[1.0; 5], 1.0);
-            let mut after = want.clone();
-            after.add_to_row(4, &[1.0; 5], 1.0);
-            assert!(sums.rows().eq(after.rows()));
+    fn terms_give_the_bits_of_adding_in_turn_on_any_number_of_threads() {
+        let n_terms = 9000;
+        // Many repeats of few rows, and rows that no term has; buckets of 128 rows and of more.
+        for (n_rows, n_cols) in [(500, 5), (500, 1), (90_000, 19)] {
+            let row = |at: usize| (at * at % 331 * (n_rows / 331)) as u32;
+            let source = |at: usize| at / 2;
+            let factor = |at: usize| 0.1 + at as f32 * 1e-3;
+            let n_values = n_terms / 2 * n_cols;
+            let values: Vec<f32> = (0..n_values).map(|at| (at as f32 * 0.37).sin()).collect();
+            let mut want = RowGradients::new(n_rows, n_cols);
+            for at in 0..n_terms {
+                let values = &values[source(at) * n_cols..][..n_cols];
+                want.add_to_row(row(at), values, factor(at));
+            }
+            want.finish();
+            let mut terms = RowTerms::default();
+            for n_threads in [1, 3] {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
+                let mut sums = RowGradients::new(n_rows, n_cols);
+                sums.add_to_row(7, &vec![9.0; n_cols], 1.0);
+                for (part, first) in terms.clear(n_rows, 3).iter_mut().zip([0, 3000, 6000]) {
+                    for at in first..first + 3000 {
+                        part.push(row(at), source(at) as u32, factor(at));
+                    }
+                }
+                let (low, high) = values.split_at(1000 * n_cols);
+                pool.install(|| {
+                    terms.finish();
+                    sums.sum_terms(&terms, [low, high]);
+                });
+                assert_eq!([terms.n_terms(), terms.n_touched()], [n_terms, want.n_touched()]);
+                assert!(sums.rows().eq(want.rows()), "{n_rows} {n_cols}");
+                // Rows that come later find those that are there.
+                sums.add_to_row(4, &vec![1.0; n_cols], 1.0);
+                let mut after = want.clone();
+                after.add_to_row(4, &vec![1.0; n_cols], 1.0);
+                assert!(sums.rows().eq(after.rows()));
+            }
         }
     }
 

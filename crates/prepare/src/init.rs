@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::config::{Format, LATEST_TIME, MAX_BAD_ROWS, MAX_LINE_BYTES, closest};
 use crate::import::plan::InputPlan;
-use crate::import::plan_input;
+use crate::import::{plan_input, sketch_input};
 use crate::prepare::{RawPrepareConfig, RawSplitConfig};
 use crate::read::dialect::delimiter_name;
 use crate::read::inputs;
@@ -29,42 +29,69 @@ pub struct InitReport {
     pub format: String,
     /// The file's column names by ours.
     pub columns: BTreeMap<String, String>,
+    /// What has to be settled in the configuration before the file can be imported.
+    pub open: Vec<String>,
 }
 
 /// Looks at a file, or the first data file of a folder, and writes a configuration for it.
 ///
-/// Times without a zone are set to UTC and a file without times to its own order; both are said in
-/// the findings, so that they can be put right.
+/// Times without a zone are set to UTC, the form of times is guessed, and a file without times is set to
+/// its own order; all are said in the findings, so that they can be put right. Where a required column
+/// is not found, the configuration has a line to fill in; see [`InitReport::open`].
 ///
 /// # Errors
-/// [`PrepareError::Input`] if the file cannot be read or a required column is not found.
+/// [`PrepareError::Input`] if the file cannot be read.
 pub fn init_from(path: &Path) -> Result<InitReport, PrepareError> {
     let found = inputs::find(&[path.to_owned()])?;
     let file = &found.events[0];
-    let attempts = [
-        DataConfig::default(),
-        DataConfig { time_zone: Some(TimeZone::UTC), ..DataConfig::default() },
-        DataConfig { order_only: true, ..DataConfig::default() },
-    ];
-    let mut first_error = None;
-    for config in attempts {
-        match plan_input(file, &config) {
-            Ok(plan) => {
-                let mut report = report(&plan, &config);
-                if found.events.len() > 1 {
-                    let n = found.events.len();
-                    let name = &report.file;
-                    report.findings.push(format!("looked at {name}, the first of {n} files"));
-                }
-                return Ok(report);
+    let in_utc = || DataConfig { time_zone: Some(TimeZone::UTC), ..DataConfig::default() };
+    let by_pattern = |pattern: &&str| {
+        let time_format = Some((*pattern).to_owned());
+        DataConfig { time_format, ..in_utc() }
+    };
+    let attempts = [DataConfig::default(), in_utc()]
+        .into_iter()
+        .chain(TIME_FORMATS.iter().map(by_pattern))
+        .chain([DataConfig { order_only: true, ..DataConfig::default() }]);
+    let (mut config, mut problems) = (DataConfig::default(), Vec::new());
+    let mut plan = sketch_input(file, &config, &mut problems)?;
+    if !problems.is_empty() {
+        for attempt in attempts {
+            if let Ok(found) = plan_input(file, &attempt) {
+                (plan, config, problems) = (found, attempt, Vec::new());
+                break;
             }
-            Err(error) => first_error = first_error.or(Some(error)),
         }
     }
-    Err(first_error.expect("every attempt that found no plan has an error"))
+    let mut report = report(&plan, &config, &problems);
+    if found.events.len() > 1 {
+        let (n, name) = (found.events.len(), &report.file);
+        report.findings.push(format!("looked at {name}, the first of {n} files"));
+    }
+    Ok(report)
 }
 
-fn report(plan: &InputPlan, config: &DataConfig) -> InitReport {
+/// Forms of times that `init` tries, beside numbers and ISO 8601. Where the day may be the month, the month
+/// comes first, as in the United States.
+const TIME_FORMATS: &[&str] = &[
+    "%Y/%m/%d %H:%M:%S",
+    "%Y/%m/%d %H:%M",
+    "%Y/%m/%d",
+    "%m/%d/%Y %H:%M:%S",
+    "%m/%d/%Y %H:%M",
+    "%m/%d/%Y",
+    "%d/%m/%Y %H:%M:%S",
+    "%d/%m/%Y %H:%M",
+    "%d/%m/%Y",
+    "%d.%m.%Y %H:%M:%S",
+    "%d.%m.%Y %H:%M",
+    "%d.%m.%Y",
+    "%Y年%m月%d日 %H:%M:%S",
+    "%Y年%m月%d日 %H:%M",
+    "%Y年%m月%d日",
+];
+
+fn report(plan: &InputPlan, config: &DataConfig, problems: &[PrepareError]) -> InitReport {
     let mut findings: Vec<String> = Vec::new();
     let format = plan.layout.format;
     findings.push(format!("{} is {}", plan.file_name, format.name()));
@@ -82,6 +109,7 @@ fn report(plan: &InputPlan, config: &DataConfig) -> InitReport {
         findings.push("times state no zone: set to UTC; change `data.time_zone` if not".into());
     }
     let events = events(plan);
+    let open: Vec<String> = problems.iter().map(ToString::to_string).collect();
     let toml = data_section(plan, config, &columns) + &events_section(plan, &events);
     InitReport {
         toml: toml + &prepare_sections(),
@@ -89,6 +117,7 @@ fn report(plan: &InputPlan, config: &DataConfig) -> InitReport {
         file: plan.file_name.clone(),
         format: format.name().to_owned(),
         columns,
+        open,
     }
 }
 
@@ -116,11 +145,7 @@ fn key(out: &mut String, name: &str, set: Option<String>, default: &str, why: &s
     writeln!(out, "# {why}\n{line}").expect("a String takes any text");
 }
 
-fn data_section(
-    plan: &InputPlan,
-    config: &DataConfig,
-    columns: &BTreeMap<String, String>,
-) -> String {
+fn data_section(plan: &InputPlan, config: &DataConfig, found: &BTreeMap<String, String>) -> String {
     let mut out = String::from("[data]\n");
     let format = plan.layout.format;
     let is_text = format == Format::Csv;
@@ -152,7 +177,8 @@ fn data_section(
     let why = "zone of times that state none: an IANA name such as Europe/London";
     key(&mut out, "time_zone", zone, "\"UTC\"", why);
     let why = "strptime pattern of times that are not ISO 8601";
-    key(&mut out, "time_format", None, "\"%m/%d/%Y %H:%M\"", why);
+    let pattern = config.time_format.as_deref().map(quoted);
+    key(&mut out, "time_format", pattern, "\"%m/%d/%Y %H:%M\"", why);
     key(&mut out, "latest_time", None, &quoted(LATEST_TIME), "later times are bad rows");
     let order_only = config.order_only.then(|| "true".to_owned());
     let why = "the file's order stands for the time";
@@ -168,12 +194,21 @@ fn data_section(
     // Sequences have no columns to name, and a session that is also the user has one name twice.
     let mut seen = Vec::new();
     out.push_str("\n# our column = the file's\n[data.columns]\n");
-    for (ours, theirs) in columns {
+    for (ours, theirs) in found {
         let is_named = plan.layout.header_bytes > 0 || !is_text;
         let is_file = matches!(format, Format::Pairs | Format::Sequences | Format::ItemSequences);
         let comment = if is_file || !is_named || seen.contains(&theirs) { "# " } else { "" };
         seen.push(theirs);
         writeln!(out, "{comment}{ours} = {}", quoted(theirs)).expect("a String takes any text");
+    }
+    let needs_time = !config.order_only && !plan.is_sequences();
+    for ours in [columns::USER_ID, columns::ITEM_ID, columns::TIMESTAMP] {
+        if !found.contains_key(ours) && (ours != columns::TIMESTAMP || needs_time) {
+            let names: Vec<String> = plan.layout.names.iter().map(|name| quoted(name)).collect();
+            let names = names.join(", ");
+            writeln!(out, "# {ours} = \"\"   # not found; one of {names}")
+                .expect("a String takes any text");
+        }
     }
     out
 }

@@ -131,7 +131,10 @@ pub struct RejectedRow {
 impl fmt::Display for RejectedRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { file, line, field, found } = self;
-        write!(f, "{file}, line {line}, column {field:?}: {found:?}")
+        match field.as_str() {
+            "" => write!(f, "{file}, line {line}: {found:?}"),
+            field => write!(f, "{file}, line {line}, column {field:?}: {found:?}"),
+        }
     }
 }
 

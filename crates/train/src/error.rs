@@ -28,6 +28,14 @@ pub enum TrainError {
         /// Content hash of the dataset at hand.
         measured_on: String,
     },
+    /// A model whose training cannot be put against the operations that it takes.
+    #[error(
+        "nobody counts the operations of training {model}; choose a sequence model, such as sasrec"
+    )]
+    NotCounted {
+        /// The model's name.
+        model: String,
+    },
     /// The threads could not be started.
     #[error("cannot start {n_threads} threads: {reason}")]
     Threads {

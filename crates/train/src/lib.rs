@@ -8,8 +8,10 @@ mod error;
 mod fit;
 mod measure;
 mod memory;
+mod scaling;
 
 pub use error::TrainError;
 pub use fit::{TrainOptions, Trained, train};
 pub use measure::{AsScorer, Contestant, Given, MeasureOptions, measure};
 pub use memory::peak_memory_bytes;
+pub use scaling::{Size, train_size};

@@ -7,11 +7,12 @@ use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use forecart_data::storage::{Replacement, Scratch};
-use forecart_models::step_bench::{InstructionSet, STEP_ROWS, StepBench};
+use forecart_models::step_bench::{InstructionSet, STEP_ROWS, StepBench, StepSizes};
 use forecart_prepare::generate::{GenerateConfig, generate};
 
 use super::Context;
 use crate::args::{BenchArgs, BenchVerb, InstructionsName, StepArgs};
+use crate::failure::UsageError;
 use crate::output::{self, count};
 
 pub(crate) fn run(context: &Context, arguments: &BenchArgs) -> anyhow::Result<()> {
@@ -34,6 +35,7 @@ pub(crate) fn run(context: &Context, arguments: &BenchArgs) -> anyhow::Result<()
         }
         BenchVerb::Prepare { events } => prepare(context, *events),
         BenchVerb::Step(arguments) => step(context, arguments),
+        BenchVerb::Scaling(arguments) => super::scaling::run(context, arguments),
     }
 }
 
@@ -106,11 +108,18 @@ fn step(context: &Context, arguments: &StepArgs) -> anyhow::Result<()> {
             .try_for_each(|row| output::line(&format!("{:<18} {}", row.name, row.about)));
     };
     let row = STEP_ROWS.iter().find(|row| row.name == *name).context("no row of this name")?;
+    let StepArgs { length, d_model, n_layers, n_items, .. } = *arguments;
+    let row =
+        row.with_sizes(StepSizes { length, d_model, n_layers, n_items }).ok_or_else(|| {
+            UsageError(format!(
+                "{name} cannot have these sizes: they are fixed, or heads do not divide them"
+            ))
+        })?;
     if let Some(instructions) = arguments.instructions {
         let is_available = set_of(instructions).select();
         ensure!(is_available, "this processor has no {instructions:?} instructions");
     }
-    let mut bench = StepBench::new(row, context.config.seed)?;
+    let mut bench = StepBench::new(&row, context.config.seed)?;
     if let Some(folder) = &arguments.write {
         let path = bench.write(folder)?;
         return output::line(&format!("wrote {}", path.display()));
@@ -123,6 +132,7 @@ fn step(context: &Context, arguments: &StepArgs) -> anyhow::Result<()> {
         return output::json(&serde_json::json!({
             "row": row.name,
             "step_ms_median": median_ms,
+            "flop": row.flop(),
             "losses": figures.losses,
             "start_memory_bytes": start_bytes,
             "peak_memory_bytes": peak_bytes,

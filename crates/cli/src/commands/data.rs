@@ -18,10 +18,22 @@ pub(crate) fn init(context: &Context, arguments: &InitArgs) -> anyhow::Result<()
     let report = forecart_prepare::init_from(&arguments.from)?;
     storage::write_file(&arguments.out, report.toml.as_bytes())?;
     if context.json {
-        return output::json(&report);
+        output::json(&report)?;
+    } else {
+        for finding in &report.findings {
+            output::line(&format!("  {finding}"))?;
+        }
     }
-    for finding in &report.findings {
-        output::line(&format!("  {finding}"))?;
+    if !report.open.is_empty() {
+        let path = arguments.out.display();
+        let open = report.open.join("\n  ");
+        let message = format!(
+            "wrote {path}, but the file cannot be imported with it yet: settle this there\n  {open}"
+        );
+        return Err(DataInvalid(message).into());
+    }
+    if context.json {
+        return Ok(());
     }
     output::line(&format!(
         "wrote {}; next: forecart import {} --config {}",
@@ -111,16 +123,14 @@ fn print_rejected(manifest: &LogManifest) -> anyhow::Result<()> {
     for (word, list) in [("rejected", &manifest.rejected), ("warning", &manifest.warnings)] {
         for entry in list {
             output::line(&format!(
-                "  {word}: {} rows: {}; {}",
+                "  {word}: {} row{}: {}; {}",
                 count(entry.n_rows),
+                if entry.n_rows == 1 { "" } else { "s" },
                 entry.reason,
                 entry.fix
             ))?;
             for example in &entry.examples {
-                output::line(&format!(
-                    "    {} line {}, {}: {:?}",
-                    example.file, example.line, example.field, example.found
-                ))?;
+                output::line(&format!("    {example}"))?;
             }
         }
     }

@@ -3,14 +3,15 @@
 use std::path::Path;
 use std::time::Instant;
 
+use forecart_data::dataset::Manifest;
 use forecart_data::storage::{Scratch, write_file};
 use forecart_data::{Dataset, Part, Progress as _, SeenItems};
 use forecart_eval::Metric;
 use forecart_models::model_file::LoadedModel;
 use forecart_models::recommend::{FitOn, registry};
-use forecart_prepare::DataConfig;
 use forecart_prepare::config::{RawDataConfig, RawEventsConfig};
 use forecart_prepare::prepare::{PrepareConfig, RawPrepareConfig, RawSplitConfig, SplitKind};
+use forecart_prepare::{DataConfig, LogManifest, Resources};
 use forecart_train::{MeasureOptions, TrainOptions, measure, train};
 
 use super::{Context, data, evaluate, recommend, train as train_verb};
@@ -31,24 +32,14 @@ pub(crate) fn run(context: &Context, arguments: &DemoArgs) -> anyhow::Result<()>
     let (log, folder) = (out.join("log"), out.join("dataset"));
     let resources = context.resources_beside(&log);
     step(context, "1  import: all orders of a British gift shop, 2010-12 to 2011-12")?;
-    let manifest = {
-        let scratch = Scratch::new(out)?;
-        let orders = scratch.path().join(ORDERS_NAME);
-        write_file(&orders, ORDERS)?;
-        // The shop's clock: the orders state no zone.
-        let raw = RawDataConfig { time_zone: Some("Europe/London".into()), ..Default::default() };
-        let config = DataConfig::try_from((raw, RawEventsConfig::default()))?;
-        forecart_prepare::import(&[orders], &config, &log, &resources, &context.display)?
-    };
+    let manifest = import_orders(context, out, &log, &resources)?;
     context.display.end();
     if !context.json {
         data::print_log(&manifest, context.verbose)?;
     }
 
     step(context, "2  prepare: clean, encode, split by time; the last 30 days are for test")?;
-    let config = PrepareConfig::new(prepare_config(), split_config())?;
-    let manifest =
-        forecart_prepare::prepare::prepare(&log, &config, &folder, &resources, &context.display)?;
+    let manifest = prepare_orders(context, &log, &folder, &resources)?;
     context.display.end();
     if !context.json {
         data::print_dataset(&manifest)?;
@@ -102,6 +93,34 @@ pub(crate) fn run(context: &Context, arguments: &DemoArgs) -> anyhow::Result<()>
         ))?;
     }
     Ok(())
+}
+
+/// Imports the bundled orders to `log`, by way of a file in `parent`.
+pub(super) fn import_orders(
+    context: &Context,
+    parent: &Path,
+    log: &Path,
+    resources: &Resources,
+) -> anyhow::Result<LogManifest> {
+    let scratch = Scratch::new(parent)?;
+    let orders = scratch.path().join(ORDERS_NAME);
+    write_file(&orders, ORDERS)?;
+    // The shop's clock: the orders state no zone.
+    let raw = RawDataConfig { time_zone: Some("Europe/London".into()), ..Default::default() };
+    let config = DataConfig::try_from((raw, RawEventsConfig::default()))?;
+    Ok(forecart_prepare::import(&[orders], &config, log, resources, &context.display)?)
+}
+
+/// Prepares them to the dataset `folder`.
+pub(super) fn prepare_orders(
+    context: &Context,
+    log: &Path,
+    folder: &Path,
+    resources: &Resources,
+) -> anyhow::Result<Manifest> {
+    let config = PrepareConfig::new(prepare_config(), split_config())?;
+    let display = &context.display;
+    Ok(forecart_prepare::prepare::prepare(log, &config, folder, resources, display)?)
 }
 
 fn step(context: &Context, text: &str) -> anyhow::Result<()> {

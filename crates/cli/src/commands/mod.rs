@@ -6,6 +6,7 @@ mod demo;
 mod evaluate;
 mod model;
 mod recommend;
+mod scaling;
 mod train;
 
 use std::path::{Path, PathBuf};

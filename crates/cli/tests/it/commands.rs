@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-fn forecart(folder: &Path, arguments: &[&str]) -> Output {
+pub(crate) fn forecart(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_forecart"));
     command.current_dir(folder).args(arguments).output().unwrap()
 }
@@ -12,17 +12,17 @@ fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-fn ok(folder: &Path, arguments: &[&str]) -> String {
+pub(crate) fn ok(folder: &Path, arguments: &[&str]) -> String {
     let output = forecart(folder, arguments);
     assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
     stdout(&output)
 }
 
-fn json(folder: &Path, arguments: &[&str]) -> serde_json::Value {
+pub(crate) fn json(folder: &Path, arguments: &[&str]) -> serde_json::Value {
     let text = ok(folder, &[arguments, &["--json"]].concat());
     assert_eq!(text.trim().lines().count(), 1, "one object on one line: {text}");
     serde_json::from_str(&text).unwrap()
@@ -33,7 +33,7 @@ fn sample() -> PathBuf {
 }
 
 /// A log with sequential structure: whoever buys `i` buys `i + 1` next.
-fn write_log(folder: &Path) -> PathBuf {
+pub(crate) fn write_log(folder: &Path) -> PathBuf {
     let mut text = String::from("user_id,item_id,event,timestamp\n");
     for user in 0..60 {
         for step in 0..8 {
@@ -223,6 +223,7 @@ fn every_verb_has_help_with_an_example() {
         &["bench", "generate"],
         &["bench", "prepare"],
         &["bench", "step"],
+        &["bench", "scaling"],
         &["completions"],
     ];
     for verb in verbs {

@@ -286,9 +286,11 @@ fn warnings(report: &Report, n_test_runs: usize) -> Vec<String> {
             "the test part was read {n_readings} times, but {n_test_runs} runs stand in the table"
         ));
     }
-    for model in report.models.iter().filter(|model| model.tie_share > 0.1) {
-        let (name, share) = (&model.name, model.tie_share * 100.0);
-        warnings.push(format!("{name}: {share:.0} % of the targets are tied with another item"));
+    let tied = report.models.iter().filter(|model| model.tie_share > 0.1);
+    let tied: Vec<String> =
+        tied.map(|model| format!("{} {:.0} %", model.name, model.tie_share * 100.0)).collect();
+    if !tied.is_empty() {
+        warnings.push(format!("targets that are tied with another item: {}", tied.join(", ")));
     }
     let share = report.tally.n_unknown_targets as f64 / report.tally.n_targets.max(1) as f64;
     if share > 0.05 {

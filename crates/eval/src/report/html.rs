@@ -2,14 +2,13 @@
 
 use std::fmt::Write as _;
 
+use super::page::{self, escaped};
 use super::plots::{self, Plot};
 use super::{
     ComparisonRow, MetricRow, ModelRow, Reference, Report, formatted, formatted_p, formatted_secs,
     formatted_width,
 };
 use crate::error::EvalError;
-
-const STYLE: &str = include_str!("style.css");
 
 impl Report {
     /// The report as one self-contained page that can be mailed and opened without a network.
@@ -18,13 +17,7 @@ impl Report {
     /// [`EvalError::Render`] if a plot cannot be drawn.
     pub fn to_html(&self) -> Result<String, EvalError> {
         let plots = plots::all(self)?;
-        let title = escaped(&self.title);
-        let mut page = format!(
-            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-             <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n\
-             <h1>{title}</h1>\n"
-        );
+        let mut page = page::begin(&self.title);
         self.push_summary(&mut page);
         for warning in &self.warnings {
             let _ = writeln!(page, "<p class=\"warn\">{}</p>", escaped(warning));
@@ -39,7 +32,7 @@ impl Report {
             push_details(&mut page, model);
         }
         self.push_method(&mut page);
-        page.push_str("</main>\n</body>\n</html>\n");
+        page::end(&mut page);
         Ok(page)
     }
 
@@ -116,30 +109,9 @@ impl Report {
 
     fn push_plots(&self, page: &mut String, plots: &[Plot]) {
         if plots.iter().any(|plot| plot.by_model) {
-            page.push_str("<ul class=\"legend\">");
-            for (index, model) in self.models.iter().enumerate() {
-                let color = plots::color_of(index);
-                let (red, green, blue) = (color.0, color.1, color.2);
-                let _ = write!(
-                    page,
-                    "<li><i style=\"background:rgb({red},{green},{blue})\"></i>{}</li>",
-                    tagged(model)
-                );
-            }
-            page.push_str("</ul>\n");
+            page::push_legend(page, self.models.iter().map(tagged));
         }
-        page.push_str("<div class=\"plots\">\n");
-        for plot in plots {
-            let caption = escaped(&plot.caption);
-            let label = format!("<svg role=\"img\" aria-label=\"{caption}\" ");
-            let svg = plot.svg.replacen("<svg ", &label, 1);
-            let _ = writeln!(
-                page,
-                "<figure><figcaption>{caption}</figcaption>\n{}</figure>",
-                svg.trim_start()
-            );
-        }
-        page.push_str("</div>\n");
+        page::push_figures(page, plots.iter().map(|plot| (&*plot.svg, &*plot.caption)));
     }
 
     fn push_comparisons(&self, page: &mut String) {
@@ -158,8 +130,15 @@ impl Report {
             "<div class=\"scroll\"><table>\n<thead><tr><th>model</th><th>against</th>\
              <th>difference</th><th>interval</th><th>p</th><th>p (Holm)</th></tr></thead>\n<tbody>\n",
         );
+        let is_one = self.has_one_reference();
         for row in &self.comparisons {
-            push_comparison(page, row);
+            let against = match row.against {
+                Reference::Best if is_one => "best, a baseline",
+                Reference::StrongestBaseline if is_one => continue,
+                Reference::Best => "best",
+                Reference::StrongestBaseline => "strongest baseline",
+            };
+            push_comparison(page, row, against);
         }
         page.push_str("</tbody></table></div>\n");
     }
@@ -184,11 +163,7 @@ impl Report {
     }
 }
 
-fn push_comparison(page: &mut String, row: &ComparisonRow) {
-    let against = match row.against {
-        Reference::Best => "best",
-        Reference::StrongestBaseline => "strongest baseline",
-    };
+fn push_comparison(page: &mut String, row: &ComparisonRow, against: &str) {
     let _ = writeln!(
         page,
         "<tr><th scope=\"row\">{}</th><td>{} <span class=\"pm\">({against})</span></td>\
@@ -251,21 +226,4 @@ fn cell(row: &MetricRow) -> String {
 
 fn mean_cell(row: &MetricRow) -> String {
     row.mean.map_or_else(|| "–".into(), |mean| formatted(row.metric, mean))
-}
-
-/// Text that cannot be taken for markup, in content and in quoted attributes.
-fn escaped(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            c if c.is_control() => safe.push(' '),
-            c => safe.push(c),
-        }
-    }
-    safe
 }

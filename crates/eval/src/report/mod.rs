@@ -6,9 +6,13 @@
 
 mod build;
 mod environment;
+
+pub(crate) mod canvas;
+pub(crate) mod page;
+pub(crate) mod table;
+
 mod html;
 mod plots;
-mod table;
 
 use serde::{Deserialize, Serialize};
 
@@ -265,6 +269,14 @@ impl Report {
         self.comparisons.iter().find(|row| row.model == model && row.against == against)
     }
 
+    /// Whether the best model is the strongest baseline: then both have the same comparisons, which
+    /// tables show once.
+    fn has_one_reference(&self) -> bool {
+        let of = |against| self.comparisons.iter().find(|row| row.against == against);
+        let (best, baseline) = (of(Reference::Best), of(Reference::StrongestBaseline));
+        best.zip(baseline).is_some_and(|(best, baseline)| best.reference == baseline.reference)
+    }
+
     /// Metrics of the short tables: the deciding one, two others at its cut, coverage and bias.
     fn main_metrics(&self) -> [Metric; 5] {
         let k = self.primary.k;
@@ -357,7 +369,7 @@ impl ModelRow {
 }
 
 /// A count with a comma after each three digits.
-fn grouped(n: u64) -> String {
+pub(crate) fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {
@@ -393,6 +405,6 @@ fn formatted_p(p: f64) -> String {
 }
 
 /// Seconds with as many digits as matter.
-fn formatted_secs(secs: f64) -> String {
+pub(crate) fn formatted_secs(secs: f64) -> String {
     if secs < 9.95 { format!("{secs:.2}") } else { format!("{secs:.0}") }
 }

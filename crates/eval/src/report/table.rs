@@ -78,6 +78,8 @@ impl Report {
         let rows: Vec<_> = self.comparisons.iter().filter(|row| row.against == against).collect();
         let Some(first) = rows.first() else { return };
         let what = match against {
+            Reference::Best if self.has_one_reference() => "the best and the strongest baseline",
+            Reference::StrongestBaseline if self.has_one_reference() => return,
             Reference::Best => "the best",
             Reference::StrongestBaseline => "the strongest baseline",
         };
@@ -100,7 +102,7 @@ impl Report {
 }
 
 /// Rows under a header line; all columns but the first are aligned to the right.
-fn table(header: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -> Table {
+pub(crate) fn table(header: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -> Table {
     let mut table = Table::new();
     let n_columns = header.len();
     let line = presets::UTF8_HORIZONTAL_ONLY;
@@ -122,7 +124,7 @@ fn table(header: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -> Table 
     table
 }
 
-fn push_table(text: &mut String, table: &Table) {
+pub(crate) fn push_table(text: &mut String, table: &Table) {
     for line in table.lines() {
         text.push_str(line.trim_end());
         text.push('\n');

@@ -4,4 +4,5 @@ mod fixture;
 
 mod protocols;
 mod report;
+mod scaling;
 mod traps;

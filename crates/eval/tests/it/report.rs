@@ -151,6 +151,21 @@ fn table_on_a_terminal() {
 }
 
 #[test]
+fn a_baseline_that_is_the_best_has_its_comparisons_shown_once() {
+    let mut report = sample();
+    report.comparisons.retain(|row| row.against == Reference::StrongestBaseline);
+    let of_best = report.comparisons.clone().into_iter();
+    report.comparisons.extend(of_best.map(|row| ComparisonRow { against: Reference::Best, ..row }));
+    let (table, page) = (report.table(), report.to_html().unwrap());
+    assert_eq!(table.matches("ndcg@10 against").count(), 1, "{table}");
+    assert!(table.contains("against seq-rules, the best and the strongest baseline"), "{table}");
+    assert_eq!(page.matches("(best, a baseline)").count(), NAMES.len() - 1);
+    assert!(!page.contains("(strongest baseline)"));
+    report.comparisons.retain(|row| row.against == Reference::Best);
+    assert!(report.table().contains("against seq-rules, the best by"), "no baseline was measured");
+}
+
+#[test]
 fn json_has_the_same_keys_as_ever_and_is_read_back() {
     let report = sample();
     let json = report.to_json().unwrap();

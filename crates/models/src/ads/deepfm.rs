@@ -5,7 +5,7 @@ use std::ops::Range;
 use forecart_nn::loss::bce_with_logits;
 use forecart_nn::{
     Activation, DropoutKey, Embedding, FactorizationMachine, Gradients, Init, Linear, Matrix, Mlp,
-    MlpConfig, MlpWorkspace, NnError, Optimizer, Pass, RowOrder, Trainable,
+    MlpConfig, MlpWorkspace, NnError, Optimizer, Pass, RowTerms, Trainable,
 };
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -196,7 +196,7 @@ pub struct DeepFmTrainer {
     optimizer: Optimizer,
     total: DeepFmGradients,
     groups: Vec<Group>,
-    order: RowOrder,
+    terms: RowTerms,
     /// Gradients of the active rows of each impression, `[n, n_fields * n_dims]` and `[n, n_fields]`.
     d_fields: Vec<f32>,
     d_weights: Vec<f32>,
@@ -220,7 +220,7 @@ impl DeepFmTrainer {
             network,
             optimizer,
             groups: Vec::new(),
-            order: RowOrder::default(),
+            terms: RowTerms::default(),
             d_fields: Vec::new(),
             d_weights: Vec::new(),
             seed,
@@ -253,7 +253,7 @@ impl DeepFmTrainer {
         }
         let rows_a_group = n.div_ceil(N_GROUPS).next_multiple_of(TILE_ROWS);
         let n_groups = n.div_ceil(rows_a_group);
-        let Self { network, groups, d_fields, d_weights, total, .. } = self;
+        let Self { network, groups, terms, d_fields, d_weights, total, .. } = self;
         while groups.len() < n_groups {
             let dense = (total.mlp.clone(), total.dense_linear.clone());
             groups.push(Group { workspace: Workspace::default(), gradients: dense, loss: Ok(0.0) });
@@ -262,26 +262,42 @@ impl DeepFmTrainer {
         d_weights.resize(n * n_fields, 0.0);
         let outputs = d_fields
             .par_chunks_mut(rows_a_group * n_sparse)
-            .zip(d_weights.par_chunks_mut(rows_a_group * n_fields));
+            .zip(d_weights.par_chunks_mut(rows_a_group * n_fields))
+            .zip(terms.clear(network.embedding.n_rows(), n_groups));
         groups[..n_groups].par_iter_mut().with_max_len(1).zip(outputs).enumerate().for_each(
-            |(index, (group, (d_fields, d_weights)))| {
+            |(index, (group, ((d_fields, d_weights), terms)))| {
                 let first = index * rows_a_group;
                 let rows = first..(first + rows_a_group).min(n);
-                group.run(network, batch, rows, key, d_fields, d_weights);
+                group.run(network, batch, rows.clone(), key, d_fields, d_weights);
+                // A row that is not of the table is an error of the group.
+                if group.loss.is_ok() {
+                    let places = rows.start * n_fields..rows.end * n_fields;
+                    for (row, place) in batch.sparse[places.clone()].iter().zip(places) {
+                        terms.push(*row, place as u32, 1.0);
+                    }
+                }
             },
         );
-        let mut loss = 0.0;
-        total.clear();
-        for group in &groups[..n_groups] {
-            loss += group.loss.clone()?;
-            total.mlp.add(&group.gradients.0)?;
-            total.dense_linear.add(&group.gradients.1)?;
+        let groups = &mut groups[..n_groups];
+        let losses = groups.iter().map(|group| group.loss.clone());
+        let loss = losses.sum::<Result<f64, _>>()?;
+        // Neighbors, then pairs of them, and so on: the same tree for any number of threads.
+        let mut width = 1;
+        while width < n_groups {
+            groups.par_chunks_mut(2 * width).try_for_each(|groups| match groups.get(width) {
+                Some(_) => {
+                    let (low, high) = groups.split_at_mut(width);
+                    low[0].gradients.add(&high[0].gradients)
+                }
+                None => Ok(()),
+            })?;
+            width *= 2;
         }
-        let n_dims = network.embedding.n_dims();
-        self.order.sort(batch.sparse, network.embedding.n_rows());
-        let d_field = |at: usize| (1.0, &d_fields[at * n_dims..(at + 1) * n_dims]);
-        total.embedding.sum_terms(&self.order, d_field);
-        total.linear.sum_terms(&self.order, |at| (1.0, &d_weights[at..=at]));
+        std::mem::swap(&mut total.mlp, &mut groups[0].gradients.0);
+        std::mem::swap(&mut total.dense_linear, &mut groups[0].gradients.1);
+        terms.finish();
+        total.embedding.sum_terms(terms, [d_fields, &[]]);
+        total.linear.sum_terms(terms, [d_weights, &[]]);
         self.optimizer.step(network, total)?;
         Ok(loss)
     }

@@ -44,6 +44,12 @@ pub trait ModelSpec: Debug + Send + Sync {
     /// starts.
     fn needed_bytes(&self, view: &TrainingView<'_>) -> u64;
 
+    /// Floating-point operations of one pass over what `view` has to learn from, by the definition of the model; `None`
+    /// where nobody counts them.
+    fn epoch_flop(&self, _view: &TrainingView<'_>) -> Option<f64> {
+        None
+    }
+
     /// Fits the model.
     ///
     /// # Errors

@@ -52,6 +52,21 @@ struct SequenceRow {
     n_heads: u32,
     dropout: f64,
     n_negatives: u32,
+    /// The unknown item included.
+    n_items: u32,
+}
+
+/// Sizes that take the place of those of a row.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StepSizes {
+    /// Tokens of each sequence.
+    pub length: Option<u32>,
+    /// Columns of all that passes between layers.
+    pub d_model: Option<u32>,
+    /// Layers.
+    pub n_layers: Option<u32>,
+    /// Rows of the table of items.
+    pub n_items: Option<u32>,
 }
 
 const SASREC: SequenceRow = SequenceRow {
@@ -63,6 +78,7 @@ const SASREC: SequenceRow = SequenceRow {
     n_heads: 1,
     dropout: 0.0,
     n_negatives: 1,
+    n_items: 12_101,
 };
 
 const HSTU: SequenceRow =
@@ -73,6 +89,30 @@ const WIDE: SequenceRow =
 
 const fn sequence(name: &'static str, about: &'static str, row: SequenceRow) -> StepRow {
     StepRow { name, about, model: RowModel::Sequence(row) }
+}
+
+impl StepRow {
+    /// The row with other sizes; `None` for a row whose sizes are fixed, for sizes of 0, for columns that the heads do not
+    /// divide, and for fewer than three items, which have no negative.
+    pub fn with_sizes(mut self, sizes: StepSizes) -> Option<Self> {
+        if sizes == StepSizes::default() {
+            return Some(self);
+        }
+        let RowModel::Sequence(row) = &mut self.model else { return None };
+        row.length = sizes.length.map_or(row.length, |length| length as usize);
+        row.d_model = sizes.d_model.unwrap_or(row.d_model);
+        row.n_layers = sizes.n_layers.unwrap_or(row.n_layers);
+        row.n_items = sizes.n_items.unwrap_or(row.n_items);
+        let is_divided = row.d_model > 0 && row.d_model.is_multiple_of(row.n_heads);
+        (row.length > 0 && row.n_layers > 0 && row.n_items > 2 && is_divided).then_some(self)
+    }
+
+    /// Floating-point operations of a step, by the definition of the model; `None` where nobody counts them.
+    pub fn flop(&self) -> Option<f64> {
+        let RowModel::Sequence(row) = self.model else { return None };
+        let lengths = std::iter::repeat_n(row.length, sequence::BATCH_SIZE);
+        Some(row.config().training_flop(lengths, row.n_items as usize))
+    }
 }
 
 /// All rows.
@@ -211,6 +251,43 @@ mod tests {
         let protocol = std::fs::read_to_string(path).unwrap();
         for row in STEP_ROWS {
             assert!(protocol.contains(&format!("\"{}\": StepRow(", row.name)), "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn sizes_change_the_count_of_operations_and_wrong_ones_are_refused() {
+        let row = |name: &str| *STEP_ROWS.iter().find(|row| row.name == name).unwrap();
+        let flop = |name: &str, sizes: StepSizes| {
+            row(name).with_sizes(sizes).and_then(|row| row.flop()).unwrap()
+        };
+        let own = StepSizes::default();
+        // 6,400 tokens of 24,576 weights each; 25.5 pairs of two products of 64 a token, in two layers; 2 candidates.
+        let want = 6.0 * 6400.0 * (2.0 * 6.0 * 4096.0 + 2.0 * 2.0 * 64.0 * 25.5 + 2.0 * 64.0);
+        assert_eq!(flop("sasrec-50", own), want);
+        let items = |n_items| StepSizes { n_items: Some(n_items), ..own };
+        let of_items = flop("full-softmax", items(200)) - flop("full-softmax", items(100));
+        assert_eq!(of_items, 6.0 * 6400.0 * 100.0 * 64.0);
+        assert_eq!(flop("sasrec-50", items(100)), want);
+        assert!(row("deepfm").with_sizes(own).is_some() && row("deepfm").flop().is_none());
+        assert!(row("deepfm").with_sizes(items(100)).is_none());
+        let zeros = StepSizes { length: Some(0), ..own };
+        let undivided = StepSizes { d_model: Some(65), ..own };
+        for (name, sizes) in
+            [("sasrec-50", zeros), ("sasrec-50", items(2)), ("sasrec-50-dropout", undivided)]
+        {
+            assert!(row(name).with_sizes(sizes).is_none(), "{name} {sizes:?}");
+        }
+    }
+
+    #[test]
+    fn a_row_of_other_sizes_trains() {
+        let sizes =
+            StepSizes { length: Some(3), d_model: Some(8), n_layers: Some(1), n_items: Some(40) };
+        for name in ["sasrec-50", "full-softmax", "hstu-50-shared"] {
+            let row = STEP_ROWS.iter().find(|row| row.name == name).unwrap();
+            let mut bench = StepBench::new(&row.with_sizes(sizes).unwrap(), 1).unwrap();
+            let figures = bench.run(1).unwrap();
+            assert!(figures.losses[5] < figures.losses[0], "{name}: {figures:?}");
         }
     }
 

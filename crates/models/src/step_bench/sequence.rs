@@ -13,8 +13,7 @@ use crate::recommend::sequence::step::Stepper;
 use crate::recommend::{Mixer, Preset, SequenceConfig, SequenceLoss};
 use crate::tensors::{TensorData, Tensors};
 
-const N_ITEM_ROWS: u32 = 12_101;
-const BATCH_SIZE: usize = 128;
+pub(super) const BATCH_SIZE: usize = 128;
 
 #[derive(Debug)]
 pub(super) struct SequenceCase {
@@ -38,7 +37,7 @@ impl SequenceCase {
         let rng = &mut ChaCha8Rng::seed_from_u64(seed);
         let config = sizes.config();
         let has_time = sizes.mixer == Mixer::Hstu;
-        let mut network = Network::new(&config, N_ITEM_ROWS as usize, has_time, None, rng)?;
+        let mut network = Network::new(&config, sizes.n_items as usize, has_time, None, rng)?;
         shake(&mut network, rng)?;
         let batches = (0..N_BATCHES).map(|_| Batch::new(sizes, rng)).collect();
         let stepper = Stepper::new(&config, network, Optimizer::new(Adam::default())?);
@@ -47,7 +46,7 @@ impl SequenceCase {
 }
 
 impl SequenceRow {
-    fn config(self) -> SequenceConfig {
+    pub(super) fn config(self) -> SequenceConfig {
         let positive = |n: u32| NonZeroU32::new(n).expect("the sizes of a row are not 0");
         let preset = match self.mixer {
             Mixer::Attention => Preset::SasRec,
@@ -72,9 +71,9 @@ impl SequenceRow {
 
 impl Batch {
     fn new(sizes: SequenceRow, rng: &mut ChaCha8Rng) -> Self {
-        let n_events = sizes.length + 1;
+        let (n_events, n_item_rows) = (sizes.length + 1, sizes.n_items);
         let items: Vec<_> =
-            (0..BATCH_SIZE * n_events).map(|_| ItemIdx(rng.random_range(1..N_ITEM_ROWS))).collect();
+            (0..BATCH_SIZE * n_events).map(|_| ItemIdx(rng.random_range(1..n_item_rows))).collect();
         let mut timestamps_ms = Vec::new();
         if sizes.mixer == Mixer::Hstu {
             for _ in 0..BATCH_SIZE {
@@ -85,7 +84,7 @@ impl Batch {
                 }));
             }
         }
-        let mut draw = || rng.random_range(1..N_ITEM_ROWS);
+        let mut draw = || rng.random_range(1..n_item_rows);
         let negatives = match sizes.loss {
             SequenceLoss::Full => Vec::new(),
             SequenceLoss::Shared => (0..sizes.n_negatives).map(|_| draw()).collect(),
@@ -96,7 +95,7 @@ impl Batch {
                 each.map(|label| {
                     // The next item in place of an accidental hit.
                     let negative = draw();
-                    if negative == label { label % (N_ITEM_ROWS - 1) + 1 } else { negative }
+                    if negative == label { label % (n_item_rows - 1) + 1 } else { negative }
                 })
                 .collect()
             }

@@ -5,6 +5,7 @@
 //! tiles ([`crate::parallel`]), one level above.
 
 mod exp_columns;
+mod gather;
 mod instruction_set;
 mod layer_norm;
 mod matmul;
@@ -14,6 +15,7 @@ mod transpose;
 mod vector;
 
 pub(crate) use exp_columns::exp2_columns;
+pub(crate) use gather::{Term, add_terms, dot_gathered, sum_gathered};
 pub use instruction_set::InstructionSet;
 pub(crate) use instruction_set::dispatch;
 pub(crate) use layer_norm::{LayerNormBackward, LayerNormForward};
@@ -24,6 +26,6 @@ pub(crate) use transpose::transpose;
 pub(crate) use vector::AdamStep;
 pub use vector::dot;
 pub(crate) use vector::{
-    Map, Zip, adam, add_scaled, dot_each, dot_rows, drop_by_hash, exp_scaled, exp_shifted, map,
-    map_into, scale_by, sigmoid, sum_rows, tanh, zip,
+    Map, Zip, adam, add_scaled, dot_rows, drop_by_hash, exp_scaled, exp_shifted, map, map_into,
+    scale_by, sigmoid, sum_rows, tanh, zip,
 };

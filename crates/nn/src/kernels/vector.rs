@@ -254,32 +254,6 @@ pub(crate) fn dot_rows(rows: &[f32], vector: &[f32], products: &mut [f32]) {
     }
 }
 
-/// The dot product of `vector` with each of `rows`, equal to the bit to [`dot`]; the vector stays in registers where it is
-/// short.
-///
-/// # Panics
-/// If a row differs in length from the vector.
-pub(crate) fn dot_each<'v>(
-    vector: &[f32],
-    rows: impl Iterator<Item = &'v [f32]>,
-    products: &mut [f32],
-) {
-    struct Op<'a, I>(&'a [f32], I, &'a mut [f32]);
-    impl<'v, I: Iterator<Item = &'v [f32]>> WithSimd for Op<'_, I> {
-        type Output = ();
-
-        #[inline(always)]
-        fn with_simd<S: Simd>(self, simd: S) {
-            let Self(vector, rows, products) = self;
-            for (product, row) in products.iter_mut().zip(rows) {
-                assert_eq!(row.len(), vector.len(), "values come in pairs");
-                *product = dot_with(simd, vector, row);
-            }
-        }
-    }
-    dispatch(Op(vector, rows, products));
-}
-
 /// `x *= factor`.
 pub(crate) fn scale_by(factor: f32, x: &mut [f32]) {
     #[derive(Clone, Copy)]
@@ -485,7 +459,8 @@ mod tests {
 
     #[test]
     fn exp_is_as_near_as_its_doc_says() {
-        let values: Vec<f32> = (0..64_000).map(|i| -87.3 + i as f32 * (175.6 / 64_000.0)).collect();
+        let n = if cfg!(miri) { 160 } else { 64_000 };
+        let values: Vec<f32> = (0..n).map(|i| -87.3 + i as f32 * (175.6 / n as f32)).collect();
         for set in InstructionSet::available() {
             let mut got = values.clone();
             set.run(Exp(&mut got));
@@ -513,7 +488,8 @@ mod tests {
                 tanh(simd, x)
             }
         }
-        for i in -8000..=8000 {
+        let step = if cfg!(miri) { 400 } else { 1 };
+        for i in (-8000..=8000).step_by(step) {
             let x = i as f32 * 0.01;
             for x in [x, x * 1e-3] {
                 let wide = f64::from(x);

@@ -4,7 +4,7 @@ use super::check_mean_over;
 use crate::{
     Matrix, NnError, RowGradients,
     error::{check_finite, check_indices, check_length, check_shape},
-    kernels::{dot_each, prefetch, sum_rows},
+    kernels::{add_scaled, dot, dot_gathered, sum_gathered},
 };
 
 /// The candidates of each row: its label and negatives that no other row sees.
@@ -43,19 +43,16 @@ impl OwnNegativesWorkspace {
     }
 }
 
-/// Candidates lie anywhere in the table: so many, in whole rows of them, are asked for ahead of those at work.
-const CANDIDATES_AHEAD: usize = 32;
-
 impl OwnNegatives<'_> {
     /// Candidates of a row beside its label; rounded down where the negatives do not fill the last column.
     fn n_negatives(&self) -> usize {
         self.negatives.len() / self.labels.len().max(1)
     }
 
-    /// The label of a row, then its negatives.
-    fn row(&self, row: usize) -> impl Iterator<Item = u32> + Clone {
+    /// Its label and its negatives.
+    fn row(&self, row: usize) -> (u32, &[u32]) {
         let k = self.n_negatives();
-        std::iter::once(self.labels[row]).chain(self.negatives[row * k..][..k].iter().copied())
+        (self.labels[row], &self.negatives[row * k..(row + 1) * k])
     }
 
     /// Runs a loss that is a sum over rows.
@@ -87,32 +84,31 @@ impl OwnNegatives<'_> {
         logits.reshape(n, 1 + k);
         d_hidden.reset(n, d);
         let mut sum = 0.0_f64;
-        let n_ahead = CANDIDATES_AHEAD.div_ceil(1 + k);
         for row in 0..n {
-            let (label, logits) = (self.labels[row], logits.row_mut(row));
-            if row + n_ahead < n {
-                self.row(row + n_ahead).for_each(|item| prefetch(table.row(item as usize)));
-            }
-            let vectors = || self.row(row).map(|item| table.row(item as usize));
-            dot_each(hidden.row(row), vectors(), logits);
-            for (logit, item) in logits.iter_mut().zip(self.row(row)).skip(1) {
-                if item == label {
-                    *logit = f32::NEG_INFINITY;
-                }
+            let ((label, negatives), logits) = (self.row(row), logits.row_mut(row));
+            let (hidden, of_label) = (hidden.row(row), table.row(label as usize));
+            let (label_logit, of_negatives) = logits.split_at_mut(1);
+            label_logit[0] = dot(hidden, of_label);
+            dot_gathered(hidden, table.as_slice(), negatives, of_negatives);
+            for (logit, item) in of_negatives.iter_mut().zip(negatives) {
+                *logit = if *item == label { f32::NEG_INFINITY } else { *logit };
             }
             sum += row_loss(row, logits);
             // Now, while the candidates' rows are still in the cache.
-            let logits = &*logits;
-            sum_rows(d_hidden.row_mut(row), logits.iter().copied().zip(vectors()));
+            let d_hidden = d_hidden.row_mut(row);
+            add_scaled(logits[0], of_label, d_hidden);
+            sum_gathered(d_hidden, &logits[1..], table.as_slice(), negatives);
         }
         let loss = check_finite(what, sum / mean_over)?;
         if let Some(d_table) = d_table {
             for row in 0..n {
                 let hidden = hidden.row(row);
-                for (item, &d_logit) in self.row(row).zip(logits.row(row)) {
+                let (label, negatives) = self.row(row);
+                let items = std::iter::once(&label).chain(negatives);
+                for (item, &d_logit) in items.zip(logits.row(row)) {
                     // Also keeps accidental hits out of the touched rows.
                     if d_logit != 0.0 {
-                        d_table.add_to_row(item, hidden, d_logit);
+                        d_table.add_to_row(*item, hidden, d_logit);
                     }
                 }
             }

@@ -51,19 +51,23 @@ impl Adam {
     }
 
     pub(super) fn update(&self, weights: &mut [f32], gradient: &[f32], state: RunState<'_>) {
-        let Self { learning_rate, beta1, beta2, epsilon, weight_decay } = *self;
         let RunState { first, second, n_updates } = state;
+        adam(self.step(n_updates), weights, gradient, first, second);
+    }
+
+    /// The factors of the update of this number.
+    pub(super) fn step(&self, n_updates: u32) -> AdamStep {
+        let Self { learning_rate, beta1, beta2, epsilon, weight_decay } = *self;
         // f64: in f32, 1 - 0.999 has four right digits.
         let correction =
             |beta: f32| 1.0 - f64::from(beta).powi(i32::try_from(n_updates).unwrap_or(i32::MAX));
-        let step = AdamStep {
+        AdamStep {
             beta1,
             beta2,
             epsilon,
             step_size: (f64::from(learning_rate) / correction(beta1)) as f32,
             scale: (1.0 / correction(beta2).sqrt()) as f32,
             keep: 1.0 - learning_rate * weight_decay,
-        };
-        adam(step, weights, gradient, first, second);
+        }
     }
 }

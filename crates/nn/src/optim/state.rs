@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
-use super::Rule;
+use super::{Adam, Rule};
 use crate::{
     Gradient, Matrix, NnError, RowGradients,
     error::{check_length, check_shape},
+    kernels::{AdamStep, adam, prefetch},
 };
 
 /// State of one run of values: what a [`Rule`] reads and writes beside the weights.
@@ -141,19 +142,7 @@ impl<'a> TableRows<'a> {
     /// Updates the rows that stand at `touched` of the gradients, on the threads of the current rayon pool.
     fn update(mut self, rule: &Rule, gradients: &RowGradients, touched: Range<usize>) {
         if touched.len() * self.n_cols <= RUN_VALUES {
-            for (row, gradient) in gradients.touched_rows(touched) {
-                let row = row - self.first_row;
-                let of_row = |n_cols: usize| row * n_cols..(row + 1) * n_cols;
-                self.n_updates[row] = self.n_updates[row].saturating_add(1);
-                let [first, second] = self.state_cols.map(of_row);
-                let state = RunState {
-                    first: &mut self.first[first],
-                    second: &mut self.second[second],
-                    n_updates: self.n_updates[row],
-                };
-                rule.update(&mut self.weights[of_row(self.n_cols)], gradient, state);
-            }
-            return;
+            return self.update_run(rule, gradients, touched);
         }
         let middle = touched.start + touched.len() / 2;
         let (row, _) = gradients.touched_row(middle);
@@ -162,6 +151,38 @@ impl<'a> TableRows<'a> {
             || self.update(rule, gradients, touched.start..middle),
             || high.update(rule, gradients, middle..touched.end),
         );
+    }
+
+    /// The same on this thread.
+    fn update_run(&mut self, rule: &Rule, gradients: &RowGradients, touched: Range<usize>) {
+        let mut steps = KnownSteps::default();
+        for place in touched.clone() {
+            if place + ROWS_AHEAD < touched.end {
+                let (row, _) = gradients.touched_row(place + ROWS_AHEAD);
+                self.prefetch(row - self.first_row);
+            }
+            let (row, gradient) = gradients.touched_row(place);
+            let row = row - self.first_row;
+            let of_row = |n_cols: usize| row * n_cols..(row + 1) * n_cols;
+            self.n_updates[row] = self.n_updates[row].saturating_add(1);
+            let (n_updates, [first, second]) = (self.n_updates[row], self.state_cols.map(of_row));
+            let weights = &mut self.weights[of_row(self.n_cols)];
+            let [first, second] = [&mut self.first[first], &mut self.second[second]];
+            match rule {
+                Rule::Adam(rule) => {
+                    adam(steps.of(rule, n_updates), weights, gradient, first, second);
+                }
+                _ => rule.update(weights, gradient, RunState { first, second, n_updates }),
+            }
+        }
+    }
+
+    /// Asks for a row, which may lie anywhere in memory.
+    fn prefetch(&self, row: usize) {
+        let [first, second] = self.state_cols;
+        prefetch(&self.weights[row * self.n_cols..(row + 1) * self.n_cols]);
+        prefetch(&self.first[row * first..(row + 1) * first]);
+        prefetch(&self.second[row * second..(row + 1) * second]);
     }
 
     /// Keeps the rows before `row` and returns the others.
@@ -184,11 +205,29 @@ impl<'a> TableRows<'a> {
     }
 }
 
+/// Rows whose memory is asked for before they are updated: as many as come from memory at a time.
+const ROWS_AHEAD: usize = 8;
+
+/// Factors of Adam for the numbers of updates that rows had of late: most have had one of a few, and powers cost more than
+/// the update of a short row.
+#[derive(Default)]
+struct KnownSteps([Option<(u32, AdamStep)>; 16]);
+
+impl KnownSteps {
+    fn of(&mut self, rule: &Adam, n_updates: u32) -> AdamStep {
+        let known = &mut self.0[n_updates as usize % 16];
+        match known {
+            Some((n, step)) if *n == n_updates => *step,
+            _ => known.insert((n_updates, rule.step(n_updates))).1,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        AdaGrad, Adam, Embedding, Linear, Optimizer, Trainable,
+        AdaGrad, Embedding, Linear, Optimizer, Trainable,
         optim::tests::{rules, table, table_row},
     };
 

@@ -2,6 +2,7 @@
 
 mod attention;
 mod attention_parity;
+mod far;
 mod gated;
 mod gradients;
 mod interactions;

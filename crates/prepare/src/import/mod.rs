@@ -33,7 +33,7 @@ use crate::config::{DataConfig, Format};
 use crate::error::Place;
 use crate::log::{ColumnMapping, EventCount, FORMAT, FORMAT_VERSION, Input, Rejected};
 use crate::read::blocks::Blocks;
-use crate::read::dialect;
+use crate::read::dialect::{self, Layout};
 use crate::read::inputs;
 use crate::read::source::Source;
 use crate::{LogManifest, PrepareError, Resources};
@@ -123,7 +123,8 @@ pub fn parse_csv_bytes(bytes: &[u8], config: &DataConfig) -> Result<ParsedText, 
         let source = Source::of_bytes("input", bytes.to_vec())?;
         Blocks::open(source, config.block_bytes, config.max_line_bytes)
     };
-    let mut plan = plan_text(Path::new("input"), open()?, config)?;
+    let path = Path::new("input");
+    let mut plan = InputPlan::of_events(path, layout_of(path, open()?, config)?, config)?;
     let table = Table::of_events(std::slice::from_ref(&plan))?;
     plan.bind(&table);
     let mut blocks = open()?;
@@ -159,34 +160,41 @@ fn n_bytes(paths: &[PathBuf], plans: &[InputPlan]) -> Option<u64> {
 
 /// Looks at one input and decides how its rows are read.
 pub(crate) fn plan_input(path: &Path, config: &DataConfig) -> Result<InputPlan, PrepareError> {
+    let mut problems = Vec::new();
+    let plan = sketch_input(path, config, &mut problems)?;
+    problems.into_iter().next().map_or(Ok(plan), Err)
+}
+
+/// The same for an input that cannot be imported yet; see [`InputPlan::sketch`].
+pub(crate) fn sketch_input(
+    path: &Path,
+    config: &DataConfig,
+    problems: &mut Vec<PrepareError>,
+) -> Result<InputPlan, PrepareError> {
     if !columnar::is_parquet(path)? {
         let source = Source::open(path)?;
         let blocks = Blocks::open(source, config.block_bytes, config.max_line_bytes)?;
-        return plan_text(path, blocks, config);
+        return InputPlan::sketch(path, layout_of(path, blocks, config)?, config, problems);
     }
     if let Some(format) = config.format.filter(|format| *format != Format::Parquet) {
         let reason = format!("the file is Parquet, not {}", format.name());
         let place = Place::file(path);
         return Err(PrepareError::input(place, reason, "remove `data.format`"));
     }
-    let plan = InputPlan::of_events(path, columnar::look(path, config)?, config)?;
+    let plan = InputPlan::sketch(path, columnar::look(path, config)?, config, problems)?;
     if config.time_zone.is_none() && plan.time.is_some() {
-        columnar::check_zone(path, &plan)?;
+        problems.extend(columnar::check_zone(path, &plan).err());
     }
     Ok(plan)
 }
 
-fn plan_text(
-    path: &Path,
-    mut blocks: Blocks,
-    config: &DataConfig,
-) -> Result<InputPlan, PrepareError> {
+fn layout_of(path: &Path, mut blocks: Blocks, config: &DataConfig) -> Result<Layout, PrepareError> {
     let (head, is_all) = blocks.head();
     let mut layout = dialect::recognize(path, head, is_all, config)?;
     if layout.format == Format::Jsonl {
         jsonl::find_columns(&mut blocks, &mut layout)?;
     }
-    InputPlan::of_events(path, layout, config)
+    Ok(layout)
 }
 
 /// SHA-256 of the one input, or of the sorted lines `name sha256` of many.

@@ -100,6 +100,19 @@ impl InputPlan {
         layout: Layout,
         config: &DataConfig,
     ) -> Result<Self, PrepareError> {
+        let mut problems = Vec::new();
+        let plan = Self::sketch(path, layout, config, &mut problems)?;
+        problems.into_iter().next().map_or(Ok(plan), Err)
+    }
+
+    /// The same where required columns or the form of times may be unknown: a plan to look at, not to
+    /// import by. `problems` gets what has to be settled first.
+    pub(crate) fn sketch(
+        path: &Path,
+        layout: Layout,
+        config: &DataConfig,
+        problems: &mut Vec<PrepareError>,
+    ) -> Result<Self, PrepareError> {
         let mapped = map_columns(path, &layout.names, config)?;
         let mut plan = Self {
             file_name: file_name(path),
@@ -121,9 +134,9 @@ impl InputPlan {
             Some(choice) => choice == MissingUser::Keep,
             None => plan.order_lines,
         };
-        plan.check_required(path, config)?;
+        problems.extend(plan.check_required(path, config).err());
         plan.choose_event(config);
-        plan.choose_time(path, config)?;
+        problems.extend(plan.choose_time(path, config).err());
         Ok(plan)
     }
 
@@ -154,7 +167,8 @@ impl InputPlan {
         }
     }
 
-    fn is_sequences(&self) -> bool {
+    /// Whether the format has no times by itself.
+    pub(crate) fn is_sequences(&self) -> bool {
         matches!(self.layout.format, Format::Pairs | Format::Sequences | Format::ItemSequences)
     }
 
@@ -217,7 +231,9 @@ impl InputPlan {
         let source = self.source(columns::TIMESTAMP).filter(|_| !config.order_only);
         let Some(source) = source else {
             self.mapped.retain(|mapped| mapped.kind != Kind::Time);
-            self.decisions.push("no times: the file's order stands for them".into());
+            if config.order_only || self.is_sequences() {
+                self.decisions.push("no times: the file's order stands for them".into());
+            }
             return Ok(());
         };
         let values = self.layout.sample.iter().filter_map(|row| row.get(source));
@@ -235,7 +251,10 @@ impl InputPlan {
                 Err(PrepareError::input(place(), reason, fix))
             }
             Guess::Unknown(found) => {
-                let reason = format!("times such as {found:?} are neither numbers nor ISO 8601");
+                let reason = match &config.time_format {
+                    Some(pattern) => format!("times such as {found:?} are not written {pattern:?}"),
+                    None => format!("times such as {found:?} are neither numbers nor ISO 8601"),
+                };
                 let fix = "set `data.time_format`, such as \"%m/%d/%Y %H:%M\"";
                 Err(PrepareError::input(place(), reason, fix))
             }

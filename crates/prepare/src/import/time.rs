@@ -53,21 +53,21 @@ const MS_PER_DAY: i64 = 86_400_000;
 /// Decides how times are written, from the first values of a column.
 pub(crate) fn guess<'a>(values: impl Iterator<Item = &'a str>, config: &DataConfig) -> Guess {
     let zone = config.time_zone.clone();
+    let values: Vec<&str> = values.map(str::trim).filter(|value| !value.is_empty()).collect();
     if let Some(pattern) = &config.time_format {
         let decision = format!("times are written {pattern}");
-        return Guess::Known(TimeParser::Pattern(pattern.clone(), zone), decision);
+        return tried(TimeParser::Pattern(pattern.clone(), zone), decision, &values);
     }
     if let Some(unit) = config.time_unit {
         return Guess::Known(TimeParser::Number(unit), unit_decision(unit).into());
     }
-    let values: Vec<&str> = values.map(str::trim).filter(|value| !value.is_empty()).collect();
     let mut numbers: Vec<f64> = values
         .iter()
         .filter_map(|value| value.parse().ok())
         .filter(|number: &f64| number.is_finite())
         .collect();
     if numbers.len() * 2 < values.len() {
-        return guess_iso(&values, zone);
+        return tried(TimeParser::Iso(zone), "times are ISO 8601".into(), &values);
     }
     if !values.is_empty() && values.iter().all(|value| compact_date(value).is_some()) {
         return match zone {
@@ -83,8 +83,8 @@ pub(crate) fn guess<'a>(values: impl Iterator<Item = &'a str>, config: &DataConf
     Guess::Known(TimeParser::Number(unit), unit_decision(unit).into())
 }
 
-fn guess_iso(values: &[&str], zone: Option<TimeZone>) -> Guess {
-    let parser = TimeParser::Iso(zone);
+/// Takes `parser` if it reads at least half of the values and none of them lacks a zone.
+fn tried(parser: TimeParser, decision: String, values: &[&str]) -> Guess {
     let faults = values.iter().map(|value| parser.parse(&Cell::Text(value)).err());
     let (mut n_good, mut naive, mut other) = (0, None, None);
     for (value, fault) in values.iter().zip(faults) {
@@ -97,7 +97,7 @@ fn guess_iso(values: &[&str], zone: Option<TimeZone>) -> Guess {
     match (naive, other) {
         (Some(naive), _) => Guess::NeedsZone(naive),
         (None, Some(other)) if n_good * 2 < values.len() => Guess::Unknown(other),
-        _ => Guess::Known(parser, "times are ISO 8601".into()),
+        _ => Guess::Known(parser, decision),
     }
 }
 
@@ -236,7 +236,7 @@ fn digits(bytes: &[u8]) -> Option<i64> {
         .try_fold(0, |sum, byte| byte.is_ascii_digit().then(|| sum * 10 + i64::from(byte - b'0')))
 }
 
-/// `YYYY-MM-DD`, then optionally `T` or a blank and `HH:MM[:SS[.fraction]]`, then optionally an
+/// `YYYY-MM-DD` or `YYYY/MM/DD`, then optionally `T` or a blank and `HH:MM[:SS[.fraction]]`, then optionally an
 /// offset: `Z`, ` UTC` or `+HH[:MM]`.
 fn iso(text: &str, zone: Option<&TimeZone>) -> Result<i64, TimeFault> {
     let (local, rest) = iso_local(text).ok_or(TimeFault::Form)?;
@@ -254,7 +254,7 @@ fn iso(text: &str, zone: Option<&TimeZone>) -> Result<i64, TimeFault> {
 fn iso_local(text: &str) -> Option<(i64, &[u8])> {
     let bytes = text.as_bytes();
     let (date, mut rest) = bytes.split_at_checked(10)?;
-    if date[4] != b'-' || date[7] != b'-' {
+    if !matches!(date[4], b'-' | b'/') || date[7] != date[4] {
         return None;
     }
     let days = days_of(digits(&date[..4])?, digits(&date[5..7])?, digits(&date[8..])?)?;

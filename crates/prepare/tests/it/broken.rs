@@ -337,6 +337,24 @@ fn times_that_need_a_word_from_the_user() {
         case("zone", naive, "[data]\ntime_zone = \"Asia/Shanghai\"", Rows(1, &[])),
         case("american", american, "", Invalid(&["12/31/2010 8:26", "data.time_format"])),
         case(
+            "american, zone not stated",
+            american,
+            "[data]\ntime_format = \"%m/%d/%Y %H:%M\"",
+            Invalid(&["state no zone", "data.time_zone"]),
+        ),
+        case(
+            "another pattern",
+            american,
+            "[data]\ntime_zone = \"UTC\"\ntime_format = \"%Y-%m-%d\"",
+            Invalid(&["12/31/2010 8:26", "not written \"%Y-%m-%d\""]),
+        ),
+        case(
+            "year first, with slashes",
+            "user,item,ts\nu,i,2024/01/31 10:00:00\n",
+            "[data]\ntime_zone = \"UTC\"",
+            Rows(1, &[]),
+        ),
+        case(
             "american, stated",
             american,
             "[data]\ntime_zone = \"UTC\"\ntime_format = \"%m/%d/%Y %H:%M\"",

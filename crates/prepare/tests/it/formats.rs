@@ -256,13 +256,46 @@ fn init_writes_a_configuration_that_imports_the_file() {
     let (input, out) = (folder.path().join("in.csv"), folder.path().join("log"));
     let text = "InvoiceNo;StockCode;Quantity;InvoiceDate;Cust \"X\"\n1;a;1;2010-12-01 08:26:00;7\n";
     fs::write(&input, text).unwrap();
-    init_from(&input).unwrap_err();
+    let open = init_from(&input).unwrap();
+    assert!(open.open[0].contains("no column for user_id"), "{open:?}");
+    assert!(open.toml.contains("\n# user_id = \"\"   # not found; one of "), "{}", open.toml);
+    config::parse_toml(&open.toml).unwrap();
     fs::write(&input, text.replace("Cust \"X\"", "customer-id")).unwrap();
     let report = init_from(&input).unwrap();
     assert!(report.findings.iter().any(|finding| finding.contains("UTC")), "{report:?}");
     let checked = config::parse_toml(&report.toml).unwrap();
     assert_eq!(checked.columns["user_id"], "customer-id");
     assert_eq!(import_with(&input, &report.toml, &out, 1).unwrap().n_rows, 1);
+}
+
+#[test]
+fn init_guesses_the_form_of_times_and_leaves_lines_for_columns_that_it_does_not_know() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, out) = (folder.path().join("in.csv"), folder.path().join("log"));
+    fs::write(&input, "会员编号,商品编号,行为,发生时间\n王,茶杯,下单,31.12.2010 8:26\n").unwrap();
+    let report = init_from(&input).unwrap();
+    assert!(report.open.is_empty(), "{report:?}");
+    import_with(&input, &report.toml, &out, 1).unwrap();
+    let rows = events(&out);
+    assert_eq!(rows["event"], some(&["purchase"]));
+    assert_eq!(rows["timestamp"], some(&["1293783960000"]));
+
+    fs::write(&input, "wer;was;wann\na;b;2024/01/01 00:00:00\n").unwrap();
+    let report = init_from(&input).unwrap();
+    assert!(report.open[0].contains("no column for user_id, item_id, timestamp"), "{report:?}");
+    let filled = ["user_id", "item_id", "timestamp"].iter().zip(["wer", "was", "wann"]).fold(
+        report.toml,
+        |toml, (ours, theirs)| {
+            toml.replace(&format!("# {ours} = \"\""), &format!("{ours} = \"{theirs}\""))
+        },
+    );
+    let error = import_with(&input, &filled, &out, 1).unwrap_err().to_string();
+    assert!(error.contains("state no zone"), "{error}");
+    let filled = filled.replace("# time_zone", "time_zone");
+    assert_eq!(
+        import_with(&input, &filled, &out, 1).unwrap().time_range_ms.unwrap().0,
+        1_704_067_200_000
+    );
 }
 
 #[test]

@@ -393,6 +393,18 @@ impl ModelSpec for SequenceSpec {
             + attributes
     }
 
+    fn epoch_flop(&self, view: &TrainingView<'_>) -> Option<f64> {
+        let config = &self.config;
+        let max_history = config.max_history.get() as usize;
+        // The newest event of a causal sequence is a label alone.
+        let n_unseen = usize::from(config.objective == Objective::Next);
+        let tokens = view.users().filter_map(|user| {
+            let n_events = view.history(user).items.len().min(max_history + 1);
+            (n_events > 1).then(|| n_events - n_unseen)
+        });
+        Some(config.training_flop(tokens, view.n_item_rows()))
+    }
+
     fn fit(&self, view: &TrainingView<'_>, context: &FitContext<'_>) -> Result<Fitted, ModelError> {
         let needed = self.needed_bytes(view);
         context.check_memory(self.name(), needed, "lower d_model or batch_size")?;

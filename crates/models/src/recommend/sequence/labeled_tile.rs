@@ -107,18 +107,14 @@ impl LabeledTile {
 
     /// Copies what the gradients of the candidates' vectors are summed from.
     pub(super) fn keep_candidates(&self, span: &Span, terms: &mut GroupTerms<'_>) {
-        let d_logits = self.own.d_logits();
-        let (d, n_candidates) = (self.hidden.cols(), d_logits.cols());
-        let first = span.in_group[1];
+        let (d, first) = (self.hidden.cols(), span.in_group[1]);
         let hidden = self.hidden.as_slice();
         terms.hidden[first * d..first * d + hidden.len()].copy_from_slice(hidden);
-        let places = first * n_candidates..first * n_candidates + d_logits.as_slice().len();
-        terms.d_logits[places.clone()].copy_from_slice(d_logits.as_slice());
-        let rows = terms.candidates[places].chunks_exact_mut(n_candidates);
-        let negatives = self.negatives.chunks_exact((n_candidates - 1).max(1));
-        for ((row, label), negatives) in rows.zip(&self.labels).zip(negatives) {
-            row[0] = *label;
-            row[1..].copy_from_slice(negatives);
+        let d_logits = self.own.d_logits();
+        let n_negatives = self.negatives.len() / self.labels.len().max(1);
+        for (place, label) in self.labels.iter().enumerate() {
+            let negatives = &self.negatives[place * n_negatives..(place + 1) * n_negatives];
+            terms.push_candidates(first + place, *label, negatives, d_logits.row(place));
         }
     }
 
@@ -168,21 +164,11 @@ impl LabeledTile {
     ) -> Result<(), NnError> {
         let pass = Pass::Training { key, first_row: span.first_row };
         let first = span.in_group[0];
-        let d = self.hidden.cols().max(1);
-        let n = self.tile.n_tokens();
-        let mut places = terms.inputs[first..first + n].iter_mut();
-        let mut rows = terms.d_inputs[first * d..].chunks_exact_mut(d);
+        let mut places = first..;
         network.encoder.backward(pass, &mut self.tile, encoder, |item, d_vector, scale| {
-            if let (Some(place), Some(row)) = (places.next(), rows.next()) {
-                *place = item;
-                row.iter_mut().zip(d_vector).for_each(|(to, value)| *to = scale * value);
+            if let Some(place) = places.next() {
+                terms.push_input(place, item, d_vector, scale);
             }
-        })?;
-        // Masks are no items; their labels are touched by the loss.
-        for ((place, row), label) in places.zip(rows).zip(&self.labels) {
-            *place = *label;
-            row.fill(0.0);
-        }
-        Ok(())
+        })
     }
 }

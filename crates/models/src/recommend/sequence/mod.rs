@@ -4,9 +4,12 @@
 //! They are one arrangement of layers with different hyperparameters. Start at [`SequenceConfig`], which says what is
 //! computed; then `encoder`, `block`, `feed_forward` and `recurrence` (forward and backward over a tile of sequences),
 //! `network` (all that is learned), `step` with `labeled_tile`, `masking` and `terms` (a batch over threads), `fit` (the
-//! loop).
+//! loop); `arithmetic` counts what training costs.
 
+mod arithmetic;
 mod block;
+#[cfg(test)]
+mod block_parity;
 mod config;
 mod encoder;
 mod feed_forward;

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use forecart_data::{History, ItemIdx};
 use forecart_nn::loss::{FullSoftmaxGradients, FullSoftmaxWorkspace, full_softmax};
 use forecart_nn::{
-    DropoutKey, Gradients, Matrix, NnError, Optimizer, Pass, RowGradients, RowOrder, Trainable,
+    DropoutKey, Gradients, Matrix, NnError, Optimizer, Pass, RowGradients, Trainable,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -40,7 +40,6 @@ pub(crate) struct Stepper {
     /// Gradients of groups that are not in use.
     idle_gradients: Mutex<Vec<EncoderGradients>>,
     terms: Terms,
-    order: RowOrder,
     /// Gradients of inputs, where those of labels are dense.
     inputs: RowGradients,
     softmax: FullSoftmaxWorkspace,
@@ -82,7 +81,6 @@ impl Stepper {
             idle: Mutex::default(),
             idle_gradients: Mutex::default(),
             terms: Terms::default(),
-            order: RowOrder::default(),
             inputs: RowGradients::new(n_rows, d),
             softmax: FullSoftmaxWorkspace::default(),
             d_hidden: Matrix::default(),
@@ -115,12 +113,8 @@ impl Stepper {
         if n_labels == 0 {
             return Ok((0.0, 0));
         }
-        let n_candidates = match self.config.loss {
-            SequenceLoss::Full | SequenceLoss::Shared => 0,
-            SequenceLoss::Sampled | SequenceLoss::Bce => 1 + self.config.n_negatives.get() as usize,
-        };
-        let vectors = self.network.vectors();
-        self.terms.reshape(n_labels, n_candidates, n_tokens, vectors.cols());
+        let [n_item_rows, d] = self.network.vectors().shape();
+        self.terms.reshape(n_item_rows, n_labels, n_tokens, d);
         self.total.clear();
         self.compose(batch, key, negatives);
         let loss = match self.config.loss {
@@ -129,12 +123,11 @@ impl Stepper {
                 self.against_few(batch, key, n_labels, negatives)?
             }
         };
-        let Self { groups, terms, order, inputs, total, network, .. } = self;
-        let n_item_rows = network.items.n_rows();
+        let Self { groups, terms, inputs, total, network, .. } = self;
         match &mut total.items {
-            ItemGradients::Rows(rows) => terms.sum_into(order, n_item_rows, rows),
+            ItemGradients::Rows(rows) => terms.sum_into(rows),
             dense => {
-                terms.sum_into(order, n_item_rows, inputs);
+                terms.sum_into(inputs);
                 dense.add_rows(inputs)?;
             }
         }
