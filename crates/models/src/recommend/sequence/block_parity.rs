@@ -8,7 +8,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
-use super::block::{Block, BlockWorkspace, Context};
+use super::block::{Block, BlockWorkspace, Context, Scratch};
 use super::config::{Preset, SequenceConfig};
 
 const D: usize = 4;
@@ -71,7 +71,9 @@ fn assert_is_pytorch(preset: Preset, d_ff: u32) {
 
     let mut d = Matrix::from_vec(n, D, case.floats("dy")).unwrap();
     let mut gradients = block.new_gradients();
-    block.backward(&x, &mut d, context, &mut workspace, &mut gradients).unwrap();
+    let scratch = &mut Scratch::default();
+    block.backward(&x, &mut d, context, &mut workspace, scratch, &mut gradients).unwrap();
+    block.finish(&mut gradients).unwrap();
     case.assert_close("d_x", d.as_slice());
     let mut n_parameters = 0;
     let compare = &mut |name: &Name<'_>, _: &mut Matrix, gradient: Gradient<'_>| {
