@@ -49,7 +49,8 @@ pub use mlp::{HiddenActivation, Mlp, MlpConfig, SoftmaxLoss};
 pub use popularity::{Popularity, PopularityConfig, Window};
 pub use seq_rules::{SeqRules, SeqRulesConfig};
 pub use sequence::{
-    FeedForwardKind, Mixer, Objective, Preset, Sequence, SequenceConfig, SequenceLoss, SequenceSpec,
+    FeedForwardKind, ItemUpdates, Mixer, Objective, Preset, Sequence, SequenceConfig, SequenceLoss,
+    SequenceSpec,
 };
 pub use top_k::{Scored, TopK, top_k};
 pub use view::{FitOn, Holdout, TrainingView};

@@ -3,10 +3,11 @@
 //!
 //! They are one arrangement of layers with different hyperparameters. Start at [`SequenceConfig`], which says what is
 //! computed; then `encoder`, `block`, `feed_forward` and `recurrence` (forward and backward over a tile of sequences),
-//! `network` (all that is learned), `step` with `labeled_tile`, `masking` and `terms` (a batch over threads), `fit` (the
-//! loop).
+//! `network` (all that is learned), `step` with `labeled_tile`, `masking`, `candidates` and `terms` (a batch over threads),
+//! `resolve` (what the data decide), `fit` (the loop).
 
 mod block;
+mod candidates;
 mod config;
 mod encoder;
 mod feed_forward;
@@ -15,6 +16,7 @@ mod labeled_tile;
 mod masking;
 pub(crate) mod network;
 mod recurrence;
+mod resolve;
 pub(crate) mod step;
 mod terms;
 
@@ -25,7 +27,8 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
 pub use config::{
-    FeedForwardKind, Mixer, Objective, Preset, SequenceConfig, SequenceLoss, SequenceSpec,
+    FeedForwardKind, ItemUpdates, Mixer, Objective, Preset, SequenceConfig, SequenceLoss,
+    SequenceSpec,
 };
 
 use self::encoder::Tile;
@@ -107,7 +110,7 @@ impl VectorModel for Sequence {
     }
 
     fn max_history(&self) -> usize {
-        self.spec.config.max_history.get() as usize
+        self.spec.config.max_history as usize
     }
 
     fn encode(&self, history: History<'_>) -> Vec<f32> {
