@@ -8,7 +8,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
-use super::block::{Block, BlockWorkspace, Context};
+use super::block::{Block, BlockWorkspace, Context, Scratch};
 use super::config::{Preset, SequenceConfig};
 
 const D: usize = 4;
@@ -50,7 +50,7 @@ fn assert_is_pytorch(preset: Preset, d_ff: u32) {
         d_model: positive(D as u32),
         n_heads: positive(2),
         d_ff,
-        max_history: positive(8),
+        max_history: 8,
         ..SequenceConfig::preset(preset)
     };
     let mut block = Block::new(&config, true, &mut ChaCha8Rng::seed_from_u64(1)).unwrap();
@@ -71,7 +71,9 @@ fn assert_is_pytorch(preset: Preset, d_ff: u32) {
 
     let mut d = Matrix::from_vec(n, D, case.floats("dy")).unwrap();
     let mut gradients = block.new_gradients();
-    block.backward(&x, &mut d, context, &mut workspace, &mut gradients).unwrap();
+    let scratch = &mut Scratch::default();
+    block.backward(&x, &mut d, context, &mut workspace, scratch, &mut gradients).unwrap();
+    block.finish(&mut gradients).unwrap();
     case.assert_close("d_x", d.as_slice());
     let mut n_parameters = 0;
     let compare = &mut |name: &Name<'_>, _: &mut Matrix, gradient: Gradient<'_>| {
