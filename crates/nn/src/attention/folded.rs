@@ -291,7 +291,8 @@ mod tests {
         project.forward(&x, &mut qkv).unwrap();
         attention.forward(&qkv, d, batch, None, pass, &mut mixed, &mut ws).unwrap();
         out.forward(&mixed, &mut want).unwrap();
-        want.add(&rest).unwrap();
+        let out_alone = want.clone();
+        want.set_sum(&out_alone, &rest).unwrap();
         let (mut want_project, mut want_out) = gradients();
         let (mut d_mixed, mut want_dx) = (Matrix::default(), Matrix::default());
         let mut d_qkv = Matrix::zeros(11, 3 * d);
