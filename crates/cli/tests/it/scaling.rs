@@ -29,6 +29,8 @@ fn without_measurements(value: &mut Value) {
             for (key, value) in map {
                 match key.as_str() {
                     "environment" => *value = "the machine".into(),
+                    "hyperparameters" => *value = "as configured".into(),
+                    "day" => *value = "by the seconds that it took".into(),
                     "memory_bytes" | "forecart_version" | "commit" | "chosen_epoch" => {
                         *value = "some".into()
                     }
@@ -80,6 +82,9 @@ fn a_small_run_says_what_grows_and_how() {
     assert_eq!(flop(&items, 1) - flop(&items, 0), 6.0 * 6400.0 * 20.0 * 64.0);
     assert_eq!(flop(&curve("n_items", "sasrec-50"), 0), flop(&curve("n_items", "sasrec-50"), 1));
 
+    assert!(report["day"]["flop"].as_f64().unwrap() > 0.0, "{report}");
+    assert_eq!(report["hyperparameters"]["loss"], "full");
+    assert!(report["hyperparameters"]["d_model"].is_null(), "sizes are not shared");
     without_measurements(&mut report);
     insta::assert_snapshot!(serde_json::to_string_pretty(&report).unwrap());
 }
