@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn the_weights_that_are_counted_are_those_of_the_network() {
         for preset in PRESETS {
-            let keys = json!({"d_model": 12, "n_layers": 3, "n_heads": 2});
+            let keys = json!({"d_model": 12, "n_layers": 3, "n_heads": 2, "max_history": 9});
             let config = SequenceConfig::from_keys(preset, &keys).unwrap();
             let rng = &mut ChaCha8Rng::seed_from_u64(1);
             let network = Network::new(&config, 5, true, None, rng).unwrap();
