@@ -98,11 +98,11 @@ fn one_part_alone_and_wrong_sizes() {
     assert!(text.contains("One training step") && !text.contains("Trainings"), "{text}");
     for (wrong, code) in [
         (&["--sizes", "64"][..], 2),
-        (&["--sizes", "0x1"], 2),
-        (&["--lengths", "0"], 2),
-        (&["--model", "item-knn"], 2),
-        (&["--model", "sasrek"], 2),
-        (&["--sizes", "9x1"], 2), // two heads
+        (&["--sizes", "0x1"][..], 2),
+        (&["--lengths", "0"][..], 2),
+        (&["--model", "item-knn"][..], 2),
+        (&["--model", "sasrek"][..], 2),
+        (&["--sizes", "9x1"][..], 2), // two heads
     ] {
         let output = forecart(root, &[&["bench", "scaling"], wrong].concat());
         assert_eq!(output.status.code(), Some(code), "{wrong:?}: {}", stderr(&output));
