@@ -310,11 +310,12 @@ fn looks_like_header(first: &[Vec<String>], config: &DataConfig) -> bool {
     if header.iter().any(|name| is_known(name, config)) {
         return true;
     }
-    !header.iter().any(is_value) && first.get(1).is_none_or(|row| row.iter().any(is_value))
+    let holds_value = |row: &[String]| row.iter().any(|field| is_value(field));
+    !holds_value(header) && first.get(1).is_none_or(|row| holds_value(row))
 }
 
 /// Whether a field is a number or a time, as no column is called.
-fn is_value(field: &String) -> bool {
+fn is_value(field: &str) -> bool {
     let field = field.trim();
     let is_of_time = |c: char| c.is_ascii_digit() || " -/.:+TZ年月日".contains(c);
     let is_time = field.starts_with(|c: char| c.is_ascii_digit()) && field.chars().all(is_of_time);
