@@ -18,23 +18,36 @@ pub(crate) struct Log {
     users: Vec<Vec<(u32, i64)>>,
     has_time: bool,
     leave_one_out: bool,
+    /// Events of a session, where all sessions are for validation.
+    session_length: Option<u32>,
 }
 
 impl Log {
     /// Users' items, oldest first, without times; the last two events of each user are held out.
     pub(crate) fn new(n_items: u32, users: &[&[u32]]) -> Self {
         let users = users.iter().map(|items| items.iter().map(|item| (*item, 0)).collect());
-        Self { n_items, users: users.collect(), has_time: false, leave_one_out: true }
+        Self {
+            n_items,
+            users: users.collect(),
+            has_time: false,
+            leave_one_out: true,
+            session_length: None,
+        }
     }
 
     pub(crate) fn with_times(n_items: u32, users: &[&[(u32, i64)]]) -> Self {
         let users = users.iter().map(|events| events.to_vec()).collect();
-        Self { n_items, users, has_time: true, leave_one_out: true }
+        Self { n_items, users, has_time: true, leave_one_out: true, session_length: None }
     }
 
     pub(crate) fn all_for_training(mut self) -> Self {
         self.leave_one_out = false;
         self
+    }
+
+    /// Sessions of `length` events each, all of them validation.
+    pub(crate) fn in_sessions_of(self, length: u32) -> Self {
+        Self { session_length: Some(length), ..self }
     }
 }
 
@@ -44,11 +57,16 @@ pub(crate) fn dataset(log: &Log) -> (tempfile::TempDir, Dataset) {
     let folder = root.path().join("dataset");
     let mut writer = DatasetWriter::new(&folder, log.has_time).unwrap();
     for events in &log.users {
-        for &(item, timestamp_ms) in events {
+        for (place, &(item, timestamp_ms)) in (0..).zip(events) {
             let item = ItemIdx(item);
-            writer.push(EventRow { item, timestamp_ms, event: 1, session: 0, value: 1.0 }).unwrap();
+            let session = log.session_length.map_or(0, |length| place / length);
+            writer.push(EventRow { item, timestamp_ms, event: 1, session, value: 1.0 }).unwrap();
         }
         let n = events.len() as u32;
+        if log.session_length.is_some() {
+            writer.end_user(0, n).unwrap();
+            continue;
+        }
         let held_out = if log.leave_one_out && n >= 3 { 2 } else { 0 };
         writer.end_user(n - held_out, n - held_out / 2).unwrap();
     }
@@ -64,7 +82,10 @@ pub(crate) fn dataset(log: &Log) -> (tempfile::TempDir, Dataset) {
         encoders: FeatureProgram::default(),
         item_features: ItemFeatures::default(),
         description: Description {
-            protocol: Protocol::LooFull,
+            protocol: match log.session_length {
+                Some(_) => Protocol::Session { gap_minutes: None },
+                None => Protocol::LooFull,
+            },
             seen: SeenItems::Exclude,
             has_time: log.has_time,
             order: if log.has_time { EventOrder::Time } else { EventOrder::File },

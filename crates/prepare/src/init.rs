@@ -55,7 +55,9 @@ pub fn init_from(path: &Path) -> Result<InitReport, PrepareError> {
         .chain([DataConfig { order_only: true, ..DataConfig::default() }]);
     let (mut config, mut problems) = (DataConfig::default(), Vec::new());
     let mut plan = sketch_input(file, &config, &mut problems)?;
-    if !problems.is_empty() {
+    // Other forms of times help no file whose users or items are not found.
+    let is_found = |name| plan.source(name).is_some();
+    if !problems.is_empty() && is_found(columns::USER_ID) && is_found(columns::ITEM_ID) {
         for attempt in attempts {
             if let Ok(found) = plan_input(file, &attempt) {
                 (plan, config, problems) = (found, attempt, Vec::new());

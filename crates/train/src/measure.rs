@@ -138,6 +138,7 @@ impl Bench<'_> {
         let spec = contestant.spec.as_ref();
         let seeds = if spec.uses_seed() { &self.options.seeds[..] } else { &[0][..] };
         let mut runs = Vec::new();
+        let mut hyperparameters = spec.hyperparameters();
         for seed in seeds {
             let label = match spec.uses_seed() {
                 true => format!("{} seed {seed}", spec.name()),
@@ -152,12 +153,14 @@ impl Bench<'_> {
                 checkpoint: None,
             };
             let trained = train(self.dataset, spec, &options, self.progress)?;
+            // With what the data decided, which is the same for every seed.
+            hyperparameters = trained.model.hyperparameters();
             runs.push(self.run(&label, &trained)?);
         }
         Ok(ModelRuns {
             name: spec.name().to_owned(),
             is_baseline: contestant.is_baseline,
-            hyperparameters: spec.hyperparameters(),
+            hyperparameters,
             runs,
         })
     }

@@ -155,7 +155,9 @@ fn train_sizes(
             sizes.len(),
             size.name
         ));
-        let max_history = size.spec.hyperparameters()["max_history"].as_u64().unwrap_or(50);
+        // 0 is for the data to decide; what is measured is cut alike for all sizes.
+        let max_history = size.spec.hyperparameters()["max_history"].as_u64();
+        let max_history = max_history.filter(|n| *n > 0).unwrap_or(50);
         trainings.push(train_size(
             &dataset,
             size,

@@ -248,3 +248,34 @@ fn the_bundled_orders_import_as_order_lines() {
     assert_eq!(log["n_rows"].as_u64().unwrap() + log["n_rejected"].as_u64().unwrap(), 541_909);
     assert_eq!(log["n_guests"], 135_080);
 }
+
+/// A small network on the real orders: what it answers to a stranger comes from the stranger's events.
+#[test]
+fn a_stranger_with_three_events_gets_no_popularity_list() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let settings = "data.time_zone = \"Europe/London\"\n[models.hstu]\nd_model = 16\nn_epochs = 2\n\
+                    n_negatives = 16\nmax_history = 20\n";
+    std::fs::write(root.join("forecart.toml"), settings).unwrap();
+    ok(root, &["import", sample().to_str().unwrap()]);
+    ok(root, &["prepare"]);
+    ok(root, &["train", "--model", "hstu"]);
+    let list = |history: &str| {
+        let reply = json(root, &["recommend", "--history", history, "-k", "10"]);
+        let items = reply["items"].as_array().unwrap().iter();
+        let items: Vec<String> = items.map(|item| item["item_id"].to_string()).collect();
+        assert_eq!(items.len(), 10);
+        (items, reply["fallback"].clone(), reply["n_unknown_history_items"].clone())
+    };
+    let (popular, fallback, _) = list("no-such-item");
+    assert_eq!(fallback, "nothing_known");
+    // Cake cases; Christmas decorations.
+    let (cakes, fallback, n_unknown) = list("21212,84991,21977");
+    assert_eq!((fallback, n_unknown), (serde_json::Value::Null, 0.into()));
+    let (christmas, fallback, n_unknown) = list("22086,22910,22578");
+    assert_eq!((fallback, n_unknown), (serde_json::Value::Null, 0.into()));
+    assert_ne!(cakes, popular);
+    assert_ne!(christmas, popular);
+    let n_common = christmas.iter().filter(|item| cakes.contains(item)).count();
+    assert!(n_common < 8, "{cakes:?} {christmas:?}");
+}

@@ -29,6 +29,8 @@ fn without_measurements(value: &mut Value) {
             for (key, value) in map {
                 match key.as_str() {
                     "environment" => *value = "the machine".into(),
+                    "hyperparameters" => *value = "as configured".into(),
+                    "day" => *value = "by the seconds that it took".into(),
                     "memory_bytes" | "forecart_version" | "commit" | "chosen_epoch" => {
                         *value = "some".into()
                     }
@@ -80,6 +82,9 @@ fn a_small_run_says_what_grows_and_how() {
     assert_eq!(flop(&items, 1) - flop(&items, 0), 6.0 * 6400.0 * 20.0 * 64.0);
     assert_eq!(flop(&curve("n_items", "sasrec-50"), 0), flop(&curve("n_items", "sasrec-50"), 1));
 
+    assert!(report["day"]["flop"].as_f64().unwrap() > 0.0, "{report}");
+    assert_eq!(report["hyperparameters"]["loss"], "full");
+    assert!(report["hyperparameters"]["d_model"].is_null(), "sizes are not shared");
     without_measurements(&mut report);
     insta::assert_snapshot!(serde_json::to_string_pretty(&report).unwrap());
 }
@@ -93,11 +98,11 @@ fn one_part_alone_and_wrong_sizes() {
     assert!(text.contains("One training step") && !text.contains("Trainings"), "{text}");
     for (wrong, code) in [
         (&["--sizes", "64"][..], 2),
-        (&["--sizes", "0x1"], 2),
-        (&["--lengths", "0"], 2),
-        (&["--model", "item-knn"], 2),
-        (&["--model", "sasrek"], 2),
-        (&["--sizes", "9x1"], 2), // two heads
+        (&["--sizes", "0x1"][..], 2),
+        (&["--lengths", "0"][..], 2),
+        (&["--model", "item-knn"][..], 2),
+        (&["--model", "sasrek"][..], 2),
+        (&["--sizes", "9x1"][..], 2), // two heads
     ] {
         let output = forecart(root, &[&["bench", "scaling"], wrong].concat());
         assert_eq!(output.status.code(), Some(code), "{wrong:?}: {}", stderr(&output));

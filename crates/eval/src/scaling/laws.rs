@@ -21,7 +21,7 @@ pub struct Law {
 /// What one day of this machine is enough for. All but the speed is extrapolated.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Day {
-    /// Operations a second in the training that had most of them.
+    /// Operations a second of the training that had most of them.
     pub flop_per_sec: f64,
     /// As many in a day.
     pub flop: f64,

@@ -42,9 +42,9 @@ impl Day {
     pub(super) fn lines(&self) -> Vec<String> {
         let times = |value: f64, measured: f64| format!("{} times", short(value / measured));
         let mut lines = vec![format!(
-            "A day of this machine is {}FLOP, at the {}FLOP/s of its longest training.",
-            short(self.flop),
-            short(self.flop_per_sec)
+            "A day of this machine is {}, at the {} of its fastest training.",
+            with_unit(self.flop, "FLOP"),
+            with_unit(self.flop_per_sec, "FLOP/s")
         )];
         if let Some(d_model) = self.d_model {
             lines.push(format!(
@@ -58,9 +58,16 @@ impl Day {
             short(self.n_events),
             times(self.n_events, self.n_events_measured as f64)
         ));
-        lines.push("Beyond either, a GPU is needed to train within a day.".into());
+        lines.push("Beyond that, a GPU is needed to train within a day.".into());
         lines
     }
+}
+
+/// `4.97 PFLOP`.
+fn with_unit(value: f64, unit: &str) -> String {
+    let number = short(value);
+    let digits = number.trim_end_matches(char::is_alphabetic);
+    format!("{digits} {}{unit}", &number[digits.len()..])
 }
 
 fn strings<const N: usize>(texts: [&str; N]) -> Vec<String> {

@@ -1,4 +1,6 @@
 //! When to stop: NDCG@10 on the validation part after each epoch.
+//!
+//! A *user* here is a case of the validation part; where sessions are held out, there is one for each event of a session.
 
 use forecart_data::{History, ItemIdx, SeenItems};
 use forecart_nn::{Linear, Matrix, NnError};
@@ -42,7 +44,7 @@ impl<'a> Validation<'a> {
         let speaks = |history: &History<'_>| {
             history.newest(max_history).items.iter().any(|item| item.is_known())
         };
-        let all: Vec<_> = holdout.users().filter(|(history, _)| speaks(history)).collect();
+        let all: Vec<_> = holdout.cases().filter(|(history, _)| speaks(history)).collect();
         let step = all.len().div_ceil(max_users).max(1);
         let users: Vec<_> = all.into_iter().step_by(step).collect();
         (!users.is_empty()).then_some(Self { users, max_history, seen: holdout.seen() })

@@ -11,14 +11,14 @@ use rand_chacha::ChaCha8Rng;
 #[derive(Debug, Clone)]
 pub(super) struct ItemTable {
     vectors: Embedding,
-    /// Whether the loss touches every item, so that gradients are dense.
-    is_full: bool,
+    /// Whether gradients are dense: a step moves every item.
+    is_dense: bool,
 }
 
 /// Gradients of an [`ItemTable`].
 #[derive(Debug, Clone)]
 pub(super) enum ItemGradients {
-    /// Of all items: a full softmax touches every one.
+    /// Of all items: the loss touches every one, or the optimizer is to.
     Dense(Matrix),
     /// Of the items in histories, labels and negatives.
     Rows(RowGradients),
@@ -28,11 +28,11 @@ impl ItemTable {
     pub(super) fn new(
         n_item_rows: usize,
         d: usize,
-        is_full: bool,
+        is_dense: bool,
         init: Init,
         rng: &mut ChaCha8Rng,
     ) -> Result<Self, NnError> {
-        Ok(Self { vectors: Embedding::new(n_item_rows, d, init, rng)?, is_full })
+        Ok(Self { vectors: Embedding::new(n_item_rows, d, init, rng)?, is_dense })
     }
 
     /// The same table with other vectors of the same shape.
@@ -98,7 +98,7 @@ impl Trainable for ItemTable {
 
     fn new_gradients(&self) -> ItemGradients {
         let [n_rows, d] = self.vectors().shape();
-        match self.is_full {
+        match self.is_dense {
             true => ItemGradients::Dense(Matrix::zeros(n_rows, d)),
             false => ItemGradients::Rows(RowGradients::new(n_rows, d)),
         }

@@ -1,6 +1,6 @@
 //! What a model may see while it is fitted, and nothing else.
 
-use forecart_data::{Dataset, History, ItemFeatures, Part, UserIdx};
+use forecart_data::{Dataset, History, ItemFeatures, Part, Protocol, UserIdx};
 use serde::{Deserialize, Serialize};
 
 use super::contract::ModelSpec;
@@ -78,6 +78,11 @@ impl<'a> TrainingView<'a> {
         self.dataset.history_before(user, next)
     }
 
+    /// The number of events of `user` in the training part, whichever part is handed out.
+    pub fn training_length(&self, user: UserIdx) -> usize {
+        self.dataset.history_before(user, Part::Validation).items.len()
+    }
+
     /// The number of events that may be learned from.
     pub fn n_events(&self) -> u64 {
         let counts = self.dataset.manifest.counts;
@@ -127,19 +132,70 @@ pub struct Holdout<'a> {
 }
 
 impl<'a> Holdout<'a> {
-    /// Users with a validation event, in index order: what was known of each when validation began,
-    /// and the validation events.
-    pub fn users(&self) -> impl Iterator<Item = (History<'a>, History<'a>)> + use<'a> {
+    /// What evaluation asks of the validation part, in the order of users: what is known at a moment, and the events that
+    /// come. For each user with validation events it is one moment, when validation begins; where whole sessions are held
+    /// out it is each moment within a session, with the events of the session so far and the next one.
+    pub fn cases(&self) -> impl Iterator<Item = (History<'a>, History<'a>)> + use<'a> {
         let dataset = self.dataset;
-        dataset.user_indices().filter_map(move |user| {
+        let by_session = matches!(dataset.manifest.description.protocol, Protocol::Session { .. });
+        dataset.user_indices().flat_map(move |user| {
             let targets = dataset.events_in(user, Part::Validation);
             let known = dataset.history_before(user, Part::Validation);
-            (!targets.items.is_empty()).then_some((known, targets))
+            if !by_session {
+                return if targets.items.is_empty() { vec![] } else { vec![(known, targets)] };
+            }
+            let start = dataset.sequences.range(user).start + known.items.len();
+            let sessions = &dataset.sequences.sessions[start..start + targets.items.len()];
+            let mut first = 0;
+            let mut cases = Vec::new();
+            for next in 1..sessions.len() {
+                if sessions[next] == sessions[next - 1] {
+                    cases.push((targets.slice(first..next), targets.slice(next..next + 1)));
+                } else {
+                    first = next;
+                }
+            }
+            cases
         })
     }
 
     /// Whether items of the history are left out of lists when this dataset is measured.
     pub fn seen(&self) -> forecart_data::SeenItems {
         self.dataset.manifest.description.seen
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Log, dataset};
+
+    fn cases(log: &Log) -> Vec<(Vec<u32>, Vec<u32>)> {
+        let (_folder, dataset) = dataset(log);
+        let view = TrainingView::new(&dataset, FitOn::Train);
+        assert!(view.validation().is_none(), "nobody may look unasked");
+        let items = |history: History<'_>| history.items.iter().map(|item| item.0).collect();
+        let cases = view.with_early_stopping().validation().unwrap().cases();
+        cases.map(|(known, targets)| (items(known), items(targets))).collect()
+    }
+
+    #[test]
+    fn a_left_out_event_is_asked_for_after_all_before_it() {
+        let log = Log::new(9, &[&[1, 2, 3, 4], &[5], &[6, 7, 8]]);
+        assert_eq!(cases(&log), [(vec![1, 2], vec![3]), (vec![6], vec![7])]);
+    }
+
+    /// Sessions of three events: each event but the first is asked for, after those of its session alone.
+    #[test]
+    fn sessions_are_asked_event_by_event() {
+        let log = Log::new(9, &[&[1, 2, 3, 4], &[5, 6, 7, 8, 9]]).in_sessions_of(3);
+        let expected = [
+            (vec![1], vec![2]),
+            (vec![1, 2], vec![3]),
+            (vec![5], vec![6]),
+            (vec![5, 6], vec![7]),
+            (vec![8], vec![9]),
+        ];
+        assert_eq!(cases(&log), expected);
     }
 }

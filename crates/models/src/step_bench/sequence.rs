@@ -60,7 +60,7 @@ impl SequenceRow {
             n_heads: positive(self.n_heads),
             d_ff: if config.d_ff == 0 { 0 } else { self.d_model },
             input_scale: f64::from(self.d_model).sqrt(),
-            max_history: positive(self.length as u32),
+            max_history: self.length as u32,
             dropout: self.dropout,
             loss: self.loss,
             n_negatives: positive(self.n_negatives),
@@ -86,8 +86,10 @@ impl Batch {
         }
         let mut draw = || rng.random_range(1..n_item_rows);
         let negatives = match sizes.loss {
-            SequenceLoss::Full => Vec::new(),
-            SequenceLoss::Shared => (0..sizes.n_negatives).map(|_| draw()).collect(),
+            SequenceLoss::Full | SequenceLoss::Auto => Vec::new(),
+            SequenceLoss::Shared | SequenceLoss::Mixed => {
+                (0..sizes.n_negatives).map(|_| draw()).collect()
+            }
             SequenceLoss::Sampled | SequenceLoss::Bce => {
                 let labels = items.chunks_exact(n_events).flat_map(|sequence| &sequence[1..]);
                 let each = labels
@@ -145,8 +147,8 @@ impl Case for SequenceCase {
             }
             let negatives = || TensorData::U32(batch.negatives.clone());
             match self.sizes.loss {
-                SequenceLoss::Full => {}
-                SequenceLoss::Shared => insert("negatives", negatives()),
+                SequenceLoss::Full | SequenceLoss::Auto => {}
+                SequenceLoss::Shared | SequenceLoss::Mixed => insert("negatives", negatives()),
                 SequenceLoss::Sampled | SequenceLoss::Bce => {
                     let name = format!("batches.{index}.negatives");
                     tensors.insert_rows(name, negatives(), self.sizes.n_negatives as usize);

@@ -8,6 +8,7 @@ use forecart_models::model_file::LoadedModel;
 use forecart_models::recommend::{
     Fallback, FitContext, FitOn, ModelSpec, Reason, Recommender, TopK, TrainingView, registry,
 };
+use serde_json::json;
 
 use crate::shop::{Held, N_ITEMS, context, fit, shop, specs, write};
 
@@ -84,8 +85,26 @@ fn a_model_survives_its_file_to_the_bit() {
         let back = LoadedModel::from_bytes(&bytes).unwrap();
         assert_eq!(all_bits(back.model()), all_bits(model.model()), "{}", spec.name());
         assert_eq!(back.header(), model.header());
-        assert_eq!(back.model().hyperparameters(), spec.hyperparameters());
+        assert_eq!(back.model().hyperparameters(), model.model().hyperparameters());
         assert!(back.to_bytes().unwrap() == bytes, "{}", spec.name());
+    });
+}
+
+#[test]
+fn a_model_says_what_it_was_fitted_with_and_leaves_nothing_open() {
+    for_every_model(|spec, _, model| {
+        let (asked, got) = (spec.hyperparameters(), model.model().hyperparameters());
+        let (asked, got) = (asked.as_object().unwrap(), got.as_object().unwrap());
+        assert!(asked.keys().eq(got.keys()), "{}", spec.name());
+        for (key, value) in asked {
+            let is_open = key == "members" || *value == json!("auto") || key == "max_history";
+            assert!(is_open || got[key] == *value, "{} {key}", spec.name());
+        }
+        if spec.name() == "mlp" {
+            return; // its loss means nothing after the fit
+        }
+        let text = model.model().hyperparameters().to_string();
+        assert!(!text.contains("\"auto\"") && !text.contains("\"max_history\":0"), "{text}");
     });
 }
 

@@ -7,6 +7,7 @@
 //! - [`bce_with_logits`]: yes or no, for clicks and purchases;
 //! - [`softmax_cross_entropy`]: one of a few classes, logits given;
 //! - [`full_softmax`]: one of many items, logits never stored;
+//! - [`subset_softmax`]: one of some items, those of the batch and others drawn beside them, logits never stored;
 //! - [`sampled_softmax`]: one of many items against shared negatives;
 //! - [`own_sampled_softmax`], [`sampled_bce`] (also gBCE), [`bpr`]: one of many items against negatives of each row's own.
 
@@ -18,6 +19,7 @@ mod own_sampled_softmax;
 mod sampled_bce;
 mod sampled_softmax;
 mod softmax;
+mod subset_softmax;
 
 pub use bce::bce_with_logits;
 pub use bpr::bpr;
@@ -29,6 +31,9 @@ pub use sampled_softmax::{
     LogQ, SampledSoftmax, SampledSoftmaxGradients, SampledSoftmaxWorkspace, sampled_softmax,
 };
 pub use softmax::softmax_cross_entropy;
+pub use subset_softmax::{
+    ItemSubset, SubsetSoftmaxGradients, SubsetSoftmaxWorkspace, subset_softmax,
+};
 
 use crate::{NnError, error::check_range};
 

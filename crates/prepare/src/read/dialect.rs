@@ -275,6 +275,9 @@ impl Layout {
                 let n = first.first().map_or(0, Vec::len);
                 let reason = format!("no header line names the {n} columns");
                 let fix = match n {
+                    _ if !config.columns.is_empty() => {
+                        "the configuration names columns of a header line: it may be of another file"
+                    }
                     0 | 1 => "only one column was found: check `data.delimiter`",
                     _ => "name them in the file's order: `data.names = [\"user_id\", ...]`",
                 };
@@ -307,8 +310,16 @@ fn looks_like_header(first: &[Vec<String>], config: &DataConfig) -> bool {
     if header.iter().any(|name| is_known(name, config)) {
         return true;
     }
-    let is_number = |field: &String| field.trim().parse::<f64>().is_ok();
-    !header.iter().any(is_number) && first.get(1).is_none_or(|row| row.iter().any(is_number))
+    let holds_value = |row: &[String]| row.iter().any(|field| is_value(field));
+    !holds_value(header) && first.get(1).is_none_or(|row| holds_value(row))
+}
+
+/// Whether a field is a number or a time, as no column is called.
+fn is_value(field: &str) -> bool {
+    let field = field.trim();
+    let is_of_time = |c: char| c.is_ascii_digit() || " -/.:+TZ年月日".contains(c);
+    let is_time = field.starts_with(|c: char| c.is_ascii_digit()) && field.chars().all(is_of_time);
+    is_time || field.parse::<f64>().is_ok()
 }
 
 pub(crate) fn delimiter_name(delimiter: Delimiter) -> String {

@@ -171,6 +171,12 @@ fn tables_with_wrong_columns() {
             Invalid(&["\"custmer\"", "user_id"]),
         ),
         case("no header", "1,2,x\n3,4,5\n", "[data]\nheader = false", Invalid(&["data.names"])),
+        case(
+            "configuration of another file",
+            "1 2 3\n2 4\n",
+            "[data.columns]\nuser_id = \"wer\"",
+            Invalid(&["no header line", "may be of another file"]),
+        ),
         case("unknown key", GOOD, "[data]\ndelimitr = \",\"", Usage("delimitr")),
         case("unknown zone", GOOD, "[data]\ntime_zone = \"Mars/Base\"", Usage("Mars/Base")),
         case("unknown format", GOOD, "[data]\nformat = \"cvs\"", Usage("did you mean \"csv\"?")),

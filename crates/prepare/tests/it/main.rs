@@ -3,6 +3,7 @@
 mod broken;
 mod formats;
 mod memory;
+mod mutations;
 mod prepare;
 mod properties;
 mod support;

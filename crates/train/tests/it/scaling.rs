@@ -22,7 +22,7 @@ fn options() -> TrainOptions {
 fn size(d_model: u32) -> Size {
     let keys = json!({
         "d_model": d_model, "d_ff": d_model, "n_layers": 1, "loss": "full", "dropout": 0.0,
-        "n_epochs": 6, "patience": 6, "batch_size": 16, "learning_rate": 0.01
+        "n_epochs": 20, "patience": 20, "batch_size": 16, "learning_rate": 0.01
     });
     let spec = registry::spec("sasrec", &keys).unwrap();
     Size { name: format!("d {d_model}"), d_model, n_layers: 1, spec }
@@ -34,7 +34,7 @@ fn a_size_has_its_operations_its_curve_and_its_loss() {
     let train = |d_model| train_size(&dataset, &size(d_model), 50, &options(), &Silent).unwrap();
     let (small, large) = (train(4), train(16));
     for training in [&small, &large] {
-        assert_eq!(training.points.len(), 6);
+        assert_eq!(training.points.len(), 20);
         for (place, point) in training.points.iter().enumerate() {
             assert_eq!(point.epoch, place + 1);
             assert_eq!(point.flop, training.epoch_flop * point.epoch as f64);

@@ -54,7 +54,7 @@ impl Default for FusionConfig {
         };
         let network = |d_model: u32| {
             json!({
-                "d_model": d_model, "d_ff": 64, "loss": "full", "batch_size": 32, "patience": 3,
+                "d_model": d_model, "d_ff": 64, "loss": "auto", "batch_size": 32, "patience": 3,
             })
         };
         let mut hstu = network(64);
@@ -172,7 +172,13 @@ impl ModelSpec for FusionConfig {
                 })
                 .collect(),
         };
-        let model = Fusion::new(self.clone(), models, &weights);
+        // With what the data decided.
+        let members = self.members.iter().zip(&models).map(|(member, model)| {
+            let keys = model.hyperparameters().as_object().cloned().unwrap_or_default();
+            MemberConfig { model: member.model.clone(), keys }
+        });
+        let config = Self { members: members.collect(), weights: self.weights.clone() };
+        let model = Fusion::new(config, models, &weights);
         Ok(Fitted { model: Box::new(model), record })
     }
 

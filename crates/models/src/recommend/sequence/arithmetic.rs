@@ -18,7 +18,8 @@ impl SequenceConfig {
     /// - candidates of the loss, `d` multiply-adds each, for each label.
     ///
     /// Norms, exponentials and other element-wise work, lookups, sums of gradients and the optimizer are left out. Of masked
-    /// items the expected number is taken.
+    /// items the expected number is taken, and labels of a batch that are candidates of its other labels are not counted.
+    /// What the data decide must be decided: [`Self::resolved`].
     ///
     /// `n_item_rows` counts the unknown item, as tables do.
     pub(crate) fn training_flop(
@@ -29,10 +30,11 @@ impl SequenceConfig {
         let d = f64::from(self.d_model.get());
         let n_layers = f64::from(self.n_layers.get());
         let candidates = match self.loss {
-            SequenceLoss::Full => n_item_rows as f64,
-            SequenceLoss::Sampled | SequenceLoss::Shared | SequenceLoss::Bce => {
-                1.0 + f64::from(self.n_negatives.get())
-            }
+            SequenceLoss::Full | SequenceLoss::Auto => n_item_rows as f64,
+            SequenceLoss::Sampled
+            | SequenceLoss::Shared
+            | SequenceLoss::Mixed
+            | SequenceLoss::Bce => 1.0 + f64::from(self.n_negatives.get()),
         };
         let of_layers = n_layers * self.layer_weights();
         let of_sequence = |length: usize| {
@@ -90,7 +92,7 @@ mod tests {
     #[test]
     fn the_weights_that_are_counted_are_those_of_the_network() {
         for preset in PRESETS {
-            let keys = json!({"d_model": 12, "n_layers": 3, "n_heads": 2});
+            let keys = json!({"d_model": 12, "n_layers": 3, "n_heads": 2, "max_history": 9});
             let config = SequenceConfig::from_keys(preset, &keys).unwrap();
             let rng = &mut ChaCha8Rng::seed_from_u64(1);
             let network = Network::new(&config, 5, true, None, rng).unwrap();

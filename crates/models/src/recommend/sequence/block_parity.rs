@@ -50,7 +50,7 @@ fn assert_is_pytorch(preset: Preset, d_ff: u32) {
         d_model: positive(D as u32),
         n_heads: positive(2),
         d_ff,
-        max_history: positive(8),
+        max_history: 8,
         ..SequenceConfig::preset(preset)
     };
     let mut block = Block::new(&config, true, &mut ChaCha8Rng::seed_from_u64(1)).unwrap();

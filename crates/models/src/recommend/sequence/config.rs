@@ -63,6 +63,12 @@ pub enum SequenceLoss {
     /// Softmax over all items.
     #[default]
     Full,
+    /// [`Self::Full`] while its products of labels' and items' vectors are few enough for an epoch of half a minute, past
+    /// that [`Self::Mixed`] with 4096 items drawn for a step.
+    Auto,
+    /// Softmax over the labels of a step and `n_negatives` items, drawn uniformly once for all events of the step, each
+    /// corrected for how likely it is to be among them.
+    Mixed,
     /// Softmax over the right item and `n_negatives` others, drawn uniformly for each event.
     Sampled,
     /// Softmax over the right item and `n_negatives` others, drawn uniformly once for all events of a step: cheaper than
@@ -71,6 +77,24 @@ pub enum SequenceLoss {
     /// Binary cross-entropy of the right item and `n_negatives` others, drawn uniformly for each event; with a `gbce_t`
     /// above 0 the generalized one, gBCE.
     Bce,
+}
+
+/// Which items a step moves.
+///
+/// Adam's momentum carries an item on for some steps after each one that touches it, and its second moment fades until
+/// the next one. Where a step touches few items, as one negative an event does, an item that its own steps alone move
+/// goes a fraction as far, and training stops early: `docs/measurements.md` has the figures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ItemUpdates {
+    /// [`Self::All`] of a table of at most 8 million values, [`Self::Touched`] past that: a pass over a larger one would
+    /// take more time than the rest of a step.
+    #[default]
+    Auto,
+    /// All of them, as published codes do.
+    All,
+    /// Those in the step's sequences, labels and candidates; all where the loss touches all.
+    Touched,
 }
 
 /// A published model, as a set of defaults.
@@ -152,8 +176,8 @@ pub struct SequenceConfig {
     pub mask_probability: f64,
     /// Share of the sequences of which the newest item alone is masked instead, in `0.0..=1.0`.
     pub last_mask_share: f64,
-    /// Newest events that the model sees.
-    pub max_history: NonZeroU32,
+    /// Newest events that the model sees; 0 for 50, 100 or 200, the first that holds nine of ten training sequences whole.
+    pub max_history: u32,
     /// Share of values that are left out at random while training, in `0.0..1.0`.
     pub dropout: f64,
     /// Which candidates the right item is compared with.
@@ -167,6 +191,8 @@ pub struct SequenceConfig {
     pub label_smoothing: f64,
     /// Step size of Adam.
     pub learning_rate: f64,
+    /// Which items a step moves.
+    pub item_updates: ItemUpdates,
     /// Decoupled weight decay (AdamW).
     pub weight_decay: f64,
     /// How the learning rate goes on after the warm-up.
@@ -204,13 +230,14 @@ impl SequenceConfig {
             objective: Objective::Next,
             mask_probability: 0.2,
             last_mask_share: 0.5,
-            max_history: positive(50),
+            max_history: 0,
             dropout: 0.5,
             loss: SequenceLoss::Bce,
             n_negatives: positive(1),
             gbce_t: 0.0,
             label_smoothing: 0.0,
             learning_rate: 1e-3,
+            item_updates: ItemUpdates::Auto,
             weight_decay: 0.0,
             schedule: LearningRateSchedule::Constant,
             warmup_steps: 0,
@@ -228,7 +255,7 @@ impl SequenceConfig {
                 positions: false, // the order is what the unit reads
                 dropout: 0.3,     // on validation of Amazon Beauty, with batches of 32
                 batch_size: positive(32),
-                loss: SequenceLoss::Full,
+                loss: SequenceLoss::Auto,
                 ..sasrec
             },
             Preset::SasRec => sasrec,
@@ -239,7 +266,7 @@ impl SequenceConfig {
                 objective: Objective::Masked,
                 dropout: 0.2,
                 batch_size: positive(32),
-                loss: SequenceLoss::Full,
+                loss: SequenceLoss::Auto,
                 ..sasrec
             },
             Preset::Hstu => Self {
@@ -323,7 +350,7 @@ impl SequenceConfig {
 
     /// Tokens of the longest sequence: a masked one has the item asked for beside those that the model sees.
     pub(super) fn max_tokens(&self) -> usize {
-        self.max_history.get() as usize + usize::from(self.objective == Objective::Masked)
+        self.max_history as usize + usize::from(self.objective == Objective::Masked)
     }
 
     pub(super) fn optimizer(&self) -> OptimizerConfig {
@@ -337,8 +364,14 @@ impl SequenceConfig {
         }
     }
 
+    /// Whether the loss touches every item.
     pub(super) fn is_full(&self) -> bool {
-        self.loss == SequenceLoss::Full
+        matches!(self.loss, SequenceLoss::Full | SequenceLoss::Auto)
+    }
+
+    /// Whether a step moves every item.
+    pub(super) fn moves_all(&self) -> bool {
+        self.is_full() || self.item_updates == ItemUpdates::All
     }
 }
 
@@ -372,30 +405,48 @@ impl ModelSpec for SequenceSpec {
     /// gradient and a checkpoint; the buffers of the softmax, gradients by rows in lists that grow by doubling, and the
     /// activations of the longest batch.
     fn needed_bytes(&self, view: &TrainingView<'_>) -> u64 {
-        let SequenceConfig { d_model, n_layers, d_ff, batch_size, .. } = self.config;
+        let config = self.config.resolved(view);
+        let SequenceConfig { d_model, n_layers, d_ff, batch_size, .. } = config;
         let (d, n_layers) = (u64::from(d_model.get()), u64::from(n_layers.get()));
-        let n_tokens =
-            view.n_events_of_longest(batch_size.get() as usize, self.config.max_tokens());
+        let n_tokens = view.n_events_of_longest(batch_size.get() as usize, config.max_tokens());
         let table = view.n_item_rows() as u64 * d;
         let in_layers = n_layers * d * (8 * d + 2 * u64::from(d_ff));
         let a_token = n_layers * (26 * d + 4 * u64::from(d_ff)) + 8 * d;
-        let softmax = if self.config.is_full() { table + 17 * n_tokens * d } else { 0 };
         let n_items = view.n_item_rows() as u64;
+        let n_negatives = u64::from(config.n_negatives.get());
+        let softmax = match config.loss {
+            SequenceLoss::Full | SequenceLoss::Auto => 17 * n_tokens * d,
+            // Three tables of the candidates, and the hidden rows with a column more.
+            SequenceLoss::Mixed => {
+                3 * (n_negatives + n_tokens).min(n_items) * (d + 1) + 19 * n_tokens * (d + 1)
+            }
+            _ => 0,
+        };
+        let dense = if config.moves_all() { table } else { 0 };
         // Inputs, labels and drawn items.
-        let n_drawn = if self.config.is_full() { 0 } else { self.config.n_negatives.get().into() };
-        let (n_rows, n_groups) = (n_tokens * (2 + n_drawn), N_GROUPS as u64);
+        let n_drawn = match config.loss {
+            SequenceLoss::Full | SequenceLoss::Auto => 0,
+            SequenceLoss::Mixed | SequenceLoss::Shared => n_negatives,
+            SequenceLoss::Sampled | SequenceLoss::Bce => n_tokens * n_negatives,
+        };
+        let (n_rows, n_groups) = (n_tokens * 2 + n_drawn, N_GROUPS as u64);
         let in_groups = n_groups * n_rows.div_ceil(n_groups).min(n_items);
         let rows = (in_groups + n_rows.min(n_items)) * d * 3 / 2;
-        let attributes = self.config.features(view);
+        let attributes = config.features(view);
         let attributes = attributes.map_or(0, |all| Attributes::needed_bytes(all, n_items, d));
-        4 * ((4 + N_SCORER_TABLES) * table + 20 * in_layers + softmax + rows + n_tokens * a_token)
+        4 * ((4 + N_SCORER_TABLES) * table
+            + dense
+            + 20 * in_layers
+            + softmax
+            + rows
+            + n_tokens * a_token)
             + view.n_events() * 12
             + attributes
     }
 
     fn epoch_flop(&self, view: &TrainingView<'_>) -> Option<f64> {
-        let config = &self.config;
-        let max_history = config.max_history.get() as usize;
+        let config = self.config.resolved(view);
+        let max_history = config.max_history as usize;
         // The newest event of a causal sequence is a label alone.
         let n_unseen = usize::from(config.objective == Objective::Next);
         let tokens = view.users().filter_map(|user| {
@@ -409,7 +460,8 @@ impl ModelSpec for SequenceSpec {
         let needed = self.needed_bytes(view);
         context.check_memory(self.name(), needed, "lower d_model or batch_size")?;
         context.on_threads(|| {
-            let (model, record) = fit::fit(self, view, context)?;
+            let spec = Self { config: self.config.resolved(view), ..*self };
+            let (model, record) = fit::fit(&spec, view, context)?;
             Ok(Fitted { model: Box::new(model), record })
         })
     }

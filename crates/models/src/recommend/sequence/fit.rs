@@ -24,7 +24,7 @@ pub(super) fn fit(
 ) -> Result<(Sequence, FitRecord), ModelError> {
     let (name, config) = (spec.preset.name(), &spec.config);
     let counts = ItemCounts::of(view, name)?;
-    let max_history = config.max_history.get() as usize;
+    let max_history = config.max_history as usize;
     // One token more than the model sees: the first input has no label before it, the last label no input.
     let histories = view.users().map(|user| view.history(user).newest(max_history + 1));
     let histories: Vec<History<'_>> = histories.filter(|history| history.items.len() > 1).collect();
@@ -37,7 +37,7 @@ pub(super) fn fit(
     let network = network.map_err(ModelError::training(name, None))?;
     let optimizer = config.optimizer();
     let mut learning = Learning {
-        stepper: Stepper::new(config, network, optimizer.build(name)?),
+        stepper: Stepper::new(config, network, optimizer.build(name)?).with_popularity(&counts),
         validation: Validation::of(view, max_history),
         histories,
         batch: Vec::new(),

@@ -3,13 +3,14 @@
 //!
 //! They are one arrangement of layers with different hyperparameters. Start at [`SequenceConfig`], which says what is
 //! computed; then `encoder`, `block`, `feed_forward` and `recurrence` (forward and backward over a tile of sequences),
-//! `network` (all that is learned), `step` with `labeled_tile`, `masking` and `terms` (a batch over threads), `fit` (the
-//! loop); `arithmetic` counts what training costs.
+//! `network` (all that is learned), `step` with `labeled_tile`, `masking`, `candidates` and `terms` (a batch over threads),
+//! `resolve` (what the data decide), `fit` (the loop); `arithmetic` counts what training costs.
 
 mod arithmetic;
 mod block;
 #[cfg(test)]
 mod block_parity;
+mod candidates;
 mod config;
 mod encoder;
 mod feed_forward;
@@ -18,6 +19,7 @@ mod labeled_tile;
 mod masking;
 pub(crate) mod network;
 mod recurrence;
+mod resolve;
 pub(crate) mod step;
 mod terms;
 
@@ -28,7 +30,8 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
 pub use config::{
-    FeedForwardKind, Mixer, Objective, Preset, SequenceConfig, SequenceLoss, SequenceSpec,
+    FeedForwardKind, ItemUpdates, Mixer, Objective, Preset, SequenceConfig, SequenceLoss,
+    SequenceSpec,
 };
 
 use self::encoder::Tile;
@@ -110,7 +113,7 @@ impl VectorModel for Sequence {
     }
 
     fn max_history(&self) -> usize {
-        self.spec.config.max_history.get() as usize
+        self.spec.config.max_history as usize
     }
 
     fn encode(&self, history: History<'_>) -> Vec<f32> {

@@ -36,7 +36,7 @@ impl Network {
         rng: &mut ChaCha8Rng,
     ) -> Result<Self, NnError> {
         let d = config.d_model.get() as usize;
-        let items = ItemTable::new(n_item_rows, d, config.is_full(), INIT, rng)?;
+        let items = ItemTable::new(n_item_rows, d, config.moves_all(), INIT, rng)?;
         let encoder = Encoder::new(config, has_time, rng)?;
         let new = |features| Attributes::new(features, n_item_rows, d, Pooling::Sum, INIT, rng);
         let attributes = features.map(new).transpose()?.flatten();

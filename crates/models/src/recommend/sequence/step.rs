@@ -3,7 +3,10 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use forecart_data::{History, ItemIdx};
-use forecart_nn::loss::{FullSoftmaxGradients, FullSoftmaxWorkspace, full_softmax};
+use forecart_nn::loss::{
+    FullSoftmaxGradients, FullSoftmaxWorkspace, SubsetSoftmaxGradients, SubsetSoftmaxWorkspace,
+    full_softmax, subset_softmax,
+};
 use forecart_nn::{
     DropoutKey, Gradients, Matrix, NnError, Optimizer, Pass, RowGradients, Trainable,
 };
@@ -11,6 +14,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
+use super::candidates::Candidates;
 use super::config::{SequenceConfig, SequenceLoss};
 use super::encoder::EncoderGradients;
 use super::labeled_tile::{LabeledTile, Span, is_label};
@@ -18,6 +22,7 @@ use super::masking::Masking;
 use super::network::{Network, NetworkGradients};
 use super::terms::{GroupTerms, Terms};
 use crate::recommend::item_table::ItemGradients;
+use crate::recommend::popularity::ItemCounts;
 
 /// Tokens of a tile: its activations stay in an L2 cache. A longer sequence is a tile of its own.
 const TILE_TOKENS: usize = 128;
@@ -44,6 +49,17 @@ pub(crate) struct Stepper {
     inputs: RowGradients,
     softmax: FullSoftmaxWorkspace,
     d_hidden: Matrix,
+    /// Where the softmax is over the labels of the batch and items drawn beside them.
+    mixed: Mixed,
+}
+
+/// What a softmax over labels and drawn items needs.
+#[derive(Debug)]
+struct Mixed {
+    candidates: Candidates,
+    softmax: SubsetSoftmaxWorkspace,
+    /// Gradients of the candidates.
+    rows: RowGradients,
 }
 
 /// A part of the batch: its tiles, one after the other on one thread.
@@ -84,7 +100,18 @@ impl Stepper {
             inputs: RowGradients::new(n_rows, d),
             softmax: FullSoftmaxWorkspace::default(),
             d_hidden: Matrix::default(),
+            mixed: Mixed {
+                candidates: Candidates::default(),
+                softmax: SubsetSoftmaxWorkspace::default(),
+                rows: RowGradients::new(n_rows, d),
+            },
         }
+    }
+
+    /// Tells how often items are labels, which corrects candidates that are labels of others.
+    pub(super) fn with_popularity(mut self, counts: &ItemCounts) -> Self {
+        self.mixed.candidates = Candidates::of(counts);
+        self
     }
 
     pub(crate) fn network(&self) -> &Network {
@@ -118,12 +145,14 @@ impl Stepper {
         self.total.clear();
         self.compose(batch, key, negatives);
         let loss = match self.config.loss {
-            SequenceLoss::Full => self.against_all(batch, key, n_labels)?,
+            SequenceLoss::Full | SequenceLoss::Auto | SequenceLoss::Mixed => {
+                self.against_batch(batch, key, n_labels, negatives)?
+            }
             SequenceLoss::Sampled | SequenceLoss::Bce | SequenceLoss::Shared => {
                 self.against_few(batch, key, n_labels, negatives)?
             }
         };
-        let Self { groups, terms, inputs, total, network, .. } = self;
+        let Self { groups, terms, inputs, total, network, mixed, .. } = self;
         match &mut total.items {
             ItemGradients::Rows(rows) => terms.sum_into(rows),
             dense => {
@@ -134,6 +163,7 @@ impl Stepper {
         for group in groups {
             total.items.add_rows(&group.shared)?;
         }
+        total.items.add_rows(&mixed.rows)?;
         network.encoder.finish(&mut total.encoder)?;
         if let (Some(attributes), Some(gradients)) = (&network.attributes, &mut total.attributes) {
             attributes.backward(&total.items, gradients);
@@ -149,8 +179,10 @@ impl Stepper {
         let Some(attributes) = &mut network.attributes else { return };
         let n_item_rows = network.items.n_rows();
         let n_negatives = config.n_negatives.get() as usize;
+        let is_shared = matches!(config.loss, SequenceLoss::Shared | SequenceLoss::Mixed);
         let n_drawn = groups.iter().map(|group| group.n_labels * n_negatives);
-        if config.is_full() || n_drawn.clone().sum::<usize>() >= n_item_rows {
+        let n_all = if is_shared { n_negatives } else { n_drawn.clone().sum() };
+        if config.is_full() || n_all >= n_item_rows {
             attributes.want_all(); // as many draws touch most items
         } else {
             let known = |item: &ItemIdx| if item.row() < n_item_rows { item.0 } else { 0 };
@@ -158,7 +190,7 @@ impl Stepper {
             items.for_each(|item| attributes.want(item));
             match given {
                 Some(given) => given.iter().for_each(|item| attributes.want(*item)),
-                None if config.loss == SequenceLoss::Shared => {
+                None if is_shared => {
                     let negatives = negatives(key, None, n_item_rows).take(n_negatives);
                     negatives.for_each(|item| attributes.want(item));
                 }
@@ -217,15 +249,26 @@ impl Stepper {
         [first_row, first_label]
     }
 
-    /// Loss against all items: all tiles forward, the softmax of the whole batch, all tiles backward.
-    fn against_all(
+    /// Loss against candidates that all labels share: all tiles forward, the softmax of the whole batch, all tiles
+    /// backward.
+    fn against_batch(
         &mut self,
         batch: &[History<'_>],
         key: DropoutKey,
         n_labels: usize,
+        given: Option<&[u32]>,
     ) -> Result<f64, NnError> {
         let Self {
-            network, groups, idle_gradients, terms, d_hidden, softmax, total, config, ..
+            network,
+            groups,
+            idle_gradients,
+            terms,
+            d_hidden,
+            softmax,
+            mixed,
+            total,
+            config,
+            ..
         } = self;
         let network = &*network;
         let vectors = network.vectors();
@@ -256,15 +299,29 @@ impl Stepper {
         for group in groups.iter() {
             group.loss.clone()?;
         }
-        let ItemGradients::Dense(d_table) = &mut total.items else {
-            unreachable!("a table that is compared as a whole has dense gradients")
-        };
-        let smoothing = config.label_smoothing as f32;
-        let gradients = FullSoftmaxGradients { d_hidden, d_table };
         let mean_over = n_labels as f64;
         let hidden = &terms.hidden;
-        let loss =
-            full_softmax(hidden, vectors, &labels, smoothing, mean_over, softmax, gradients)?;
+        let loss = match &mut total.items {
+            ItemGradients::Dense(d_table) if config.is_full() => {
+                let gradients = FullSoftmaxGradients { d_hidden, d_table };
+                let smoothing = config.label_smoothing as f32;
+                full_softmax(hidden, vectors, &labels, smoothing, mean_over, softmax, gradients)?
+            }
+            _ => {
+                let Mixed { candidates, softmax, rows } = mixed;
+                let n_item_rows = vectors.rows();
+                let n_drawn = config.n_negatives.get() as usize;
+                let drawn = negatives(key, None, n_item_rows).take(n_drawn);
+                let n_items = n_item_rows - 1; // row 0 is no item
+                let subset = match given {
+                    Some(given) => candidates.join(&labels, given.iter().copied(), n_items),
+                    None => candidates.join(&labels, drawn, n_items),
+                };
+                rows.clear();
+                let gradients = SubsetSoftmaxGradients { d_hidden, d_table: rows };
+                subset_softmax(hidden, vectors, &labels, subset, mean_over, softmax, gradients)?
+            }
+        };
         let d_hidden = &*d_hidden;
         sum_of_groups(
             network,
@@ -430,6 +487,7 @@ mod tests {
     fn config(preset: Preset, keys: &serde_json::Value) -> SequenceConfig {
         let mut all = json!({
             "d_model": 4, "n_heads": 2, "dropout": 0.2, "input_scale": 1.0, "attributes": false,
+            "max_history": 50,
         });
         all.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
         SequenceConfig::from_keys(preset, &all).unwrap()
@@ -526,6 +584,11 @@ mod tests {
             ),
             config(Preset::Hstu, &json!({"n_negatives": 3})),
             config(Preset::Hstu, &json!({"n_negatives": 20, "loss": "shared"})),
+            config(Preset::Hstu, &json!({"n_negatives": 3, "loss": "mixed"})),
+            config(
+                Preset::SasRec,
+                &json!({"feed_forward": "gelu", "n_negatives": 2, "loss": "mixed", "attributes": true}),
+            ),
             config(
                 Preset::SasRec,
                 &json!({"feed_forward": "gelu", "n_negatives": 2, "loss": "shared", "attributes": true}),
