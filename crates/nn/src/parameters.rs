@@ -175,6 +175,7 @@ pub trait Trainable<V: Values = Matrix>: Parameters<V> {
     ///
     /// # Errors
     /// The first error of `visit`, or [`NnError::Shape`] for gradients that belong to another model.
+    #[expect(clippy::type_complexity, reason = "a parameter and its gradient, as in all the impls")]
     fn visit_with_gradients(
         &mut self,
         gradients: &Self::Gradients,
@@ -206,14 +207,14 @@ pub trait Gradients: Send {
 
 /// A parameter by itself, under the name that it is visited with.
 impl Parameters for Matrix {
-    fn visit(&self, name: &Name<'_>, visit: &mut dyn FnMut(&Name<'_>, &Matrix)) {
+    fn visit(&self, name: &Name<'_>, visit: &mut dyn FnMut(&Name<'_>, &Self)) {
         visit(name, self);
     }
 
     fn visit_mut(
         &mut self,
         name: &Name<'_>,
-        visit: &mut dyn FnMut(&Name<'_>, &mut Matrix) -> Result<(), NnError>,
+        visit: &mut dyn FnMut(&Name<'_>, &mut Self) -> Result<(), NnError>,
     ) -> Result<(), NnError> {
         visit(name, self)
     }
@@ -230,7 +231,7 @@ impl Trainable for Matrix {
         &mut self,
         gradients: &Self,
         name: &Name<'_>,
-        visit: &mut dyn FnMut(&Name<'_>, &mut Matrix, Gradient<'_>) -> Result<(), NnError>,
+        visit: &mut dyn FnMut(&Name<'_>, &mut Self, Gradient<'_>) -> Result<(), NnError>,
     ) -> Result<(), NnError> {
         visit(name, self, Gradient::Dense(gradients))
     }

@@ -93,9 +93,12 @@ fn a_small_run_says_what_grows_and_how() {
 fn one_part_alone_and_wrong_sizes() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
-    let steps = ["bench", "scaling", "--only", "steps", "--threads", "1"];
-    let text = ok(root, &[&steps[..], &SIZES].concat());
-    assert!(text.contains("One training step") && !text.contains("Trainings"), "{text}");
+    write_log(root);
+    ok(root, &["import", "log.csv"]);
+    ok(root, &["prepare", "--protocol", "loo-full"]);
+    let training = ["bench", "scaling", "--data", "dataset", "--only", "training"];
+    let text = ok(root, &[&training[..], &["--sizes", "8x1,16x1", "--epochs", "1"]].concat());
+    assert!(text.contains("Trainings") && !text.contains("One training step"), "{text}");
     for (wrong, code) in [
         (&["--sizes", "64"][..], 2),
         (&["--sizes", "0x1"][..], 2),

@@ -66,6 +66,7 @@ impl WithSimd for Exp2Columns<'_> {
 fn exp2<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     /// Adding it rounds to an integer, which then stands in the low bits.
     const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23
+    #[expect(clippy::approx_constant, reason = "a coefficient near ln 2, not ln 2")]
     const COEFFICIENTS: [f32; 6] =
         [0.001_327_647_2, 0.009_675_541, 0.055_507_133, 0.240_221_2, 0.693_147, 1.0];
     let splat = |value| simd.splat_f32s(value);
