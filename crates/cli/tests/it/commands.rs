@@ -255,7 +255,7 @@ fn a_stranger_with_three_events_gets_no_popularity_list() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     let settings = "data.time_zone = \"Europe/London\"\n[models.hstu]\nd_model = 16\nn_epochs = 2\n\
-                    n_negatives = 16\nmax_history = 20\n";
+                    max_history = 20\n";
     std::fs::write(root.join("forecart.toml"), settings).unwrap();
     ok(root, &["import", sample().to_str().unwrap()]);
     ok(root, &["prepare"]);

@@ -38,11 +38,11 @@ fn cases(n_epochs: u32) -> Vec<Box<dyn ModelSpec>> {
     [
         ("mlp", with(&mlp, json!({"loss": "full"}))),
         ("mlp", with(&mlp, json!({"loss": "sampled", "n_negatives": 16, "schedule": "linear"}))),
-        ("sasrec", sequence.clone()),
+        ("sasrec", with(&sequence, json!({"item_updates": "touched"}))),
         ("sasrec", with(&with(&sequence, json!({"loss": "full"})), falling.clone())),
         ("gru4rec", sequence.clone()),
         ("bert4rec", sequence.clone()),
-        ("hstu", sequence.clone()),
+        ("hstu", with(&sequence, json!({"loss": "mixed", "item_updates": "touched"}))),
         ("esasrec", with(&sequence, falling)),
     ]
     .map(|(name, keys)| registry::spec(name, &keys).unwrap())

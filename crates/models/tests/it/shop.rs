@@ -133,6 +133,7 @@ pub(crate) fn specs() -> Vec<Box<dyn ModelSpec>> {
     specs.push(registry::spec("sasrec", &full).unwrap());
     let mut mixed = keys("hstu");
     mixed["loss"] = json!("mixed");
+    mixed["item_updates"] = json!("touched");
     specs.push(registry::spec("hstu", &mixed).unwrap());
     specs
 }

@@ -106,7 +106,8 @@ pub enum Preset {
     SasRec,
     /// Sun et al., CIKM 2019: attention both ways, trained to find masked items again.
     Bert4Rec,
-    /// Zhai et al., ICML 2024: pointwise attention with relative bias, sampled softmax.
+    /// Zhai et al., ICML 2024: pointwise attention with relative bias; softmax over all items where there are few enough, in
+    /// place of the sampled one.
     Hstu,
     /// Tikhonovich et al., arXiv:2508.06450: SASRec with the gated residuals and SwiGLU of LiGR, and
     /// sampled softmax.
@@ -273,8 +274,10 @@ impl SequenceConfig {
                 d_ff: 0,
                 mixer: Mixer::Hstu,
                 relative_bias: true,
-                loss: SequenceLoss::Sampled,
+                loss: SequenceLoss::Auto, // on validation of Amazon Beauty, before 128 drawn for each event
                 n_negatives: positive(128),
+                batch_size: positive(32),
+                patience: positive(3),
                 ..sasrec
             },
             Preset::ESasRec => Self {

@@ -582,9 +582,17 @@ mod tests {
                 Preset::Bert4Rec,
                 &json!({"d_ff": 6, "loss": "bce", "mixer": "hstu", "attributes": true}),
             ),
-            config(Preset::Hstu, &json!({"n_negatives": 3})),
+            config(Preset::Hstu, &json!({"n_negatives": 3, "loss": "sampled"})),
             config(Preset::Hstu, &json!({"n_negatives": 20, "loss": "shared"})),
             config(Preset::Hstu, &json!({"n_negatives": 3, "loss": "mixed"})),
+            config(
+                Preset::Hstu,
+                &json!({"n_negatives": 3, "loss": "mixed", "item_updates": "all"}),
+            ),
+            config(
+                Preset::Gru4Rec,
+                &json!({"n_negatives": 2, "loss": "bce", "item_updates": "all"}),
+            ),
             config(
                 Preset::SasRec,
                 &json!({"feed_forward": "gelu", "n_negatives": 2, "loss": "mixed", "attributes": true}),
