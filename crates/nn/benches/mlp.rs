@@ -15,7 +15,7 @@ use std::{hint::black_box, num::NonZeroUsize};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use forecart_nn::{
     Activation, Adam, DataParallel, DropoutKey, Init, Linear, Matrix, Mlp, MlpConfig, MlpGradients,
-    MlpWorkspace, NnError, Optimizer, Pass, Trainable, loss::bce_with_logits,
+    MlpWorkspace, NnError, Optimizer, Pass, Precision, Trainable, loss::bce_with_logits,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -27,13 +27,19 @@ fn random(rows: usize, cols: usize, rng: &mut ChaCha8Rng) -> Matrix {
 
 fn linear(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("linear");
-    for (n, n_in, n_out) in [(64, 64, 64), (64, 256, 256), (512, 256, 256), (512, 1024, 1024)] {
+    let shapes =
+        [(64, 64, 64), (64, 256, 256), (200, 256, 768), (512, 256, 256), (512, 1024, 1024)];
+    let precisions = [Precision::F32, Precision::Bf16];
+    for ((n, n_in, n_out), precision) in
+        shapes.into_iter().flat_map(|shape| precisions.map(|precision| (shape, precision)))
+    {
         let rng = &mut ChaCha8Rng::seed_from_u64(1);
         let layer = Linear::new(n_in, n_out, Init::He, rng).expect("sizes are positive");
+        let layer = layer.in_precision(precision);
         let (x, dy) = (random(n, n_in, rng), random(n, n_out, rng));
         let (mut y, mut dx) = (Matrix::default(), Matrix::default());
         let mut gradients = layer.new_gradients();
-        let shape = format!("n={n}/in={n_in}/out={n_out}");
+        let shape = format!("n={n}/in={n_in}/out={n_out}/{precision:?}");
         let product = 2 * (n * n_in * n_out) as u64;
 
         group.throughput(Throughput::Elements(product));

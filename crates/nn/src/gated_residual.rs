@@ -2,7 +2,7 @@
 
 use rand_chacha::ChaCha8Rng;
 
-use crate::{Init, Linear, Matrix, NnError, activation::sigmoid, error::check_shape};
+use crate::{Init, Linear, Matrix, NnError, Precision, activation::sigmoid, error::check_shape};
 
 /// `y = x + f * sigmoid(x Wᵀ + b)`, where `f = F(x)` is what another layer made of `x`.
 ///
@@ -52,6 +52,12 @@ impl GatedResidual {
     pub fn from_parts(gate: Linear) -> Result<Self, NnError> {
         check_shape("gate of a residual", [gate.n_in(); 2], gate.weight().shape())?;
         Ok(Self { gate })
+    }
+
+    /// The layer with products in `precision`.
+    #[must_use]
+    pub fn in_precision(self, precision: Precision) -> Self {
+        Self { gate: self.gate.in_precision(precision) }
     }
 
     /// Writes `y: [n, d]` for `x` and `f: [n, d]` and fills `workspace`.

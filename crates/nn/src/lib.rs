@@ -14,6 +14,7 @@
 //! | [`Parameters`], [`Trainable`], [`Gradients`], [`Values`] | parameters under stable names; what an optimizer and a model file walk over |
 //! | [`Embedding`], [`Bags`], [`RowGradients`], [`RowTerms`] | tables with sparse gradients; single lookups and ragged bags |
 //! | [`Bf16Table`] | a table in half the memory, for lookup and scoring |
+//! | [`Precision`] | products in f32 or in bfloat16 |
 //! | [`Linear`], [`Activation`], [`Dropout`], [`Mlp`] | dense layers |
 //! | [`LayerNorm`], [`RmsNorm`] | normalization of rows |
 //! | [`Attention`], [`RelativeBias`], [`FoldedHead`] | attention within the sequences of a ragged batch |
@@ -59,6 +60,7 @@ mod kernels;
 
 mod matrix;
 mod parameters;
+mod precision;
 mod ragged;
 mod row_gradients;
 mod row_terms;
@@ -121,6 +123,7 @@ pub use mlp::{Mlp, MlpConfig, MlpGradients, MlpWorkspace, Pass};
 pub use optim::{AdaGrad, Adam, Optimizer, ParameterState, RowWiseAdaGrad, Rule, Sgd};
 pub use parallel::DataParallel;
 pub use parameters::{Gradient, Gradients, Name, Parameters, Trainable, Values};
+pub use precision::Precision;
 pub use ragged::Ragged;
 pub use recurrent::{
     CellGradients, CellState, CellStateMut, Direction, Recurrent, RecurrentCell, RecurrentWeights,

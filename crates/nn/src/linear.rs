@@ -3,9 +3,9 @@
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    Gradient, Gradients, Init, Matrix, Name, NnError, Parameters, Trainable,
+    Gradient, Gradients, Init, Matrix, Name, NnError, Parameters, Precision, Trainable,
     error::{check_length, check_shape},
-    kernels::{Operand, Plus, Product, Target, matmul, sum_rows},
+    kernels::{Bf16Panels, Operand, Plus, Product, Target, sum_rows},
 };
 
 /// `y = x Wᵀ + b`.
@@ -20,7 +20,18 @@ pub struct Linear {
     weight: Matrix,
     /// `weight` with rows and columns exchanged: kept beside it, since the forward pass of every tile reads it so.
     transposed: Matrix,
+    /// In place of `transposed` where products are in bf16.
+    rounded: Option<Rounded>,
     bias: Option<Matrix>,
+}
+
+/// Rounded copies of the weights: all that the products of a step read of them.
+#[derive(Debug, Clone, Default)]
+struct Rounded {
+    /// Of the weights transposed, `[n_in, n_out]`.
+    forward: Bf16Panels,
+    /// `[n_out, n_in]`.
+    backward: Bf16Panels,
 }
 
 /// Gradients of a [`Linear`] layer, in the shapes of its parameters.
@@ -55,7 +66,38 @@ impl Linear {
             check_shape("linear bias", [1, weight.rows()], bias.shape())?;
         }
         let transposed = weight.transposed();
-        Ok(Self { weight, transposed, bias })
+        Ok(Self { weight, transposed, rounded: None, bias })
+    }
+
+    /// The layer with products in `precision`.
+    #[must_use]
+    pub fn in_precision(mut self, precision: Precision) -> Self {
+        self.rounded = (precision == Precision::Bf16).then(Rounded::default);
+        self.transposed = Matrix::default();
+        self.refresh();
+        self
+    }
+
+    fn precision(&self) -> Precision {
+        if self.rounded.is_some() { Precision::Bf16 } else { Precision::F32 }
+    }
+
+    /// The weights as they lie, `[n_out, n_in]`.
+    fn operand(&self) -> Operand<'_> {
+        Operand::new(self.weight.as_slice(), self.n_out(), self.n_in())
+    }
+
+    /// Brings what is kept beside the weights up to date with them.
+    fn refresh(&mut self) {
+        match &mut self.rounded {
+            Some(Rounded { forward, backward }) => {
+                let weight =
+                    Operand::new(self.weight.as_slice(), self.weight.rows(), self.weight.cols());
+                forward.fill(weight.transposed());
+                backward.fill(weight);
+            }
+            None => self.weight.transpose_into(&mut self.transposed),
+        }
     }
 
     /// Number of input columns.
@@ -98,11 +140,14 @@ impl Linear {
     fn write(&self, x: &Matrix, plus: Plus<'_>, y: &mut Matrix) -> Result<(), NnError> {
         check_shape("linear input", [x.rows(), self.n_in()], x.shape())?;
         y.reshape(x.rows(), self.n_out());
-        let weight = Operand::new(self.transposed.as_slice(), self.n_in(), self.n_out());
         let input = Operand::new(x.as_slice(), x.rows(), self.n_in());
+        let (weight, rounded) = match &self.rounded {
+            Some(rounded) => (self.operand().transposed(), Some(&rounded.forward)),
+            None => (Operand::new(self.transposed.as_slice(), self.n_in(), self.n_out()), None),
+        };
         let bias = self.bias.as_ref().map(Matrix::as_slice);
         let product = Product { bias, plus, ..Product::new(input, weight) };
-        product.write(Target::strided(y.as_mut_slice(), self.n_out())); // [n, n_out]
+        product.write_with(rounded, Target::strided(y.as_mut_slice(), self.n_out())); // [n, n_out]
         Ok(())
     }
 
@@ -126,14 +171,17 @@ impl Linear {
         check_shape("gradient of linear weight", [n_out, n_in], gradients.weight.shape())?;
         let d_output = Operand::new(dy.as_slice(), n, n_out);
         let input = Operand::new(x.as_slice(), n, n_in);
-        matmul(d_output.transposed(), input, gradients.weight.as_mut_slice(), true); // [n_out, n_in]
+        let product = Product::new(d_output.transposed(), input);
+        let target = Target::strided(gradients.weight.as_mut_slice(), n_in);
+        Product { plus: Plus::Target, ..product }.write_in(self.precision(), target); // [n_out, n_in]
         if self.bias.is_some() {
             gradients.add_to_bias(dy)?;
         }
         if let Some(dx) = dx {
             dx.reshape(n, n_in);
-            let weight = Operand::new(self.weight.as_slice(), n_out, n_in);
-            matmul(d_output, weight, dx.as_mut_slice(), false); // [n, n_in]
+            let rounded = self.rounded.as_ref().map(|rounded| &rounded.backward);
+            let target = Target::strided(dx.as_mut_slice(), n_in);
+            Product::new(d_output, self.operand()).write_with(rounded, target); // [n, n_in]
         }
         Ok(())
     }
@@ -163,7 +211,7 @@ impl Parameters for Linear {
         visit: &mut dyn FnMut(&Name<'_>, &mut Matrix) -> Result<(), NnError>,
     ) -> Result<(), NnError> {
         let visited = visit(&name.child("weight"), &mut self.weight);
-        self.weight.transpose_into(&mut self.transposed);
+        self.refresh();
         visited?;
         self.bias.as_mut().map_or(Ok(()), |bias| visit(&name.child("bias"), bias))
     }
@@ -187,7 +235,7 @@ impl Trainable for Linear {
     ) -> Result<(), NnError> {
         let gradient = Gradient::Dense(&gradients.weight);
         let visited = visit(&name.child("weight"), &mut self.weight, gradient);
-        self.weight.transpose_into(&mut self.transposed);
+        self.refresh();
         visited?;
         match (&mut self.bias, &gradients.bias) {
             (Some(bias), Some(gradient)) => {
@@ -228,7 +276,10 @@ impl Gradients for LinearGradients {
 
 #[cfg(test)]
 mod tests {
+    use rand::{RngExt, SeedableRng};
+
     use super::*;
+    use crate::gradient_check;
 
     fn layer() -> Linear {
         let weight = Matrix::from_rows(&[[1.0, 2.0, 3.0], [0.0, -1.0, 1.0]]);
@@ -262,6 +313,105 @@ mod tests {
         let mut y = Matrix::default();
         layer().forward(&Matrix::zeros(0, 3), &mut y).unwrap();
         assert_eq!(y.shape(), [0, 2]);
+    }
+
+    fn random(rows: usize, cols: usize, rng: &mut ChaCha8Rng) -> Matrix {
+        let values = (0..rows * cols).map(|_| rng.random::<f32>() - 0.5).collect();
+        Matrix::from_vec(rows, cols, values).unwrap()
+    }
+
+    /// Forward and backward, with a gradient of `y - target`; all that they write.
+    fn pass(layer: &Linear, x: &Matrix, target: &Matrix) -> (Matrix, Matrix, LinearGradients) {
+        let (mut y, mut dx, mut gradients) =
+            (Matrix::default(), Matrix::default(), layer.new_gradients());
+        layer.forward(x, &mut y).unwrap();
+        let mut dy = y.clone();
+        dy.as_mut_slice().iter_mut().zip(target.as_slice()).for_each(|(y, t)| *y -= t);
+        layer.backward(x, &dy, Some(&mut dx), &mut gradients).unwrap();
+        (y, dx, gradients)
+    }
+
+    /// Small integers and their sums are exact in bf16.
+    #[test]
+    fn in_bf16_the_layer_is_the_same_where_numbers_are_exact() {
+        let x = Matrix::from_rows(&[[1.0, 1.0, 1.0], [2.0, 0.0, -1.0]]);
+        let target = Matrix::from_rows(&[[15.0, 20.0], [8.0, 17.0]]);
+        let in_f32 = pass(&layer(), &x, &target);
+        let in_bf16 = pass(&layer().in_precision(Precision::Bf16), &x, &target);
+        assert_eq!((&in_bf16.0, &in_bf16.1), (&in_f32.0, &in_f32.1));
+        assert_eq!(in_bf16.2.weight, in_f32.2.weight);
+        assert_eq!(in_bf16.2.bias, in_f32.2.bias);
+    }
+
+    #[test]
+    fn in_bf16_products_are_near_those_of_f32_and_follow_the_weights() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let (weight, x) = (random(70, 33, &mut rng), random(19, 33, &mut rng));
+        let bias = random(1, 70, &mut rng);
+        let mut old =
+            Linear::from_parts(Matrix::zeros(70, 33), None).unwrap().in_precision(Precision::Bf16);
+        old.visit_mut(&Name::root(), &mut |_, value| value.copy_from_host(weight.as_slice()))
+            .unwrap();
+        let layer = Linear::from_parts(weight, Some(bias.clone())).unwrap();
+        let target = random(19, 70, &mut rng);
+        let in_f32 = pass(&layer, &x, &target);
+        let in_bf16 = pass(&layer.clone().in_precision(Precision::Bf16), &x, &target);
+        // A term errs by about 2^-7 of itself; terms of y and dx are below 1/4 and 1.5 / 2, those of a weight's gradient below 3 / 2;
+        // the errors have either sign, so that their sum grows with the root of their number: 6 is out of reach.
+        let near = |got: &Matrix, want: &Matrix, term: f32, n: usize| {
+            let bound = term / 128.0 * 6.0 * (n as f32).sqrt();
+            let mut differs = false;
+            for (got, want) in got.as_slice().iter().zip(want.as_slice()) {
+                assert!((got - want).abs() < bound, "{got} {want} {bound}");
+                differs |= got != want;
+            }
+            assert!(differs, "values are rounded");
+        };
+        near(&in_bf16.0, &in_f32.0, 0.25, 33);
+        near(&in_bf16.1, &in_f32.1, 0.75, 70);
+        near(&in_bf16.2.weight, &in_f32.2.weight, 1.5, 19);
+
+        let mut y = Matrix::default();
+        old.forward(&x, &mut y).unwrap();
+        for (row, of_row) in
+            y.as_mut_slice().chunks_exact_mut(70).zip(in_bf16.0.as_slice().chunks_exact(70))
+        {
+            for ((y, bias), want) in row.iter_mut().zip(bias.as_slice()).zip(of_row) {
+                assert!((*y + bias - want).abs() < 1e-6, "changed weights are rounded anew");
+            }
+        }
+    }
+
+    /// `L = Σ (y - t)² / 2` is a polynomial of second degree in each value, so that differences over a step as wide as the values
+    /// are exact but for rounding: a value moved by 1/2 or 1 changes L by its slope times that, and L errs by about
+    /// 2^-8 of each product. Wrong signs or operands are off by the size of the gradient itself.
+    #[test]
+    fn in_bf16_backward_agrees_with_finite_differences() {
+        let mut rng = ChaCha8Rng::seed_from_u64(2);
+        let (weight, x) = (random(4, 6, &mut rng), random(5, 6, &mut rng));
+        let target = random(5, 4, &mut rng);
+        let layer = |weight: &[f32]| {
+            let weight = Matrix::from_vec(4, 6, weight.to_vec()).unwrap();
+            Linear::from_parts(weight, None).unwrap().in_precision(Precision::Bf16)
+        };
+        let loss = |layer: &Linear, x: &Matrix| -> f64 {
+            let mut y = Matrix::default();
+            layer.forward(x, &mut y).unwrap();
+            let errors = y.as_slice().iter().zip(target.as_slice());
+            errors.map(|(y, t)| f64::from(y - t).powi(2) / 2.0).sum()
+        };
+        let (_, dx, gradients) = pass(&layer(weight.as_slice()), &x, &target);
+        let mut point = weight.to_host();
+        let report = gradient_check(&mut point, gradients.weight.as_slice(), 0.5, 0.5, |weight| {
+            loss(&layer(weight), &x)
+        });
+        assert!(report.error < 0.03, "{report:?}");
+        let fixed = layer(weight.as_slice());
+        let mut point = x.to_host();
+        let report = gradient_check(&mut point, dx.as_slice(), 0.5, 0.5, |x| {
+            loss(&fixed, &Matrix::from_vec(5, 6, x.to_vec()).unwrap())
+        });
+        assert!(report.error < 0.03, "{report:?}");
     }
 
     #[test]

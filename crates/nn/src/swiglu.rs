@@ -2,7 +2,7 @@
 
 use rand_chacha::ChaCha8Rng;
 
-use crate::{Init, Linear, Matrix, NnError, activation::sigmoid, error::check_shape};
+use crate::{Init, Linear, Matrix, NnError, Precision, activation::sigmoid, error::check_shape};
 
 /// `y = (silu(x W1ᵀ + b1) * (x W2ᵀ + b2)) W3ᵀ + b3` with `silu(a) = a sigmoid(a)`; the biases are optional.
 ///
@@ -70,6 +70,13 @@ impl SwiGlu {
     pub fn from_parts(w12: Linear, w3: Linear) -> Result<Self, NnError> {
         check_shape("w12 of SwiGLU", [2 * w3.n_in(), w12.n_in()], w12.weight().shape())?;
         Ok(Self { w12, w3 })
+    }
+
+    /// The layer with products in `precision`.
+    #[must_use]
+    pub fn in_precision(self, precision: Precision) -> Self {
+        let Self { w12, w3 } = self;
+        Self { w12: w12.in_precision(precision), w3: w3.in_precision(precision) }
     }
 
     /// Writes `y: [n, n_out]` for `x: [n, n_in]` and fills `workspace`.

@@ -51,8 +51,8 @@ pub use popularity::{Popularity, PopularityConfig, Window};
 pub use related_items::RelatedItems;
 pub use seq_rules::{SeqRules, SeqRulesConfig};
 pub use sequence::{
-    FeedForwardKind, ItemUpdates, Mixer, Objective, Preset, Sequence, SequenceConfig, SequenceLoss,
-    SequenceSpec,
+    FeedForwardKind, ItemUpdates, Mixer, Objective, Precision, Preset, Sequence, SequenceConfig,
+    SequenceLoss, SequenceSpec,
 };
 pub use top_k::{Scored, TopK, top_k};
 pub use view::{FitOn, Holdout, TrainingView};

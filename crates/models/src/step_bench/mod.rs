@@ -16,7 +16,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::error::ModelError;
 use crate::model_file::to_safetensors;
-use crate::recommend::{Mixer, SequenceLoss};
+use crate::recommend::{Mixer, Precision, SequenceLoss};
 use crate::tensors::Tensors;
 
 /// Batches that timed steps take in turn.
@@ -52,6 +52,7 @@ struct SequenceRow {
     n_heads: u32,
     dropout: f64,
     n_negatives: u32,
+    precision: Precision,
     /// The unknown item included.
     n_items: u32,
 }
@@ -78,6 +79,7 @@ const SASREC: SequenceRow = SequenceRow {
     n_heads: 1,
     dropout: 0.0,
     n_negatives: 1,
+    precision: Precision::F32,
     n_items: 12_101,
 };
 
@@ -139,12 +141,22 @@ pub static STEP_ROWS: &[StepRow] = &[
         "SASRec, length 50, full softmax over 12,101 items",
         SequenceRow { loss: SequenceLoss::Full, ..SASREC },
     ),
+    sequence(
+        "full-softmax-bf16",
+        "SASRec, length 50, full softmax over 12,101 items, bf16",
+        SequenceRow { loss: SequenceLoss::Full, precision: Precision::Bf16, ..SASREC },
+    ),
     StepRow {
         name: "deepfm",
         about: "DeepFM, 26 sparse fields in 1 M x 16, 13 dense, batch 4096",
         model: RowModel::DeepFm,
     },
     sequence("sasrec-d256", "SASRec, d 256, 4 layers, 4 heads, length 200, f32", WIDE),
+    sequence(
+        "sasrec-d256-bf16",
+        "SASRec, d 256, 4 layers, 4 heads, length 200, bf16",
+        SequenceRow { precision: Precision::Bf16, ..WIDE },
+    ),
 ];
 
 /// A model in training with the batches of its row.

@@ -64,6 +64,7 @@ impl SequenceRow {
             dropout: self.dropout,
             loss: self.loss,
             n_negatives: positive(self.n_negatives),
+            precision: self.precision,
             ..config
         }
     }

@@ -40,6 +40,7 @@ fn cases(n_epochs: u32) -> Vec<Box<dyn ModelSpec>> {
         ("mlp", with(&mlp, json!({"loss": "sampled", "n_negatives": 16, "schedule": "linear"}))),
         ("sasrec", with(&sequence, json!({"item_updates": "touched"}))),
         ("sasrec", with(&with(&sequence, json!({"loss": "full"})), falling.clone())),
+        ("esasrec", with(&sequence, json!({"loss": "full", "precision": "bf16"}))),
         ("gru4rec", sequence.clone()),
         ("bert4rec", sequence.clone()),
         ("hstu", with(&sequence, json!({"loss": "mixed", "item_updates": "touched"}))),

@@ -131,6 +131,8 @@ pub(crate) fn specs() -> Vec<Box<dyn ModelSpec>> {
     full["label_smoothing"] = json!(0.1);
     full["attributes"] = json!(false);
     specs.push(registry::spec("sasrec", &full).unwrap());
+    full["precision"] = json!("bf16");
+    specs.push(registry::spec("sasrec", &full).unwrap());
     let mut mixed = keys("hstu");
     mixed["loss"] = json!("mixed");
     mixed["item_updates"] = json!("touched");

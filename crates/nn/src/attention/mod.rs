@@ -14,7 +14,7 @@ pub use weighting::Weighting;
 use std::{cell::RefCell, ops::Range};
 
 use crate::{
-    Dropout, DropoutKey, Matrix, NnError, Pass, Ragged,
+    Dropout, DropoutKey, Matrix, NnError, Pass, Precision, Ragged,
     error::{check_range, check_shape},
     kernels::{Operand, Part, Plus, Product, Target, scale_by, transpose},
 };
@@ -39,6 +39,7 @@ pub struct Attention {
     is_causal: bool,
     weighting: Weighting,
     dropout: Dropout,
+    precision: Precision,
 }
 
 /// What a forward pass keeps for the backward pass.
@@ -82,7 +83,13 @@ impl Attention {
         dropout: Dropout,
     ) -> Result<Self, NnError> {
         check_range("n_heads", n_heads as f64, n_heads > 0, "positive")?;
-        Ok(Self { n_heads, is_causal, weighting, dropout })
+        Ok(Self { n_heads, is_causal, weighting, dropout, precision: Precision::F32 })
+    }
+
+    /// The layer with products in `precision`; scores become weights, and their gradients those of scores, in f32.
+    #[must_use]
+    pub fn in_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// Writes `y: [n_tokens, d]`. `times_ms` are the tokens' times, where the bias looks at them.
@@ -157,7 +164,7 @@ impl Attention {
                         let keys = Operand::strided(transposed, head.d_head, width(n_cols), w);
                         let part = self.part(Part::LowerResult(chunk.start));
                         let product = Product { part, ..Product::new(queries, keys) };
-                        product.write(Target::strided(scores, w)); // [n_chunk, n_cols]
+                        product.write_in(self.precision, Target::strided(scores, w)); // [n_chunk, n_cols]
                         let scale = 1.0 / (head.d_head as f32).sqrt();
                         for (i, row) in chunk.clone().zip(scores.chunks_exact_mut(w)) {
                             let (row, n_seen) = (&mut row[..width(n_cols)], self.n_seen(i, length));
@@ -178,7 +185,8 @@ impl Attention {
                         let start = (rows.start + chunk.start) * d + head.index * head.d_head;
                         let target = Target::strided(&mut y.as_mut_slice()[start..], d);
                         let part = self.part(Part::LowerLeft(chunk.start));
-                        Product { part, plus, ..Product::new(weights, values) }.write(target); // [n_chunk, d_head]
+                        Product { part, plus, ..Product::new(weights, values) }
+                            .write_in(self.precision, target); // [n_chunk, d_head]
                     }
                 }
             }
@@ -230,7 +238,7 @@ impl Attention {
                         let d_chunk = dy.rows(&chunk, d_head, d);
                         let part = self.part(Part::LowerResult(chunk.start));
                         let product = Product { part, ..Product::new(d_chunk, values) };
-                        product.write(Target::strided(d_scores, w)); // [n_chunk, n_cols]
+                        product.write_in(self.precision, Target::strided(d_scores, w)); // [n_chunk, n_cols]
                         let scale = 1.0 / (d_head as f32).sqrt();
                         for (i, row) in chunk.clone().zip(d_scores.chunks_exact_mut(w)) {
                             let (row, n_seen) = (&mut row[..width(n_cols)], self.n_seen(i, length));
@@ -253,7 +261,8 @@ impl Attention {
                         let keys = head.keys.rows(&(0..n_cols), d_head, stride);
                         let target = Target::strided(&mut out[chunk.start * stride..], stride);
                         let part = self.part(Part::LowerLeft(chunk.start));
-                        Product { part, ..Product::new(d_scores, keys) }.write(target); // queries: [n_chunk, d_head]
+                        Product { part, ..Product::new(d_scores, keys) }
+                            .write_in(self.precision, target); // queries: [n_chunk, d_head]
                     }
                     for chunk in chunks(length) {
                         // The rows that look at this chunk's keys.
@@ -266,11 +275,13 @@ impl Attention {
                         let queries = head.queries.rows(&lookers, d_head, stride);
                         let target = Target::strided(&mut out[chunk.start * stride + d..], stride);
                         let part = self.part(Part::UpperLeft);
-                        Product { part, ..Product::new(column(d_scores), queries) }.write(target); // keys
+                        Product { part, ..Product::new(column(d_scores), queries) }
+                            .write_in(self.precision, target); // keys
                         let d_lookers = dy.rows(&lookers, d_head, d);
                         let target =
                             Target::strided(&mut out[chunk.start * stride + 2 * d..], stride);
-                        Product { part, ..Product::new(column(weights), d_lookers) }.write(target); // values
+                        Product { part, ..Product::new(column(weights), d_lookers) }
+                            .write_in(self.precision, target); // values
                     }
                 }
             }

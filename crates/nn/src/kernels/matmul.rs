@@ -13,11 +13,11 @@ use super::dispatch;
 /// A matrix to multiply with: a slice read as it lies, by blocks of columns, or transposed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Operand<'a> {
-    values: &'a [f32],
-    rows: usize,
-    cols: usize,
-    row_stride: usize,
-    col_stride: usize,
+    pub(super) values: &'a [f32],
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+    pub(super) row_stride: usize,
+    pub(super) col_stride: usize,
 }
 
 impl<'a> Operand<'a> {
@@ -55,8 +55,8 @@ impl<'a> Operand<'a> {
 /// Where a product goes: `cols` columns of rows that are `row_stride` values apart.
 #[derive(Debug)]
 pub(crate) struct Target<'a> {
-    values: &'a mut [f32],
-    row_stride: usize,
+    pub(super) values: &'a mut [f32],
+    pub(super) row_stride: usize,
 }
 
 impl<'a> Target<'a> {
@@ -67,7 +67,7 @@ impl<'a> Target<'a> {
 }
 
 /// Values from the first of the first row to the last of the last.
-fn extent(rows: usize, cols: usize, row_stride: usize) -> usize {
+pub(super) fn extent(rows: usize, cols: usize, row_stride: usize) -> usize {
     if rows == 0 || cols == 0 { 0 } else { (rows - 1) * row_stride + cols }
 }
 
@@ -134,7 +134,21 @@ impl<'a> Product<'a> {
     /// # Panics
     /// As [`matmul`].
     pub(crate) fn write(self, c: Target<'_>) {
-        let Self { a, b, bias, plus, .. } = self;
+        if self.is_empty(&c) {
+            return;
+        }
+        SCRATCH.with_borrow_mut(|(panel, block)| {
+            block.reserve(MAX_BLOCK);
+            dispatch(Multiply { product: self, c, panel, block });
+        });
+    }
+
+    /// Whether there is nothing to write.
+    ///
+    /// # Panics
+    /// If the shapes do not fit.
+    pub(super) fn is_empty(&self, c: &Target<'_>) -> bool {
+        let Self { a, b, bias, plus, .. } = *self;
         assert_eq!(b.rows, a.cols, "inner dimensions agree");
         assert!(
             c.values.len() >= extent(a.rows, b.cols, c.row_stride),
@@ -148,13 +162,7 @@ impl<'a> Product<'a> {
                 "the addend has the same shape"
             );
         }
-        if a.rows == 0 || b.cols == 0 {
-            return;
-        }
-        SCRATCH.with_borrow_mut(|(panel, block)| {
-            block.reserve(MAX_BLOCK);
-            dispatch(Multiply { product: self, c, panel, block });
-        });
+        a.rows == 0 || b.cols == 0
     }
 }
 

@@ -4,6 +4,7 @@
 //! the twin that the others are tested against. Every kernel runs on the calling thread: parallelism is over
 //! tiles ([`crate::parallel`]), one level above.
 
+mod bf16;
 mod exp_columns;
 mod gather;
 mod instruction_set;
@@ -14,12 +15,13 @@ mod softmax;
 mod transpose;
 mod vector;
 
+pub(crate) use bf16::{Bf16Panels, has_bf16_arithmetic};
 pub(crate) use exp_columns::exp2_columns;
 pub(crate) use gather::{Term, add_terms, dot_gathered, sum_gathered};
 pub use instruction_set::InstructionSet;
 pub(crate) use instruction_set::dispatch;
 pub(crate) use layer_norm::{LayerNormBackward, LayerNormForward};
-pub(crate) use matmul::{Operand, Part, Plus, Product, Target, matmul, matmul_into};
+pub(crate) use matmul::{Operand, Part, Plus, Product, Target, matmul};
 pub(crate) use prefetch::prefetch;
 pub(crate) use softmax::{softmax, softmax_backward};
 pub(crate) use transpose::transpose;

@@ -8,10 +8,11 @@ use rayon::prelude::*;
 
 use super::{check_label_smoothing, check_mean_over};
 use crate::{
-    Matrix, NnError,
+    Matrix, NnError, Precision,
     error::{check_finite, check_indices, check_length, check_shape},
     kernels::{
-        Operand, Target, add_scaled, dot, exp2_columns, matmul_into, scale_by, sum_rows, transpose,
+        Bf16Panels, Operand, Plus, Product, Target, add_scaled, dot, exp2_columns, scale_by,
+        sum_rows, transpose,
     },
 };
 
@@ -36,12 +37,21 @@ const MAX_TOTAL: f64 = 1e20;
 /// of the items a gradient of 128 hidden rows.
 #[derive(Debug, Default)]
 pub struct FullSoftmaxWorkspace {
+    precision: Precision,
     /// `[n_items, STRIDE]`: in column `r` those of row `r` of the block at hand.
     exponentials: Vec<f32>,
     shares: Vec<Share>,
     block: Block,
     /// The block before, whose part of the gradient of the table is still to be added.
     before: Block,
+}
+
+impl FullSoftmaxWorkspace {
+    /// Buffers for products in `precision`. In bf16 hidden rows and items are rounded, and so are exponentials where they are multiplied;
+    /// their sums, the loss and all that is added up stay f32 or f64.
+    pub fn new(precision: Precision) -> Self {
+        Self { precision, ..Self::default() }
+    }
 }
 
 /// What the work on some of the items leaves for the other shares to see.
@@ -51,6 +61,8 @@ struct Share {
     totals: Vec<f32>,
     /// The same sum of the items' vectors, `[n_rows, d]`.
     d_hidden: Vec<f32>,
+    /// Each chunk of items, `[n_items, d]`, where products are in bf16.
+    rounded: Vec<Bf16Panels>,
 }
 
 /// Some rows of the batch.
@@ -65,6 +77,9 @@ struct Block {
     shifts: Vec<f32>,
     /// Hidden rows times the factor that turns exponentials into gradients, `[n_rows, d]`.
     scaled: Vec<f32>,
+    /// `transposed` and `scaled`, where products are in bf16.
+    rounded_transposed: Bf16Panels,
+    rounded_scaled: Bf16Panels,
 }
 
 /// Where [`full_softmax`] puts its gradients.
@@ -128,11 +143,12 @@ pub fn full_softmax(
     }
 
     let share_items = n_items.div_ceil(MAX_SHARES).next_multiple_of(CHUNK_ITEMS).max(SHARE_ITEMS);
-    let FullSoftmaxWorkspace { exponentials, shares, block, before } = workspace;
+    let FullSoftmaxWorkspace { precision, exponentials, shares, block, before } = workspace;
     shares.resize_with(n_items.div_ceil(share_items), Share::default);
     exponentials.resize(n_items * STRIDE, 0.0);
     let uniform = smoothing / n_items as f64;
     let problem = Problem {
+        precision: *precision,
         hidden,
         table,
         labels,
@@ -174,6 +190,9 @@ pub fn full_softmax(
                 add_scaled(-of_each, &all_items, d_hidden);
             }
         }
+        if problem.precision == Precision::Bf16 {
+            block.rounded_scaled.fill(Operand::new(&block.scaled, block.rows.len(), d));
+        }
         std::mem::swap(block, before);
     }
     let loss = check_finite("full softmax", sum / mean_over)?;
@@ -194,6 +213,7 @@ fn total_of(shares: &[Share], place: usize) -> f64 {
 
 /// What stays the same from block to block.
 struct Problem<'a> {
+    precision: Precision,
     hidden: &'a Matrix,
     table: &'a Matrix,
     labels: &'a [u32],
@@ -224,9 +244,17 @@ impl Problem<'_> {
                 self.add_gradients(before, exponentials, index * self.share_items, d_items);
             }
             if !block.rows.is_empty() {
-                share.measure(block, items, exponentials, d);
+                if block.rows.start == 0 {
+                    share.round(self, items);
+                }
+                share.measure(self, block, items, exponentials);
             }
         });
+    }
+
+    /// The rounded copy of an operand, if products are in bf16.
+    fn rounded<'a>(&self, panels: &'a Bf16Panels) -> Option<&'a Bf16Panels> {
+        (self.precision == Precision::Bf16).then_some(panels)
     }
 
     /// Adds a block's part of `Gᵀ hidden` to the gradients of a share's items, of which `first` is the first.
@@ -241,7 +269,9 @@ impl Problem<'_> {
         let (n_items, n_rows) = (d_items.len() / d, block.rows.len());
         let e = Operand::strided(exponentials, n_items, n_rows, STRIDE);
         let scaled = Operand::new(&block.scaled, n_rows, d);
-        matmul_into(e, scaled, Target::strided(d_items, d), true); // [n_items, d]
+        let product = Product { plus: Plus::Target, ..Product::new(e, scaled) };
+        let rounded = self.rounded(&block.rounded_scaled);
+        product.write_with(rounded, Target::strided(d_items, d)); // [n_items, d]
         for row in block.rows.clone() {
             let item = (self.labels[row] as usize).wrapping_sub(first);
             if item < n_items {
@@ -254,9 +284,16 @@ impl Problem<'_> {
 
 impl Share {
     /// Exponentials of the share's items, their sums, and `E table`.
-    fn measure(&mut self, block: &Block, items: &[f32], exponentials: &mut [f32], d: usize) {
-        let (n_rows, n_cols) = (block.rows.len(), block.shifts.len());
+    fn measure(
+        &mut self,
+        problem: &Problem<'_>,
+        block: &Block,
+        items: &[f32],
+        exponentials: &mut [f32],
+    ) {
+        let (n_rows, n_cols, d) = (block.rows.len(), block.shifts.len(), problem.hidden.cols());
         let hidden = Operand::strided(&block.transposed, d, n_cols, STRIDE);
+        let rounded_hidden = problem.rounded(&block.rounded_transposed);
         self.totals.clear();
         self.totals.resize(n_cols, 0.0);
         self.d_hidden.resize(n_rows * d, 0.0);
@@ -265,11 +302,26 @@ impl Share {
         for (index, (items, exponentials)) in chunks.enumerate() {
             let n_items = items.len() / d;
             let items = Operand::new(items, n_items, d);
-            matmul_into(items, hidden, Target::strided(exponentials, STRIDE), false); // [n_items, n_rows]
+            let target = Target::strided(exponentials, STRIDE);
+            Product::new(items, hidden).write_with(rounded_hidden, target); // [n_items, n_rows]
             exp2_columns(exponentials, STRIDE, &block.shifts, &mut self.totals);
             let e = Operand::strided(exponentials, n_items, n_rows, STRIDE).transposed();
             let target = Target::strided(&mut self.d_hidden, d);
-            matmul_into(e, items, target, index > 0); // [n_rows, d]
+            let plus = if index > 0 { Plus::Target } else { Plus::Nothing };
+            let product = Product { plus, ..Product::new(e, items) };
+            product.write_with(problem.rounded(&self.rounded[index]), target); // [n_rows, d]
+        }
+    }
+
+    /// Rounds the items, once for all blocks, if products are in bf16.
+    fn round(&mut self, problem: &Problem<'_>, items: &[f32]) {
+        let d = problem.hidden.cols();
+        let chunks = items.chunks(CHUNK_ITEMS * d);
+        self.rounded.resize_with(chunks.len(), Bf16Panels::default);
+        if problem.precision == Precision::Bf16 {
+            for (rounded, items) in self.rounded.iter_mut().zip(chunks) {
+                rounded.fill(Operand::new(items, items.len() / d, d));
+            }
         }
     }
 }
@@ -292,6 +344,10 @@ impl Block {
         self.shifts.extend_from_slice(&self.label_logits);
         // Whole vectors.
         self.shifts.resize(rows.len().next_multiple_of(16), 0.0);
+        if problem.precision == Precision::Bf16 {
+            let transposed = Operand::strided(&self.transposed, d, self.shifts.len(), STRIDE);
+            self.rounded_transposed.fill(transposed);
+        }
         self.scaled.clear();
         self.rows = rows;
     }
@@ -330,12 +386,13 @@ mod tests {
         labels: &[u32],
         smoothing: f32,
         n_threads: usize,
+        precision: Precision,
     ) -> (f64, Matrix, Matrix) {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
         let (mut d_hidden, mut d_table) =
             (Matrix::default(), Matrix::zeros(table.rows(), table.cols()));
         let gradients = FullSoftmaxGradients { d_hidden: &mut d_hidden, d_table: &mut d_table };
-        let workspace = &mut FullSoftmaxWorkspace::default();
+        let workspace = &mut FullSoftmaxWorkspace::new(precision);
         let loss = pool
             .install(|| full_softmax(hidden, table, labels, smoothing, 5.0, workspace, gradients));
         (loss.unwrap(), d_hidden, d_table)
@@ -380,7 +437,8 @@ mod tests {
             let labels: Vec<u32> = (0..n).map(|_| rng.random_range(0..n_items as u32)).collect();
             let (want, want_hidden, want_table) =
                 by_definition(&hidden, &table, &labels, smoothing);
-            let (got, d_hidden, d_table) = run(&hidden, &table, &labels, smoothing, 1);
+            let (got, d_hidden, d_table) =
+                run(&hidden, &table, &labels, smoothing, 1, Precision::F32);
             assert!((got - want).abs() < 2e-6 * want.max(1.0), "{n_items}: {got} {want}");
             for (got, want) in [(&d_hidden, &want_hidden), (&d_table, &want_table)] {
                 for (got, want) in got.as_slice().iter().zip(want) {
@@ -388,8 +446,36 @@ mod tests {
                     assert!((got - want).abs() < 5e-6, "{n_items}: {got} {want}");
                 }
             }
-            let on_three = run(&hidden, &table, &labels, smoothing, 3);
+            let on_three = run(&hidden, &table, &labels, smoothing, 3, Precision::F32);
             assert_eq!(on_three, (got, d_hidden, d_table), "{n_items}");
+        }
+    }
+
+    /// A logit is a sum of six products of values below 2, each of which is off by up to 2^-7 of itself, and so is each product of
+    /// an exponential: a few hundredths in a gradient, of either sign.
+    #[test]
+    fn in_bf16_it_is_near_that_in_f32_on_any_number_of_threads() {
+        let mut rng = ChaCha8Rng::seed_from_u64(7);
+        for (n, n_items, smoothing) in [(5, 1, 0.0), (129, 257, 0.0), (300, 2500, 0.1)] {
+            let d = 6;
+            let (hidden, table) = (random(n, d, &mut rng), random(n_items, d, &mut rng));
+            let labels: Vec<u32> = (0..n).map(|_| rng.random_range(0..n_items as u32)).collect();
+            let in_f32 = run(&hidden, &table, &labels, smoothing, 1, Precision::F32);
+            let in_bf16 = run(&hidden, &table, &labels, smoothing, 1, Precision::Bf16);
+            assert!((in_bf16.0 - in_f32.0).abs() < 0.02 * in_f32.0.max(1.0), "{n_items}");
+            for (got, want) in [(&in_bf16.1, &in_f32.1), (&in_bf16.2, &in_f32.2)] {
+                let norm = |values: &mut dyn Iterator<Item = f32>| -> f32 {
+                    values.map(|value| value * value).sum::<f32>().sqrt()
+                };
+                let mut errors =
+                    got.as_slice().iter().zip(want.as_slice()).map(|(got, want)| got - want);
+                let off = norm(&mut errors);
+                let size = norm(&mut want.as_slice().iter().copied());
+                assert!(off < 0.03 * size.max(1.0), "{n_items}: {off} of {size}");
+                assert!(off > 0.0, "values are rounded");
+            }
+            let on_three = run(&hidden, &table, &labels, smoothing, 3, Precision::Bf16);
+            assert_eq!(on_three, in_bf16, "{n_items}");
         }
     }
 
@@ -405,7 +491,7 @@ mod tests {
         let mut labels = vec![3; 140];
         labels[139] = 7;
         let (want, want_hidden, want_table) = by_definition(&hidden, &table, &labels, 0.0);
-        let (got, d_hidden, d_table) = run(&hidden, &table, &labels, 0.0, 2);
+        let (got, d_hidden, d_table) = run(&hidden, &table, &labels, 0.0, 2, Precision::F32);
         assert!((got - want).abs() < 2e-6 * want, "{got} {want}");
         for (got, want) in [(&d_hidden, &want_hidden), (&d_table, &want_table)] {
             for (got, want) in got.as_slice().iter().zip(want) {

@@ -7,7 +7,7 @@ use forecart_nn::{
 };
 use rand_chacha::ChaCha8Rng;
 
-use super::config::{Mixer, Objective, SequenceConfig};
+use super::config::{Mixer, Objective, Precision, SequenceConfig};
 use super::feed_forward::{FeedForward, FeedForwardWorkspace};
 use super::recurrence::Recurrence;
 
@@ -226,16 +226,23 @@ impl Attend {
         let is_causal = config.objective == Objective::Next;
         let max_len = config.max_tokens();
         let bias = config.relative_bias.then(|| RelativeBias::new(max_len, has_time, rng));
+        let precision = config.precision.into();
+        let project = Linear::new(d, n_parts * d, Init::Xavier, rng)?;
+        let out = Linear::new(d, d, Init::Xavier, rng)?;
+        let gate = config.gated.then(|| GatedResidual::new(d, rng)).transpose()?;
+        let attention = Attention::new(n_heads, is_causal, weighting, on_weights)?;
+        // A folded head has no products in bf16.
+        let is_folded = n_heads == 1 && !is_hstu && config.precision == Precision::F32;
         let mut layer = Self {
             norm: LayerNorm::new(d),
-            project: Linear::new(d, n_parts * d, Init::Xavier, rng)?,
+            project: project.in_precision(precision),
             bias: bias.transpose()?,
             out_norm: is_hstu.then(|| LayerNorm::new(d)),
-            out: Linear::new(d, d, Init::Xavier, rng)?,
-            gate: config.gated.then(|| GatedResidual::new(d, rng)).transpose()?,
-            attention: Attention::new(n_heads, is_causal, weighting, on_weights)?,
+            out: out.in_precision(precision),
+            gate: gate.map(|gate| gate.in_precision(precision)),
+            attention: attention.in_precision(precision),
             dropout,
-            folded: (n_heads == 1 && !is_hstu).then(FoldedHead::default),
+            folded: is_folded.then(FoldedHead::default),
         };
         layer.fold();
         Ok(layer)

@@ -79,6 +79,26 @@ pub enum SequenceLoss {
     Bce,
 }
 
+/// The arithmetic of matrix products; weights, gradients and the optimizer are f32 in any case, and so are model files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// f32.
+    #[default]
+    F32,
+    /// Operands rounded to bfloat16, sums in f32: see [`forecart_nn::Precision::Bf16`].
+    Bf16,
+}
+
+impl From<Precision> for forecart_nn::Precision {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self::F32,
+            Precision::Bf16 => Self::Bf16,
+        }
+    }
+}
+
 /// Which items a step moves.
 ///
 /// Adam's momentum carries an item on for some steps after each one that touches it, and its second moment fades until
@@ -210,6 +230,9 @@ pub struct SequenceConfig {
     pub n_epochs: NonZeroU32,
     /// Epochs without a better NDCG@10 on validation before training stops.
     pub patience: NonZeroU32,
+    /// The arithmetic of the products of linear layers and of the softmax over all items; attention, norms and
+    /// recurrent units are f32.
+    pub precision: Precision,
 }
 
 impl SequenceConfig {
@@ -247,6 +270,7 @@ impl SequenceConfig {
             batch_size: positive(128),
             n_epochs: positive(200),
             patience: positive(10),
+            precision: Precision::F32,
         };
         match preset {
             Preset::Gru4Rec => Self {

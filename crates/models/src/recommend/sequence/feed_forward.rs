@@ -74,11 +74,14 @@ impl FeedForward {
             FeedForwardKind::SwiGlu => None,
         };
         let swiglu = perceptron.is_none().then(|| SwiGlu::new(d, d_ff, d, true, rng));
+        let swiglu = swiglu.transpose()?;
+        let gate = config.gated.then(|| GatedResidual::new(d, rng)).transpose()?;
+        let precision = config.precision.into();
         Ok(Self {
             norm: LayerNorm::new(d),
             perceptron,
-            swiglu: swiglu.transpose()?,
-            gate: config.gated.then(|| GatedResidual::new(d, rng)).transpose()?,
+            swiglu: swiglu.map(|layer| layer.in_precision(precision)),
+            gate: gate.map(|gate| gate.in_precision(precision)),
             dropout: Dropout::new(config.dropout as f32)?,
         })
     }
@@ -147,9 +150,10 @@ impl Perceptron {
         rng: &mut ChaCha8Rng,
     ) -> Result<Self, NnError> {
         let (d, d_ff) = (config.d_model.get() as usize, config.d_ff as usize);
+        let precision = config.precision.into();
         Ok(Self {
-            up: Linear::new(d, d_ff, Init::Xavier, rng)?,
-            down: Linear::new(d_ff, d, Init::Xavier, rng)?,
+            up: Linear::new(d, d_ff, Init::Xavier, rng)?.in_precision(precision),
+            down: Linear::new(d_ff, d, Init::Xavier, rng)?.in_precision(precision),
             activation,
             dropout: Dropout::new(config.dropout as f32)?,
         })

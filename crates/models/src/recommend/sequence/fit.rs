@@ -31,6 +31,12 @@ pub(super) fn fit(
     if histories.is_empty() {
         return Err(ModelError::NoEvents { model: name });
     }
+    if !forecart_nn::Precision::from(config.precision).is_fast() {
+        context.progress.note(
+            "precision bf16: this processor has no instructions for it, so products are those of the same rounded values at \
+             the speed of f32 or below; f32 would be faster",
+        );
+    }
     let rng = &mut ChaCha8Rng::seed_from_u64(context.seed);
     let features = config.features(view);
     let network = Network::new(config, view.n_item_rows(), view.has_time(), features, rng);

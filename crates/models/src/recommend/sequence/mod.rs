@@ -30,8 +30,8 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
 pub use config::{
-    FeedForwardKind, ItemUpdates, Mixer, Objective, Preset, SequenceConfig, SequenceLoss,
-    SequenceSpec,
+    FeedForwardKind, ItemUpdates, Mixer, Objective, Precision, Preset, SequenceConfig,
+    SequenceLoss, SequenceSpec,
 };
 
 use self::encoder::Tile;
