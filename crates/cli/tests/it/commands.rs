@@ -254,7 +254,7 @@ fn the_bundled_orders_import_as_order_lines() {
 fn a_stranger_with_three_events_gets_no_popularity_list() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
-    let settings = "data.time_zone = \"Europe/London\"\n[models.hstu]\nd_model = 16\nn_epochs = 2\n\
+    let settings = "data.time_zone = \"Europe/London\"\n[models.hstu]\nd_model = 32\nn_epochs = 3\n\
                     max_history = 20\n";
     std::fs::write(root.join("forecart.toml"), settings).unwrap();
     ok(root, &["import", sample().to_str().unwrap()]);
