@@ -43,8 +43,6 @@ pub struct RowTerms {
 pub struct RowTermsPart {
     pub(crate) buckets: Vec<Vec<Term>>,
     bucket_bits: u32,
-    /// A bit for each row of the table, 64 in a word.
-    has_terms: Vec<u64>,
 }
 
 /// The rows of a range and which of them have terms.
@@ -78,8 +76,6 @@ impl RowTerms {
             part.bucket_bits = bucket_bits;
             part.buckets.resize_with(n_buckets, Vec::new);
             part.buckets.iter_mut().for_each(Vec::clear);
-            part.has_terms.clear();
-            part.has_terms.resize(n_rows.div_ceil(64), 0);
         }
         &mut self.parts
     }
@@ -87,30 +83,33 @@ impl RowTerms {
     /// Finds the rows that have terms, on the threads of the current rayon pool.
     ///
     /// # Cost
-    /// Linear in the rows that have terms, and a bit for each row of the table and part.
+    /// Linear in the terms and the table's rows.
     ///
     /// # Panics
     /// If the row of a term is not of the table: layers check their indices.
     pub fn finish(&mut self) {
+        const NONE: u32 = u32::MAX;
         let Self { parts, buckets, n_rows } = self;
         let ends = buckets.iter().skip(1).map(|bucket| bucket.first_row);
         let ends: Vec<u32> = ends.chain([*n_rows as u32]).collect();
-        buckets.par_iter_mut().zip(ends).for_each(|(bucket, end)| {
+        buckets.par_iter_mut().zip(ends).enumerate().for_each(|(index, (bucket, end))| {
             let Bucket { first_row, rows, slots } = bucket;
-            rows.clear();
-            slots.resize((end - *first_row) as usize, 0); // of rows without terms: anything
-            for word in *first_row / 64..end.div_ceil(64) {
-                let mut bits = 0;
-                for part in &*parts {
-                    bits |= part.has_terms[word as usize];
-                }
-                while bits != 0 {
-                    let row = word * 64 + bits.trailing_zeros();
-                    slots[(row - *first_row) as usize] = rows.len() as u32;
-                    rows.push(row);
-                    bits &= bits - 1;
-                }
+            slots.clear();
+            slots.resize((end - *first_row) as usize, NONE);
+            for term in parts.iter().flat_map(|part| &part.buckets[index]) {
+                slots[(term.row - *first_row) as usize] = 0;
             }
+            // Every row is written, and kept where it has terms: a branch here would be taken at random.
+            rows.clear();
+            rows.resize(slots.len(), 0);
+            let mut n_touched = 0;
+            for (row, slot) in (*first_row..).zip(slots.iter_mut()) {
+                rows[n_touched] = row;
+                let is_touched = *slot != NONE;
+                *slot = if is_touched { n_touched as u32 } else { NONE };
+                n_touched += usize::from(is_touched);
+            }
+            rows.truncate(n_touched);
         });
     }
 
@@ -136,7 +135,6 @@ impl RowTermsPart {
     /// If `row` is not of the table, here or when the terms are finished.
     #[inline]
     pub fn push(&mut self, row: u32, source: u32, factor: f32) {
-        self.has_terms[(row / 64) as usize] |= 1 << (row % 64);
         self.buckets[(row >> self.bucket_bits) as usize].push(Term { row, source, factor });
     }
 }

@@ -2,25 +2,18 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::{dispatch, prefetch};
+use super::dispatch;
 
-/// The dot product of `vector: [d]` with each of some rows of `table: [n, d]`. Rows `ahead` are asked for meanwhile, those
-/// of the next call.
+/// The dot product of `vector: [d]` with each of some rows of `table: [n, d]`.
 ///
 /// # Panics
 /// If there are other than as many products as items, or a row is not of the table.
-pub(crate) fn dot_gathered(
-    vector: &[f32],
-    table: &[f32],
-    items: &[u32],
-    ahead: &[u32],
-    products: &mut [f32],
-) {
+pub(crate) fn dot_gathered(vector: &[f32], table: &[f32], items: &[u32], products: &mut [f32]) {
     assert_eq!(items.len(), products.len(), "one product for each item");
     if vector.is_empty() {
         return products.fill(0.0);
     }
-    dispatch(Dots { vector, table, items, ahead, products });
+    dispatch(Dots { vector, table, items, products });
 }
 
 /// `sums += Σ factor * row` over some rows of `table: [n, d]`, in their order; `sums: [d]`.
@@ -38,7 +31,6 @@ struct Dots<'a> {
     vector: &'a [f32],
     table: &'a [f32],
     items: &'a [u32],
-    ahead: &'a [u32],
     products: &'a mut [f32],
 }
 
@@ -47,15 +39,10 @@ impl WithSimd for Dots<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { vector, table, items, mut ahead, products } = self;
+        let Self { vector, table, items, products } = self;
         let (blocks, rest) = items.as_chunks::<8>();
         let (to_blocks, to_rest) = products.as_chunks_mut::<8>();
         for (items, products) in blocks.iter().zip(to_blocks) {
-            let (now, later) = ahead.split_at(ahead.len().min(8));
-            ahead = later;
-            for item in now {
-                prefetch(&table[*item as usize * vector.len()..][..vector.len()]);
-            }
             dots(simd, vector, table, items, products);
         }
         for (item, product) in rest.iter().zip(to_rest) {
@@ -259,21 +246,20 @@ mod tests {
             for set in InstructionSet::available() {
                 let mut products = vec![f32::NAN; items.len()];
                 let (vector, table, items) = (&vector[..], &table[..], &items[..]);
-                let ahead = &items[9..];
-                set.run(Dots { vector, table, items, ahead, products: &mut products });
+                set.run(Dots { vector, table, items, products: &mut products });
                 assert_eq!(products, want, "{set:?} {d}");
                 let mut sums = vec![1.0; d];
                 set.run(Sums { sums: &mut sums, factors: &factors, table, items });
                 assert_eq!(sums, want_sums, "{set:?} {d}");
             }
         }
-        dot_gathered(&[], &[], &items, &[], &mut [1.0; 29]);
+        dot_gathered(&[], &[], &items, &mut [1.0; 29]);
         sum_gathered(&mut [], &factors, &[], &items);
     }
 
     #[test]
     #[should_panic(expected = "out of range")]
     fn rows_past_the_table_are_refused() {
-        dot_gathered(&[1.0, 2.0], &[0.0; 8], &[0, 4], &[], &mut [0.0; 2]);
+        dot_gathered(&[1.0, 2.0], &[0.0; 8], &[0, 4], &mut [0.0; 2]);
     }
 }

@@ -8,7 +8,7 @@ use std::{cell::RefCell, ops::Range};
 
 use pulp::{Simd, WithSimd};
 
-use super::{dispatch, prefetch};
+use super::dispatch;
 
 /// A matrix to multiply with: a slice read as it lies, by blocks of columns, or transposed.
 #[derive(Debug, Clone, Copy)]
@@ -206,13 +206,12 @@ impl Multiply<'_> {
         let Operand { cols: n, row_stride, col_stride, .. } = self.product.b;
         let width = NV * S::F32_LANES;
         let max_k = PANEL_VALUES / width;
-        for first_col in (0..n).step_by(width) {
-            let n_cols = width.min(n - first_col);
-            // Passes of one strip come one after the other: what they add to stays in the L2 cache. At least one, for what
-            // is added to an empty product.
-            for first_k in (0..k.max(1)).step_by(max_k) {
-                let n_k = max_k.min(k - first_k);
-                let is_first = first_k == 0;
+        // At least once, for what is added to an empty product.
+        for first_k in (0..k.max(1)).step_by(max_k) {
+            let n_k = max_k.min(k - first_k);
+            let is_first = first_k == 0;
+            for first_col in (0..n).step_by(width) {
+                let n_cols = width.min(n - first_col);
                 let n_vectors = n_cols.div_ceil(S::F32_LANES);
                 let is_whole = n_cols.is_multiple_of(S::F32_LANES);
                 // Rows that lie a power of two apart share few places of the L1 cache.
@@ -338,13 +337,6 @@ impl Multiply<'_> {
             usize::MAX => (self.panel.as_slice(), 0),
             offset => (b.values, offset),
         };
-        if ks.len() >= 32 && (!is_first || matches!(plus, Plus::Target)) {
-            // What the sums are added to at their end; a short sum is done before it comes.
-            for r in 0..MR {
-                let start = (first_row + r) * self.c.row_stride + first_col;
-                prefetch(&self.c.values[start..start + n_cols]);
-            }
-        }
         let mut sums = [[simd.splat_f32s(0.0); NV]; MR];
         if !ks.is_empty() {
             let offset = offset + (ks.start - first_k) * rows.stride;

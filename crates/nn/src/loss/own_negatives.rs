@@ -89,8 +89,7 @@ impl OwnNegatives<'_> {
             let (hidden, of_label) = (hidden.row(row), table.row(label as usize));
             let (label_logit, of_negatives) = logits.split_at_mut(1);
             label_logit[0] = dot(hidden, of_label);
-            let next = if row + 1 < n { self.row(row + 1).1 } else { &[] };
-            dot_gathered(hidden, table.as_slice(), negatives, next, of_negatives);
+            dot_gathered(hidden, table.as_slice(), negatives, of_negatives);
             for (logit, item) in of_negatives.iter_mut().zip(negatives) {
                 *logit = if *item == label { f32::NEG_INFINITY } else { *logit };
             }
