@@ -10,7 +10,7 @@ use super::view::TrainingView;
 
 /// Users of the validation part that are looked at after each epoch, evenly spaced: enough that
 /// NDCG@10 is known to a few per cent.
-const MAX_USERS: usize = 4000;
+const MAX_USERS: usize = 10_000;
 
 /// Users that one thread scores at a time: at most so many, and fewer of many items, so that a thread's scores take 4 MB,
 /// or the memory of 8 values an item.

@@ -6,7 +6,7 @@ use forecart_nn::{
 };
 use rand_chacha::ChaCha8Rng;
 
-use super::block::{Block, BlockWorkspace, Context, Scratch};
+use super::block::{Block, BlockWorkspace, Context, Dropped, Scratch};
 use super::config::{Objective, SequenceConfig};
 
 /// Standard deviation of new vectors.
@@ -145,7 +145,7 @@ impl Encoder {
                 None => x.for_each(|(x, v)| *x = self.scale * v),
             }
         }
-        context.drop(self.dropout, 0, &mut x[0]);
+        context.drop(self.dropout, Dropped::Input, &mut x[0]);
         for (index, (block, ws)) in self.blocks.iter().zip(blocks).enumerate() {
             let (before, after) = x.split_at_mut(index + 1);
             block.forward(&before[index], &mut after[0], context.of_layer(index), ws)?;
@@ -176,7 +176,7 @@ impl Encoder {
         for (index, ((block, ws), gradients)) in layers.rev() {
             block.backward(&x[index], d_x, context.of_layer(index), ws, scratch, gradients)?;
         }
-        context.drop(self.dropout, 0, d_x);
+        context.drop(self.dropout, Dropped::Input, d_x);
         if let (Some(positions), Some(gradients)) = (&self.positions, &mut gradients.positions) {
             positions.backward(&tile.positions, d_x, gradients)?;
         }

@@ -684,7 +684,7 @@ mod tests {
             let losses = train(1);
             assert_eq!(train(3), losses, "{config:?}");
             let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
-            let falls = mean(&losses[50..]) < 0.8 * mean(&losses[..10]);
+            let falls = mean(&losses[50..]) < 0.9 * mean(&losses[..10]);
             // Some lose to the chance of their few negatives with another rounding: the loss of a bf16 model is near that in f32
             // by the test above.
             assert!(falls || config.precision == Precision::Bf16, "{config:?} {losses:?}");
