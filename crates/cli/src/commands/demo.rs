@@ -53,7 +53,7 @@ pub(crate) fn run(context: &Context, arguments: &DemoArgs) -> anyhow::Result<()>
         seeds: vec![context.config.seed],
         n_threads: context.config.threads(),
         memory_limit_bytes: context.config.memory_limit_bytes,
-        max_history: 50,
+        max_history: None,
         seen: None,
         primary: Metric::ndcg(10),
         title: "Online Retail, next 30 days".to_owned(),

@@ -6,6 +6,12 @@ use serde::{Deserialize, Serialize};
 use super::contract::ModelSpec;
 use crate::training::RunIdentity;
 
+/// Lengths that [`TrainingView::usual_length`] chooses from.
+const LENGTHS: [usize; 3] = [50, 100, 200];
+
+/// The share of the training sequences that the chosen length holds whole.
+const SHARE_HELD: f64 = 0.9;
+
 /// The part of a dataset that a model is fitted on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -81,6 +87,18 @@ impl<'a> TrainingView<'a> {
     /// The number of events of `user` in the training part, whichever part is handed out.
     pub fn training_length(&self, user: UserIdx) -> usize {
         self.dataset.history_before(user, Part::Validation).items.len()
+    }
+
+    /// How far back models look where nobody says: the first of 50, 100 and 200 events that holds nine of ten training
+    /// sequences whole, or the last. The same whichever part is handed out.
+    pub fn usual_length(&self) -> usize {
+        let mut lengths: Vec<usize> = self.users().map(|user| self.training_length(user)).collect();
+        let n_held = (lengths.len() as f64 * SHARE_HELD).ceil() as usize;
+        let needed = match n_held {
+            0 => 0,
+            n_held => *lengths.select_nth_unstable(n_held - 1).1,
+        };
+        LENGTHS.into_iter().find(|length| *length >= needed).unwrap_or(LENGTHS[LENGTHS.len() - 1])
     }
 
     /// The number of events that may be learned from.
