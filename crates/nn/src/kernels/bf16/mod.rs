@@ -16,8 +16,8 @@ use std::cell::RefCell;
 
 use pulp::{Simd, WithSimd};
 
+use super::dispatch;
 use super::matmul::{Operand, Product, Target};
-use super::{InstructionSet, dispatch};
 use crate::Precision;
 use avx512::Avx512Bf16;
 use pack::{PackLeft, PackRight};
