@@ -1,6 +1,6 @@
 //! What a model may see while it is fitted, and nothing else.
 
-use forecart_data::{Dataset, History, ItemFeatures, Part, Protocol, UserIdx};
+use forecart_data::{Dataset, History, ItemFeatures, ItemIdx, Part, Protocol, UserIdx};
 use serde::{Deserialize, Serialize};
 
 use super::contract::ModelSpec;
@@ -124,6 +124,17 @@ impl<'a> TrainingView<'a> {
         &self.dataset.item_features
     }
 
+    /// Rows of a table over the kinds of events, row 0 of which is the unknown one; 0 if all are of one kind.
+    pub fn n_event_rows(&self) -> usize {
+        let n_rows = self.dataset.event_names.len();
+        if n_rows > 2 { n_rows } else { 0 }
+    }
+
+    /// The event that is to be predicted, where not all are.
+    pub fn target_event(&self) -> Option<u8> {
+        self.dataset.manifest.description.target_event
+    }
+
     /// Whether events have times, not an order alone.
     pub fn has_time(&self) -> bool {
         self.dataset.manifest.description.has_time
@@ -150,25 +161,26 @@ pub struct Holdout<'a> {
 }
 
 impl<'a> Holdout<'a> {
-    /// What evaluation asks of the validation part, in the order of users: what is known at a moment, and the events that
+    /// What evaluation asks of the validation part, in the order of users: what is known at a moment, and the items that
     /// come. For each user with validation events it is one moment, when validation begins; where whole sessions are held
     /// out it is each moment within a session, with the events of the session so far and the next one.
-    pub fn cases(&self) -> impl Iterator<Item = (History<'a>, History<'a>)> + use<'a> {
+    pub fn cases(&self) -> impl Iterator<Item = (History<'a>, Vec<ItemIdx>)> + use<'a> {
         let dataset = self.dataset;
         let by_session = matches!(dataset.manifest.description.protocol, Protocol::Session { .. });
         dataset.user_indices().flat_map(move |user| {
-            let targets = dataset.events_in(user, Part::Validation);
             let known = dataset.history_before(user, Part::Validation);
             if !by_session {
-                return if targets.items.is_empty() { vec![] } else { vec![(known, targets)] };
+                let targets = dataset.targets(user, Part::Validation);
+                return if targets.is_empty() { vec![] } else { vec![(known, targets)] };
             }
+            let targets = dataset.events_in(user, Part::Validation);
             let start = dataset.sequences.range(user).start + known.items.len();
             let sessions = &dataset.sequences.sessions[start..start + targets.items.len()];
             let mut first = 0;
             let mut cases = Vec::new();
             for next in 1..sessions.len() {
                 if sessions[next] == sessions[next - 1] {
-                    cases.push((targets.slice(first..next), targets.slice(next..next + 1)));
+                    cases.push((targets.slice(first..next), vec![targets.items[next]]));
                 } else {
                     first = next;
                 }
@@ -194,7 +206,8 @@ mod tests {
         assert!(view.validation().is_none(), "nobody may look unasked");
         let items = |history: History<'_>| history.items.iter().map(|item| item.0).collect();
         let cases = view.with_early_stopping().validation().unwrap().cases();
-        cases.map(|(known, targets)| (items(known), items(targets))).collect()
+        let ids = |targets: Vec<ItemIdx>| targets.into_iter().map(|item| item.0).collect();
+        cases.map(|(known, targets)| (items(known), ids(targets))).collect()
     }
 
     #[test]

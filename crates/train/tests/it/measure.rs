@@ -51,6 +51,7 @@ pub(crate) fn shop_with_validation(n_validation: u32) -> (tempfile::TempDir, Dat
         description: Description {
             protocol: Protocol::LooFull,
             seen: SeenItems::Exclude,
+            target_event: None,
             has_time: false,
             order: EventOrder::File,
             data_hash: "00".into(),

@@ -20,6 +20,7 @@ impl SequenceConfig {
     /// once more with the validation part is the same model.
     pub(super) fn resolved(&self, view: &TrainingView<'_>) -> Self {
         let mut config = self.clone();
+        config.asked_event = view.target_event().unwrap_or(0);
         if config.max_history == 0 {
             config.max_history = view.usual_length() as u32;
         }
