@@ -61,7 +61,7 @@ impl SequenceRow {
             d_ff: if config.d_ff == 0 { 0 } else { self.d_model },
             input_scale: f64::from(self.d_model).sqrt(),
             max_history: self.length as u32,
-            dropout: self.dropout,
+            dropout: Some(self.dropout),
             loss: self.loss,
             n_negatives: positive(self.n_negatives),
             precision: self.precision,

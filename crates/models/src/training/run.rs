@@ -16,6 +16,10 @@ use super::record::{EpochRecord, FitRecord};
 use crate::error::ModelError;
 use crate::tensors::Tensors;
 
+/// Steps that pass at least without a better validation before training stops: of few examples an epoch is a few steps, and what looks
+/// like the end is the time between learning what is popular and learning anything else.
+const LEAST_PATIENCE: usize = 1000;
+
 /// How long to train, and in which steps.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -27,7 +31,7 @@ pub(crate) struct Plan {
     pub(crate) n_epochs: usize,
     /// Examples a step.
     pub(crate) batch_size: usize,
-    /// Epochs without a better validation before training stops.
+    /// Epochs without a better validation before training stops, or as many as have [`LEAST_PATIENCE`] steps.
     pub(crate) patience: usize,
     /// Learning rate and clipping.
     pub(crate) optimizer: OptimizerConfig,
@@ -137,7 +141,9 @@ impl<L: Learner> Run<'_, L> {
                 self.best = Some(best);
             }
             let Position { epoch, record, .. } = &self.position;
-            if *epoch - record.chosen_epoch.unwrap_or(*epoch) >= self.plan.patience {
+            let n_waited = *epoch - record.chosen_epoch.unwrap_or(*epoch);
+            let n_steps = n_waited.saturating_mul(self.steps_per_epoch());
+            if n_waited >= self.plan.patience && n_steps >= LEAST_PATIENCE {
                 return Ok(());
             }
             self.position.epoch += 1;

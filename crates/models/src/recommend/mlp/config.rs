@@ -103,7 +103,7 @@ pub struct MlpConfig {
     pub batch_size: NonZeroU32,
     /// Passes over the training events, at most where validation may stop them.
     pub n_epochs: NonZeroU32,
-    /// Epochs without a better NDCG@10 on validation before training stops.
+    /// Epochs without a better NDCG@10 on validation, of 1,000 steps in all at least, before training stops.
     pub patience: NonZeroU32,
     /// Which candidates the right item is compared with.
     pub loss: SoftmaxLoss,

@@ -239,7 +239,7 @@ impl Block {
 impl Attend {
     fn new(config: &SequenceConfig, has_time: bool, rng: &mut ChaCha8Rng) -> Result<Self, NnError> {
         let d = config.d_model.get() as usize;
-        let dropout = Dropout::new(config.dropout as f32)?;
+        let dropout = Dropout::new(config.dropout() as f32)?;
         let is_hstu = config.mixer == Mixer::Hstu;
         let weighting = if is_hstu { Weighting::PointwiseSilu } else { Weighting::Softmax };
         let n_heads = config.n_heads.get() as usize;

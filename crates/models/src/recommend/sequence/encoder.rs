@@ -151,7 +151,7 @@ impl Encoder {
             blocks,
             mask: is_masked.then(|| INIT.matrix(1, d, rng)).transpose()?,
             norm: LayerNorm::new(d),
-            dropout: Dropout::new(config.dropout as f32)?,
+            dropout: Dropout::new(config.dropout() as f32)?,
             scale: config.input_scale as f32,
         })
     }

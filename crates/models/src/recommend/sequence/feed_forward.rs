@@ -82,7 +82,7 @@ impl FeedForward {
             perceptron,
             swiglu: swiglu.map(|layer| layer.in_precision(precision)),
             gate: gate.map(|gate| gate.in_precision(precision)),
-            dropout: Dropout::new(config.dropout as f32)?,
+            dropout: Dropout::new(config.dropout() as f32)?,
         })
     }
 
@@ -155,7 +155,7 @@ impl Perceptron {
             up: Linear::new(d, d_ff, Init::Xavier, rng)?.in_precision(precision),
             down: Linear::new(d_ff, d, Init::Xavier, rng)?.in_precision(precision),
             activation,
-            dropout: Dropout::new(config.dropout as f32)?,
+            dropout: Dropout::new(config.dropout() as f32)?,
         })
     }
 

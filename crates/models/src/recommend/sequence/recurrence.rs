@@ -26,7 +26,7 @@ impl Recurrence {
         let d = config.d_model.get() as usize;
         Ok(Self {
             gru: Gru::new(d, d, Direction::Forward, Init::Xavier, rng)?,
-            dropout: Dropout::new(config.dropout as f32)?,
+            dropout: Dropout::new(config.dropout() as f32)?,
         })
     }
 

@@ -9,6 +9,14 @@ use crate::recommend::view::TrainingView;
 /// that do 150 GFLOP/s.
 const FULL_SOFTMAX_PRODUCTS: u64 = 600_000_000_000;
 
+/// Training events an item, on average, from which items are known well enough for [`DENSE_DROPOUT`].
+const DENSE_EVENTS: u64 = 100;
+
+/// Dropout where items have many events, and elsewhere: the values of Kang and McAuley, ICDM 2018, section 4.3, for MovieLens and for
+/// sparser data.
+const DENSE_DROPOUT: f64 = 0.2;
+const SPARSE_DROPOUT: f64 = 0.5;
+
 /// Items that [`SequenceLoss::Auto`] draws for a step where the softmax over all of them is too much.
 const N_DRAWN: u32 = 4096;
 
@@ -16,6 +24,11 @@ const N_DRAWN: u32 = 4096;
 const ALL_VALUES: usize = 8_000_000;
 
 impl SequenceConfig {
+    /// Share of values that are left out, once it is decided.
+    pub(super) fn dropout(&self) -> f64 {
+        self.dropout.unwrap_or(SPARSE_DROPOUT)
+    }
+
     /// With nothing left open. Decided by the training part, whatever part is fitted on, so that a model that is fitted
     /// once more with the validation part is the same model.
     pub(super) fn resolved(&self, view: &TrainingView<'_>) -> Self {
@@ -23,6 +36,11 @@ impl SequenceConfig {
         config.asked_event = view.target_event().unwrap_or(0);
         if config.max_history == 0 {
             config.max_history = view.usual_length() as u32;
+        }
+        if config.dropout.is_none() {
+            let n_events: u64 = view.users().map(|user| view.training_length(user) as u64).sum();
+            let is_dense = n_events >= DENSE_EVENTS.saturating_mul(view.n_item_rows() as u64 - 1);
+            config.dropout = Some(if is_dense { DENSE_DROPOUT } else { SPARSE_DROPOUT });
         }
         if config.loss == SequenceLoss::Auto {
             let n_labels = view.users().map(|user| {
@@ -104,6 +122,16 @@ mod tests {
         assert_eq!(auto(8_000, 4_000_000), (SequenceLoss::Full, 1), "few items");
         let keys = json!({"loss": "bce", "d_model": 4_000_000});
         assert_eq!(resolved(20_000, &[60], FitOn::Train, &keys).loss, SequenceLoss::Bce);
+    }
+
+    #[test]
+    fn dropout_is_small_where_items_have_many_events() {
+        let dropout = |lengths: &[u32], keys: &serde_json::Value| {
+            resolved(4, lengths, FitOn::Train, keys).dropout.unwrap()
+        };
+        assert_eq!(dropout(&[200, 200], &json!({})), DENSE_DROPOUT);
+        assert_eq!(dropout(&[200, 199], &json!({})), SPARSE_DROPOUT);
+        assert_eq!(dropout(&[200, 200], &json!({"dropout": 0.0})), 0.0);
     }
 
     #[test]
