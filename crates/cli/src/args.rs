@@ -349,6 +349,18 @@ pub(crate) enum BenchVerb {
                             forecart bench step sasrec-50 --threads 2 --steps 60\n  \
                             forecart bench step full-softmax --n-items 100000 --length 20")]
     Step(StepArgs),
+    /// Time one fit of a model on all events before the test part, without stopping early or writing it
+    #[command(
+        after_help = "Example:\n  forecart bench fit --data dataset --model ials --threads 2"
+    )]
+    Fit {
+        /// The dataset
+        #[arg(short, long, default_value = "dataset", value_name = "DIR")]
+        data: PathBuf,
+        /// The model, with its keys as in the configuration
+        #[arg(short, long, value_name = "NAME")]
+        model: String,
+    },
     /// Time the lists of all users of a dataset, without reasons
     #[command(
         name = "top-k",

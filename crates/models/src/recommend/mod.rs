@@ -23,6 +23,7 @@ mod contract;
 mod top_k;
 mod view;
 
+mod bpr;
 mod ease;
 mod fusion;
 mod ials;
@@ -44,6 +45,7 @@ mod vector_model;
 
 pub mod registry;
 
+pub use bpr::{Bpr, BprConfig};
 pub use contract::{
     EpochRecord, Fallback, FitContext, FitRecord, Fitted, MemberRecord, ModelSpec, Reason,
     Recommender, ScoreScale,

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::bpr::{Bpr, BprConfig};
 use super::contract::{ModelSpec, Recommender};
 use super::ease::{Ease, EaseConfig};
 use super::fusion::{Fusion, FusionConfig};
@@ -105,6 +106,7 @@ pub static MODELS: &[Entry] = &[
     ),
     entry!("item-knn", "items that the same users chose (cosine)", ItemKnnConfig, ItemKnn),
     entry!("ials", "factors of users and items, alternating least squares", IalsConfig, Ials),
+    entry!("bpr", "factors that rank what was chosen above what was not", BprConfig, Bpr),
     entry!("ease", "linear weights between all items, in closed form", EaseConfig, Ease),
     entry!("slim", "sparse linear weights between items, not negative", SlimConfig, Slim),
     entry!("mlp", "multi-layer perceptron on the history and the items' features", MlpConfig, Mlp),

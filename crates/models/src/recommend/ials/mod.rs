@@ -222,10 +222,12 @@ mod tests {
         let (_folder, dataset) = dataset(&Log::new(7, USERS).all_for_training());
         let view = TrainingView::new(&dataset, FitOn::Train);
         for solver in [IalsSolver::Cholesky, IalsSolver::Cg] {
-            let config = IalsConfig { solver, ..IalsConfig::default() };
+            // Two tastes: with as many factors as items, each item would be a taste of its own.
+            let n_factors = std::num::NonZeroU32::new(2).unwrap();
+            let config = IalsConfig { n_factors, solver, ..IalsConfig::default() };
             let (model, record) = config.fit(&view, &one_thread()).unwrap();
             let losses: Vec<f64> = record.curve.iter().map(|epoch| epoch.train_loss).collect();
-            assert_eq!(losses.len(), 16);
+            assert_eq!(losses.len(), 20);
             assert!(losses.is_sorted_by(|a, b| a >= b), "{losses:?}");
             let request = TopK::new(NonZeroUsize::new(1).unwrap(), SeenItems::Exclude);
             let first =

@@ -167,10 +167,12 @@ impl RowSolver {
         self.diagonal.extend(side.diagonal(cols.len()));
         self.chosen.reshape(cols.len(), self.diagonal.len());
         for (row, (col, count)) in cols.iter().zip(counts).enumerate() {
-            let scale = side.confidence(*count).sqrt();
-            let from = side.fixed.vectors.row(*col as usize);
-            let to = self.chosen.row_mut(row).iter_mut();
-            to.zip(from).for_each(|(to, value)| *to = scale * value);
+            let to = self.chosen.row_mut(row);
+            to.copy_from_slice(side.fixed.vectors.row(*col as usize));
+            let confidence = side.confidence(*count);
+            if confidence != 1.0 {
+                to.iter_mut().for_each(|value| *value *= confidence.sqrt());
+            }
         }
     }
 
