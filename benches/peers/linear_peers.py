@@ -7,9 +7,10 @@
     python linear_peers.py score DATASET --model-file FILE --alpha 11 --regularization 1
 
 Models are fitted on all events before the test part and print one line of JSON: the seconds of the fit alone, without reading
-the dataset, and with --score the NDCG@10 and HR@10 of the test part, all items ranked, those of the history left out, a tie
-counting half. Users of `als` are solved once more for the final items, as a server would. `score` does the same with the items'
-factors of a model file of `ials`; `top-k` times `implicit` on lists for all users from those factors.
+the dataset, and with --score the NDCG@10 and HR@10 of the test part as `forecart evaluate` has them: all items ranked, those of
+the history left out, a tie counting half, scores of `als` and `ease` from the newest 50 events. Users of `als` are solved
+once more for the final items, as a server would; users of `bpr` have the factors that they were trained with. `score` does as
+`als` with the items' factors of a model file of `ials`; `top-k` times `implicit` on lists for all users from those factors.
 """
 
 import argparse
@@ -23,20 +24,26 @@ from scipy.sparse import csr_matrix
 TILE_USERS = 512
 
 
-def read_dataset(folder):
-    """Choices before the test part, [n_users, n_items + 1] of ones, and the items of the test part of each user."""
+def read_dataset(folder, max_history):
+    """Choices before the test part, [n_users, n_items + 1] of ones, those among the newest `max_history` events of each
+    user, and the items of the test part of each user."""
     offsets = np.fromfile(folder / "offsets.u64", dtype=np.uint64).astype(np.int64)
     items = np.fromfile(folder / "items.u32", dtype=np.uint32).astype(np.int64)
     test_start = offsets[:-1] + np.fromfile(folder / "test_start.u32", dtype=np.uint32)
     users = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     is_before = (np.arange(len(items)) < test_start[users]) & (items > 0)
     n_items = json.loads((folder / "manifest.json").read_text())["counts"]["n_items"] + 1
-    shape = (len(offsets) - 1, n_items)
-    matrix = csr_matrix((np.ones(is_before.sum(), np.float32), (users[is_before], items[is_before])), shape=shape)
-    matrix.data[:] = 1.0  # repeats count once
-    matrix.sort_indices()
+    is_recent = is_before & (np.arange(len(items)) >= test_start[users] - max_history)
+
+    def ones(chosen):
+        places = (users[chosen], items[chosen])
+        matrix = csr_matrix((np.ones(chosen.sum(), np.float32), places), shape=(len(offsets) - 1, n_items))
+        matrix.data[:] = 1.0  # repeats count once
+        matrix.sort_indices()
+        return matrix
+
     tests = [(user, items[start:end]) for user, (start, end) in enumerate(zip(test_start, offsets[1:])) if end > start]
-    return matrix, tests
+    return ones(is_before), ones(is_recent), tests
 
 
 def accuracy(score_tile, matrix, tests):
@@ -70,7 +77,7 @@ def fold_in(items, matrix, users, alpha, regularization):
     return factors @ items.T
 
 
-def als(arguments, matrix):
+def als(arguments, matrix, recent):
     from implicit.cpu.als import AlternatingLeastSquares
 
     model = AlternatingLeastSquares(
@@ -81,10 +88,10 @@ def als(arguments, matrix):
     model.fit(matrix, show_progress=False)
     seconds = time.perf_counter() - start
     items = model.item_factors.astype(np.float64)
-    return seconds, lambda users: fold_in(items, matrix, users, arguments.alpha, arguments.regularization)
+    return seconds, lambda users: fold_in(items, recent, users, arguments.alpha, arguments.regularization)
 
 
-def bpr(arguments, matrix):
+def bpr(arguments, matrix, _recent):
     from implicit.cpu.bpr import BayesianPersonalizedRanking
 
     model = BayesianPersonalizedRanking(
@@ -96,7 +103,7 @@ def bpr(arguments, matrix):
     return seconds, lambda users: model.user_factors[users] @ model.item_factors.T
 
 
-def ease(arguments, matrix):
+def ease(arguments, matrix, recent):
     """Steck, WWW 2019, with LAPACK's Cholesky inverse of a symmetric matrix in single precision."""
     from scipy.linalg import lapack
 
@@ -115,7 +122,7 @@ def ease(arguments, matrix):
     seconds = time.perf_counter() - start
 
     def score_tile(users):
-        scores = known[users] @ weights
+        scores = recent[users][:, 1:] @ weights
         return np.hstack([np.zeros((len(users), 1)), scores])
 
     return seconds, score_tile
@@ -158,15 +165,18 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("-k", type=int, default=10)
     parser.add_argument("--score", action="store_true")
+    parser.add_argument("--max-users", type=int, default=10**9, help="users to score, evenly spaced (default all)")
+    parser.add_argument("--max-history", type=int, default=50, help="newest events that a score may use (default 50)")
     arguments = parser.parse_args()
-    matrix, tests = read_dataset(arguments.dataset)
+    matrix, recent, tests = read_dataset(arguments.dataset, arguments.max_history)
+    tests = tests[::max(1, len(tests) // arguments.max_users)]
     if arguments.what == "top-k":
         return print(json.dumps(top_k(arguments, matrix)))
     if arguments.what == "score":
         items = read_items(arguments.model_file).astype(np.float64)
-        score_tile = lambda users: fold_in(items, matrix, users, arguments.alpha, arguments.regularization)
+        score_tile = lambda users: fold_in(items, recent, users, arguments.alpha, arguments.regularization)
         return print(json.dumps(accuracy(score_tile, matrix, tests)))
-    seconds, score_tile = {"als": als, "bpr": bpr, "ease": ease}[arguments.what](arguments, matrix)
+    seconds, score_tile = {"als": als, "bpr": bpr, "ease": ease}[arguments.what](arguments, matrix, recent)
     result = {"seconds": seconds}
     if arguments.score:
         result.update(accuracy(score_tile, matrix, tests))
