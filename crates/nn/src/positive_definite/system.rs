@@ -149,11 +149,11 @@ mod tests {
             let diagonal: Vec<f32> = (0..n).map(|_| 0.5 + rng.random::<f32>()).collect();
             let b: Vec<f32> = (0..n).map(|_| rng.random::<f32>() - 0.5).collect();
             let mut full = Matrix::zeros(n, n);
-            for i in 0..n {
+            for (i, diagonal) in diagonal.iter().enumerate() {
                 for j in 0..n {
                     full.row_mut(i)[j] = (0..m).map(|k| x.row(k)[i] * x.row(k)[j]).sum();
                 }
-                full.row_mut(i)[i] += diagonal[i];
+                full.row_mut(i)[i] += diagonal;
             }
             let zeros = vec![0.0; n];
             for way in 0..3 {
@@ -165,11 +165,11 @@ mod tests {
                 }
                 let mut solution = b.clone();
                 system.solve(&mut solution).unwrap();
-                for i in 0..n {
+                for (i, want) in b.iter().enumerate() {
                     let got: f64 =
                         (0..n).map(|j| f64::from(full.row(i)[j]) * f64::from(solution[j])).sum();
                     // f32 with a condition number of some tens.
-                    assert!((got - f64::from(b[i])).abs() < 1e-4, "{n} {way}: {got} {}", b[i]);
+                    assert!((got - f64::from(*want)).abs() < 1e-4, "{n} {way}: {got} {want}");
                 }
             }
         }
