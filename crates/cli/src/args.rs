@@ -350,6 +350,34 @@ pub(crate) enum BenchVerb {
                             forecart bench step sasrec-50 --threads 2 --steps 60\n  \
                             forecart bench step full-softmax --n-items 100000 --length 20")]
     Step(StepArgs),
+    /// Time one fit of a model on all events before the test part, without stopping early or writing it
+    #[command(
+        after_help = "Example:\n  forecart bench fit --data dataset --model ials --threads 2"
+    )]
+    Fit {
+        /// The dataset
+        #[arg(short, long, default_value = "dataset", value_name = "DIR")]
+        data: PathBuf,
+        /// The model, with its keys as in the configuration
+        #[arg(short, long, value_name = "NAME")]
+        model: String,
+    },
+    /// Time the lists of all users of a dataset, without reasons
+    #[command(
+        name = "top-k",
+        after_help = "Example:\n  forecart bench top-k --data dataset --model model.forecart -k 10 --threads 2"
+    )]
+    TopK {
+        /// The dataset whose users are asked for
+        #[arg(short, long, default_value = "dataset", value_name = "DIR")]
+        data: PathBuf,
+        /// The model file
+        #[arg(short, long, default_value = "model.forecart", value_name = "FILE")]
+        model: PathBuf,
+        /// Items for each user
+        #[arg(short, default_value = "10", value_name = "N")]
+        k: NonZeroUsize,
+    },
     /// Train several sizes of a model, time steps of growing sizes, and fit how loss and cost grow
     #[command(after_help = "Examples:\n  forecart bench scaling --out scaling\n  \
                             forecart bench scaling --data dataset --model hstu --sizes 32x1,64x2,128x2,256x4\n  \

@@ -15,6 +15,7 @@
 //! | [`Embedding`], [`Bags`], [`RowGradients`], [`RowTerms`] | tables with sparse gradients; single lookups and ragged bags |
 //! | [`Bf16Table`] | a table in half the memory, for lookup and scoring |
 //! | [`Precision`] | products in f32 or in bfloat16 |
+//! | [`PositiveDefinite`], [`invert`], [`gram`], [`multiply`] | least squares: products, Cholesky factors, inverses |
 //! | [`Linear`], [`Activation`], [`Dropout`], [`Mlp`] | dense layers |
 //! | [`LayerNorm`], [`RmsNorm`] | normalization of rows |
 //! | [`Attention`], [`RelativeBias`], [`FoldedHead`] | attention within the sequences of a ragged batch |
@@ -60,6 +61,7 @@ mod kernels;
 
 mod matrix;
 mod parameters;
+mod positive_definite;
 mod precision;
 mod ragged;
 mod row_gradients;
@@ -123,6 +125,7 @@ pub use mlp::{Mlp, MlpConfig, MlpGradients, MlpWorkspace, Pass};
 pub use optim::{AdaGrad, Adam, Optimizer, ParameterState, RowWiseAdaGrad, Rule, Sgd};
 pub use parallel::DataParallel;
 pub use parameters::{Gradient, Gradients, Name, Parameters, Trainable, Values};
+pub use positive_definite::{PositiveDefinite, gram, invert, multiply};
 pub use precision::Precision;
 pub use ragged::Ragged;
 pub use recurrent::{

@@ -152,6 +152,15 @@ impl Matrix {
         crate::kernels::dot_rows(&self.data, vector, products);
     }
 
+    /// Adds each row times its weight to `sums`, in the order of rows.
+    ///
+    /// # Panics
+    /// If there are more weights than rows, or `sums` is not as long as a row.
+    pub fn add_weighted_rows(&self, weights: impl Iterator<Item = f32> + Clone, sums: &mut [f32]) {
+        let terms = weights.enumerate().map(|(row, weight)| (weight, self.row(row)));
+        crate::kernels::sum_rows(sums, terms);
+    }
+
     /// Becomes a copy of `other`, shape included, and keeps its allocation.
     pub fn copy_from(&mut self, other: &Self) {
         self.data.clone_from(&other.data);

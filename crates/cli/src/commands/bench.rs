@@ -2,11 +2,15 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use forecart_data::storage::{Replacement, Scratch};
+use forecart_data::{Dataset, History, Part, SeenItems};
+use forecart_models::model_file::LoadedModel;
+use forecart_models::recommend::{FitContext, FitOn, TopK, TrainingView, registry};
 use forecart_models::step_bench::{InstructionSet, STEP_ROWS, StepBench, StepSizes};
 use forecart_prepare::generate::{GenerateConfig, generate};
 
@@ -35,6 +39,8 @@ pub(crate) fn run(context: &Context, arguments: &BenchArgs) -> anyhow::Result<()
         }
         BenchVerb::Prepare { events } => prepare(context, *events),
         BenchVerb::Step(arguments) => step(context, arguments),
+        BenchVerb::Fit { data, model } => fit(context, data, model),
+        BenchVerb::TopK { data, model, k } => top_k(context, data, model, *k),
         BenchVerb::Scaling(arguments) => super::scaling::run(context, arguments),
     }
 }
@@ -90,6 +96,73 @@ fn prepare(context: &Context, n_events: u64) -> anyhow::Result<()> {
         total_secs - import_secs,
         count((n_events as f64 / total_secs) as u64),
         peak_bytes.map_or_else(|| "unknown".into(), |b| format!("{} MB", count(b / 1_000_000))),
+    ))
+}
+
+/// One fit, which a validation part does not stop.
+fn fit(context: &Context, data: &Path, model: &str) -> anyhow::Result<()> {
+    let name = registry::entry(model)?.name;
+    let spec = registry::spec(name, &context.config.model(name)?)?;
+    let dataset = Dataset::open(data)?;
+    let view = TrainingView::new(&dataset, FitOn::TrainValidation);
+    let fit_context = FitContext {
+        seed: context.config.seed,
+        n_threads: context.config.threads(),
+        progress: &context.display,
+        memory_limit_bytes: context.config.memory_limit_bytes,
+        checkpoint: None,
+    };
+    let started = Instant::now();
+    let fitted = spec.fit(&view, &fit_context)?;
+    let seconds = started.elapsed().as_secs_f64();
+    context.display.end();
+    let n_epochs = fitted.record.curve.len();
+    if context.json {
+        return output::json(&serde_json::json!({
+            "model": name,
+            "hyperparameters": fitted.model.hyperparameters(),
+            "epochs": n_epochs,
+            "seconds": seconds,
+            "peak_memory_bytes": forecart_train::peak_memory_bytes(),
+            "threads": context.config.threads(),
+        }));
+    }
+    let epochs = if n_epochs > 0 { format!(", {n_epochs} epochs") } else { String::new() };
+    output::line(&format!(
+        "{name}: {seconds:.3} s{epochs}, {} events, {} threads",
+        count(view.n_events()),
+        context.config.threads(),
+    ))
+}
+
+/// Lists for the histories before the test part; files are read before the clock starts.
+fn top_k(context: &Context, data: &Path, model: &Path, k: NonZeroUsize) -> anyhow::Result<()> {
+    let dataset = Dataset::open(data)?;
+    let model = LoadedModel::open(model).with_context(|| format!("read model {model:?}"))?;
+    let users = dataset.user_indices();
+    let histories: Vec<History<'_>> =
+        users.map(|user| dataset.history_before(user, Part::Test)).collect();
+    let request = TopK::new(k, SeenItems::Exclude);
+    let started = Instant::now();
+    // Inside of the pool, so that this thread is one of its threads.
+    let lists = rayon::scope(|_| model.model().recommend_all(&histories, &request));
+    let seconds = started.elapsed().as_secs_f64();
+    let n_listed: usize = lists.iter().map(Vec::len).sum();
+    if context.json {
+        return output::json(&serde_json::json!({
+            "model": model.header().model,
+            "users": lists.len(),
+            "listed": n_listed,
+            "seconds": seconds,
+            "threads": context.config.threads(),
+        }));
+    }
+    output::line(&format!(
+        "{}: {k} items for each of {} users in {seconds:.3} s, {} users/s, {} threads",
+        model.header().model,
+        count(lists.len() as u64),
+        count((lists.len() as f64 / seconds) as u64),
+        context.config.threads(),
     ))
 }
 

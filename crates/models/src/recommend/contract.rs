@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::num::NonZeroUsize;
 
 use forecart_data::{History, ItemIdx, SeenItems};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -160,6 +161,14 @@ pub trait Recommender: Debug + Send + Sync {
         let mut scores = vec![0.0; self.n_item_rows()];
         self.score_all(history, &mut scores);
         top_k(&scores, history, request)
+    }
+
+    /// [`Self::recommend`] for many histories, on all threads of the current pool.
+    ///
+    /// Models may take users together where that is faster; their scores then differ from those of [`Self::recommend`] in the last
+    /// bits, and items whose scores differ by no more may change places.
+    fn recommend_all(&self, histories: &[History<'_>], request: &TopK<'_>) -> Vec<Vec<Scored>> {
+        histories.par_iter().map(|history| self.recommend(*history, request)).collect()
     }
 
     /// The items most like `item`, best first, without it.

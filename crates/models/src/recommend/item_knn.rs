@@ -92,7 +92,11 @@ impl RelatedItemsConfig for ItemKnnConfig {
     }
 
     /// Exact, in O(Σ over users of the square of their distinct items).
-    fn relate(&self, view: &TrainingView<'_>, context: &FitContext<'_>) -> ItemMatrix {
+    fn relate(
+        &self,
+        view: &TrainingView<'_>,
+        context: &FitContext<'_>,
+    ) -> Result<ItemMatrix, ModelError> {
         let n_item_rows = view.n_item_rows();
         let log = Baskets::of(view, self.weighting);
         let norms: Vec<f64> = log.norms(n_item_rows);
@@ -110,12 +114,12 @@ impl RelatedItemsConfig for ItemKnnConfig {
             });
             keep_largest(output, self.n_neighbors.get() as usize);
         };
-        ItemMatrix::build(
+        Ok(ItemMatrix::build(
             n_item_rows,
             || Accumulator::new(n_item_rows),
             row,
             |n| context.progress.advance(n),
-        )
+        ))
     }
 
     /// With binary weights each distinct item once, at its newest event.

@@ -23,15 +23,20 @@ mod contract;
 mod top_k;
 mod view;
 
+mod bpr;
+mod ease;
 mod fusion;
+mod ials;
 mod item_knn;
 mod mlp;
 mod popularity;
 mod seq_rules;
 pub(crate) mod sequence;
+mod slim;
 
 mod attributes;
 mod early_stopping;
+mod interactions;
 mod item_table;
 mod leave_one_out;
 mod related_items;
@@ -40,11 +45,14 @@ mod vector_model;
 
 pub mod registry;
 
+pub use bpr::{Bpr, BprConfig};
 pub use contract::{
     EpochRecord, Fallback, FitContext, FitRecord, Fitted, MemberRecord, ModelSpec, Reason,
     Recommender, ScoreScale,
 };
+pub use ease::{Ease, EaseConfig};
 pub use fusion::{Fusion, FusionConfig, MemberConfig};
+pub use ials::{Confidence, Ials, IalsConfig, IalsSolver};
 pub use item_knn::{ItemKnn, ItemKnnConfig, Weighting};
 pub use mlp::{HiddenActivation, Mlp, MlpConfig, SoftmaxLoss};
 pub use popularity::{Popularity, PopularityConfig, Window};
@@ -54,5 +62,6 @@ pub use sequence::{
     FeedForwardKind, ItemUpdates, Mixer, Objective, Precision, Preset, Sequence, SequenceConfig,
     SequenceLoss, SequenceSpec,
 };
+pub use slim::{Slim, SlimConfig};
 pub use top_k::{Scored, TopK, top_k};
 pub use view::{FitOn, Holdout, TrainingView};

@@ -4,14 +4,18 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::bpr::{Bpr, BprConfig};
 use super::contract::{ModelSpec, Recommender};
+use super::ease::{Ease, EaseConfig};
 use super::fusion::{Fusion, FusionConfig};
+use super::ials::{Ials, IalsConfig};
 use super::item_knn::{ItemKnn, ItemKnnConfig};
 use super::mlp::{Mlp, MlpConfig};
 use super::popularity::{Popularity, PopularityConfig, Window};
 use super::related_items::RelatedItemsConfig;
 use super::seq_rules::{SeqRules, SeqRulesConfig};
 use super::sequence::{Preset, Sequence, SequenceSpec};
+use super::slim::{Slim, SlimConfig};
 use crate::error::{ModelError, nearest};
 use crate::tensors::Tensors;
 
@@ -101,6 +105,10 @@ pub static MODELS: &[Entry] = &[
         SeqRules
     ),
     entry!("item-knn", "items that the same users chose (cosine)", ItemKnnConfig, ItemKnn),
+    entry!("ials", "factors of users and items, alternating least squares", IalsConfig, Ials),
+    entry!("bpr", "factors that rank what was chosen above what was not", BprConfig, Bpr),
+    entry!("ease", "linear weights between all items, in closed form", EaseConfig, Ease),
+    entry!("slim", "sparse linear weights between items, not negative", SlimConfig, Slim),
     entry!("mlp", "multi-layer perceptron on the history and the items' features", MlpConfig, Mlp),
     sequence!("gated recurrent unit over the history", Gru4Rec, "gru4rec"),
     sequence!("causal self-attention over the history", SasRec, "sasrec"),

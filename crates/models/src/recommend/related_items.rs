@@ -12,13 +12,24 @@ use super::contract::{
 };
 use super::popularity::ItemCounts;
 use super::sparse::ItemMatrix;
-use super::top_k::{Scored, TopK};
+use super::top_k::{Scored, TopK, top_k};
 use super::view::TrainingView;
 use crate::error::ModelError;
 use crate::tensors::Tensors;
 
 /// An event that speaks: its position in the history, its item and its weight.
 pub(super) type Speaking = (usize, ItemIdx, f32);
+
+/// Each distinct item of a history at its newest event, newest first, all with the weight 1.
+pub(super) fn newest_of_each(history: History<'_>) -> Vec<Speaking> {
+    let newest = history.items.iter().enumerate().rev();
+    let mut events: Vec<Speaking> = newest.map(|(position, item)| (position, *item, 1.0)).collect();
+    // Stable: of equal items the newest event stays.
+    events.sort_by_key(|(_, item, _)| *item);
+    events.dedup_by_key(|(_, item, _)| *item);
+    events.sort_unstable_by_key(|(position, ..)| std::cmp::Reverse(*position));
+    events
+}
 
 /// Hyperparameters of a model that holds related items; it is a [`ModelSpec`] by that.
 pub(super) trait RelatedItemsConfig:
@@ -39,8 +50,19 @@ pub(super) trait RelatedItemsConfig:
     /// As [`ModelSpec::needed_bytes`].
     fn needed_bytes(&self, view: &TrainingView<'_>) -> u64;
 
+    /// Whether a score of 0 or less means something too. Otherwise a list that items with positive scores do not fill is
+    /// filled by popularity.
+    const SPEAKS_OF_ALL: bool = false;
+
     /// The items that each item speaks for.
-    fn relate(&self, view: &TrainingView<'_>, context: &FitContext<'_>) -> ItemMatrix;
+    ///
+    /// # Errors
+    /// As [`ModelSpec::fit`].
+    fn relate(
+        &self,
+        view: &TrainingView<'_>,
+        context: &FitContext<'_>,
+    ) -> Result<ItemMatrix, ModelError>;
 
     /// The events of a history that speak, whether or not something is known of their items.
     fn speaking(&self, history: History<'_>) -> Vec<Speaking>;
@@ -69,7 +91,7 @@ impl<C: RelatedItemsConfig> RelatedItems<C> {
         context.check_memory(C::NAME, needed, C::IF_TOO_LARGE)?;
         let counts = ItemCounts::of(view, C::NAME)?;
         context.progress.begin(C::PHASE, Some(view.n_item_rows() as u64));
-        let related = context.on_threads(|| Ok(config.relate(view, context)))?;
+        let related = context.on_threads(|| config.relate(view, context))?;
         context.check_cancelled()?;
         Ok(Self { config, related, counts })
     }
@@ -153,7 +175,10 @@ impl<C: RelatedItemsConfig> Recommender for RelatedItems<C> {
     fn recommend(&self, history: History<'_>, request: &TopK<'_>) -> Vec<Scored> {
         let mut scores = vec![0.0; self.n_item_rows()];
         self.score_all(history, &mut scores);
-        self.counts.top_k_filled(&scores, history, request)
+        match C::SPEAKS_OF_ALL {
+            true => top_k(&scores, history, request),
+            false => self.counts.top_k_filled(&scores, history, request),
+        }
     }
 
     /// The related items, the strongest first; fewer than `k` if there are fewer.

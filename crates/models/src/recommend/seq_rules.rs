@@ -103,7 +103,11 @@ impl RelatedItemsConfig for SeqRulesConfig {
     }
 
     /// In O(events · window).
-    fn relate(&self, view: &TrainingView<'_>, context: &FitContext<'_>) -> ItemMatrix {
+    fn relate(
+        &self,
+        view: &TrainingView<'_>,
+        context: &FitContext<'_>,
+    ) -> Result<ItemMatrix, ModelError> {
         let n_item_rows = view.n_item_rows();
         let log = Occurrences::of(view);
         let window = self.window.get() as usize;
@@ -138,7 +142,7 @@ impl RelatedItemsConfig for SeqRulesConfig {
             |n| context.progress.advance(n),
         );
         self.normalize(&mut rules, n_item_rows);
-        rules
+        Ok(rules)
     }
 
     fn speaking(&self, history: History<'_>) -> Vec<Speaking> {

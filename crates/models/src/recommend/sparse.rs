@@ -112,6 +112,26 @@ impl ItemMatrix {
         list
     }
 
+    /// Rows as columns.
+    pub(super) fn transposed(&self) -> Self {
+        let n_item_rows = self.offsets.len() - 1;
+        let mut offsets = vec![0_u64; n_item_rows + 1];
+        for col in &self.cols {
+            offsets[*col as usize + 1] += 1;
+        }
+        for row in 0..n_item_rows {
+            offsets[row + 1] += offsets[row];
+        }
+        let mut next = offsets.clone();
+        let (mut cols, mut values) = (vec![0; self.cols.len()], vec![0.0; self.values.len()]);
+        for (row, col, value) in self.iter() {
+            let slot = &mut next[col];
+            (cols[*slot as usize], values[*slot as usize]) = (row as u32, value);
+            *slot += 1;
+        }
+        Self { offsets, cols, values }
+    }
+
     /// Calls `change(row, column, value)` for every entry.
     pub(super) fn map_values(&mut self, change: impl Fn(usize, usize, f32) -> f32) {
         for row in 0..self.offsets.len() - 1 {

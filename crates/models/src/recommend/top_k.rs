@@ -56,23 +56,42 @@ pub fn top_k(scores: &[f32], history: History<'_>, request: &TopK<'_>) -> Vec<Sc
     let left_out = request.left_out(history);
     let k = request.k.get().min(scores.len());
     let mut heap = BinaryHeap::with_capacity(k);
-    for (row, &score) in scores.iter().enumerate().skip(1) {
-        // Rows come in ascending order: one that equals the worst kept loses the tie.
-        let full = heap.len() == k;
-        let beaten = |worst: &Worst| score.total_cmp(&worst.0.score) != Ordering::Greater;
-        if full && heap.peek().is_some_and(beaten) {
+    for (block, block_scores) in scores.chunks(BLOCK).enumerate() {
+        if heap.len() == k
+            && heap.peek().is_some_and(|Worst(worst)| beats_all(*worst, block_scores))
+        {
             continue;
         }
-        let item = ItemIdx(row as u32);
-        if left_out.binary_search(&item).is_ok() {
-            continue;
+        for (row, &score) in (block * BLOCK..).zip(block_scores) {
+            // Rows come in ascending order: one that equals the worst kept loses the tie.
+            let full = heap.len() == k;
+            let beaten = |worst: &Worst| score.total_cmp(&worst.0.score) != Ordering::Greater;
+            if row == 0 || (full && heap.peek().is_some_and(beaten)) {
+                continue;
+            }
+            let item = ItemIdx(row as u32);
+            if left_out.binary_search(&item).is_ok() {
+                continue;
+            }
+            if full {
+                heap.pop();
+            }
+            heap.push(Worst(Scored { item, score }));
         }
-        if full {
-            heap.pop();
-        }
-        heap.push(Worst(Scored { item, score }));
     }
     heap.into_sorted_vec().into_iter().map(|Worst(scored)| scored).collect()
+}
+
+/// Scores that are compared with the worst kept at once.
+const BLOCK: usize = 64;
+
+/// Whether none of `scores` takes the place of `worst`; false may mean that it is not known. (0 and -0 are equal here, but not in the order of
+/// the list.)
+fn beats_all(worst: Scored, scores: &[f32]) -> bool {
+    let (blocks, rest) = scores.as_chunks::<8>();
+    let none =
+        |scores: &[f32]| scores.iter().fold(true, |none, score| none & (*score <= worst.score));
+    worst.score != 0.0 && blocks.iter().all(|block| none(block)) && none(rest)
 }
 
 /// Ordered so that the worst is the greatest: the one that a full heap gives up.
@@ -136,8 +155,8 @@ mod tests {
     proptest! {
         #[test]
         fn equals_a_full_sort(
-            scores in prop::collection::vec(0u8..6, 1..40),
-            seen in prop::collection::vec(0u32..45, 0..6),
+            scores in prop::collection::vec(0u8..6, 1..300),
+            seen in prop::collection::vec(0u32..320, 0..6),
             k in 1usize..50,
         ) {
             let scores: Vec<f32> = scores.into_iter().map(f32::from).collect();

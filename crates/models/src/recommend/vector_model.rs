@@ -4,14 +4,18 @@ use std::fmt::Debug;
 use std::num::NonZeroUsize;
 
 use forecart_data::{History, ItemIdx, SeenItems};
-use forecart_nn::{Matrix, dot};
+use forecart_nn::{Linear, Matrix, dot};
+use rayon::prelude::*;
 use serde_json::Value;
 
-use super::contract::{Fallback, Reason, Recommender, ScoreScale};
+use super::contract::{Fallback, Reason, Recommender, ScoreScale, weightiest};
 use super::leave_one_out::leave_one_out;
 use super::popularity::ItemCounts;
 use super::top_k::{Scored, TopK, top_k};
 use crate::tensors::Tensors;
+
+/// Users whose scores one thread computes at a time.
+const TILE_USERS: usize = 32;
 
 /// A fitted model that turns a history into a vector and scores items by their dot product with it; it is a
 /// [`Recommender`] by that.
@@ -37,6 +41,21 @@ pub(super) trait VectorModel: Debug + Send + Sync {
     /// The vector of a history of at most that many events, of which one at least is known; as long as a row.
     fn encode(&self, history: History<'_>) -> Vec<f32>;
 
+    /// Whether the model has learned anything about an item.
+    fn knows(&self, item: ItemIdx) -> bool {
+        item.is_known() && item.row() < self.vectors().rows()
+    }
+
+    /// What each event of a history that the model sees adds to the score of a known item: its position, its item and its
+    /// share. `None` where a score is no such sum; reasons leave events out then.
+    fn contributions(
+        &self,
+        _history: History<'_>,
+        _item: ItemIdx,
+    ) -> Option<Vec<(usize, ItemIdx, f32)>> {
+        None
+    }
+
     /// As [`Recommender::tensors`].
     fn tensors(&self) -> Tensors;
 }
@@ -48,7 +67,7 @@ fn is_known(model: &impl VectorModel, item: ItemIdx) -> bool {
 /// `None` where there is nothing to see.
 fn user_vector(model: &impl VectorModel, history: History<'_>) -> Option<Vec<f32>> {
     let seen = history.newest(model.max_history());
-    seen.items.iter().any(|item| is_known(model, *item)).then(|| model.encode(seen))
+    seen.items.iter().any(|item| model.knows(*item)).then(|| model.encode(seen))
 }
 
 impl<M: VectorModel> Recommender for M {
@@ -92,8 +111,34 @@ impl<M: VectorModel> Recommender for M {
             return Some(Fallback::NoHistory);
         }
         let seen = history.newest(self.max_history());
-        let is_silent = !seen.items.iter().any(|item| is_known(self, *item));
+        let is_silent = !seen.items.iter().any(|item| self.knows(*item));
         is_silent.then_some(Fallback::NothingKnown)
+    }
+
+    /// In tiles of users, whose scores are one product of matrices.
+    fn recommend_all(&self, histories: &[History<'_>], request: &TopK<'_>) -> Vec<Vec<Scored>> {
+        let scorer = Linear::from_parts(self.vectors().clone(), None)
+            .expect("there is no bias that could not fit");
+        let buffers = || (Matrix::default(), Matrix::default());
+        let tiles = histories.par_chunks(TILE_USERS).map_init(buffers, |(users, scores), tile| {
+            let vectors: Vec<_> = tile.iter().map(|history| user_vector(self, *history)).collect();
+            users.reset(tile.len(), self.vectors().cols());
+            for (row, vector) in vectors.iter().enumerate() {
+                if let Some(vector) = vector {
+                    users.row_mut(row).copy_from_slice(vector);
+                }
+            }
+            scorer.forward(users, scores).expect("users have the columns of items");
+            let lists =
+                tile.iter().zip(&vectors).enumerate().map(
+                    |(row, (history, vector))| match vector {
+                        Some(_) => top_k(scores.row(row), *history, request),
+                        None => self.recommend(*history, request),
+                    },
+                );
+            lists.collect::<Vec<_>>()
+        });
+        tiles.flatten_iter().collect()
     }
 
     /// By the cosine of the items' vectors, without their biases.
@@ -111,7 +156,7 @@ impl<M: VectorModel> Recommender for M {
         top_k(&scores, History::of(&history), &request)
     }
 
-    /// Leave one out: what the score of `item` loses without each known item that the model sees, at its newest event.
+    /// The events' contributions, where the score is their sum; else leave one out: what the score of `item` loses without each known item that the model sees, at its newest event.
     /// Items that speak against it have a negative contribution.
     fn reasons(&self, history: History<'_>, item: ItemIdx, n: usize) -> Vec<Reason> {
         if !is_known(self, item) {
@@ -120,12 +165,17 @@ impl<M: VectorModel> Recommender for M {
         if Recommender::fallback(self, history).is_some() {
             return self.counts().reason(item, None).into_iter().take(n).collect();
         }
+        let seen = history.newest(self.max_history());
+        if let Some(mut shares) = self.contributions(seen, item) {
+            let first = history.items.len() - seen.items.len();
+            shares.iter_mut().for_each(|(position, ..)| *position += first);
+            return weightiest(shares, n);
+        }
         let row = self.vectors().row(item.row());
         // Without any event nothing is left of the score but the item's bias.
         let bias: f32 = row[self.n_dims()..].iter().sum();
         let score =
             |rest: History<'_>| user_vector(self, rest).map_or(bias, |user| dot(&user, row));
-        let seen = history.newest(self.max_history());
         leave_one_out(history, seen, |item| is_known(self, item), score, n)
     }
 

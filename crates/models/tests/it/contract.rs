@@ -145,6 +145,31 @@ fn every_history_gives_k_items_whose_order_is_that_of_the_scores() {
     });
 }
 
+#[test]
+fn users_together_get_the_lists_that_they_get_alone() {
+    for_every_model(|spec, _, model| {
+        let histories = histories();
+        let histories: Vec<History<'_>> =
+            histories.iter().map(|items| History::of(items)).collect();
+        for seen in [SeenItems::Keep, SeenItems::Exclude] {
+            let request = TopK::new(k(10), seen);
+            let lists = model.model().recommend_all(&histories, &request);
+            assert_eq!(lists.len(), histories.len());
+            for (history, list) in histories.iter().zip(lists) {
+                let alone = model.model().recommend(*history, &request);
+                assert_eq!(list.len(), alone.len(), "{}", spec.name());
+                // Sums in another order: scores, and places of equal ones, may differ in the last bits.
+                let scale =
+                    alone.iter().fold(1e-3_f32, |most, scored| most.max(scored.score.abs()));
+                for (together, alone) in list.iter().zip(&alone) {
+                    let difference = (together.score - alone.score).abs();
+                    assert!(difference <= 1e-4 * scale, "{} {history:?}", spec.name());
+                }
+            }
+        }
+    });
+}
+
 /// Sequences are never padded, and positions count back from the newest event: what lies before the
 /// newest `max_history` events changes nothing, and the order of those is read from the right end.
 #[test]

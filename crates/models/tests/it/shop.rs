@@ -112,6 +112,7 @@ pub(crate) fn specs() -> Vec<Box<dyn ModelSpec>> {
             "n_epochs": 3, "d_model": 8, "n_heads": 2, "batch_size": 20, "n_negatives": 4,
             "input_scale": 1.0,
         }),
+        "bpr" => json!({"n_epochs": 3, "n_factors": 8, "batch_size": 100}),
         "fusion" => json!({"members": [
             {"model": "sasrec", "n_epochs": 2, "d_model": 8, "loss": "full", "input_scale": 1.0},
             {"model": "hstu", "n_epochs": 2, "d_model": 8, "loss": "full", "input_scale": 1.0},

@@ -13,6 +13,7 @@ mod matmul;
 mod prefetch;
 mod softmax;
 mod transpose;
+mod triangle;
 mod vector;
 
 pub(crate) use bf16::{Bf16Panels, has_bf16_arithmetic, round_to_bf16};
@@ -25,6 +26,7 @@ pub(crate) use matmul::{Operand, Part, Plus, Product, Target, matmul};
 pub(crate) use prefetch::prefetch;
 pub(crate) use softmax::{softmax, softmax_backward};
 pub(crate) use transpose::transpose;
+pub(crate) use triangle::{TRIANGLE, factor_triangle, solve_triangle};
 pub(crate) use vector::AdamStep;
 pub use vector::dot;
 pub(crate) use vector::{

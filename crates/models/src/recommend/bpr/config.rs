@@ -1,0 +1,161 @@
+//! What is minimized, and its hyperparameters.
+
+use std::num::NonZeroU32;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::super::contract::{FitContext, FitRecord, Fitted, ModelSpec};
+use super::super::early_stopping::N_SCORER_TABLES;
+use super::super::interactions::Interactions;
+use super::super::view::TrainingView;
+use super::{Bpr, fit};
+use crate::error::ModelError;
+use crate::training::{LearningRateSchedule, OptimizerConfig};
+
+pub(super) const NAME: &str = "bpr";
+
+/// Bayesian personalized ranking by matrix factors, with its hyperparameters.
+///
+/// With the factors `w_u` of users, `h_i` of items and biases `b_i`, the score is `s_ui = w_u · h_i + b_i`, and the mean over the pairs of a user
+/// and a chosen item `i` of `-ln σ(s_ui - s_uj)` is minimized, with another item `j` that the user did not choose, drawn evenly in each step.
+///
+/// The factors of a history are those that minimize
+/// `mean over its items i and reference items j of -ln σ(s_i - s_j) + ½ fold_in_l2 |w|²`, approached in `fold_in_steps` steps of the accelerated
+/// gradient from 0; the reference items are drawn once. Users of the training part are answered in the same way: their own
+/// factors served to find those of the items.
+///
+/// Source: Rendle, Freudenthaler, Gantner and Schmidt-Thieme, UAI 2009, section 4.3.1; accelerated gradient as in Nesterov, *Introductory Lectures
+/// on Convex Optimization*, 2004, scheme 2.2.11. We differ: steps are of batches and of Adam with decoupled decay, not of single triples and SGD with L2.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BprConfig {
+    /// Columns of an item's vector.
+    pub n_factors: NonZeroU32,
+    /// Newest events of a history that count.
+    pub max_history: NonZeroU32,
+    /// Step size of Adam.
+    pub learning_rate: f64,
+    /// Decoupled weight decay (AdamW) of the rows that a step touches.
+    pub weight_decay: f64,
+    /// Pairs a step.
+    pub batch_size: NonZeroU32,
+    /// Passes over the pairs, at most where validation may stop them.
+    pub n_epochs: NonZeroU32,
+    /// Epochs without a better NDCG@10 on validation before training stops.
+    pub patience: NonZeroU32,
+    /// Items that a history is compared with.
+    pub n_reference: NonZeroU32,
+    /// Regularization of the factors of a history.
+    pub fold_in_l2: f64,
+    /// Steps to the factors of a history.
+    pub fold_in_steps: NonZeroU32,
+}
+
+impl Default for BprConfig {
+    fn default() -> Self {
+        let positive = |n: u32| NonZeroU32::new(n).expect("the defaults are not 0");
+        Self {
+            n_factors: positive(64), // as in `ials`
+            max_history: positive(100),
+            learning_rate: 5e-3,
+            weight_decay: 0.01,
+            batch_size: positive(1024),
+            n_epochs: positive(100),
+            patience: positive(5),
+            n_reference: positive(256), // enough that another draw moves scores little
+            fold_in_l2: 0.01,
+            fold_in_steps: positive(20),
+        }
+    }
+}
+
+impl BprConfig {
+    /// Refuses values outside of their ranges.
+    ///
+    /// # Errors
+    /// [`ModelError::Hyperparameter`].
+    pub fn check(&self) -> Result<(), ModelError> {
+        self.optimizer().check(NAME)?;
+        if !(self.fold_in_l2 as f32 > 0.0 && (self.fold_in_l2 as f32).is_finite()) {
+            let reason = format!("{} is not a positive number", self.fold_in_l2);
+            return Err(ModelError::hyperparameter(NAME, "fold_in_l2", reason));
+        }
+        // A bound, since sizes in a model file are read by anyone.
+        for (name, size) in [
+            ("n_factors", self.n_factors),
+            ("n_reference", self.n_reference),
+            ("fold_in_steps", self.fold_in_steps),
+        ] {
+            if size.get() > 1 << 12 {
+                return Err(ModelError::hyperparameter(
+                    NAME,
+                    name,
+                    format!("{size} is more than 4,096"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn optimizer(&self) -> OptimizerConfig {
+        OptimizerConfig {
+            learning_rate: self.learning_rate,
+            weight_decay: self.weight_decay,
+            schedule: LearningRateSchedule::Constant,
+            warmup_steps: 0,
+            decay_epochs: 0,
+            max_grad_norm: 0.0,
+        }
+    }
+
+    /// Fits the factors to `view`.
+    ///
+    /// # Errors
+    /// As [`ModelSpec::fit`].
+    pub fn fit(
+        &self,
+        view: &TrainingView<'_>,
+        context: &FitContext<'_>,
+    ) -> Result<(Bpr, FitRecord), ModelError> {
+        self.check()?;
+        context.check_memory(NAME, self.needed_bytes(view), "lower `n_factors`")?;
+        context.on_threads(|| fit::fit(self, view, context))
+    }
+}
+
+impl ModelSpec for BprConfig {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn hyperparameters(&self) -> Value {
+        serde_json::to_value(self).expect("numbers and names in a struct are JSON")
+    }
+
+    fn uses_seed(&self) -> bool {
+        true
+    }
+
+    /// Factors, two moments and the best factors so far, what validation holds, the pairs in both forms, and the gradients
+    /// of a batch in its tiles.
+    fn needed_bytes(&self, view: &TrainingView<'_>) -> u64 {
+        let (n_users, n_items) = (view.users().count() as u64, view.n_item_rows() as u64);
+        let row = (u64::from(self.n_factors.get()) + 1) * 4;
+        Interactions::needed_bytes(view)
+            + view.n_events() * 8
+            + (4 * n_users + (5 + N_SCORER_TABLES) * n_items).saturating_mul(row)
+            + u64::from(self.batch_size.get()).saturating_mul(6 * row)
+    }
+
+    fn fit(&self, view: &TrainingView<'_>, context: &FitContext<'_>) -> Result<Fitted, ModelError> {
+        let (model, record) = Self::fit(self, view, context)?;
+        Ok(Fitted { model: Box::new(model), record })
+    }
+
+    fn for_refit(&self, record: &FitRecord) -> Box<dyn ModelSpec> {
+        let chosen = record.chosen_epoch.and_then(|epoch| u32::try_from(epoch).ok());
+        let n_epochs = chosen.and_then(NonZeroU32::new).unwrap_or(self.n_epochs);
+        Box::new(Self { n_epochs, ..*self })
+    }
+}

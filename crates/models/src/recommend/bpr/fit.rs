@@ -1,0 +1,237 @@
+//! Training on batches of pairs.
+
+use std::num::NonZeroUsize;
+use std::ops::Range;
+
+use forecart_data::History;
+use forecart_nn::{
+    DataParallel, DropoutKey, Embedding, Gradient, Init, Matrix, Name, NnError, Optimizer,
+    Trainable, dot, sigmoid,
+};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::Bpr;
+use super::config::{BprConfig, NAME};
+use super::fold_in::FoldIn;
+use crate::error::ModelError;
+use crate::recommend::contract::{FitContext, FitRecord};
+use crate::recommend::early_stopping::Validation;
+use crate::recommend::interactions::{Interactions, distinct_items};
+use crate::recommend::popularity::ItemCounts;
+use crate::recommend::view::TrainingView;
+use crate::training::{self, BatchLoss, Learner, Plan};
+
+/// Pairs that one thread works on at a time; not to be changed without notice, since results depend on it in the last bits.
+const TILE_ROWS: usize = 128;
+/// Items drawn for a pair before the last one is taken, chosen or not.
+const MAX_DRAWS: usize = 16;
+
+pub(super) fn fit(
+    config: &BprConfig,
+    view: &TrainingView<'_>,
+    context: &FitContext<'_>,
+) -> Result<(Bpr, FitRecord), ModelError> {
+    let counts = ItemCounts::of(view, NAME)?;
+    let mut rng = ChaCha8Rng::seed_from_u64(context.seed);
+    let by_user = Interactions::of(view);
+    let known: Vec<u32> = (1..view.n_item_rows() as u32)
+        .filter(|item| counts.get(forecart_data::ItemIdx(*item)) > 0.0)
+        .collect();
+    if known.is_empty() {
+        return Err(ModelError::NoEvents { model: NAME });
+    }
+    let reference: Vec<u32> =
+        (0..config.n_reference.get()).map(|_| known[rng.random_range(0..known.len())]).collect();
+    let network = Factors::new(config, by_user.n_rows(), view.n_item_rows(), &mut rng)
+        .map_err(ModelError::training(NAME, None))?;
+    let mut trainer = Trainer::new(config, view, network, &by_user, &known, &reference)?;
+    let plan = Plan {
+        model: NAME,
+        run: view.run(config, context.seed),
+        n_epochs: config.n_epochs.get() as usize,
+        batch_size: config.batch_size.get() as usize,
+        patience: config.patience.get() as usize,
+        optimizer: config.optimizer(),
+    };
+    let record = training::run(&mut trainer, &plan, context)?;
+    let vectors = trainer.network.items.table().clone();
+    Ok((Bpr { config: *config, vectors, reference, counts }, record))
+}
+
+/// The factors of users, and of items with a bias as the last column.
+#[derive(Debug, Clone)]
+struct Factors {
+    users: Embedding,
+    items: Embedding,
+}
+
+forecart_nn::trainable!(
+    Factors,
+    struct FactorGradients {
+        users: Embedding,
+        items: Embedding,
+    }
+);
+
+impl Factors {
+    fn new(
+        config: &BprConfig,
+        n_users: usize,
+        n_item_rows: usize,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Self, NnError> {
+        let d = config.n_factors.get() as usize;
+        let init = Init::TruncatedNormal { std_dev: 0.1 / (d as f32).sqrt() };
+        let users = Embedding::new(n_users, d, init, rng)?;
+        let mut items = init.matrix(n_item_rows, d + 1, rng)?;
+        for item in 0..n_item_rows {
+            items.row_mut(item)[d] = 0.0;
+        }
+        Ok(Self { users, items: Embedding::from_table(items)? })
+    }
+}
+
+/// A user, an item that the user chose, and one that not.
+#[derive(Debug, Clone, Copy)]
+struct Triple {
+    user: u32,
+    chosen: u32,
+    other: u32,
+}
+
+struct Trainer<'a> {
+    config: &'a BprConfig,
+    network: Factors,
+    optimizer: Optimizer,
+    parallel: DataParallel<(), FactorGradients>,
+    by_user: &'a Interactions,
+    /// Each user with each chosen item.
+    pairs: Vec<(u32, u32)>,
+    known: &'a [u32],
+    reference: &'a [u32],
+    validation: Option<Validation<'a>>,
+}
+
+impl<'a> Trainer<'a> {
+    fn new(
+        config: &'a BprConfig,
+        view: &TrainingView<'a>,
+        network: Factors,
+        by_user: &'a Interactions,
+        known: &'a [u32],
+        reference: &'a [u32],
+    ) -> Result<Self, ModelError> {
+        let of_user =
+            |user: usize| by_user.row(user).0.iter().map(move |item| (user as u32, *item));
+        let pairs = (0..by_user.n_rows()).flat_map(of_user).collect();
+        let tile_rows = NonZeroUsize::new(TILE_ROWS).expect("128 is not 0");
+        let parallel = DataParallel::new(tile_rows, network.new_gradients());
+        Ok(Self {
+            config,
+            network,
+            optimizer: config.optimizer().build(NAME)?,
+            parallel,
+            by_user,
+            pairs,
+            known,
+            reference,
+            validation: Validation::of(view, config.max_history.get() as usize),
+        })
+    }
+
+    /// The pairs of a batch, each with an item that the user did not choose.
+    fn triples(&self, batch: &[u32], key: DropoutKey) -> Vec<Triple> {
+        let mut rng = ChaCha8Rng::seed_from_u64(key.to_seed());
+        let triple = |place: &u32| {
+            let (user, chosen) = self.pairs[*place as usize];
+            let of_user = self.by_user.row(user as usize).0;
+            let mut draw = || self.known[rng.random_range(0..self.known.len())];
+            let mut other = draw();
+            for _ in 1..MAX_DRAWS {
+                if of_user.binary_search(&other).is_err() {
+                    break;
+                }
+                other = draw();
+            }
+            Triple { user, chosen, other }
+        };
+        batch.iter().map(triple).collect()
+    }
+}
+
+impl Learner for Trainer<'_> {
+    type Network = Factors;
+
+    fn n_examples(&self) -> usize {
+        self.pairs.len()
+    }
+
+    fn network(&self) -> &Factors {
+        &self.network
+    }
+
+    fn optimizer(&self) -> &Optimizer {
+        &self.optimizer
+    }
+
+    fn parts(&mut self) -> (&mut Factors, &mut Optimizer) {
+        (&mut self.network, &mut self.optimizer)
+    }
+
+    fn step(&mut self, batch: &[u32], key: DropoutKey) -> Result<BatchLoss, NnError> {
+        let triples = self.triples(batch, key);
+        let (users, items) = (self.network.users.table(), self.network.items.table());
+        let d = users.cols();
+        let network = &self.network;
+        let tile = |rows: Range<usize>, (): &mut (), gradients: &mut FactorGradients| {
+            let mut loss = 0.0;
+            let mut difference = vec![0.0; d];
+            let mut user_and_one = vec![1.0; d + 1];
+            for Triple { user, chosen, other } in &triples[rows] {
+                let w = users.row(*user as usize);
+                let (chosen_row, other_row) =
+                    (items.row(*chosen as usize), items.row(*other as usize));
+                let pairs = chosen_row.iter().zip(other_row);
+                difference.iter_mut().zip(pairs).for_each(|(value, (a, b))| *value = a - b);
+                let margin = dot(w, &difference) + chosen_row[d] - other_row[d];
+                loss += f64::from((-margin.abs()).exp().ln_1p() + (-margin).max(0.0));
+                let slope = -sigmoid(-margin) / triples.len() as f32;
+                gradients.users.add_to_row(*user, &difference, slope);
+                user_and_one[..d].copy_from_slice(w);
+                gradients.items.add_to_row(*chosen, &user_and_one, slope);
+                gradients.items.add_to_row(*other, &user_and_one, -slope);
+            }
+            Ok(loss / triples.len() as f64)
+        };
+        let new_gradients = || network.new_gradients();
+        let (loss, gradients) = self.parallel.run(triples.len(), new_gradients, tile)?;
+        self.optimizer.step(&mut self.network, gradients)?;
+        Ok(BatchLoss { mean: loss, n_labels: batch.len() })
+    }
+
+    fn validate(&mut self) -> Result<Option<f64>, NnError> {
+        let vectors = self.network.items.table();
+        let (config, reference) = (self.config, self.reference);
+        let encode = |histories: &[History<'_>], fold_in: &mut FoldIn, hidden: &mut Matrix| {
+            hidden.reshape(histories.len(), vectors.cols());
+            for (row, history) in histories.iter().enumerate() {
+                let items = distinct_items(*history, vectors.rows());
+                let items: Vec<u32> = items.into_iter().map(|(item, _)| item).collect();
+                fold_in.write(config, vectors, reference, &items, hidden.row_mut(row));
+            }
+            Ok(())
+        };
+        self.validation.as_ref().map(|part| part.ndcg(vectors, encode)).transpose()
+    }
+
+    fn visit_gradients(
+        &mut self,
+        visit: &mut dyn FnMut(&Name<'_>, Gradient<'_>) -> Result<(), NnError>,
+    ) -> Result<(), NnError> {
+        let gradients = self.parallel.total();
+        self.network.visit_with_gradients(gradients, &Name::root(), &mut |name, _, gradient| {
+            visit(name, gradient)
+        })
+    }
+}

@@ -1,0 +1,276 @@
+//! The factors of one user for fixed items, or of one item for fixed users.
+//!
+//! With the fixed factors `h_i` of the chosen ones as rows of `X`, the minimum is at
+//!
+//! `w = (D + Xᵀ C X)⁻¹ Xᵀ C 1`, `D = α G + λ_u I`, `G = Hᵀ H`.
+//!
+//! `G` is the same for all users of a sweep. Its eigenvectors are a basis in which `D` is diagonal ([`Basis`]), found once a
+//! sweep; scores do not change if users and items change their basis together. What that saves:
+//!
+//! - a user with fewer choices than factors has a system of the choices instead,
+//!   `w = D⁻¹ Xᵀ y` with `(C⁻¹ + X D⁻¹ Xᵀ) y = 1`: most users of a shop have a handful of choices and tens or hundreds of factors;
+//! - a step of the conjugate gradient costs one pass over `X`, not one over `G`.
+
+use forecart_nn::{Matrix, NnError, PositiveDefinite, dot, gram, multiply};
+use nalgebra::DMatrix;
+
+use super::config::{Confidence, IalsConfig};
+
+/// Factors in the basis of the eigenvectors of their Gram matrix.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Basis {
+    /// `[n, n_factors]`.
+    pub(super) vectors: Matrix,
+    /// The eigenvalues: what is on the diagonal of the Gram matrix, `[n_factors]`.
+    pub(super) spectrum: Vec<f32>,
+}
+
+impl Basis {
+    /// The basis of `vectors`; returns it with its eigenvectors as columns, `[n_factors, n_factors]`.
+    pub(super) fn of(vectors: &Matrix) -> Result<(Self, Matrix), NnError> {
+        let k = vectors.cols();
+        // f64: the small eigenvalues are lost in the rounding of the large ones otherwise.
+        let eigen = DMatrix::from_vec(k, k, gram(vectors)).symmetric_eigen();
+        let spectrum = eigen.eigenvalues.iter().map(|value| value.max(0.0) as f32).collect();
+        let mut turn = Matrix::zeros(k, k);
+        for row in 0..k {
+            for (col, value) in turn.row_mut(row).iter_mut().enumerate() {
+                *value = eigen.eigenvectors[(row, col)] as f32;
+            }
+        }
+        let mut turned = Matrix::default();
+        multiply(vectors, &turn, &mut turned)?;
+        Ok((Self { vectors: turned, spectrum }, turn))
+    }
+}
+
+/// What is fixed while all users, or all items, are solved.
+#[derive(Debug)]
+pub(super) struct Side<'a> {
+    config: &'a IalsConfig,
+    fixed: &'a Basis,
+    /// Of the fixed ones, those that could be chosen.
+    n_others: usize,
+    /// `α` times the spectrum.
+    unobserved: Vec<f32>,
+}
+
+impl<'a> Side<'a> {
+    pub(super) fn new(config: &'a IalsConfig, fixed: &'a Basis, n_others: usize) -> Self {
+        let weight = config.unobserved_weight as f32;
+        let unobserved = fixed.spectrum.iter().map(|value| weight * value).collect();
+        Self { config, fixed, n_others, unobserved }
+    }
+
+    /// The diagonal of `D` for a user with so many choices.
+    fn diagonal(&self, n_chosen: usize) -> impl Iterator<Item = f32> {
+        let l2 = self.config.l2_of(n_chosen, self.n_others);
+        self.unobserved.iter().map(move |value| value + l2)
+    }
+
+    fn confidence(&self, count: f32) -> f32 {
+        match self.config.confidence {
+            Confidence::Binary => 1.0,
+            Confidence::Count => count,
+        }
+    }
+}
+
+/// Solves one user or item after the other in the same memory.
+#[derive(Debug, Default)]
+pub(super) struct RowSolver {
+    system: PositiveDefinite,
+    /// Rows of the chosen ones.
+    chosen: Matrix,
+    diagonal: Vec<f32>,
+    right: Vec<f32>,
+    residual: Vec<f32>,
+    scaled: Vec<f32>,
+    direction: Vec<f32>,
+    image: Vec<f32>,
+}
+
+impl RowSolver {
+    /// Writes the minimum to `solution`; zeros where nothing was chosen.
+    ///
+    /// # Errors
+    /// [`NnError::OutOfRange`] if values overflow.
+    ///
+    /// # Panics
+    /// If a column is past the fixed ones.
+    pub(super) fn solve_exactly(
+        &mut self,
+        side: &Side<'_>,
+        cols: &[u32],
+        counts: &[f32],
+        solution: &mut [f32],
+    ) -> Result<(), NnError> {
+        solution.fill(0.0);
+        match cols.len() {
+            0 => Ok(()),
+            n if n <= solution.len() => self.solve_by_choices(side, cols, counts, solution),
+            _ => self.solve_by_factors(side, cols, counts, solution),
+        }
+    }
+
+    /// By the system of the choices.
+    fn solve_by_choices(
+        &mut self,
+        side: &Side<'_>,
+        cols: &[u32],
+        counts: &[f32],
+        w: &mut [f32],
+    ) -> Result<(), NnError> {
+        self.load_scaled(side, cols, counts);
+        self.right.clear();
+        self.right.resize(cols.len(), 1.0);
+        self.system.solve(&mut self.right)?;
+        let weights = self.right.iter().copied();
+        self.chosen.add_weighted_rows(weights, w);
+        w.iter_mut().zip(&self.diagonal).for_each(|(value, scale)| *value *= scale);
+        Ok(())
+    }
+
+    /// `chosen = X D^-½`, `diagonal = D^-½`, `system = C⁻¹ + X D⁻¹ Xᵀ`.
+    fn load_scaled(&mut self, side: &Side<'_>, cols: &[u32], counts: &[f32]) {
+        self.diagonal.clear();
+        self.diagonal.extend(side.diagonal(cols.len()).map(|value| 1.0 / value.sqrt()));
+        self.chosen.reshape(cols.len(), self.diagonal.len());
+        for (row, col) in cols.iter().enumerate() {
+            let from = side.fixed.vectors.row(*col as usize).iter().zip(&self.diagonal);
+            let to = self.chosen.row_mut(row).iter_mut();
+            to.zip(from).for_each(|(to, (value, scale))| *to = value * scale);
+        }
+        self.right.clear();
+        self.right.extend(counts.iter().map(|count| 1.0 / side.confidence(*count)));
+        self.system.set_diagonal(&self.right);
+        self.system.add_outer(&self.chosen);
+    }
+
+    /// By the system of the factors.
+    fn solve_by_factors(
+        &mut self,
+        side: &Side<'_>,
+        cols: &[u32],
+        counts: &[f32],
+        w: &mut [f32],
+    ) -> Result<(), NnError> {
+        self.load_factors(side, cols, counts);
+        let confidences = counts.iter().map(|count| side.confidence(*count).sqrt());
+        self.chosen.add_weighted_rows(confidences, w);
+        self.system.solve(w)
+    }
+
+    /// `chosen = C^½ X`, `diagonal = D`.
+    fn load(&mut self, side: &Side<'_>, cols: &[u32], counts: &[f32]) {
+        self.diagonal.clear();
+        self.diagonal.extend(side.diagonal(cols.len()));
+        self.chosen.reshape(cols.len(), self.diagonal.len());
+        for (row, (col, count)) in cols.iter().zip(counts).enumerate() {
+            let to = self.chosen.row_mut(row);
+            to.copy_from_slice(side.fixed.vectors.row(*col as usize));
+            let confidence = side.confidence(*count);
+            if confidence != 1.0 {
+                to.iter_mut().for_each(|value| *value *= confidence.sqrt());
+            }
+        }
+    }
+
+    /// [`Self::load`] and `system = D + Xᵀ C X`.
+    fn load_factors(&mut self, side: &Side<'_>, cols: &[u32], counts: &[f32]) {
+        self.load(side, cols, counts);
+        self.system.set_diagonal(&self.diagonal);
+        self.system.add_gram(&self.chosen);
+    }
+
+    /// What each choice adds to the score of `item`: `c_i h_i · (D + Xᵀ C X)⁻¹ item`.
+    pub(super) fn contributions(
+        &mut self,
+        side: &Side<'_>,
+        cols: &[u32],
+        counts: &[f32],
+        item: &[f32],
+    ) -> Result<Vec<f32>, NnError> {
+        if cols.len() <= item.len() {
+            // (C⁻¹ + X D⁻¹ Xᵀ)⁻¹ X D⁻¹ item
+            self.load_scaled(side, cols, counts);
+            let scaled: Vec<f32> =
+                item.iter().zip(&self.diagonal).map(|(value, scale)| value * scale).collect();
+            let mut shares = vec![0.0; cols.len()];
+            self.chosen.dot_rows(&scaled, &mut shares);
+            self.system.solve(&mut shares)?;
+            return Ok(shares);
+        }
+        self.load_factors(side, cols, counts);
+        let mut by_factor = item.to_vec();
+        self.system.solve(&mut by_factor)?;
+        let mut shares = vec![0.0; cols.len()];
+        self.chosen.dot_rows(&by_factor, &mut shares);
+        let confidences = counts.iter().map(|count| side.confidence(*count).sqrt());
+        shares.iter_mut().zip(confidences).for_each(|(share, confidence)| *share *= confidence);
+        Ok(shares)
+    }
+
+    /// Goes `n_steps` of the conjugate gradient, preconditioned by `D`, on from `solution`; zeros where nothing was chosen.
+    pub(super) fn approach(
+        &mut self,
+        side: &Side<'_>,
+        (cols, counts): (&[u32], &[f32]),
+        n_steps: u32,
+        solution: &mut [f32],
+    ) {
+        if cols.is_empty() {
+            return solution.fill(0.0);
+        }
+        self.load(side, cols, counts);
+        let confidences = counts.iter().map(|count| side.confidence(*count).sqrt());
+        self.residual.clear();
+        self.residual.resize(solution.len(), 0.0);
+        self.chosen.add_weighted_rows(confidences, &mut self.residual);
+        // What rounding leaves of a solved system: a step from there would be of noise.
+        let nothing = self.precondition() * f32::EPSILON * f32::EPSILON;
+        self.apply(solution);
+        let residual = self.residual.iter_mut().zip(&self.image);
+        residual.for_each(|(value, image)| *value -= image);
+        let mut square = self.precondition();
+        self.direction.clone_from(&self.scaled);
+        for _ in 0..n_steps {
+            if square <= nothing.max(f32::MIN_POSITIVE) {
+                return;
+            }
+            let direction = std::mem::take(&mut self.direction);
+            self.apply(&direction);
+            let length = square / dot(&direction, &self.image);
+            solution.iter_mut().zip(&direction).for_each(|(value, step)| *value += length * step);
+            self.residual
+                .iter_mut()
+                .zip(&self.image)
+                .for_each(|(value, image)| *value -= length * image);
+            let next = self.precondition();
+            let keep = next / square;
+            square = next;
+            self.direction = direction;
+            self.direction
+                .iter_mut()
+                .zip(&self.scaled)
+                .for_each(|(value, scaled)| *value = scaled + keep * *value);
+        }
+    }
+
+    /// `scaled = D⁻¹ residual`; returns its product with the residual.
+    fn precondition(&mut self) -> f32 {
+        self.scaled.clear();
+        self.scaled.extend(self.residual.iter().zip(&self.diagonal).map(|(r, d)| r / d));
+        dot(&self.residual, &self.scaled)
+    }
+
+    /// `image = (D + Xᵀ C X) x`.
+    fn apply(&mut self, x: &[f32]) {
+        self.right.clear();
+        self.right.resize(self.chosen.rows(), 0.0);
+        self.chosen.dot_rows(x, &mut self.right);
+        self.image.clear();
+        self.image.extend(x.iter().zip(&self.diagonal).map(|(value, scale)| value * scale));
+        self.chosen.add_weighted_rows(self.right.iter().copied(), &mut self.image);
+    }
+}
