@@ -26,6 +26,7 @@ mod options;
 mod bootstrap;
 mod significance;
 
+pub mod leakage;
 pub mod report;
 pub mod scaling;
 

@@ -91,6 +91,7 @@ pub(crate) fn dataset(
             data_hash: "5e".repeat(32),
             config: serde_json::Value::Null,
             steps: Vec::new(),
+            attribute_moments: Vec::new(),
         },
     };
     writer.finish(tables).unwrap();

@@ -2,6 +2,8 @@
 
 mod fixture;
 
+mod leakage;
+
 mod protocols;
 mod report;
 mod scaling;

@@ -51,6 +51,7 @@ pub(crate) fn shop() -> (tempfile::TempDir, Dataset) {
             data_hash: "00".into(),
             config: Value::Null,
             steps: Vec::new(),
+            attribute_moments: Vec::new(),
         },
     };
     writer.finish(tables).unwrap();
