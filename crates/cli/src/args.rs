@@ -188,7 +188,10 @@ pub(crate) enum FitOnName {
     after_help = "Examples:\n  forecart evaluate --data dataset --models popularity,item-knn,mlp\n  \
                   forecart evaluate --input Beauty.txt --protocol loo-full --models seq-rules --json\n  \
                   forecart evaluate --input train.csv --test test.csv --protocol session \
-                  --models item-knn,seq-rules"
+                  --models item-knn,seq-rules\n  \
+                  forecart evaluate --data dataset --model model.forecart --gate ndcg@10\n\n\
+                  Before anything is trained the dataset is searched for test data that has leaked into the training\n\
+                  part; exit code 3 says that there is some, and where."
 )]
 pub(crate) struct EvaluateArgs {
     /// A raw log: it is imported, prepared, trained on and measured in a temporary folder
@@ -225,9 +228,16 @@ pub(crate) struct EvaluateArgs {
     /// Only the models that were asked for, without the baselines
     #[arg(long)]
     pub(crate) no_baselines: bool,
-    /// Fail with exit code 4 if no asked-for model beats the strongest baseline on this metric
+    /// Fail with exit code 4 if no asked-for model, or one of the --model files, does not beat the strongest baseline on
+    /// this metric; the verdict is written into the model files
     #[arg(long, value_name = "METRIC")]
     pub(crate) gate: Option<String>,
+    /// Why models may be promoted though they do not pass the gate; recorded in the report and the model files
+    #[arg(long, value_name = "REASON", requires = "gate")]
+    pub(crate) gate_override: Option<String>,
+    /// Measure though test data has leaked into what models learn from; the leaks stand in the report
+    #[arg(long)]
+    pub(crate) allow_leaks: bool,
     /// Leave machine, seconds and memory out of the report: the same seed gives the same bytes
     #[arg(long)]
     pub(crate) deterministic: bool,

@@ -6,8 +6,8 @@ use super::ranks::{Knowledge, ranks};
 use super::{HeldOut, Leak, LeakKind, Leakage, moment};
 use crate::report::grouped;
 
-/// Partial rank correlation with the test part from which an attribute is said to know it. The highest on the untouched
-/// data of the tests and of docs/measurements.md is .16.
+/// Partial rank correlation with the test part from which an attribute is said to know it; what untouched data
+/// has stands in docs/measurements.md.
 const THRESHOLD: f64 = 0.4;
 /// Items that must have a sparse column, and as many that must not, before it is looked at.
 const MIN_ITEMS: usize = 20;

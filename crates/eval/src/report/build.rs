@@ -14,6 +14,9 @@ use crate::evaluation::Evaluation;
 use crate::metrics::{Metric, MetricKind};
 use crate::significance::{compare_sums, holm};
 
+/// Overlap of two users' lists above which everyone sees the same list.
+const SAME_LIST: f64 = 0.5;
+
 /// Cuts of the curves.
 const CURVE_KS: [usize; 10] = [1, 2, 3, 5, 7, 10, 15, 20, 30, 50];
 
@@ -59,6 +62,9 @@ impl Report {
             bootstrap: options.bootstrap,
             models: rows,
             comparisons,
+            slices: super::slices::all(models, &order, options)?,
+            gate: None,
+            leakage: crate::leakage::Leakage::default(),
             references_chosen_on,
             test_readings: options.guard.readings(),
             warnings: Vec::new(),
@@ -175,7 +181,7 @@ fn row(
     for metric in metrics_of(options, list_length) {
         let values: Option<Vec<f64>> =
             evaluations().map(|found| found.metric(metric)).collect::<Result<_, _>>()?;
-        let has_cases = !matches!(metric.kind, MetricKind::Coverage | MetricKind::Gini);
+        let has_cases = !metric.kind.is_of_all_lists();
         if has_cases {
             columns.push(pooled(model, metric)?);
         }
@@ -199,7 +205,12 @@ fn row(
             let values: Result<Vec<_>, EvalError> = values.collect();
             values.map(|v| mean(&v.into_iter().flatten().collect::<Vec<_>>()))
         };
-        Ok(CurvePoint { k, ndcg: at(MetricKind::Ndcg)?, recall: at(MetricKind::Recall)? })
+        Ok(CurvePoint {
+            k,
+            ndcg: at(MetricKind::Ndcg)?,
+            recall: at(MetricKind::Recall)?,
+            precision: at(MetricKind::Precision)?,
+        })
     });
     let with_training = model.runs.iter().filter(|run| !run.training.is_empty());
     Ok(ModelRow {
@@ -215,6 +226,7 @@ fn row(
             .map(|run| TrainingCurve { seed: run.seed, points: run.training.clone() })
             .collect(),
         timing: timings.filter(|_| !options.deterministic).map(|timings| mean_timing(&timings)),
+        model_bytes: model.runs.iter().filter_map(|run| run.model_bytes).max(),
     })
 }
 
@@ -291,6 +303,20 @@ fn warnings(report: &Report, n_test_runs: usize) -> Vec<String> {
         tied.map(|model| format!("{} {:.0} %", model.name, model.tie_share * 100.0)).collect();
     if !tied.is_empty() {
         warnings.push(format!("targets that are tied with another item: {}", tied.join(", ")));
+    }
+    for model in report.models.iter().filter(|model| !model.is_baseline) {
+        let overlap = model.metrics.iter().find(|row| row.metric.kind == MetricKind::Overlap);
+        let Some((k, overlap)) = overlap.and_then(|row| Some((row.metric.k, row.mean?))) else {
+            continue;
+        };
+        if overlap > SAME_LIST {
+            let share = overlap * 100.0;
+            let name = &model.name;
+            warnings.push(format!(
+                "everyone sees the same list: {share:.0} % of the first {k} places of {name} hold what \
+                 another user sees, too"
+            ));
+        }
     }
     let share = report.tally.n_unknown_targets as f64 / report.tally.n_targets.max(1) as f64;
     if share > 0.05 {

@@ -90,7 +90,7 @@ fn moment(number: Option<f64>, text: &str, speaks_of_time: bool) -> Option<i64> 
         };
     }
     let instant = text.parse::<Timestamp>().ok();
-    let civil = || text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok();
+    let civil = || text.parse::<DateTime>().ok()?.to_zoned_datetime(TimeZone::UTC).ok();
     let instant = instant.or_else(|| civil().map(|zoned| zoned.timestamp()));
     instant.map(Timestamp::as_millisecond)
 }

@@ -175,6 +175,7 @@ fn a_given_model_is_measured_as_it_is_and_only_on_its_own_dataset() {
             model: trained.model,
             fit_on: FitOn::Train,
             dataset_hash: dataset_hash.into(),
+            n_bytes: 1,
             record: FitRecord::default(),
         }
     };
