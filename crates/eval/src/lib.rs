@@ -27,10 +27,13 @@ mod slices;
 mod bootstrap;
 mod significance;
 
+pub mod backtest;
 pub mod leakage;
 pub mod report;
 pub mod scaling;
+pub mod tuning;
 
+pub use backtest::Backtest;
 pub use bootstrap::{Bootstrap, Interval, interval};
 pub use error::EvalError;
 pub use evaluate::evaluate;

@@ -13,7 +13,7 @@ use forecart_prepare::LogManifest;
 use forecart_prepare::prepare::SplitKind;
 use forecart_train::{Contestant, Given, MeasureOptions, measure};
 
-use super::Context;
+use super::{Context, backtest};
 use crate::args::{EvaluateArgs, FitOnName, ProtocolName, SeenName};
 use crate::failure::{DataInvalid, GateNotMet, UsageError};
 use crate::output;
@@ -63,6 +63,25 @@ pub(crate) fn run(context: &Context, arguments: &EvaluateArgs) -> anyhow::Result
         Some(name) => name.parse::<Metric>().map_err(|error| UsageError(error.to_string()))?,
         None => Metric::ndcg(10),
     };
+    let first_seed = context.config.given_seed.unwrap_or(1);
+    let mut options = MeasureOptions {
+        fit_on: arguments.fit_on.into(),
+        seeds: (0..arguments.seeds.get() as u64).map(|n| first_seed.saturating_add(n)).collect(),
+        n_threads: context.config.threads(),
+        memory_limit_bytes: context.config.memory_limit_bytes,
+        max_history: arguments.max_history.map_or(50, usize::from),
+        seen: arguments.seen.map(SeenItems::from),
+        primary,
+        title: String::new(),
+        commit: option_env!("FORECART_COMMIT").map(str::to_owned),
+        deterministic: arguments.deterministic,
+    };
+    if let Some(n_folds) = arguments.folds {
+        if arguments.input.is_empty() && arguments.log.is_none() {
+            return Err(UsageError("--folds needs a log: --input FILE or --log DIR".into()).into());
+        }
+        return backtest::run(context, arguments, &contestants, &options, n_folds);
+    }
     let scratch;
     let mut warnings = Vec::new();
     let (folder, title) = match (&arguments.input[..], &arguments.data) {
@@ -82,19 +101,7 @@ pub(crate) fn run(context: &Context, arguments: &EvaluateArgs) -> anyhow::Result
         context.display.end();
         return Err(leaked(&leakage).into());
     }
-    let first_seed = context.config.given_seed.unwrap_or(1);
-    let options = MeasureOptions {
-        fit_on: arguments.fit_on.into(),
-        seeds: (0..arguments.seeds.get() as u64).map(|n| first_seed.saturating_add(n)).collect(),
-        n_threads: context.config.threads(),
-        memory_limit_bytes: context.config.memory_limit_bytes,
-        max_history: arguments.max_history.map_or(50, usize::from),
-        seen: arguments.seen.map(SeenItems::from),
-        primary,
-        title,
-        commit: option_env!("FORECART_COMMIT").map(str::to_owned),
-        deterministic: arguments.deterministic,
-    };
+    options.title = title;
     let mut report = measure(&dataset, &contestants, &given, &options, &context.display)?;
     context.display.end();
     report.warnings.splice(0..0, warnings);
@@ -153,7 +160,7 @@ fn prepare_raw(
 }
 
 /// What a reader of the report should know of rows that import did not keep.
-fn not_kept(log: &LogManifest) -> Option<String> {
+pub(crate) fn not_kept(log: &LogManifest) -> Option<String> {
     let reasons = log.rejected.iter().map(|rejected| {
         let example = rejected.examples.first().map(|example| format!(", as {example}"));
         format!("{}: {}{}", rejected.code, rejected.n_rows, example.unwrap_or_default())
@@ -214,7 +221,7 @@ fn name_of(model: &str, path: &Path) -> String {
 }
 
 /// Every leak, a line each, and what to do.
-fn leaked(leakage: &Leakage) -> DataInvalid {
+pub(crate) fn leaked(leakage: &Leakage) -> DataInvalid {
     let leaks: Vec<String> = leakage.leaks.iter().map(|leak| format!("  {leak}")).collect();
     DataInvalid(format!(
         "test data has leaked into what models learn from, which flatters every number:\n{}\nrepair the data, or \

@@ -64,14 +64,17 @@ impl Report {
     }
 
     fn push_models(&self, page: &mut String) {
-        let metrics = self.main_metrics();
         let has_sd = self.models.iter().any(|model| model.seeds.len() > 1);
+        // As many columns as a page has room for.
+        let n_accuracy = if has_sd { 2 } else { 3 };
+        let all = self.main_metrics();
+        let metrics = [&all[..n_accuracy], &all[3..]].concat();
         let has_timing = self.models.iter().any(|model| model.timing.is_some());
         let has_signs = self.models.iter().any(|model| self.sign(&model.name).is_some());
         let has_bytes = self.models.iter().any(|model| model.model_bytes.is_some());
         page.push_str("<div class=\"scroll\"><table>\n<thead><tr><th>model</th>");
         if has_signs {
-            page.push_str("<th>vs baseline</th>");
+            page.push_str("<th>vs base</th>");
         }
         for (index, metric) in metrics.iter().enumerate() {
             let _ = write!(page, "<th>{}</th>", metric.to_string().replace("popularity_", ""));
@@ -100,7 +103,7 @@ impl Report {
             }
             for (index, metric) in metrics.iter().enumerate() {
                 // Coverage and bias have their intervals below: the short table must fit a page.
-                let short = if index < 3 { cell } else { mean_cell };
+                let short = if index < n_accuracy { cell } else { mean_cell };
                 let value = model.metric(*metric).map_or_else(|| "–".into(), short);
                 let _ = write!(page, "<td>{value}</td>");
                 if index == 0 && has_sd {

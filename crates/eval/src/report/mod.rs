@@ -13,7 +13,7 @@ pub(crate) mod table;
 
 mod gate;
 mod html;
-mod plots;
+pub(crate) mod plots;
 mod slices;
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,7 @@ use crate::leakage::Leakage;
 use crate::metrics::{Metric, MetricKind};
 use crate::options::TestGuard;
 
+pub(crate) use build::sample_sd;
 pub use environment::Environment;
 pub use gate::{Gate, Verdict};
 pub use slices::{SliceBy, SliceRow, SliceValue};

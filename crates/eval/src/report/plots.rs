@@ -12,7 +12,7 @@ use crate::error::EvalError;
 use crate::metrics::Metric;
 
 const MODEL: RGBColor = RGBColor(0x2f, 0x6f, 0xde);
-const LABEL_WIDTH: u32 = 140;
+const LABEL_WIDTH: u32 = 150;
 
 /// A plot with the words that stand under it.
 pub(super) struct Plot {
@@ -98,7 +98,7 @@ impl Rows {
         for (row, name) in names.iter().enumerate() {
             let style = anchored(HPos::Right, VPos::Center);
             let position = (LABEL_WIDTH as i32 - 8, self.y(row));
-            area.draw(&Text::new(shortened(name, 17), position, style))?;
+            area.draw(&Text::new(shortened(name, 19), position, style))?;
         }
         Ok(())
     }
@@ -213,8 +213,10 @@ fn slice_plot(report: &Report, rows: &[SliceRow]) -> Result<Plot, EvalError> {
     // Room for a line of its own for each model within a row.
     let row_height = (n_models as u32 * 7 + 12).max(ROW_HEIGHT);
     let layout = Rows { row_height, ..Rows::new(rows.len(), 0.0, high) }.with_rows(rows.len());
-    let names: Vec<String> =
-        rows.iter().map(|row| format!("{} ({})", row.name, grouped(row.n_cases))).collect();
+    let names: Vec<String> = rows
+        .iter()
+        .map(|row| format!("{} ({})", shortened(&row.name, 10), grouped(row.n_cases)))
+        .collect();
     let svg = draw("slices", layout.height, |area| {
         layout.axes(area, &names)?;
         for (place, row) in rows.iter().enumerate() {
@@ -253,6 +255,17 @@ fn training(
     let svg = lines_plot("training curve", &lines, "epoch", false)?;
     let caption = format!("{name} after each epoch, a line for each seed");
     Ok(Plot { svg, caption, by_model: true })
+}
+
+/// A line for each of `lines`, in the colors of the legend.
+pub(crate) fn lines(
+    what: &'static str,
+    lines: impl Iterator<Item = Vec<(f64, f64)>>,
+    x_name: &str,
+) -> Result<String, EvalError> {
+    let lines: Vec<_> =
+        lines.enumerate().map(|(index, points)| (color_of(index), points)).collect();
+    lines_plot(what, &lines, x_name, true)
 }
 
 /// Lines with points over two number axes.

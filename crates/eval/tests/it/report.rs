@@ -106,7 +106,7 @@ fn leakage() -> Leakage {
 }
 
 /// A report of made-up numbers, so that its looks do not change with any computation.
-fn sample() -> Report {
+pub(crate) fn sample() -> Report {
     let models: Vec<ModelRow> = (0..NAMES.len()).map(model).collect();
     let against = |against, reference: usize| {
         let others = (0..NAMES.len()).filter(move |place| *place != reference);

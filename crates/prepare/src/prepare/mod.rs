@@ -15,6 +15,7 @@
 //! Start at [`prepare`]; [`RawPrepareConfig`] and [`RawSplitConfig`] document every setting.
 
 mod config;
+mod folds;
 
 mod codes;
 mod interner;
@@ -44,6 +45,7 @@ pub use config::{
     KCoreOn, NamedCodes, NonProductCodes, OverCap, PrepareConfig, RawPrepareConfig, RawSplitConfig,
     SplitKind,
 };
+pub use folds::{Fold, folds};
 
 use self::clean::{Cleaner, Rules};
 use self::config::{SplitRule, Unit};
