@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use forecart_data::storage::{remove_file, write_file};
-use forecart_data::{Dataset, Progress as _, SeenItems};
+use forecart_data::{Dataset, SeenItems};
 use forecart_eval::{Metric, find_leaks};
 use forecart_models::recommend::registry;
 use forecart_train::{Budget, TuneOptions, survival, tune};

@@ -53,12 +53,6 @@ impl Knowledge {
         };
         let z = partial.clamp(-0.999_999, 0.999_999).atanh()
             * (column.len().max(5) as f64 - 4.0).sqrt();
-        if std::env::var("LEAKDBG").is_ok() {
-            eprintln!(
-                "DBG partial {partial:.3} z {z:.1} f {with_future:.2} p {with_past:.2} n {}",
-                column.len()
-            );
-        }
         Self { with_future, with_past, partial, z }
     }
 

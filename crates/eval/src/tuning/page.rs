@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use plotters::prelude::*;
 
-use super::{Search, Trial, TrialState, plain};
+use super::{Search, Trial, TrialState};
 use crate::backtest::push_html_table;
 use crate::error::EvalError;
 use crate::report::canvas::{BASELINE, HEIGHT, INK, PAPER, color_of, draw, mesh, span, trimmed};
@@ -139,7 +139,7 @@ impl Search {
 /// Two significant digits.
 fn short(value: f64) -> String {
     let rounded: f64 = format!("{value:.1e}").parse().unwrap_or(value);
-    plain(&serde_json::Value::from(rounded))
+    if rounded < 0.001 { format!("{rounded:e}") } else { trimmed(rounded) }
 }
 
 fn row(trial: &Trial) -> Vec<String> {

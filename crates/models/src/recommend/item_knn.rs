@@ -70,8 +70,8 @@ impl RelatedItemsConfig for ItemKnnConfig {
         Parameter::log_int("n_neighbors", 20, 1000),
         Parameter::choice("weighting", &["binary", "count"]),
         // Against 0, the plain cosine, a hundredth makes no difference.
-        Parameter::log("shrinkage", 0.01, 100.0),
-        Parameter::float("decay", 0.5, 1.0),
+        Parameter::log("shrinkage", 0.01, 1000.0),
+        Parameter::float("decay", 0.1, 1.0),
     ];
     const PHASE: &'static str = "neighbors";
     const IF_TOO_LARGE: &'static str = "lower `n_neighbors`";
