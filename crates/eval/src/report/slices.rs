@@ -155,7 +155,7 @@ fn slices(items: &ItemSlices, by_session: bool) -> Vec<(SliceBy, String, Members
     }
     for decile in 0..=10u8 {
         let name = match decile {
-            0 => "not in training".to_owned(),
+            0 => "new item".to_owned(),
             1 => "1, rarest".to_owned(),
             10 => "10, top".to_owned(),
             other => other.to_string(),
