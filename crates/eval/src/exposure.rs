@@ -78,22 +78,31 @@ pub struct ItemDistances {
 }
 
 impl ItemDistances {
-    /// From the training part.
+    /// From the training part: two passes over its events, in the order of users, so that nothing has to be sorted.
     pub fn new(dataset: &Dataset) -> Self {
-        let mut pairs: Vec<(u32, u32)> =
-            Vec::with_capacity(dataset.manifest.counts.n_train as usize);
-        for user in dataset.user_indices() {
-            let items = dataset.events_in(user, Part::Train).items;
-            pairs.extend(items.iter().filter(|item| item.is_known()).map(|item| (item.0, user.0)));
-        }
-        pairs.sort_unstable();
-        pairs.dedup();
-        let mut offsets = vec![0; dataset.items.len() + 1];
-        pairs.iter().for_each(|(item, _)| offsets[*item as usize + 1] += 1);
+        let n_rows = dataset.items.len();
+        let for_each_pair = |each: &mut dyn FnMut(usize, u32)| {
+            let mut last = vec![0; n_rows]; // row 0, the unknown user, has no events
+            for user in dataset.user_indices() {
+                for item in dataset.events_in(user, Part::Train).items {
+                    if std::mem::replace(&mut last[item.row()], user.0) != user.0 {
+                        each(item.row(), user.0);
+                    }
+                }
+            }
+        };
+        let mut offsets = vec![0; n_rows + 1];
+        for_each_pair(&mut |item, _| offsets[item + 1] += 1);
         for row in 1..offsets.len() {
             offsets[row] += offsets[row - 1];
         }
-        Self { offsets, users: pairs.into_iter().map(|(_, user)| user).collect() }
+        let mut next = offsets.clone();
+        let mut users = vec![0; offsets[n_rows]];
+        for_each_pair(&mut |item, user| {
+            users[next[item]] = user;
+            next[item] += 1;
+        });
+        Self { offsets, users }
     }
 
     fn users_of(&self, item: ItemIdx) -> &[u32] {

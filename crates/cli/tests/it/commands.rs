@@ -289,7 +289,7 @@ fn leaked_test_data_is_an_error_that_says_where_and_can_be_allowed() {
     write_log(root);
     let mut items = String::from("item_id,last_sold_at\n");
     for item in 0..20 {
-        items.push_str(&format!("\"茶 \"\"{item}\"\"\",{}\n", 1_700_600_000_000_i64 + item * 1000));
+        items.push_str(&format!("\"茶 \"\"{item}\"\"\",{}\n", 1_700_700_000_000_i64 + item * 1000));
     }
     std::fs::write(root.join("items.csv"), items).unwrap();
     let config = "[data]\nitems = \"items.csv\"\n[[prepare.item_features.columns]]\n\

@@ -115,11 +115,11 @@ impl Range {
             Self::Int { .. } | Self::Float { .. } => number?,
             Self::LogInt { .. } | Self::Log { .. } => number.filter(|n| *n > 0.0)?.ln(),
             Self::Choice { values } => {
-                let same = |text: &&str| {
-                    serde_json::from_str::<Value>(text).unwrap_or_else(|_| Value::from(*text))
+                let same = |text: &str| {
+                    serde_json::from_str::<Value>(text).unwrap_or_else(|_| Value::from(text))
                         == *value
                 };
-                values.iter().position(|text| same(&text))? as f64 + 0.5
+                values.iter().position(|text| same(text))? as f64 + 0.5
             }
         };
         (low..=high).contains(&place).then_some(place)
