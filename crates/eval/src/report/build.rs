@@ -304,19 +304,17 @@ fn warnings(report: &Report, n_test_runs: usize) -> Vec<String> {
     if !tied.is_empty() {
         warnings.push(format!("targets that are tied with another item: {}", tied.join(", ")));
     }
-    for model in report.models.iter().filter(|model| !model.is_baseline) {
-        let overlap = model.metrics.iter().find(|row| row.metric.kind == MetricKind::Overlap);
-        let Some((k, overlap)) = overlap.and_then(|row| Some((row.metric.k, row.mean?))) else {
-            continue;
-        };
-        if overlap > SAME_LIST {
-            let share = overlap * 100.0;
-            let name = &model.name;
-            warnings.push(format!(
-                "everyone sees the same list: {share:.0} % of the first {k} places of {name} hold what \
-                 another user sees, too"
-            ));
-        }
+    let same = report.models.iter().filter(|model| !model.is_baseline).filter_map(|model| {
+        let row = model.metrics.iter().find(|row| row.metric.kind == MetricKind::Overlap)?;
+        let overlap = row.mean.filter(|overlap| *overlap > SAME_LIST)?;
+        Some(format!("{} {:.0} %", model.name, overlap * 100.0))
+    });
+    let same: Vec<String> = same.collect();
+    if !same.is_empty() {
+        warnings.push(format!(
+            "everyone sees the same list; share of its places that another user sees, too: {}",
+            same.join(", ")
+        ));
     }
     let share = report.tally.n_unknown_targets as f64 / report.tally.n_targets.max(1) as f64;
     if share > 0.05 {
