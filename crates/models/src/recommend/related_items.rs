@@ -29,7 +29,7 @@ pub(super) trait RelatedItemsConfig:
     const NAME: &'static str;
 
     /// As [`ModelSpec::search_space`].
-    const SEARCH_SPACE: &'static [Parameter];
+    const SEARCH_SPACE: &'static [Parameter] = &[];
 
     /// What is built, for the progress bar.
     const PHASE: &'static str;
