@@ -59,6 +59,14 @@ pub enum TrainError {
         /// What differs.
         reason: String,
     },
+    /// The user asked a search to stop.
+    #[error(
+        "stopped; the finished trials stand in {path:?}, and the same command goes on from there"
+    )]
+    SearchStopped {
+        /// The journal.
+        path: PathBuf,
+    },
     /// A search cannot go on.
     #[error("the search: {reason}")]
     Search {

@@ -409,10 +409,7 @@ fn everyone_sees_the_same_list_is_told() {
     assert!(overlap("follow").unwrap() < 0.5, "{:?}", overlap("follow"));
     assert!(!report.warnings.iter().any(|w| w.contains("same list")), "a baseline is meant so");
     let told = measured_same_list().warnings.join("\n");
-    assert!(
-        told.contains("everyone sees the same list") && told.contains("too: same "),
-        "{told}"
-    );
+    assert!(told.contains("everyone sees the same list") && told.contains("too: same "), "{told}");
 }
 
 /// A model that is no baseline and shows everybody the same.

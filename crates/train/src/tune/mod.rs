@@ -86,7 +86,7 @@ impl TuneOptions {
 ///
 /// # Errors
 /// [`TrainError::NothingToTune`] for a model without a search space, [`TrainError::OtherSearch`] if the journal belongs
-/// to another search, [`TrainError::Model`] if the defaults cannot be fitted or the user asks to stop; a trial that
+/// to another search, [`TrainError::SearchStopped`] if the user asks to stop, [`TrainError::Model`] if the defaults cannot be fitted; a trial that
 /// fails otherwise is recorded with its reason.
 pub fn tune(
     dataset: &Dataset,
@@ -112,7 +112,12 @@ pub fn tune(
         spent,
         progress,
     };
-    search.run(known)
+    search.run(known).map_err(|error| match error {
+        TrainError::Model(ModelError::Cancelled { .. }) => {
+            TrainError::SearchStopped { path: journal.to_owned() }
+        }
+        error => error,
+    })
 }
 
 struct Search<'a> {
