@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use forecart_data::{Dataset, ItemIdx, Progress, UserIdx};
+use forecart_data::{Dataset, ItemIdx, Progress, SeenItems, UserIdx};
 use rayon::prelude::*;
 
 use crate::cases::{Case, groups_of};
@@ -51,7 +51,7 @@ pub fn evaluate(
         options,
         popularity: ItemPopularity::new(&dataset.items),
         distances: ItemDistances::new(dataset),
-        masks_seen: options.masks_seen(dataset),
+        seen: options.seen_on(dataset),
         n_shown: (0..n_item_rows).map(|_| AtomicU64::new(0)).collect(),
     };
     let users: Vec<UserIdx> = dataset.user_indices().collect();
@@ -94,7 +94,7 @@ struct Shared<'a> {
     options: &'a EvaluateOptions,
     popularity: ItemPopularity,
     distances: ItemDistances,
-    masks_seen: bool,
+    seen: SeenItems,
     n_shown: Vec<AtomicU64>,
 }
 
@@ -130,8 +130,9 @@ pub(crate) struct CaseResult {
 /// Buffers that one worker uses again and again.
 struct Worker {
     scores: Vec<f32>,
-    /// Number of the case that last saw the item.
+    /// Number of the case whose history last had the item, and of the case that last hid it.
     seen_in: Vec<u64>,
+    hidden_in: Vec<u64>,
     case_number: u64,
     /// Distinct seen items that are masked in the ranking.
     masked: Vec<ItemIdx>,
@@ -145,6 +146,7 @@ impl Worker {
         Self {
             scores: vec![0.0; n_item_rows],
             seen_in: vec![0; n_item_rows],
+            hidden_in: vec![0; n_item_rows],
             case_number: 0,
             masked: Vec::new(),
             list: Vec::new(),
@@ -184,7 +186,7 @@ impl Worker {
         self.scores.fill(f32::NAN);
         let history = case.history.newest(shared.options.max_history);
         shared.scorer.score_all(history, &mut self.scores);
-        self.mark_seen(case, shared.masks_seen, &mut chunk.tally);
+        self.mark_seen(case, shared.seen, &mut chunk.tally);
 
         // The unknown item sorts first.
         let is_unknown = case.targets.first().is_some_and(|target| !target.is_known());
@@ -192,8 +194,8 @@ impl Worker {
         let (ranks, ranked) = (&mut chunk.ranks, &mut chunk.ranked);
         let ties = rank_targets(&self.scores, known, &self.masked, ranks, ranked)?;
 
-        let (seen_in, number) = (&self.seen_in, self.case_number);
-        let is_masked = |item: ItemIdx| shared.masks_seen && seen_in[item.row()] == number;
+        let (hidden_in, number) = (&self.hidden_in, self.case_number);
+        let is_masked = |item: ItemIdx| hidden_in[item.row()] == number;
         top_k(&self.scores, shared.options.list_length, is_masked, &mut self.list);
         self.shown.clear();
         self.shown.extend(self.list.iter().map(|(_, item)| *item));
@@ -220,19 +222,22 @@ impl Worker {
     }
 
     /// Notes the items of the history, and which of them the ranking leaves out.
-    fn mark_seen(&mut self, case: &Case<'_>, masks_seen: bool, tally: &mut Tally) {
+    fn mark_seen(&mut self, case: &Case<'_>, seen: SeenItems, tally: &mut Tally) {
         self.case_number += 1;
         self.masked.clear();
+        let number = self.case_number;
+        let is_target = |item: ItemIdx| case.targets.binary_search(&item).is_ok();
+        let is_first = |marks: &mut [u64], item: ItemIdx| {
+            item.is_known() && std::mem::replace(&mut marks[item.row()], number) != number
+        };
         for item in case.history.items {
-            let seen_in = &mut self.seen_in[item.row()];
-            if *seen_in == self.case_number || !item.is_known() {
-                continue;
-            }
-            *seen_in = self.case_number;
-            if case.targets.binary_search(item).is_ok() {
+            if is_first(&mut self.seen_in, *item) && is_target(*item) {
                 tally.n_seen_targets += 1;
-            } else if masks_seen {
-                self.masked.push(*item);
+            }
+        }
+        for item in seen.hidden(case.history) {
+            if is_first(&mut self.hidden_in, item) && !is_target(item) {
+                self.masked.push(item);
             }
         }
     }

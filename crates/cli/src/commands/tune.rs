@@ -6,7 +6,7 @@ use std::time::Duration;
 use forecart_data::storage::{remove_file, write_file};
 use forecart_data::{Dataset, SeenItems};
 use forecart_eval::{Metric, find_leaks};
-use forecart_models::recommend::registry;
+use forecart_models::recommend::{FitOn, TrainingView, registry};
 use forecart_train::{Budget, TuneOptions, survival, tune};
 
 use super::{Context, evaluate};
@@ -35,6 +35,7 @@ pub(crate) fn run(context: &Context, arguments: &TuneArgs) -> anyhow::Result<()>
     if !leakage.leaks.is_empty() && !arguments.allow_leaks {
         return Err(evaluate::leaked(&leakage).into());
     }
+    let usual_length = || TrainingView::new(&dataset, FitOn::Train).usual_length();
     let options = TuneOptions {
         model: model.to_owned(),
         keys: context.config.model(model)?,
@@ -43,7 +44,7 @@ pub(crate) fn run(context: &Context, arguments: &TuneArgs) -> anyhow::Result<()>
         n_threads: context.config.threads(),
         memory_limit_bytes: context.config.memory_limit_bytes,
         metric,
-        max_history: arguments.max_history.map_or(50, usize::from),
+        max_history: arguments.max_history.map_or_else(usual_length, usize::from),
         seen: arguments.seen.map(SeenItems::from),
         prunes: !arguments.no_pruning,
     };

@@ -87,6 +87,7 @@ fn tables() -> Tables {
         description: Description {
             protocol: Protocol::LooFull,
             seen: SeenItems::Exclude,
+            target_event: None,
             has_time: true,
             order: EventOrder::Time,
             data_hash: "ab".into(),

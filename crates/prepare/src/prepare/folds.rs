@@ -98,6 +98,7 @@ pub fn folds(
         let split = RawSplitConfig {
             kind: SplitKind::Time,
             order: raw_split.order,
+            target_event: raw_split.target_event.clone(),
             validation_start: Some(text(validation_start_ms)),
             test_start: Some(text(test_start_ms)),
             ..RawSplitConfig::default()

@@ -43,7 +43,7 @@ use forecart_data::{DatasetWriter, EventOrder, Manifest, Progress, Protocol, sto
 
 pub use config::{
     KCoreOn, NamedCodes, NonProductCodes, OverCap, PrepareConfig, RawPrepareConfig, RawSplitConfig,
-    SplitKind,
+    SeenRule, SplitKind,
 };
 pub use folds::{Fold, folds};
 
@@ -97,16 +97,18 @@ pub fn prepare(
     let n_train_users = scan.users.len();
     let mut core = Core::all(&spool, scan.items.len(), config.k_core_on);
     let (min_user, min_item) = (config.raw.min_user_events, config.raw.min_item_events);
+    let target = config.raw_split.target_event.as_deref();
+    let target = target.map(|name| scan.target_number(name)).transpose()?;
     let cut = match config.k_core_on {
         KCoreOn::All => {
             core.shrink(&spool, min_user, min_item, &Cut::LooFull)?;
             // The core over all events does not look at the cut.
-            Cut::new(config, &spool, n_train_users, |place, rows| {
+            Cut::new(config, &spool, n_train_users, target, |place, rows| {
                 core.apply(&Cut::LooFull, place, rows);
             })?
         }
         KCoreOn::Train => {
-            let cut = Cut::new(config, &spool, n_train_users, |_, _| {})?;
+            let cut = Cut::new(config, &spool, n_train_users, target, |_, _| {})?;
             core.shrink(&spool, min_user, min_item, &cut)?;
             cut
         }
@@ -132,6 +134,12 @@ pub fn prepare(
     }
     let items = pack::items(&scan, &counted, config)?;
     let events = pack::events(&scan, &counted)?;
+    let target = target.map(|number| events.index_of(number));
+    if target == Some(0) {
+        let reason =
+            "no event of `split.target_event` is left; the steps' report says what dropped them";
+        return Err(PrepareError::Unusable { step: "prepare split", reason: reason.into() });
+    }
     progress.begin("pack", Some(counted.n_rows));
     let tables = (&counted, &items, &events);
     let users = pack::write(&mut writer, &scan, &spool, &core, &cut, tables, progress)?;
@@ -153,7 +161,8 @@ pub fn prepare(
         item_features: catalog.features,
         description: Description {
             protocol,
-            seen: config.seen,
+            seen: config.seen.of(target),
+            target_event: target,
             has_time,
             order,
             data_hash: data_hash(&sources),
