@@ -169,6 +169,7 @@ impl Log {
             description: Description {
                 protocol: self.protocol.clone(),
                 seen: SeenItems::Keep,
+                target_event: None,
                 has_time: true,
                 order: EventOrder::Time,
                 data_hash: "5e".repeat(32),
