@@ -5,12 +5,14 @@
 //! by that environment variable; an unset one is an error.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use forecart_prepare::config::{RawDataConfig, RawEventsConfig};
-use forecart_prepare::prepare::{PrepareConfig, RawPrepareConfig, RawSplitConfig, SplitKind};
+use forecart_prepare::prepare::{
+    Fold, PrepareConfig, RawPrepareConfig, RawSplitConfig, SplitKind, folds,
+};
 use forecart_prepare::{DataConfig, Resources, ValidateConfig};
 use serde::Deserialize;
 
@@ -113,6 +115,18 @@ impl Config {
         split.kind = protocol.map_or(split.kind, SplitKind::from);
         split.test_log = test_log.or(split.test_log);
         PrepareConfig::new(self.raw.prepare.clone(), split).with_context(|| self.origin.clone())
+    }
+
+    /// The checked `[prepare]` and `[split]` sections at several moments of a log.
+    pub(crate) fn folds(
+        &self,
+        time_range_ms: Option<(i64, i64)>,
+        n_folds: NonZeroU32,
+        horizon_days: NonZeroU32,
+    ) -> anyhow::Result<Vec<Fold>> {
+        let RawConfig { prepare, split, .. } = &self.raw;
+        folds(prepare, split, time_range_ms, n_folds, horizon_days)
+            .with_context(|| self.origin.clone())
     }
 
     /// The checks that `validate` makes.

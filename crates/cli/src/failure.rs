@@ -55,8 +55,18 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         if let Some(TrainError::Model(error)) = cause.downcast_ref::<TrainError>() {
             return of_model(error);
         }
-        if matches!(cause.downcast_ref(), Some(TrainError::NotCounted { .. })) {
+        if matches!(
+            cause.downcast_ref(),
+            Some(
+                TrainError::NotCounted { .. }
+                    | TrainError::NothingToTune { .. }
+                    | TrainError::OtherSearch { .. }
+            )
+        ) {
             return 2;
+        }
+        if let Some(TrainError::Data(error)) = cause.downcast_ref::<TrainError>() {
+            return of_data(error);
         }
         if cause.downcast_ref::<TrainError>().is_some_and(is_about_data) {
             return 3;

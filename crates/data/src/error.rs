@@ -25,6 +25,14 @@ pub enum DataError {
         /// What does not fit.
         reason: String,
     },
+    /// A line of a journal that is not its last one is not what was written.
+    #[error("line {line} of {path:?} is not what was written; move the file away to begin again")]
+    DamagedJournal {
+        /// The journal.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
     /// A file was written by a version that this program does not read.
     #[error(
         "{path:?} has format version {found}, this program reads up to {supported}; \

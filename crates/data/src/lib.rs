@@ -23,11 +23,14 @@ mod background;
 pub mod dataset;
 pub mod storage;
 
+mod journal;
+
 pub use background::{BackgroundFile, WrittenFile};
 pub use dataset::{Dataset, DatasetWriter, Manifest, SeenItems};
 pub use error::DataError;
 pub use features::ItemFeatures;
 pub use id::{ItemId, ItemIdx, UserId, UserIdx};
+pub use journal::Journal;
 pub use progress::{Progress, Silent};
 pub use sequences::{Column, History, PackedSequences};
 pub use split::{EventOrder, Part, Protocol, Split};

@@ -16,6 +16,10 @@ pub trait Progress: Sync {
     /// Something worth a line for who wants to know more, such as the loss after an epoch.
     fn note(&self, message: &str);
 
+    /// An epoch of training is over, with what it reached on the validation part, where that is looked at. Whoever knows
+    /// that this will come to nothing answers `true` from [`Self::is_cancelled`] from now on.
+    fn epoch_ended(&self, _epoch: usize, _validation: Option<f64>) {}
+
     /// Something that everybody should see before a long stage, such as the memory that it needs.
     fn announce(&self, message: &str) {
         self.note(message);

@@ -8,10 +8,11 @@ use rayon::prelude::*;
 use crate::cases::{Case, groups_of};
 use crate::error::EvalError;
 use crate::evaluation::{Evaluation, Tally};
-use crate::exposure::ItemPopularity;
+use crate::exposure::{DistanceCache, ItemDistances, ItemPopularity};
 use crate::options::{EvaluateOptions, part_name};
 use crate::rank::{rank_targets, top_k};
 use crate::scorer::Scorer;
+use crate::slices::ItemSlices;
 
 /// Users in one piece of work: enough to hide the scheduling, few enough for even progress. The
 /// result does not depend on it.
@@ -49,6 +50,7 @@ pub fn evaluate(
         scorer,
         options,
         popularity: ItemPopularity::new(&dataset.items),
+        distances: ItemDistances::new(dataset),
         seen: options.seen_on(dataset),
         n_shown: (0..n_item_rows).map(|_| AtomicU64::new(0)).collect(),
     };
@@ -79,6 +81,7 @@ pub fn evaluate(
     if evaluation.tally.n_cases == 0 {
         return Err(EvalError::NoTargets { part: part_name(options.part()) });
     }
+    evaluation.set_item_slices(ItemSlices::new(dataset));
     let n_shown = shared.n_shown.iter().skip(1).map(|n| n.load(Ordering::Relaxed)).collect();
     evaluation.set_exposure(n_shown);
     Ok(evaluation)
@@ -90,6 +93,7 @@ struct Shared<'a> {
     scorer: &'a dyn Scorer,
     options: &'a EvaluateOptions,
     popularity: ItemPopularity,
+    distances: ItemDistances,
     seen: SeenItems,
     n_shown: Vec<AtomicU64>,
 }
@@ -103,6 +107,8 @@ pub(crate) struct Chunk {
     pub(crate) cases: Vec<CaseResult>,
     /// Ranks of all cases end to end.
     pub(crate) ranks: Vec<f64>,
+    /// The target of each rank.
+    pub(crate) ranked: Vec<ItemIdx>,
     pub(crate) tally: Tally,
 }
 
@@ -113,6 +119,9 @@ pub(crate) struct CaseResult {
     pub(crate) n_ranks: u32,
     /// All targets, unknown ones included.
     pub(crate) n_targets: u32,
+    /// Events before the moment of prediction.
+    pub(crate) n_known: u32,
+    pub(crate) diversity: Option<f64>,
     pub(crate) novelty: Option<f64>,
     pub(crate) popularity: Option<f64>,
     pub(crate) popularity_bias: Option<f64>,
@@ -128,6 +137,8 @@ struct Worker {
     /// Distinct seen items that are masked in the ranking.
     masked: Vec<ItemIdx>,
     list: Vec<(f32, ItemIdx)>,
+    shown: Vec<ItemIdx>,
+    distances: DistanceCache,
 }
 
 impl Worker {
@@ -139,6 +150,8 @@ impl Worker {
             case_number: 0,
             masked: Vec::new(),
             list: Vec::new(),
+            shown: Vec::new(),
+            distances: DistanceCache::default(),
         }
     }
 
@@ -178,18 +191,23 @@ impl Worker {
         // The unknown item sorts first.
         let is_unknown = case.targets.first().is_some_and(|target| !target.is_known());
         let known = &case.targets[usize::from(is_unknown)..];
-        let ties = rank_targets(&self.scores, known, &self.masked, &mut chunk.ranks)?;
+        let (ranks, ranked) = (&mut chunk.ranks, &mut chunk.ranked);
+        let ties = rank_targets(&self.scores, known, &self.masked, ranks, ranked)?;
 
         let (hidden_in, number) = (&self.hidden_in, self.case_number);
         let is_masked = |item: ItemIdx| hidden_in[item.row()] == number;
         top_k(&self.scores, shared.options.list_length, is_masked, &mut self.list);
-        let list = || self.list.iter().map(|(_, item)| *item);
+        self.shown.clear();
+        self.shown.extend(self.list.iter().map(|(_, item)| *item));
+        let list = || self.shown.iter().copied();
         for item in list() {
             shared.n_shown[item.row()].fetch_add(1, Ordering::Relaxed);
         }
         chunk.cases.push(CaseResult {
             n_ranks: known.len() as u32,
             n_targets: case.targets.len() as u32,
+            n_known: case.history.items.len() as u32,
+            diversity: shared.distances.diversity(&self.shown, &mut self.distances),
             novelty: shared.popularity.novelty(list()),
             popularity: shared.popularity.mean_count(list()),
             popularity_bias: shared.popularity.bias(list(), case.history.items),

@@ -1,14 +1,15 @@
 //! What an evaluation found: ranks and list properties case by case, from which any metric follows.
 
 use forecart_data::dataset::Counts;
-use forecart_data::{Dataset, Part, UserIdx};
+use forecart_data::{Dataset, ItemIdx, Part, UserIdx};
 use serde::{Deserialize, Serialize};
 
 use crate::error::EvalError;
 use crate::evaluate::{CaseResult, Chunk};
-use crate::exposure::{coverage, gini};
+use crate::exposure::{coverage, gini, overlap};
 use crate::metrics::{Metric, MetricKind};
 use crate::options::EvaluateOptions;
+use crate::slices::ItemSlices;
 
 /// What was counted on the way, beside the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -96,7 +97,9 @@ pub struct Evaluation {
     group_sizes: Vec<u32>,
     cases: Vec<CaseResult>,
     ranks: Vec<f64>,
+    ranked: Vec<ItemIdx>,
     n_shown: Vec<u64>,
+    item_slices: ItemSlices,
 }
 
 impl Evaluation {
@@ -112,6 +115,8 @@ impl Evaluation {
             group_sizes: Vec::new(),
             cases: Vec::new(),
             ranks: Vec::new(),
+            ranked: Vec::new(),
+            item_slices: ItemSlices::default(),
             n_shown: Vec::new(),
         }
     }
@@ -122,6 +127,33 @@ impl Evaluation {
         self.group_sizes.extend(chunk.group_sizes);
         self.cases.extend(chunk.cases);
         self.ranks.extend(chunk.ranks);
+        self.ranked.extend(chunk.ranked);
+    }
+
+    pub(crate) fn set_item_slices(&mut self, slices: ItemSlices) {
+        self.item_slices = slices;
+    }
+
+    /// How the items fall into slices.
+    pub(crate) fn item_slices(&self) -> &ItemSlices {
+        &self.item_slices
+    }
+
+    /// Each case with the ranks and the items of its ranked targets, group by group.
+    pub(crate) fn cases_by_group(
+        &self,
+    ) -> impl Iterator<Item = Vec<(&CaseResult, &[f64], &[ItemIdx])>> {
+        let (mut cases, mut at) = (&self.cases[..], 0);
+        self.group_sizes.iter().map(move |size| {
+            let (group, rest) = cases.split_at(*size as usize);
+            cases = rest;
+            let of_group = group.iter().map(|case| {
+                let span = at..at + case.n_ranks as usize;
+                at = span.end;
+                (case, &self.ranks[span.clone()], &self.ranked[span])
+            });
+            of_group.collect()
+        })
     }
 
     pub(crate) fn set_exposure(&mut self, n_shown: Vec<u64>) {
@@ -131,13 +163,14 @@ impl Evaluation {
     /// The value of `metric` for each case, in the order of users; `None` where a case has none.
     ///
     /// # Errors
-    /// [`EvalError::UnknownMetric`] for coverage and Gini, which a single case does not have, and
+    /// [`EvalError::UnknownMetric`] for coverage, Gini and overlap, which a single case does not have, and
     /// for list metrics at another cut than [`Self::list_length`].
     pub fn values(&self, metric: Metric) -> Result<Vec<Option<f64>>, EvalError> {
         let of_list: fn(&CaseResult) -> Option<f64> = match metric.kind {
             kind if MetricKind::ACCURACY.contains(&kind) => {
                 return Ok(self.accuracies(metric).collect());
             }
+            MetricKind::Diversity => |case| case.diversity,
             MetricKind::Novelty => |case| case.novelty,
             MetricKind::Popularity => |case| case.popularity,
             MetricKind::PopularityBias => |case| case.popularity_bias,
@@ -147,15 +180,16 @@ impl Evaluation {
         Ok(self.cases.iter().map(of_list).collect())
     }
 
-    /// The mean of `metric` over the cases that have it; the value itself for coverage and Gini.
+    /// The mean of `metric` over the cases that have it; the value itself for coverage, Gini and overlap.
     /// `None` if no case has it.
     ///
     /// # Errors
     /// [`EvalError::UnknownMetric`] for list metrics at another cut than [`Self::list_length`].
     pub fn metric(&self, metric: Metric) -> Result<Option<f64>, EvalError> {
-        let of_lists: fn(&[u64]) -> Option<f64> = match metric.kind {
-            MetricKind::Coverage => coverage,
-            MetricKind::Gini => gini,
+        let of_lists: fn(&[u64], u64) -> Option<f64> = match metric.kind {
+            MetricKind::Coverage => |n_shown, _| coverage(n_shown),
+            MetricKind::Gini => |n_shown, _| gini(n_shown),
+            MetricKind::Overlap => overlap,
             _ => {
                 let values = self.values(metric)?;
                 let (sum, n) = values
@@ -166,7 +200,7 @@ impl Evaluation {
             }
         };
         self.check_list_length(metric)?;
-        Ok(of_lists(&self.n_shown))
+        Ok(of_lists(&self.n_shown, self.cases.len() as u64))
     }
 
     /// NDCG at `k`: the number that decides unless another is named.

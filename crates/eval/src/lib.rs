@@ -22,18 +22,24 @@ mod evaluate;
 mod evaluation;
 mod held_out_loss;
 mod options;
+mod slices;
 
 mod bootstrap;
 mod significance;
 
+pub mod backtest;
+pub mod leakage;
 pub mod report;
 pub mod scaling;
+pub mod tuning;
 
+pub use backtest::Backtest;
 pub use bootstrap::{Bootstrap, Interval, interval};
 pub use error::EvalError;
 pub use evaluate::evaluate;
 pub use evaluation::{DataFacts, Evaluation, Tally};
 pub use held_out_loss::held_out_loss;
+pub use leakage::{Leakage, find_leaks};
 pub use metrics::{Metric, MetricKind};
 pub use options::{EvaluateOptions, TestGuard};
 pub use report::{ModelRuns, Report, ReportOptions, Run};

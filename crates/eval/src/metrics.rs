@@ -113,6 +113,10 @@ pub enum MetricKind {
     Coverage,
     /// [`crate::exposure::gini`].
     Gini,
+    /// [`crate::exposure::overlap`].
+    Overlap,
+    /// [`crate::exposure::ItemDistances::diversity`].
+    Diversity,
     /// [`crate::exposure::ItemPopularity::novelty`].
     Novelty,
     /// [`crate::exposure::ItemPopularity::mean_count`].
@@ -123,7 +127,7 @@ pub enum MetricKind {
 
 impl MetricKind {
     /// All kinds, in the order of the report.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Ndcg,
         Self::Hr,
         Self::Mrr,
@@ -132,6 +136,8 @@ impl MetricKind {
         Self::Map,
         Self::Coverage,
         Self::Gini,
+        Self::Overlap,
+        Self::Diversity,
         Self::Novelty,
         Self::Popularity,
         Self::PopularityBias,
@@ -140,6 +146,11 @@ impl MetricKind {
     /// The kinds that compare a list with the ground truth.
     pub const ACCURACY: [Self; 6] =
         [Self::Ndcg, Self::Hr, Self::Mrr, Self::Recall, Self::Precision, Self::Map];
+
+    /// Whether it belongs to all lists together, so that a single case has no value and a resample no meaning.
+    pub fn is_of_all_lists(self) -> bool {
+        matches!(self, Self::Coverage | Self::Gini | Self::Overlap)
+    }
 
     /// The metric's name without its cut.
     pub fn name(self) -> &'static str {
@@ -152,6 +163,8 @@ impl MetricKind {
             Self::Map => "map",
             Self::Coverage => "coverage",
             Self::Gini => "gini",
+            Self::Overlap => "overlap",
+            Self::Diversity => "diversity",
             Self::Novelty => "novelty",
             Self::Popularity => "popularity",
             Self::PopularityBias => "popularity_bias",

@@ -18,7 +18,8 @@ pub(crate) struct TieCount {
     pub(crate) n_ranked: u64,
 }
 
-/// Appends the ranks of `targets` to `ranks`, best first; `None` if a score is not a number.
+/// Appends the ranks of `targets` to `ranks`, best first, and the targets in the same order to `ranked`, equal scores by
+/// item; `None` if a score is not a number.
 ///
 /// All items but row 0 and `masked` compete. With one target, its rank is
 /// `1 + #greater + #equal / 2` over the other items. With several, they are ranked in one list, as
@@ -32,13 +33,16 @@ pub(crate) fn rank_targets(
     targets: &[ItemIdx],
     masked: &[ItemIdx],
     ranks: &mut Vec<f64>,
+    ranked: &mut Vec<ItemIdx>,
 ) -> Option<TieCount> {
     let items = scores.get(1..).unwrap_or_default();
     if has_nan(items) {
         return None;
     }
-    let mut wanted: Vec<f32> = targets.iter().map(|target| scores[target.row()]).collect();
-    wanted.sort_unstable_by(|a, b| b.total_cmp(a));
+    let mut order = targets.to_vec();
+    order.sort_unstable_by(|a, b| scores[b.row()].total_cmp(&scores[a.row()]).then(a.cmp(b)));
+    let wanted: Vec<f32> = order.iter().map(|target| scores[target.row()]).collect();
+    ranked.extend(order);
     let groups: Vec<&[f32]> = wanted.chunk_by(|a, b| a == b).collect();
     let counts = if groups.len() <= MAX_PASSES {
         groups.iter().map(|group| count_by_pass(items, group[0])).collect()
@@ -159,8 +163,12 @@ mod tests {
 
     fn ranks(scores: &[f32], targets: &[u32], masked: &[u32]) -> (Vec<f64>, TieCount) {
         let indices = |rows: &[u32]| rows.iter().copied().map(ItemIdx).collect::<Vec<_>>();
-        let mut ranks = Vec::new();
-        let ties = rank_targets(scores, &indices(targets), &indices(masked), &mut ranks).unwrap();
+        let (mut ranks, mut ranked) = (Vec::new(), Vec::new());
+        let (targets, masked) = (indices(targets), indices(masked));
+        let ties = rank_targets(scores, &targets, &masked, &mut ranks, &mut ranked).unwrap();
+        assert!(ranked.is_sorted_by(|a, b| scores[a.row()] >= scores[b.row()]));
+        ranked.sort_unstable();
+        assert_eq!(ranked, targets);
         (ranks, ties)
     }
 
@@ -200,10 +208,12 @@ mod tests {
         let scores = [0.0, f32::NEG_INFINITY, 1.0, f32::INFINITY, f32::NEG_INFINITY];
         assert_eq!(ranks(&scores, &[3], &[]).0, [1.0]);
         assert_eq!(ranks(&scores, &[1], &[]).0, [3.5]);
-        let mut out = Vec::new();
-        assert_eq!(rank_targets(&[0.0, 1.0, f32::NAN], &[ItemIdx(1)], &[], &mut out), None);
+        let rank = |scores: &[f32]| {
+            rank_targets(scores, &[ItemIdx(1)], &[], &mut Vec::new(), &mut Vec::new())
+        };
+        assert_eq!(rank(&[0.0, 1.0, f32::NAN]), None);
         // The unknown item's row is not looked at.
-        assert!(rank_targets(&[f32::NAN, 1.0, 2.0], &[ItemIdx(1)], &[], &mut out).is_some());
+        assert!(rank(&[f32::NAN, 1.0, 2.0]).is_some());
     }
 
     #[test]

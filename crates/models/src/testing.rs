@@ -93,6 +93,7 @@ pub(crate) fn dataset(log: &Log) -> (tempfile::TempDir, Dataset) {
             data_hash: "00".into(),
             config: serde_json::Value::Null,
             steps: Vec::new(),
+            attribute_moments: Vec::new(),
         },
     };
     writer.finish(tables).unwrap();

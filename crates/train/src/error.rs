@@ -1,7 +1,9 @@
 //! The one error type of this crate.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
+use forecart_data::DataError;
 use forecart_eval::EvalError;
 use forecart_models::ModelError;
 
@@ -35,6 +37,41 @@ pub enum TrainError {
     NotCounted {
         /// The model's name.
         model: String,
+    },
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A model that has nothing to tune.
+    #[error(
+        "{model} has no hyperparameters to search; `forecart model list` says which models have"
+    )]
+    NothingToTune {
+        /// The model's name.
+        model: &'static str,
+    },
+    /// The journal of a search is that of another one.
+    #[error(
+        "{path:?} holds another search: {reason}; choose another folder, or start again with --restart"
+    )]
+    OtherSearch {
+        /// The journal.
+        path: PathBuf,
+        /// What differs.
+        reason: String,
+    },
+    /// The user asked a search to stop.
+    #[error(
+        "stopped; the finished trials stand in {path:?}, and the same command goes on from there"
+    )]
+    SearchStopped {
+        /// The journal.
+        path: PathBuf,
+    },
+    /// A search cannot go on.
+    #[error("the search: {reason}")]
+    Search {
+        /// Why.
+        reason: String,
     },
     /// The threads could not be started.
     #[error("cannot start {n_threads} threads: {reason}")]

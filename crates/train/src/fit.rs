@@ -45,6 +45,8 @@ pub struct Trained {
     pub needed_bytes: u64,
     /// Memory that fitting added at its peak where the system tells, at least the model's own size.
     pub memory_bytes: u64,
+    /// Bytes of what is learned.
+    pub learned_bytes: u64,
 }
 
 /// Fits `spec` on `dataset`.
@@ -121,5 +123,6 @@ pub fn train(
         fit_secs,
         needed_bytes,
         memory_bytes: added.max(model_bytes as u64),
+        learned_bytes: model_bytes as u64,
     })
 }

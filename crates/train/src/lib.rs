@@ -9,9 +9,11 @@ mod fit;
 mod measure;
 mod memory;
 mod scaling;
+mod tune;
 
 pub use error::TrainError;
 pub use fit::{TrainOptions, Trained, train};
 pub use measure::{AsScorer, Contestant, Given, MeasureOptions, measure};
 pub use memory::peak_memory_bytes;
 pub use scaling::{Size, train_size};
+pub use tune::{BATCH, Budget, SearchId, TuneOptions, survival, tune};

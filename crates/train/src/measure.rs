@@ -50,6 +50,8 @@ pub struct Given {
     pub dataset_hash: String,
     /// How it was fitted.
     pub record: FitRecord,
+    /// Size of the file.
+    pub n_bytes: u64,
 }
 
 /// What to measure, and how.
@@ -180,7 +182,8 @@ impl Bench<'_> {
         let model = given.model.as_ref();
         let (validation, evaluation, _) = self.evaluations(&given.name, model, given.fit_on)?;
         let training = training_curve(&given.record);
-        let run = Run { validation, training, ..Run::new(evaluation) };
+        let model_bytes = Some(given.n_bytes);
+        let run = Run { validation, training, model_bytes, ..Run::new(evaluation) };
         Ok(ModelRuns {
             name: given.name.clone(),
             is_baseline: false,
@@ -203,7 +206,15 @@ impl Bench<'_> {
             validation,
             training: training_curve(&trained.record),
             timing: Some(timing),
+            model_bytes: Some(trained.learned_bytes + self.tables_bytes()),
         })
+    }
+
+    /// What a model file holds beside what was learned: vocabulary, titles, encoders. Its header is some kilobytes more.
+    fn tables_bytes(&self) -> u64 {
+        let Dataset { items, titles, encoders, .. } = self.dataset;
+        let encoders = serde_json::to_vec(encoders).map_or(0, |json| json.len());
+        (items.to_bytes().len() + titles.to_bytes().len() + encoders) as u64
     }
 
     /// On validation, where the model has not learned from it, and on test, with the seconds of test.

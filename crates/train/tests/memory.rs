@@ -52,6 +52,7 @@ fn shop(folder: &std::path::Path) -> Dataset {
             data_hash: "00".into(),
             config: Value::Null,
             steps: Vec::new(),
+            attribute_moments: Vec::new(),
         },
     };
     writer.finish(tables).unwrap();

@@ -6,7 +6,7 @@ use std::time::Instant;
 use forecart_data::dataset::Manifest;
 use forecart_data::storage::{Scratch, write_file};
 use forecart_data::{Dataset, Part, Progress as _};
-use forecart_eval::Metric;
+use forecart_eval::{Metric, find_leaks};
 use forecart_models::model_file::LoadedModel;
 use forecart_models::recommend::{FitOn, registry};
 use forecart_prepare::config::{RawDataConfig, RawEventsConfig};
@@ -63,7 +63,8 @@ pub(crate) fn run(context: &Context, arguments: &DemoArgs) -> anyhow::Result<()>
         deterministic: false,
     };
     let contestants = evaluate::contestants(context, &names, true)?;
-    let report = measure(&dataset, &contestants, &[], &options, &context.display)?;
+    let mut report = measure(&dataset, &contestants, &[], &options, &context.display)?;
+    report.leakage = find_leaks(&dataset);
     context.display.end();
     evaluate::write_report(&report, out)?;
     if context.json {

@@ -4,18 +4,18 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use forecart_data::storage::{Scratch, write_file};
-use forecart_data::{Dataset, SeenItems};
-use forecart_eval::report::Reference;
-use forecart_eval::{Metric, Report};
-use forecart_models::model_file::LoadedModel;
+use forecart_data::{Dataset, Progress as _, SeenItems};
+use forecart_eval::report::Gate;
+use forecart_eval::{Leakage, Metric, Report, find_leaks};
+use forecart_models::model_file::{GateRecord, LoadedModel};
 use forecart_models::recommend::{FitOn, registry};
 use forecart_prepare::LogManifest;
 use forecart_prepare::prepare::SplitKind;
 use forecart_train::{Contestant, Given, MeasureOptions, measure};
 
-use super::Context;
+use super::{Context, backtest};
 use crate::args::{EvaluateArgs, FitOnName, ProtocolName, SeenName};
-use crate::failure::{GateNotMet, UsageError};
+use crate::failure::{DataInvalid, GateNotMet, UsageError};
 use crate::output;
 
 /// Models that stand in every table, so that a stronger one has something to beat. Those that need
@@ -63,6 +63,25 @@ pub(crate) fn run(context: &Context, arguments: &EvaluateArgs) -> anyhow::Result
         Some(name) => name.parse::<Metric>().map_err(|error| UsageError(error.to_string()))?,
         None => Metric::ndcg(10),
     };
+    let first_seed = context.config.given_seed.unwrap_or(1);
+    let mut options = MeasureOptions {
+        fit_on: arguments.fit_on.into(),
+        seeds: (0..arguments.seeds.get() as u64).map(|n| first_seed.saturating_add(n)).collect(),
+        n_threads: context.config.threads(),
+        memory_limit_bytes: context.config.memory_limit_bytes,
+        max_history: arguments.max_history,
+        seen: arguments.seen.map(SeenItems::from),
+        primary,
+        title: String::new(),
+        commit: option_env!("FORECART_COMMIT").map(str::to_owned),
+        deterministic: arguments.deterministic,
+    };
+    if let Some(n_folds) = arguments.folds {
+        if arguments.input.is_empty() && arguments.log.is_none() {
+            return Err(UsageError("--folds needs a log: --input FILE or --log DIR".into()).into());
+        }
+        return backtest::run(context, arguments, &contestants, &options, n_folds);
+    }
     let scratch;
     let mut warnings = Vec::new();
     let (folder, title) = match (&arguments.input[..], &arguments.data) {
@@ -76,22 +95,21 @@ pub(crate) fn run(context: &Context, arguments: &EvaluateArgs) -> anyhow::Result
         }
     };
     let dataset = Dataset::open(&folder)?;
-    let first_seed = context.config.given_seed.unwrap_or(1);
-    let options = MeasureOptions {
-        fit_on: arguments.fit_on.into(),
-        seeds: (0..arguments.seeds.get() as u64).map(|n| first_seed.saturating_add(n)).collect(),
-        n_threads: context.config.threads(),
-        memory_limit_bytes: context.config.memory_limit_bytes,
-        max_history: arguments.max_history,
-        seen: arguments.seen.map(SeenItems::from),
-        primary,
-        title,
-        commit: option_env!("FORECART_COMMIT").map(str::to_owned),
-        deterministic: arguments.deterministic,
-    };
+    context.display.begin("search for leaks", None);
+    let leakage = find_leaks(&dataset);
+    if !leakage.leaks.is_empty() && !arguments.allow_leaks {
+        context.display.end();
+        return Err(leaked(&leakage).into());
+    }
+    options.title = title;
     let mut report = measure(&dataset, &contestants, &given, &options, &context.display)?;
     context.display.end();
     report.warnings.splice(0..0, warnings);
+    report.leakage = leakage;
+    if arguments.gate.is_some() {
+        report.gate = Gate::of(&report, arguments.gate_override.as_deref());
+        record(&report, arguments)?;
+    }
     if let Some(out) = &arguments.out {
         write_report(&report, out)?;
     }
@@ -103,7 +121,7 @@ pub(crate) fn run(context: &Context, arguments: &EvaluateArgs) -> anyhow::Result
             output::line(&format!("report: {}", out.join("report.html").display()))?;
         }
     }
-    if arguments.gate.is_some() { gate(&report) } else { Ok(()) }
+    if arguments.gate.is_some() { gate(&report, arguments) } else { Ok(()) }
 }
 
 /// `report.html` for people and `report.json` for programs, in `folder`.
@@ -142,7 +160,7 @@ fn prepare_raw(
 }
 
 /// What a reader of the report should know of rows that import did not keep.
-fn not_kept(log: &LogManifest) -> Option<String> {
+pub(crate) fn not_kept(log: &LogManifest) -> Option<String> {
     let reasons = log.rejected.iter().map(|rejected| {
         let example = rejected.examples.first().map(|example| format!(", as {example}"));
         format!("{}: {}{}", rejected.code, rejected.n_rows, example.unwrap_or_default())
@@ -186,9 +204,9 @@ pub(crate) fn contestants(
 fn given(path: &Path) -> anyhow::Result<Given> {
     let loaded = LoadedModel::open(path).with_context(|| format!("read {path:?}"))?;
     let header = loaded.header().clone();
-    let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
     Ok(Given {
-        name: format!("{} ({file})", header.model),
+        name: name_of(&header.model, path),
+        n_bytes: std::fs::metadata(path)?.len(),
         fit_on: header.provenance.fit_on,
         dataset_hash: header.dataset.content_hash,
         record: header.provenance.record,
@@ -196,21 +214,68 @@ fn given(path: &Path) -> anyhow::Result<Given> {
     })
 }
 
-/// Passes if a model that is no baseline beats the strongest baseline by more than chance.
-fn gate(report: &Report) -> anyhow::Result<()> {
-    let metric = report.primary;
-    let beats = |name: &str| {
-        report
-            .comparison(name, Reference::StrongestBaseline)
-            .is_some_and(|comparison| comparison.interval.low > 0.0)
-    };
-    let mut challengers = report.models.iter().filter(|model| !model.is_baseline);
-    if challengers.any(|model| beats(&model.name)) {
+/// What the report calls the model in a file.
+fn name_of(model: &str, path: &Path) -> String {
+    let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+    format!("{model} ({file})")
+}
+
+/// Every leak, a line each, and what to do.
+pub(crate) fn leaked(leakage: &Leakage) -> DataInvalid {
+    let leaks: Vec<String> = leakage.leaks.iter().map(|leak| format!("  {leak}")).collect();
+    DataInvalid(format!(
+        "test data has leaked into what models learn from, which flatters every number:\n{}\nrepair the data, or \
+         leave the column out of `prepare.item_features`; --allow-leaks measures all the same and says so in the report",
+        leaks.join("\n")
+    ))
+}
+
+/// Writes the gate's verdict on each given model into its file.
+fn record(report: &Report, arguments: &EvaluateArgs) -> anyhow::Result<()> {
+    let Some(gate) = &report.gate else { return Ok(()) };
+    for path in &arguments.model {
+        let loaded = LoadedModel::open(path).with_context(|| format!("read {path:?}"))?;
+        let name = name_of(&loaded.header().model, path);
+        let Some(verdict) = gate.verdict(&name) else { continue };
+        let record = GateRecord {
+            metric: gate.metric.to_string(),
+            baseline: gate.baseline.clone(),
+            difference: verdict.difference,
+            interval: [verdict.interval.low, verdict.interval.high],
+            passed: verdict.passed,
+            override_reason: gate.override_reason.clone().filter(|_| !verdict.passed),
+        };
+        loaded.with_gate(record)?.save(path)?;
+    }
+    Ok(())
+}
+
+/// Fails unless the models may be promoted: each of the given files, or, where none is given, any model that is no
+/// baseline, beats the strongest baseline by more than chance.
+fn gate(report: &Report, arguments: &EvaluateArgs) -> anyhow::Result<()> {
+    if arguments.gate_override.is_some() {
         return Ok(());
     }
+    let verdicts = report.gate.as_ref().map_or(&[][..], |gate| &gate.verdicts);
+    let passed = match arguments.model.is_empty() {
+        true => verdicts.iter().any(|verdict| verdict.passed),
+        false => arguments.model.iter().all(|path| {
+            let file = name_of("", path);
+            let own = verdicts.iter().filter(|verdict| verdict.model.ends_with(&file));
+            own.clone().count() > 0 && own.into_iter().all(|verdict| verdict.passed)
+        }),
+    };
+    if passed {
+        return Ok(());
+    }
+    let who = match arguments.model.is_empty() {
+        true => "no model beats",
+        false => "a model file does not beat",
+    };
     let reason = format!(
-        "no model beats the strongest baseline on {metric} with the whole 95 % interval of the \
-         difference above 0"
+        "{who} the strongest baseline on {} with the whole 95 % interval of the difference above 0; \
+         --gate-override REASON promotes it all the same and records why",
+        report.primary
     );
     Err(GateNotMet { reason }.into())
 }

@@ -1,5 +1,6 @@
 //! A file for each verb. What they share: the configuration, the flags, the progress display.
 
+mod backtest;
 mod bench;
 mod data;
 mod demo;
@@ -8,6 +9,7 @@ mod model;
 mod recommend;
 mod scaling;
 mod train;
+mod tune;
 
 use std::path::{Path, PathBuf};
 
@@ -62,6 +64,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Verb::Prepare(arguments) => data::prepare(&context, &arguments),
         Verb::Train(arguments) => train::run(&context, &arguments),
         Verb::Evaluate(arguments) => evaluate::run(&context, &arguments),
+        Verb::Tune(arguments) => tune::run(&context, &arguments),
         Verb::Recommend(arguments) => recommend::recommend(&context, &arguments),
         Verb::Similar(arguments) => recommend::similar(&context, &arguments),
         Verb::Model(arguments) => model::run(&context, &arguments),

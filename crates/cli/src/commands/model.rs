@@ -37,17 +37,25 @@ pub(crate) fn run(context: &Context, arguments: &ModelArgs) -> anyhow::Result<()
         }
         ModelVerb::List => {
             if context.json {
-                let models: Vec<_> = registry::MODELS
-                    .iter()
-                    .map(|entry| serde_json::json!({"name": entry.name, "about": entry.about}))
-                    .collect();
-                return output::json(&models);
+                let models = registry::MODELS.iter().map(|entry| {
+                    let space =
+                        registry::spec(entry.name, &serde_json::Value::Null)?.search_space();
+                    Ok(serde_json::json!({
+                        "name": entry.name,
+                        "about": entry.about,
+                        "search_space": space,
+                    }))
+                });
+                return output::json(&models.collect::<anyhow::Result<Vec<_>>>()?);
             }
-            let rows: Vec<Vec<String>> = registry::MODELS
-                .iter()
-                .map(|entry| vec![entry.name.to_owned(), entry.about.to_owned()])
-                .collect();
-            output::line(&output::table(&["model", "what it does"], &rows, usize::MAX))?;
+            let rows = registry::MODELS.iter().map(|entry| {
+                let space = registry::spec(entry.name, &serde_json::Value::Null)?.search_space();
+                let names: Vec<&str> = space.iter().map(|parameter| parameter.name).collect();
+                Ok(vec![entry.name.to_owned(), entry.about.to_owned(), names.join(", ")])
+            });
+            let rows = rows.collect::<anyhow::Result<Vec<_>>>()?;
+            let header = ["model", "what it does", "what `tune` varies"];
+            output::line(&output::table(&header, &rows, usize::MAX))?;
             output::line(&format!("`default` is {}", registry::DEFAULT_MODEL))
         }
     }

@@ -214,6 +214,7 @@ fn every_verb_has_help_with_an_example() {
         &["prepare"],
         &["train"],
         &["evaluate"],
+        &["tune"],
         &["recommend"],
         &["similar"],
         &["model"],
@@ -278,4 +279,88 @@ fn a_stranger_with_three_events_gets_no_popularity_list() {
     assert_ne!(christmas, popular);
     let n_common = christmas.iter().filter(|item| cakes.contains(item)).count();
     assert!(n_common < 8, "{cakes:?} {christmas:?}");
+}
+
+/// A catalog that says when an item was last sold, read as an attribute.
+#[test]
+fn leaked_test_data_is_an_error_that_says_where_and_can_be_allowed() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    write_log(root);
+    let mut items = String::from("item_id,last_sold_at\n");
+    for item in 0..20 {
+        items.push_str(&format!("\"茶 \"\"{item}\"\"\",{}\n", 1_700_700_000_000_i64 + item * 1000));
+    }
+    std::fs::write(root.join("items.csv"), items).unwrap();
+    let config = "[data]\nitems = \"items.csv\"\n[[prepare.item_features.columns]]\n\
+                  kind = \"numeric\"\ncolumn = \"last_sold_at\"\n";
+    std::fs::write(root.join("forecart.toml"), config).unwrap();
+    let evaluate =
+        ["evaluate", "--input", "log.csv", "--protocol", "time", "--models", "seq-rules"];
+    let output = forecart(root, &evaluate);
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    let message = stderr(&output);
+    for word in ["last_sold_at", "items.parquet", "after the cut", "--allow-leaks", "20 of 20"] {
+        assert!(message.contains(word), "{word:?} is missing in {message}");
+    }
+    let report = json(root, &[&evaluate[..], &["--allow-leaks"]].concat());
+    assert_eq!(report["leakage"]["leaks"][0]["kind"], "moment_after_cut", "{}", report["leakage"]);
+    std::fs::write(root.join("forecart.toml"), "[data]\nitems = \"items.csv\"\n").unwrap();
+    let clean = json(root, &evaluate);
+    assert_eq!(clean["leakage"]["leaks"], serde_json::json!([]));
+}
+
+#[test]
+fn the_gate_writes_its_verdict_into_the_model_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    write_log(root);
+    ok(root, &["import", "log.csv"]);
+    ok(root, &["prepare", "--protocol", "loo-full"]);
+    ok(root, &["train", "--model", "seq-rules"]);
+    let before = json(root, &["model", "show"]);
+    assert_eq!(before["header"]["gate"], serde_json::Value::Null);
+    // It is the strongest baseline itself: equal, not better.
+    let gate = ["evaluate", "--data", "dataset", "--model", "model.forecart", "--gate", "ndcg@10"];
+    let output = forecart(root, &gate);
+    assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+    let verdict = json(root, &["model", "show"])["header"]["gate"].clone();
+    assert_eq!((&verdict["passed"], &verdict["baseline"]), (&false.into(), &"seq-rules".into()));
+    assert!(verdict.get("override_reason").is_none(), "{verdict}");
+    let report = json(root, &[&gate[..], &["--gate-override", "for one page"]].concat());
+    assert_eq!(report["gate"]["override_reason"], "for one page");
+    let verdict = json(root, &["model", "show"])["header"]["gate"].clone();
+    assert_eq!(
+        (&verdict["passed"], &verdict["override_reason"]),
+        (&false.into(), &"for one page".into())
+    );
+    let known = json(root, &["recommend", "--user", "user/1", "-k", "3"]);
+    assert_eq!(known["items"].as_array().unwrap().len(), 3, "the file is whole");
+}
+
+#[test]
+fn a_back_test_refits_at_each_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    write_log(root);
+    let evaluate = ["evaluate", "--input", "log.csv", "--folds", "2", "--horizon", "1"];
+    let evaluate =
+        [&evaluate[..], &["--models", "seq-rules", "--out", "back", "--deterministic"]].concat();
+    let test = json(root, &evaluate);
+    let folds = test["folds"].as_array().unwrap();
+    assert_eq!(folds.len(), 2);
+    let counts = |fold: usize| &folds[fold]["report"]["data"]["counts"];
+    // A day more is known at the second cut, and nothing after the first one's end.
+    assert_eq!((&counts(0)["n_events"], &counts(1)["n_events"]), (&420.into(), &480.into()));
+    assert_eq!((&counts(0)["n_test"], &counts(1)["n_test"]), (&60.into(), &60.into()));
+    assert!(test["models"][0]["sd"].is_number(), "{}", test["models"][0]);
+    for file in ["report.html", "report.json", "fold-1/report.html", "fold-2/report.json"] {
+        assert!(root.join("back").join(file).is_file(), "{file}");
+    }
+    let again = json(root, &evaluate);
+    assert_eq!(again, test);
+    let code = |arguments: &[&str]| forecart(root, arguments).status.code();
+    assert_eq!(code(&["evaluate", "--models", "seq-rules", "--folds", "2"]), Some(2));
+    let long = ["evaluate", "--input", "log.csv", "--models", "seq-rules", "--folds", "9"];
+    assert_eq!(code(&long), Some(2));
 }

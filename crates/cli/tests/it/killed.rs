@@ -195,3 +195,44 @@ fn train_of_a_network_leaves_the_last_good_model() {
                  n_negatives = 64\n";
     train_leaves_the_last_good("mlp", small);
 }
+
+/// Killed again and again, a search comes to the trials of one that was never killed.
+#[test]
+fn tune_goes_on_to_the_same_trials() {
+    let shop = Shop::new();
+    shop.generate("1", "30000", "a.csv");
+    shop.run(&["import", "a.csv", "--out", "log"]);
+    shop.run(&["prepare", "--data", "log", "--out", "dataset", "--protocol", "loo-full"]);
+    let tune = ["tune", "--data", "dataset", "--model", "item-knn", "--trials", "16", "--out"];
+    let with = |out: &'static str| [&tune[..], &[out]].concat();
+    let started = Instant::now();
+    shop.run(&with("whole"));
+    let whole = started.elapsed();
+    let mut n_kills = 0;
+    for round in 1..40 {
+        let mut child = shop.command(&with("killed")).spawn().unwrap();
+        // Longer each time, so that it comes to its end even where starting takes most of it.
+        std::thread::sleep(whole.mul_f64(0.1 + 0.03 * f64::from(round)));
+        if child.try_wait().unwrap().is_some() {
+            break;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        n_kills += 1;
+    }
+    assert!(n_kills > 2, "{n_kills} kills in {whole:?}");
+    shop.run(&with("killed"));
+    let trials = |out: &str| {
+        let text = fs::read_to_string(shop.path(out).join("report.json")).unwrap();
+        let mut report: serde_json::Value = serde_json::from_str(&text).unwrap();
+        for trial in report["trials"].as_array_mut().unwrap() {
+            let trial = trial.as_object_mut().unwrap();
+            trial.remove("secs");
+            trial.remove("at_secs");
+        }
+        (report["trials"].clone(), report["gain"].clone())
+    };
+    assert_eq!(trials("killed"), trials("whole"));
+    let best = |out: &str| fs::read_to_string(shop.path(out).join("best.toml")).unwrap();
+    assert_eq!(best("killed"), best("whole"));
+}

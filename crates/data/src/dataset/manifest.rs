@@ -116,6 +116,23 @@ pub struct Description {
     pub config: serde_json::Value,
     /// What each step did.
     pub steps: Vec<StepReport>,
+    /// Item attributes that are encoded and hold moments, under a split by time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attribute_moments: Vec<AttributeMoments>,
+}
+
+/// An item attribute whose values are moments, put against the cut: something that happened after the test part began
+/// cannot have been known at the cut.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttributeMoments {
+    /// The column of the catalog.
+    pub column: String,
+    /// Items with training events and a moment.
+    pub n_items: u64,
+    /// Those of them whose moment is not before the test part.
+    pub n_after_test_start: u64,
+    /// The first of those, as id and value.
+    pub examples: Vec<String>,
 }
 
 /// `manifest.json`. Holds no clock times and no paths: the same input and configuration give the

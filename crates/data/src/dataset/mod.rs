@@ -21,7 +21,8 @@ use std::path::{Path, PathBuf};
 use bytemuck::Pod;
 
 pub use manifest::{
-    Counts, Description, FORMAT_VERSION, FileEntry, Manifest, Reason, SeenItems, StepReport,
+    AttributeMoments, Counts, Description, FORMAT_VERSION, FileEntry, Manifest, Reason, SeenItems,
+    StepReport,
 };
 pub use writer::{DatasetWriter, EventRow, Tables};
 

@@ -47,6 +47,7 @@ fn write(folder: &Path) {
             data_hash: "00".into(),
             config: serde_json::json!({"k": 1}),
             steps: Vec::new(),
+            attribute_moments: Vec::new(),
         },
     };
     let manifest = writer.finish(tables).unwrap();

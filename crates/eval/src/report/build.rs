@@ -14,6 +14,9 @@ use crate::evaluation::Evaluation;
 use crate::metrics::{Metric, MetricKind};
 use crate::significance::{compare_sums, holm};
 
+/// Overlap of two users' lists above which everyone sees the same list.
+const SAME_LIST: f64 = 0.5;
+
 /// Cuts of the curves.
 const CURVE_KS: [usize; 10] = [1, 2, 3, 5, 7, 10, 15, 20, 30, 50];
 
@@ -59,6 +62,9 @@ impl Report {
             bootstrap: options.bootstrap,
             models: rows,
             comparisons,
+            slices: super::slices::all(models, &order, options)?,
+            gate: None,
+            leakage: crate::leakage::Leakage::default(),
             references_chosen_on,
             test_readings: options.guard.readings(),
             warnings: Vec::new(),
@@ -175,7 +181,7 @@ fn row(
     for metric in metrics_of(options, list_length) {
         let values: Option<Vec<f64>> =
             evaluations().map(|found| found.metric(metric)).collect::<Result<_, _>>()?;
-        let has_cases = !matches!(metric.kind, MetricKind::Coverage | MetricKind::Gini);
+        let has_cases = !metric.kind.is_of_all_lists();
         if has_cases {
             columns.push(pooled(model, metric)?);
         }
@@ -199,7 +205,12 @@ fn row(
             let values: Result<Vec<_>, EvalError> = values.collect();
             values.map(|v| mean(&v.into_iter().flatten().collect::<Vec<_>>()))
         };
-        Ok(CurvePoint { k, ndcg: at(MetricKind::Ndcg)?, recall: at(MetricKind::Recall)? })
+        Ok(CurvePoint {
+            k,
+            ndcg: at(MetricKind::Ndcg)?,
+            recall: at(MetricKind::Recall)?,
+            precision: at(MetricKind::Precision)?,
+        })
     });
     let with_training = model.runs.iter().filter(|run| !run.training.is_empty());
     Ok(ModelRow {
@@ -215,6 +226,7 @@ fn row(
             .map(|run| TrainingCurve { seed: run.seed, points: run.training.clone() })
             .collect(),
         timing: timings.filter(|_| !options.deterministic).map(|timings| mean_timing(&timings)),
+        model_bytes: model.runs.iter().filter_map(|run| run.model_bytes).max(),
     })
 }
 
@@ -292,6 +304,18 @@ fn warnings(report: &Report, n_test_runs: usize) -> Vec<String> {
     if !tied.is_empty() {
         warnings.push(format!("targets that are tied with another item: {}", tied.join(", ")));
     }
+    let same = report.models.iter().filter(|model| !model.is_baseline).filter_map(|model| {
+        let row = model.metrics.iter().find(|row| row.metric.kind == MetricKind::Overlap)?;
+        let overlap = row.mean.filter(|overlap| *overlap > SAME_LIST)?;
+        Some(format!("{} {:.0} %", model.name, overlap * 100.0))
+    });
+    let same: Vec<String> = same.collect();
+    if !same.is_empty() {
+        warnings.push(format!(
+            "everyone sees the same list; share of its places that another user sees, too: {}",
+            same.join(", ")
+        ));
+    }
     let share = report.tally.n_unknown_targets as f64 / report.tally.n_targets.max(1) as f64;
     if share > 0.05 {
         let share = share * 100.0;
@@ -304,7 +328,7 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len().max(1) as f64
 }
 
-fn sample_sd(values: &[f64]) -> Option<f64> {
+pub(crate) fn sample_sd(values: &[f64]) -> Option<f64> {
     let mean = mean(values);
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
     (values.len() > 1).then(|| (squares / (values.len() - 1) as f64).sqrt())

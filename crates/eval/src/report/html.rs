@@ -19,6 +19,10 @@ impl Report {
         let plots = plots::all(self)?;
         let mut page = page::begin(&self.title);
         self.push_summary(&mut page);
+        for leak in &self.leakage.leaks {
+            let text = format!("Leak: {leak}. The numbers of this page cannot be trusted.");
+            let _ = writeln!(page, "<p class=\"warn\">{}</p>", escaped(&text));
+        }
         for warning in &self.warnings {
             let _ = writeln!(page, "<p class=\"warn\">{}</p>", escaped(warning));
         }
@@ -26,6 +30,7 @@ impl Report {
         self.push_models(&mut page);
         page.push_str("<h2>Plots</h2>\n");
         self.push_plots(&mut page, &plots);
+        self.push_slices(&mut page)?;
         self.push_comparisons(&mut page);
         page.push_str("<h2>Every metric</h2>\n");
         for model in &self.models {
@@ -59,10 +64,18 @@ impl Report {
     }
 
     fn push_models(&self, page: &mut String) {
-        let metrics = self.main_metrics();
         let has_sd = self.models.iter().any(|model| model.seeds.len() > 1);
+        // As many columns as a page has room for.
+        let n_accuracy = if has_sd { 2 } else { 3 };
+        let all = self.main_metrics();
+        let metrics = [&all[..n_accuracy], &all[3..]].concat();
         let has_timing = self.models.iter().any(|model| model.timing.is_some());
+        let has_signs = self.models.iter().any(|model| self.sign(&model.name).is_some());
+        let has_bytes = self.models.iter().any(|model| model.model_bytes.is_some());
         page.push_str("<div class=\"scroll\"><table>\n<thead><tr><th>model</th>");
+        if has_signs {
+            page.push_str("<th>vs base</th>");
+        }
         for (index, metric) in metrics.iter().enumerate() {
             let _ = write!(page, "<th>{}</th>", metric.to_string().replace("popularity_", ""));
             if index == 0 && has_sd {
@@ -72,13 +85,25 @@ impl Report {
         if has_timing {
             page.push_str("<th>fit s</th><th>eval s</th><th>MB</th>");
         }
+        if has_bytes {
+            page.push_str("<th>file MB</th>");
+        }
         page.push_str("</tr></thead>\n<tbody>\n");
         for (place, model) in self.models.iter().enumerate() {
             let class = if place == 0 { " class=\"first\"" } else { "" };
             let _ = write!(page, "<tr{class}><th scope=\"row\">{}</th>", tagged(model));
+            if has_signs {
+                let words = match self.sign(&model.name) {
+                    Some('+') => "better",
+                    Some('-') => "worse",
+                    Some(_) => "no difference",
+                    None => "–",
+                };
+                let _ = write!(page, "<td>{words}</td>");
+            }
             for (index, metric) in metrics.iter().enumerate() {
                 // Coverage and bias have their intervals below: the short table must fit a page.
-                let short = if index < 3 { cell } else { mean_cell };
+                let short = if index < n_accuracy { cell } else { mean_cell };
                 let value = model.metric(*metric).map_or_else(|| "–".into(), short);
                 let _ = write!(page, "<td>{value}</td>");
                 if index == 0 && has_sd {
@@ -95,6 +120,10 @@ impl Report {
             } else if has_timing {
                 page.push_str("<td>–</td><td>–</td><td>–</td>");
             }
+            if has_bytes {
+                let mb = model.model_bytes.map(|bytes| format!("{:.1}", bytes as f64 / 1e6));
+                let _ = write!(page, "<td>{}</td>", mb.unwrap_or_else(|| "–".into()));
+            }
             page.push_str("</tr>\n");
         }
         page.push_str("</tbody></table></div>\n");
@@ -103,7 +132,8 @@ impl Report {
             page,
             "<p class=\"soft\">± is half of the {confidence} % bootstrap interval. Means are over \
              all seeds of a model, no seed is picked; sd is the spread over the seeds. Bias is that \
-             of popularity.</p>"
+             of popularity. Better and worse: than the strongest baseline, by p after Holm's correction. MB is \
+             the memory of fitting, file MB the size of the model.</p>"
         );
     }
 
@@ -112,6 +142,44 @@ impl Report {
             page::push_legend(page, self.models.iter().map(tagged));
         }
         page::push_figures(page, plots.iter().map(|plot| (&*plot.svg, &*plot.caption)));
+    }
+
+    fn push_slices(&self, page: &mut String) -> Result<(), EvalError> {
+        let Some(first) = self.slices.first() else { return Ok(()) };
+        let _ = writeln!(
+            page,
+            "<h2>Where users and targets differ</h2>\n<p class=\"soft\">{} within each slice, with its \
+             interval. A slice by target takes the targets that belong to it as all there is to find, at the \
+             ranks that they have in the one list of the case.</p>",
+            first.metric
+        );
+        page::push_legend(page, self.models.iter().map(tagged));
+        let plots = plots::slices(self)?;
+        page::push_figures(page, plots.iter().map(|plot| (&*plot.svg, &*plot.caption)));
+        page.push_str("<details><summary>As a table</summary><div class=\"scroll\"><table>\n<thead><tr><th>slice</th><th>cases</th>");
+        for model in &self.models {
+            let _ = write!(page, "<th>{}</th>", escaped(&model.name));
+        }
+        page.push_str("</tr></thead>\n<tbody>\n");
+        for slice in &self.slices {
+            let (title, n) = (escaped(&slice.title()), super::grouped(slice.n_cases));
+            let _ = write!(page, "<tr><th scope=\"row\">{title}</th><td>{n}</td>");
+            for model in &self.models {
+                let value = slice.values.iter().find(|value| value.model == model.name);
+                let value = value.map_or_else(
+                    || "–".into(),
+                    |value| {
+                        let width = formatted_width(slice.metric, value.interval);
+                        let mean = formatted(slice.metric, value.mean);
+                        format!("{mean} <span class=\"pm\">±{width}</span>")
+                    },
+                );
+                let _ = write!(page, "<td>{value}</td>");
+            }
+            page.push_str("</tr>\n");
+        }
+        page.push_str("</tbody></table></div></details>\n");
+        Ok(())
     }
 
     fn push_comparisons(&self, page: &mut String) {
@@ -141,6 +209,11 @@ impl Report {
             push_comparison(page, row, against);
         }
         page.push_str("</tbody></table></div>\n");
+        if let Some(gate) = &self.gate {
+            for line in gate.lines() {
+                let _ = writeln!(page, "<p>{}</p>", escaped(line.trim_start()));
+            }
+        }
     }
 
     fn push_method(&self, page: &mut String) {
@@ -152,13 +225,18 @@ impl Report {
             let readings = escaped(&self.test_readings.join(", "));
             let _ = writeln!(page, "<dt>test readings</dt><dd>{readings}</dd>");
         }
+        for note in &self.leakage.notes {
+            let _ = writeln!(page, "<dt>noted</dt><dd>{}</dd>", escaped(note));
+        }
         page.push_str("</dl>\n");
         page.push_str(
             "<p class=\"soft\">Every item of the catalog competes; no negatives are sampled. The \
              rank of a target is 1 + the number of items with a higher score + half of those with \
              an equal one, so a model that scores everything alike earns nothing. Targets are \
-             never masked. Coverage, Gini, novelty and popularity look at the lists alone: bias \
-             above 0 means that lists are more popular than what the same users chose before.</p>\n",
+             never masked. Coverage, Gini, overlap, diversity, novelty and popularity look at the lists alone: \
+             bias above 0 means that lists are more popular than what the same users chose before, overlap is \
+             the share of a list that another user sees too, diversity the mean distance of two items of a list \
+             by who chose them in training.</p>\n",
         );
     }
 }

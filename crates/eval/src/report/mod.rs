@@ -11,8 +11,10 @@ pub(crate) mod canvas;
 pub(crate) mod page;
 pub(crate) mod table;
 
+mod gate;
 mod html;
-mod plots;
+pub(crate) mod plots;
+mod slices;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,10 +23,14 @@ use forecart_data::Part;
 use crate::bootstrap::{Bootstrap, Interval};
 use crate::error::EvalError;
 use crate::evaluation::{DataFacts, Evaluation, Tally};
+use crate::leakage::Leakage;
 use crate::metrics::{Metric, MetricKind};
 use crate::options::TestGuard;
 
+pub(crate) use build::sample_sd;
 pub use environment::Environment;
+pub use gate::{Gate, Verdict};
+pub use slices::{SliceBy, SliceRow, SliceValue};
 
 /// The newest report format that this program writes.
 pub const FORMAT_VERSION: u32 = 1;
@@ -55,12 +61,21 @@ pub struct Run {
     pub training: Vec<TrainingPoint>,
     /// What it cost; left out of deterministic reports.
     pub timing: Option<Timing>,
+    /// Bytes of the model: weights, vocabulary, titles and encoders.
+    pub model_bytes: Option<u64>,
 }
 
 impl Run {
     /// A measurement without seed, validation, curve and timing.
     pub fn new(evaluation: Evaluation) -> Self {
-        Self { seed: None, evaluation, validation: None, training: Vec::new(), timing: None }
+        Self {
+            seed: None,
+            evaluation,
+            validation: None,
+            training: Vec::new(),
+            timing: None,
+            model_bytes: None,
+        }
     }
 }
 
@@ -151,6 +166,15 @@ pub struct Report {
     pub models: Vec<ModelRow>,
     /// Models against the best and against the strongest baseline.
     pub comparisons: Vec<ComparisonRow>,
+    /// The deciding metric where users and targets differ.
+    #[serde(default)]
+    pub slices: Vec<SliceRow>,
+    /// Whether models may take the place of the strongest baseline, where that was asked.
+    #[serde(default)]
+    pub gate: Option<Gate>,
+    /// What was found of test data where models learn.
+    #[serde(default)]
+    pub leakage: Leakage,
     /// The part by which the best model and the strongest baseline were picked for comparison.
     pub references_chosen_on: Part,
     /// Every reading of the test part, in order.
@@ -184,6 +208,9 @@ pub struct ModelRow {
     pub training: Vec<TrainingCurve>,
     /// Mean cost over the seeds.
     pub timing: Option<Timing>,
+    /// Bytes of the model, the largest of the seeds.
+    #[serde(default)]
+    pub model_bytes: Option<u64>,
 }
 
 /// One metric of a [`ModelRow`].
@@ -199,7 +226,7 @@ pub struct MetricRow {
     pub sd_over_seeds: Option<f64>,
 }
 
-/// NDCG and recall at one cut.
+/// NDCG, recall and precision at one cut.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct CurvePoint {
     /// The cut.
@@ -208,6 +235,9 @@ pub struct CurvePoint {
     pub ndcg: f64,
     /// Recall at `k`.
     pub recall: f64,
+    /// Precision at `k`.
+    #[serde(default)]
+    pub precision: f64,
 }
 
 /// The training curve of one seed.
@@ -267,6 +297,18 @@ impl Report {
     /// The comparison of `model` with the reference `against`, if there is one.
     pub fn comparison(&self, model: &str, against: Reference) -> Option<&ComparisonRow> {
         self.comparisons.iter().find(|row| row.model == model && row.against == against)
+    }
+
+    /// How a model stands against the strongest baseline, after the correction for all comparisons with it: `+` better,
+    /// `-` worse, `=` no difference that chance could not make; `None` for the baseline itself.
+    pub fn sign(&self, model: &str) -> Option<char> {
+        let found = self.comparison(model, Reference::StrongestBaseline)?;
+        let is_real = found.p_holm < 1.0 - self.bootstrap.confidence;
+        Some(match (is_real, found.difference > 0.0) {
+            (false, _) => '=',
+            (true, true) => '+',
+            (true, false) => '-',
+        })
     }
 
     /// Whether the best model is the strongest baseline: then both have the same comparisons, which
@@ -387,7 +429,9 @@ fn formatted(metric: Metric, value: f64) -> String {
         MetricKind::Novelty => format!("{value:.2}"),
         MetricKind::Popularity => format!("{value:.1}"),
         MetricKind::PopularityBias => format!("{value:+.3}"),
-        MetricKind::Coverage | MetricKind::Gini => format!("{value:.3}"),
+        MetricKind::Coverage | MetricKind::Gini | MetricKind::Overlap | MetricKind::Diversity => {
+            format!("{value:.3}")
+        }
         _ => format!("{value:.4}"),
     }
 }

@@ -7,12 +7,12 @@ use super::canvas::{
     Area, BASELINE, DrawResult, FONT_SIZE, GRID, HEIGHT, INK, PAPER, WIDTH, color_of, draw, mesh,
     span, text, ticks, trimmed,
 };
-use super::{Report, formatted};
+use super::{Report, SliceRow, formatted, grouped};
 use crate::error::EvalError;
 use crate::metrics::Metric;
 
 const MODEL: RGBColor = RGBColor(0x2f, 0x6f, 0xde);
-const LABEL_WIDTH: u32 = 140;
+const LABEL_WIDTH: u32 = 150;
 
 /// A plot with the words that stand under it.
 pub(super) struct Plot {
@@ -31,6 +31,8 @@ pub(super) fn all(report: &Report) -> Result<Vec<Plot>, EvalError> {
     }
     plots.push(curve(report, "NDCG", |point| point.ndcg)?);
     plots.push(curve(report, "recall", |point| point.recall)?);
+    plots.push(curve(report, "precision", |point| point.precision)?);
+    plots.push(precision_recall(report)?);
     plots.push(scatter(report, main[3], main[4])?);
     if report.models.iter().any(|model| model.validation.is_some()) {
         plots.push(validation_and_test(report)?);
@@ -54,6 +56,7 @@ fn anchored(h: HPos, v: VPos) -> TextStyle<'static> {
 /// Rows of models from top to bottom over one number axis.
 struct Rows {
     height: u32,
+    row_height: u32,
     low: f64,
     high: f64,
 }
@@ -66,7 +69,12 @@ const RIGHT: i32 = 68;
 impl Rows {
     fn new(n_rows: usize, low: f64, high: f64) -> Self {
         let high = if high > low { high } else { low + 1.0 };
-        Self { height: n_rows as u32 * ROW_HEIGHT + AXIS_HEIGHT + TOP as u32, low, high }
+        Self { height: 0, row_height: ROW_HEIGHT, low, high }.with_rows(n_rows)
+    }
+
+    fn with_rows(self, n_rows: usize) -> Self {
+        let height = n_rows as u32 * self.row_height + AXIS_HEIGHT + TOP as u32;
+        Self { height, ..self }
     }
 
     fn x(&self, value: f64) -> i32 {
@@ -75,8 +83,8 @@ impl Rows {
     }
 
     /// Middle of row `row`.
-    fn y(row: usize) -> i32 {
-        TOP + (row as u32 * ROW_HEIGHT + ROW_HEIGHT / 2) as i32
+    fn y(&self, row: usize) -> i32 {
+        TOP + (row as u32 * self.row_height + self.row_height / 2) as i32
     }
 
     fn axes(&self, area: &Area<'_>, names: &[String]) -> DrawResult {
@@ -89,8 +97,8 @@ impl Rows {
         }
         for (row, name) in names.iter().enumerate() {
             let style = anchored(HPos::Right, VPos::Center);
-            let position = (LABEL_WIDTH as i32 - 8, Self::y(row));
-            area.draw(&Text::new(shortened(name, 17), position, style))?;
+            let position = (LABEL_WIDTH as i32 - 8, self.y(row));
+            area.draw(&Text::new(shortened(name, 19), position, style))?;
         }
         Ok(())
     }
@@ -116,7 +124,7 @@ fn bars(report: &Report, metric: Metric) -> Result<Plot, EvalError> {
             let Some((mean, interval)) = row.and_then(|row| Some((row.mean?, row.interval))) else {
                 continue;
             };
-            let y = Rows::y(index);
+            let y = layout.y(index);
             let color = row_color(report.models[index].is_baseline);
             let bar = [(layout.x(0.0), y - 10), (layout.x(mean), y + 10)];
             area.draw(&Rectangle::new(bar, color.filled()))?;
@@ -149,7 +157,7 @@ fn validation_and_test(report: &Report) -> Result<Plot, EvalError> {
         layout.axes(area, &names(report))?;
         for (index, model) in report.models.iter().enumerate() {
             let (Some(test), Some(validation)) = (mean(model), model.validation) else { continue };
-            let (y, color) = (Rows::y(index), row_color(model.is_baseline));
+            let (y, color) = (layout.y(index), row_color(model.is_baseline));
             let (from, to) = ((layout.x(validation), y), (layout.x(test), y));
             area.draw(&PathElement::new([from, to], color.stroke_width(3)))?;
             area.draw(&Circle::new(from, 6, PAPER.filled()))?;
@@ -177,6 +185,59 @@ fn curve(
     Ok(Plot { svg, caption: format!("{name} of the first k places"), by_model: true })
 }
 
+/// Precision against recall, a point for each cut.
+fn precision_recall(report: &Report) -> Result<Plot, EvalError> {
+    let line = |(index, model): (usize, &super::ModelRow)| {
+        let points = model.curve.iter().map(|point| (point.recall, point.precision));
+        (color_of(index), points.collect())
+    };
+    let lines: Vec<_> = report.models.iter().enumerate().map(line).collect();
+    let svg = lines_plot("precision and recall", &lines, "recall", true)?;
+    let ks: Vec<String> = report.models.first().map_or_else(Vec::new, |model| {
+        model.curve.iter().map(|point| point.k.to_string()).collect()
+    });
+    let caption = format!("precision against recall of the first {} places", ks.join(", "));
+    Ok(Plot { svg, caption, by_model: true })
+}
+
+/// A plot for each way of parting the cases: a row for each slice, a point with its interval for each model.
+pub(super) fn slices(report: &Report) -> Result<Vec<Plot>, EvalError> {
+    let ways = report.slices.chunk_by(|a, b| a.by == b.by);
+    ways.map(|rows| slice_plot(report, rows)).collect()
+}
+
+fn slice_plot(report: &Report, rows: &[SliceRow]) -> Result<Plot, EvalError> {
+    let values = || rows.iter().flat_map(|row| &row.values);
+    let high = values().map(|value| value.interval.high).fold(0.0, f64::max);
+    let n_models = report.models.len().max(1);
+    // Room for a line of its own for each model within a row.
+    let row_height = (n_models as u32 * 7 + 12).max(ROW_HEIGHT);
+    let layout = Rows { row_height, ..Rows::new(rows.len(), 0.0, high) }.with_rows(rows.len());
+    let names: Vec<String> = rows
+        .iter()
+        .map(|row| format!("{} ({})", shortened(&row.name, 10), grouped(row.n_cases)))
+        .collect();
+    let svg = draw("slices", layout.height, |area| {
+        layout.axes(area, &names)?;
+        for (place, row) in rows.iter().enumerate() {
+            for value in &row.values {
+                let model = report.models.iter().position(|model| model.name == value.model);
+                let index = model.unwrap_or(0);
+                let middle = (n_models as i32 - 1) * 7 / 2;
+                let (y, color) = (layout.y(place) + index as i32 * 7 - middle, color_of(index));
+                let (low, high) = (layout.x(value.interval.low), layout.x(value.interval.high));
+                area.draw(&PathElement::new([(low, y), (high, y)], color.stroke_width(2)))?;
+                area.draw(&Circle::new((layout.x(value.mean), y), 3, color.filled()))?;
+            }
+        }
+        Ok(())
+    })?;
+    let first = rows.first();
+    let caption = first
+        .map_or_else(String::new, |row| format!("{} by {} (cases)", row.metric, row.by.words()));
+    Ok(Plot { svg, caption, by_model: true })
+}
+
 fn training(
     report: &Report,
     name: &str,
@@ -194,6 +255,17 @@ fn training(
     let svg = lines_plot("training curve", &lines, "epoch", false)?;
     let caption = format!("{name} after each epoch, a line for each seed");
     Ok(Plot { svg, caption, by_model: true })
+}
+
+/// A line for each of `lines`, in the colors of the legend.
+pub(crate) fn lines(
+    what: &'static str,
+    lines: impl Iterator<Item = Vec<(f64, f64)>>,
+    x_name: &str,
+) -> Result<String, EvalError> {
+    let lines: Vec<_> =
+        lines.enumerate().map(|(index, points)| (color_of(index), points)).collect();
+    lines_plot(what, &lines, x_name, true)
 }
 
 /// Lines with points over two number axes.

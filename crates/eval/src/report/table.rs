@@ -24,11 +24,24 @@ impl Report {
             text,
             "* baseline; ± half of the {confidence} % bootstrap interval ({n_resamples} resamples)"
         );
+        if self.models.iter().any(|model| self.sign(&model.name).is_some()) {
+            text.push_str(
+                "vs: better (+) or worse (-) than the strongest baseline, or no difference (=), by p (Holm)\n",
+            );
+        }
+        if self.models.iter().any(|model| model.model_bytes.is_some()) {
+            text.push_str("MB: memory of fitting; file: MB of the model\n");
+        }
         if self.models.iter().any(|model| model.seeds.len() > 1) {
             text.push_str("sd: over the seeds, of the first metric; means are over all seeds\n");
         }
         for against in [Reference::Best, Reference::StrongestBaseline] {
             self.print_comparisons(&mut text, against);
+        }
+        self.print_slices(&mut text);
+        if let Some(gate) = &self.gate {
+            text.push('\n');
+            gate.lines().into_iter().for_each(|line| text.push_str(&(line + "\n")));
         }
         text.push('\n');
         for (name, fact) in self.facts() {
@@ -36,6 +49,12 @@ impl Report {
         }
         for warning in &self.warnings {
             let _ = writeln!(text, "{:<13} {warning}", "warning");
+        }
+        for leak in &self.leakage.leaks {
+            let _ = writeln!(text, "{:<13} {leak}", "LEAK");
+        }
+        for note in &self.leakage.notes {
+            let _ = writeln!(text, "{:<13} {note}", "note");
         }
         text
     }
@@ -45,13 +64,24 @@ impl Report {
         let has_sd = self.models.iter().any(|model| model.seeds.len() > 1);
         let has_timing = self.models.iter().any(|model| model.timing.is_some());
         let mut header: Vec<String> = vec!["model".into()];
-        header.extend(metrics[..3].iter().map(Metric::to_string));
+        // Seeds have a column of their own; the third metric then stands in the other reports.
+        let n_metrics = if has_sd { 2 } else { 3 };
+        let metrics = [&metrics[..n_metrics], &metrics[3..]].concat();
+        let has_signs = self.models.iter().any(|model| self.sign(&model.name).is_some());
+        let has_bytes = self.models.iter().any(|model| model.model_bytes.is_some());
+        header.extend(metrics[..n_metrics].iter().map(Metric::to_string));
         header.extend(["cover".into(), "bias".into()]);
         if has_sd {
             header.insert(2, "sd".into());
         }
+        if has_signs {
+            header.insert(1, "vs".into());
+        }
         if has_timing {
             header.extend(["fit s", "eval s", "MB"].map(String::from));
+        }
+        if has_bytes {
+            header.push("file".into());
         }
         let rows = self.models.iter().map(|model| {
             let mut cells = vec![name(model)];
@@ -69,9 +99,47 @@ impl Report {
                 let bytes = model.timing.map(|timing| timing.memory_bytes as f64 / 1e6);
                 cells.push(bytes.map_or_else(String::new, |mb| format!("{mb:.0}")));
             }
+            if has_signs {
+                cells.insert(1, self.sign(&model.name).map_or_else(String::new, String::from));
+            }
+            if has_bytes {
+                let mb = model.model_bytes.map(|bytes| bytes as f64 / 1e6);
+                cells.push(mb.map_or_else(String::new, |mb| format!("{mb:.1}")));
+            }
             cells
         });
         table(header, rows)
+    }
+
+    /// The leading model and the strongest baseline, slice by slice.
+    fn print_slices(&self, text: &mut String) {
+        let baseline = self.models.iter().find(|model| {
+            self.comparisons.iter().any(|row| {
+                row.against == Reference::StrongestBaseline && row.reference == model.name
+            })
+        });
+        let shown: Vec<&ModelRow> = self.models.first().into_iter().chain(baseline).collect();
+        let Some(first) = self.slices.first() else { return };
+        let _ = writeln!(text, "\n{} where users and targets differ", first.metric);
+        let mut header = vec!["slice".to_owned(), "n".to_owned()];
+        let n_shown =
+            if shown.len() > 1 && shown[0].name == shown[1].name { 1 } else { shown.len() };
+        header.extend(shown[..n_shown].iter().map(|model| name(model)));
+        let rows = self.slices.iter().map(|slice| {
+            let mut cells = vec![clipped(&slice.title(), 36), super::grouped(slice.n_cases)];
+            cells.extend(shown[..n_shown].iter().map(|model| {
+                let value = slice.values.iter().find(|value| value.model == model.name);
+                value.map_or_else(
+                    || "-".into(),
+                    |value| {
+                        let mean = short(&formatted(slice.metric, value.mean));
+                        format!("{mean}±{}", formatted_width(slice.metric, value.interval))
+                    },
+                )
+            }));
+            cells
+        });
+        push_table(text, &table(header, rows));
     }
 
     fn print_comparisons(&self, text: &mut String, against: Reference) {
@@ -132,14 +200,16 @@ pub(crate) fn push_table(text: &mut String, table: &Table) {
 }
 
 fn name(model: &ModelRow) -> String {
-    let mark = if model.is_baseline { " *" } else { "" };
-    // Control characters of a name would disturb the terminal.
-    let clean: String = model.name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if clean.chars().count() <= NAME_WIDTH {
-        return clean + mark;
+    clipped(&model.name, NAME_WIDTH) + if model.is_baseline { " *" } else { "" }
+}
+
+/// A name that fits; control characters, which would disturb the terminal, become blanks.
+fn clipped(name: &str, width: usize) -> String {
+    let clean: String = name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if clean.chars().count() <= width {
+        return clean;
     }
-    let head: String = clean.chars().take(NAME_WIDTH - 1).collect();
-    format!("{head}…{mark}")
+    clean.chars().take(width - 1).chain(['…']).collect()
 }
 
 fn value(model: &ModelRow, metric: Metric) -> String {

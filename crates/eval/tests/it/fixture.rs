@@ -108,6 +108,7 @@ fn write(
             data_hash: "5e".repeat(32),
             config: serde_json::Value::Null,
             steps: Vec::new(),
+            attribute_moments: Vec::new(),
         },
     };
     writer.finish(tables).unwrap();

@@ -2,7 +2,12 @@
 
 mod fixture;
 
+mod backtest;
+
+mod leakage;
+
 mod protocols;
 mod report;
 mod scaling;
 mod traps;
+mod tuning;

@@ -2,9 +2,10 @@
 
 use forecart_data::dataset::Counts;
 use forecart_data::{History, Part, Silent};
+use forecart_eval::leakage::{Leak, LeakKind, Leakage};
 use forecart_eval::report::{
-    ComparisonRow, CurvePoint, Environment, MetricRow, ModelRow, Reference, Timing, TrainingCurve,
-    TrainingPoint,
+    ComparisonRow, CurvePoint, Environment, Gate, MetricRow, ModelRow, Reference, SliceBy,
+    SliceRow, SliceValue, Timing, TrainingCurve, TrainingPoint,
 };
 use forecart_eval::{
     Bootstrap, DataFacts, EvaluateOptions, Interval, Metric, MetricKind, ModelRuns, Report,
@@ -46,6 +47,7 @@ fn model(place: usize) -> ModelRow {
         k,
         ndcg: at(k, 0.3),
         recall: at(k, 0.5),
+        precision: at(k, 0.5) / k as f64,
     });
     let points = (1..=8u8).map(f64::from).map(|epoch| TrainingPoint {
         epoch,
@@ -68,11 +70,43 @@ fn model(place: usize) -> ModelRow {
             evaluate_secs: 1.25 + scale,
             memory_bytes: 12_000_000 + 1_000_000 * place as u64,
         }),
+        model_bytes: Some(700_000 + 2_300_000 * place as u64),
     }
 }
 
+/// Two ways of parting, every model in each slice.
+fn slices() -> Vec<SliceRow> {
+    let row = |by, name: &str, n_cases: u64, scale: f64| {
+        let value = |(model, ndcg, _): (&str, f64, bool)| {
+            let mean = ndcg * scale;
+            let interval = Interval { low: mean - 0.003, high: mean + 0.003 };
+            SliceValue { model: model.into(), mean, interval }
+        };
+        let values = NAMES.into_iter().map(value).collect();
+        SliceRow { by, name: name.into(), metric: Metric::ndcg(10), n_cases, values }
+    };
+    vec![
+        row(SliceBy::User, "new", 1_203, 0.4),
+        row(SliceBy::User, "returning", 21_160, 1.1),
+        row(SliceBy::TargetPopularity, "1 (rarest tenth)", 2_618, 0.5),
+        row(SliceBy::TargetPopularity, "10 (most popular)", 6_581, 1.6),
+        row(SliceBy::TargetCategory, "lamps <b>", 340, 1.2),
+    ]
+}
+
+fn leakage() -> Leakage {
+    let leak = Leak {
+        kind: LeakKind::AttributeOfTheFuture,
+        place: "dense.f32, column \"n_reviews\"".into(),
+        n: 12_101,
+        what: "\"n_reviews\" goes with the test part".into(),
+        examples: vec!["item \"<i>\"".into()],
+    };
+    Leakage { leaks: vec![leak], notes: vec!["item ids tell the time".into()] }
+}
+
 /// A report of made-up numbers, so that its looks do not change with any computation.
-fn sample() -> Report {
+pub(crate) fn sample() -> Report {
     let models: Vec<ModelRow> = (0..NAMES.len()).map(model).collect();
     let against = |against, reference: usize| {
         let others = (0..NAMES.len()).filter(move |place| *place != reference);
@@ -127,6 +161,9 @@ fn sample() -> Report {
         bootstrap: Bootstrap::default(),
         models,
         comparisons,
+        slices: slices(),
+        gate: None,
+        leakage: leakage(),
         references_chosen_on: Part::Validation,
         test_readings: vec!["sasrec seed 1".into(), "popularity".into()],
         warnings: vec!["popularity: 12 % of the targets are tied with another item".into()],
@@ -144,7 +181,8 @@ fn sample() -> Report {
 #[test]
 fn table_on_a_terminal() {
     let table = sample().table();
-    for line in table.lines() {
+    // Leaks are told whole.
+    for line in table.lines().filter(|line| !line.starts_with("LEAK")) {
         assert!(line.chars().count() <= 100, "{line}");
     }
     insta::assert_snapshot!(table);
@@ -224,7 +262,7 @@ fn page_is_self_contained_and_escapes_names() {
         assert_eq!(page.contains(&row), is_baseline, "{name}");
         assert!(page.contains(&name));
     }
-    assert_eq!(page.matches("<figure>").count(), 9);
+    assert_eq!(page.matches("<figure>").count(), 14);
     assert_eq!(page.matches("<svg ").count(), page.matches("</svg>").count());
 }
 
@@ -302,7 +340,7 @@ fn a_measured_report_holds_together() {
     for model in &report.models {
         assert!(model.timing.is_some());
         for row in &model.metrics {
-            let without = matches!(row.metric.kind, MetricKind::Coverage | MetricKind::Gini);
+            let without = row.metric.kind.is_of_all_lists();
             assert_eq!(row.interval.is_none(), without, "{}", row.metric);
             if let (Some(mean), Some(interval)) = (row.mean, row.interval) {
                 assert!(interval.low <= mean && mean <= interval.high, "{}", row.metric);
@@ -311,4 +349,80 @@ fn a_measured_report_holds_together() {
         assert!(model.curve.is_sorted_by(|a, b| a.recall <= b.recall));
     }
     assert_eq!(report.environment.unwrap().n_threads, 2);
+}
+
+#[test]
+fn the_gate_lets_through_what_beats_the_strongest_baseline_beyond_its_interval() {
+    let report = sample();
+    let gate = Gate::of(&report, None).unwrap();
+    assert_eq!(gate.baseline, "seq-rules");
+    let passed = |name: &str| gate.verdict(name).unwrap().passed;
+    assert!(passed("sasrec") && passed("mlp"));
+    assert!(!passed("<b>\"R&D\"</b> 模型"));
+    assert!(gate.verdict("item-knn").is_none(), "a baseline is not promoted");
+    let mut near = report.clone();
+    for row in &mut near.comparisons {
+        row.interval = Interval { low: -0.0001, high: 0.02 };
+    }
+    assert!(!Gate::of(&near, None).unwrap().verdict("sasrec").unwrap().passed, "0 lies within");
+    let overridden = Gate::of(&near, Some("a trial on one page")).unwrap();
+    let text = overridden.lines().join("\n");
+    assert!(text.contains("sasrec does not pass, overridden"), "{text}");
+    assert!(text.contains("a trial on one page"), "{text}");
+    let mut without = report;
+    without.models.retain(|model| !model.is_baseline);
+    without.comparisons.clear();
+    assert_eq!(Gate::of(&without, None), None);
+}
+
+#[test]
+fn slices_part_the_cases_and_their_means_are_those_of_the_whole() {
+    let report = measured_report(2, true);
+    for model in &report.models {
+        for by in [SliceBy::User, SliceBy::History] {
+            let rows = report.slices.iter().filter(|row| row.by == by);
+            let (mut sum, mut n) = (0.0, 0);
+            for row in rows {
+                let value = row.values.iter().find(|value| value.model == model.name).unwrap();
+                assert!(value.interval.low <= value.mean && value.mean <= value.interval.high);
+                sum += value.mean * row.n_cases as f64;
+                n += row.n_cases;
+            }
+            assert_eq!(n, report.tally.n_cases, "{by:?}");
+            // Sums in another order: the last digits may differ.
+            assert!((sum / n as f64 - model.mean(report.primary).unwrap()).abs() < 1e-12, "{by:?}");
+        }
+        // One target a case: each case is in one tenth.
+        let tenths = report.slices.iter().filter(|row| row.by == SliceBy::TargetPopularity);
+        assert_eq!(tenths.map(|row| row.n_cases).sum::<u64>(), report.tally.n_cases);
+    }
+    let deciles = report.slices.iter().filter(|row| row.by == SliceBy::TargetPopularity).count();
+    assert!(deciles > 5, "{deciles}");
+}
+
+#[test]
+fn everyone_sees_the_same_list_is_told() {
+    let report = measured_report(1, true);
+    let overlap =
+        |name: &str| report.model(name).unwrap().mean(Metric::new(MetricKind::Overlap, 10));
+    assert!(overlap("popularity").unwrap() > 0.6, "{:?}", overlap("popularity"));
+    assert!(overlap("follow").unwrap() < 0.5, "{:?}", overlap("follow"));
+    assert!(!report.warnings.iter().any(|w| w.contains("same list")), "a baseline is meant so");
+    let told = measured_same_list().warnings.join("\n");
+    assert!(told.contains("everyone sees the same list") && told.contains("too: same "), "{told}");
+}
+
+/// A model that is no baseline and shows everybody the same.
+fn measured_same_list() -> Report {
+    let data = generated(300, 40);
+    let guard = TestGuard::new();
+    let same = |_: History<'_>, scores: &mut [f32]| {
+        scores.iter_mut().enumerate().for_each(|(item, score)| *score = item as f32);
+    };
+    let options = EvaluateOptions::test("same", &guard);
+    let evaluation = evaluate(&data.dataset, &same, &options, &Silent).unwrap();
+    let runs = vec![Run::new(evaluation)];
+    let hyperparameters = serde_json::json!({});
+    let row = ModelRuns { name: "same".into(), is_baseline: false, hyperparameters, runs };
+    Report::new(&[row], &ReportOptions { guard, ..Default::default() }).unwrap()
 }

@@ -26,6 +26,34 @@ pub struct Provenance {
     pub record: FitRecord,
     /// What was measured, by name (`test/ndcg@10`); empty if nothing was.
     pub metrics: BTreeMap<String, f64>,
+    /// Whether it beat the strongest simple baseline, where that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<GateRecord>,
+}
+
+/// What the gate of `evaluate` said of a model: whether it may take the place of the strongest simple baseline.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GateRecord {
+    /// The metric that decided: `ndcg@10`.
+    pub metric: String,
+    /// The strongest baseline.
+    pub baseline: String,
+    /// Mean of the model minus mean of the baseline, on the test part.
+    pub difference: f64,
+    /// Its paired interval.
+    pub interval: [f64; 2],
+    /// Whether the whole interval is above 0.
+    pub passed: bool,
+    /// Why it may be served though it did not pass, where somebody said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub override_reason: Option<String>,
+}
+
+impl GateRecord {
+    /// Whether the model may be served: it passed, or somebody said why it may.
+    pub fn may_serve(&self) -> bool {
+        self.passed || self.override_reason.is_some()
+    }
 }
 
 /// The dataset that a model learned from.

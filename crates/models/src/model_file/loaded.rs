@@ -12,7 +12,7 @@ use forecart_data::{
 use serde::Serialize;
 
 use super::container::{self, Front, TensorEntry};
-use super::header::{DatasetFacts, FORMAT, FORMAT_VERSION, Header, Provenance};
+use super::header::{DatasetFacts, FORMAT, FORMAT_VERSION, GateRecord, Header, Provenance};
 use crate::error::ModelError;
 use crate::recommend::{Fallback, Reason, Recommender, Scored, TopK, registry};
 use crate::tensors::{TensorData, Tensors};
@@ -123,6 +123,16 @@ impl LoadedModel {
         tensors.expect_empty()?;
         let model = registry::load(&header.model, &header.hyperparameters, learned, items.len())?;
         Ok(Self { header, model, items, titles, encoders })
+    }
+
+    /// The same model with the gate's verdict in its header, in place of an older one.
+    ///
+    /// # Errors
+    /// As [`Self::to_bytes`].
+    pub fn with_gate(mut self, gate: GateRecord) -> Result<Self, ModelError> {
+        self.header.provenance.gate = Some(gate);
+        self.header = container::write(&self.header, &self.tensors()?)?.1;
+        Ok(self)
     }
 
     /// What the model is and where it came from.

@@ -19,5 +19,5 @@ mod loaded;
 
 pub use container::TensorEntry;
 pub(crate) use container::to_safetensors;
-pub use header::{DatasetFacts, FORMAT_VERSION, Header, Provenance};
+pub use header::{DatasetFacts, FORMAT_VERSION, GateRecord, Header, Provenance};
 pub use loaded::{Answer, Inspection, LoadedModel, NamedReason, Recommended, inspect};

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::search_space::Parameter;
 use super::top_k::{Scored, TopK, top_k};
 use super::view::TrainingView;
 use crate::error::ModelError;
@@ -40,6 +41,11 @@ pub trait ModelSpec: Debug + Send + Sync {
 
     /// Whether another seed gives another model: such models are measured with several.
     fn uses_seed(&self) -> bool;
+
+    /// What a search for better hyperparameters may vary; empty for a model that has nothing to tune.
+    fn search_space(&self) -> &'static [Parameter] {
+        &[]
+    }
 
     /// Memory that fitting needs at its peak, beside the dataset: an estimate, stated before it
     /// starts.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::contract::FitContext;
 use super::related_items::{RelatedItems, RelatedItemsConfig, Speaking};
+use super::search_space::Parameter;
 use super::sparse::{Accumulator, ItemMatrix};
 use super::view::TrainingView;
 use crate::error::ModelError;
@@ -65,6 +66,13 @@ pub type ItemKnn = RelatedItems<ItemKnnConfig>;
 
 impl RelatedItemsConfig for ItemKnnConfig {
     const NAME: &'static str = "item-knn";
+    const SEARCH_SPACE: &'static [Parameter] = &[
+        Parameter::log_int("n_neighbors", 20, 1000),
+        Parameter::choice("weighting", &["binary", "count"]),
+        // Against 0, the plain cosine, a hundredth makes no difference.
+        Parameter::log("shrinkage", 0.01, 1000.0),
+        Parameter::float("decay", 0.1, 1.0),
+    ];
     const PHASE: &'static str = "neighbors";
     const IF_TOO_LARGE: &'static str = "lower `n_neighbors`";
 

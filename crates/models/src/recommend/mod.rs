@@ -20,6 +20,7 @@
 //! ```
 
 mod contract;
+mod search_space;
 mod top_k;
 mod view;
 
@@ -57,6 +58,7 @@ pub use item_knn::{ItemKnn, ItemKnnConfig, Weighting};
 pub use mlp::{HiddenActivation, Mlp, MlpConfig, SoftmaxLoss};
 pub use popularity::{Popularity, PopularityConfig, Window};
 pub use related_items::RelatedItems;
+pub use search_space::{Parameter, Range};
 pub use seq_rules::{SeqRules, SeqRulesConfig};
 pub use sequence::{
     FeedForwardKind, ItemUpdates, Mixer, Objective, Precision, Preset, Sequence, SequenceConfig,

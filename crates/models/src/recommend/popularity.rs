@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::contract::{Fallback, FitContext, FitRecord, Fitted, ModelSpec, Reason, Recommender};
 use super::registry::parse_keys;
+use super::search_space::Parameter;
 use super::top_k::{Scored, TopK, top_k};
 use super::view::TrainingView;
 use crate::error::ModelError;
@@ -138,6 +139,9 @@ impl PopularityConfig {
     }
 }
 
+/// What `tune` varies of popularity with decay.
+const DECAY_SEARCH_SPACE: &[Parameter] = &[Parameter::log("half_life_days", 0.5, 365.0)];
+
 impl ModelSpec for PopularityConfig {
     fn name(&self) -> &'static str {
         match self.window {
@@ -159,6 +163,13 @@ impl ModelSpec for PopularityConfig {
 
     fn uses_seed(&self) -> bool {
         false
+    }
+
+    fn search_space(&self) -> &'static [Parameter] {
+        match self.window {
+            Window::Decay { .. } => DECAY_SEARCH_SPACE,
+            _ => &[],
+        }
     }
 
     fn needed_bytes(&self, view: &TrainingView<'_>) -> u64 {

@@ -11,6 +11,7 @@ use super::contract::{
     Fallback, FitContext, FitRecord, Fitted, ModelSpec, Reason, Recommender, weightiest,
 };
 use super::popularity::ItemCounts;
+use super::search_space::Parameter;
 use super::sparse::ItemMatrix;
 use super::top_k::{Scored, TopK, top_k};
 use super::view::TrainingView;
@@ -37,6 +38,9 @@ pub(super) trait RelatedItemsConfig:
 {
     /// As [`ModelSpec::name`].
     const NAME: &'static str;
+
+    /// As [`ModelSpec::search_space`].
+    const SEARCH_SPACE: &'static [Parameter] = &[];
 
     /// What is built, for the progress bar.
     const PHASE: &'static str;
@@ -125,6 +129,10 @@ impl<C: RelatedItemsConfig> ModelSpec for C {
 
     fn uses_seed(&self) -> bool {
         false
+    }
+
+    fn search_space(&self) -> &'static [Parameter] {
+        C::SEARCH_SPACE
     }
 
     fn needed_bytes(&self, view: &TrainingView<'_>) -> u64 {

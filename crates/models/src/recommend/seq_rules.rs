@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::contract::FitContext;
 use super::related_items::{RelatedItems, RelatedItemsConfig, Speaking};
+use super::search_space::Parameter;
 use super::sparse::{Accumulator, ItemMatrix, Occurrences};
 use super::view::TrainingView;
 use crate::error::ModelError;
@@ -74,6 +75,13 @@ pub type SeqRules = RelatedItems<SeqRulesConfig>;
 
 impl RelatedItemsConfig for SeqRulesConfig {
     const NAME: &'static str = "seq-rules";
+    const SEARCH_SPACE: &'static [Parameter] = &[
+        Parameter::int("window", 1, 20),
+        Parameter::float("alpha", 0.0, 1.0),
+        Parameter::float("decay", 0.3, 1.0),
+        Parameter::log_int("max_history", 5, 100),
+        Parameter::float("backward_weight", 0.0, 1.0),
+    ];
     const PHASE: &'static str = "rules";
     const IF_TOO_LARGE: &'static str = "lower `window`";
 

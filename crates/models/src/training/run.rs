@@ -210,6 +210,7 @@ impl<L: Learner> Run<'_, L> {
         }
         self.position.record.curve.push(EpochRecord::new(epoch, mean_loss, ndcg));
         self.context.progress.note(&self.note(mean_loss, ndcg));
+        self.context.progress.epoch_ended(epoch, ndcg);
         let is_better = ndcg.is_none_or(|ndcg| best_ndcg.is_none_or(|Exact(best)| ndcg > best));
         if is_better {
             self.position.record.chosen_epoch = Some(epoch);

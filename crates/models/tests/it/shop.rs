@@ -93,6 +93,7 @@ fn tables() -> Tables {
             data_hash: "ab".into(),
             config: Value::Null,
             steps: Vec::new(),
+            attribute_moments: Vec::new(),
         },
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Float64Type};
+use forecart_data::dataset::AttributeMoments;
 use forecart_data::encode::{
     ColumnSpec, EncodedRow, FeatureProgram, FeatureSpec, Fitter, NumericStep, Row, Value,
 };
@@ -11,6 +12,7 @@ use forecart_data::event::{columns, folded};
 use forecart_data::{ItemFeatures, TextTable, Vocabulary};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
+use super::moments::Moments;
 use super::scan::{batches_of, column};
 use crate::PrepareError;
 
@@ -29,10 +31,12 @@ pub(super) struct Catalog {
     pub(super) titles: TextTable,
     pub(super) encoders: FeatureProgram,
     pub(super) features: ItemFeatures,
+    pub(super) moments: Vec<AttributeMoments>,
 }
 
 /// Reads the catalog in `file` twice: once to fit the encoders on the items that occur in training,
-/// once to encode every item of the vocabulary. Where an item stands twice, the first line counts.
+/// once to encode every item of the vocabulary. Where an item stands twice, the first line counts. Moments among the
+/// attributes are put against `test_start_ms`, where the split has one.
 ///
 /// # Cost
 /// Titles and encoded rows of all items in memory.
@@ -40,6 +44,7 @@ pub(super) fn read(
     file: Option<&Path>,
     spec: Option<&FeatureSpec>,
     items: &Vocabulary,
+    test_start_ms: Option<i64>,
 ) -> Result<Catalog, PrepareError> {
     let Some(file) = file else {
         if spec.is_some_and(|spec| !spec.is_empty()) {
@@ -68,14 +73,19 @@ pub(super) fn read(
     let unknown = encoders.encode(nothing);
     let mut encoded: Vec<Option<EncodedRow>> = vec![None; items.len()];
     let mut titles = vec![String::new(); items.len()];
+    let mut moments = Moments::new(&spec, test_start_ms);
     each_item(file, &fields, items, |item, row| {
+        if items.count(item) > 0 {
+            moments.observe(items.text(item), row);
+        }
         encoded[item as usize] = Some(encoders.encode(row));
         row.value(columns::TITLE).for_each_text(None, |title| {
             title.clone_into(&mut titles[item as usize]);
         });
     })?;
     let features = pack(&encoders, encoded.iter().map(|row| row.as_ref().unwrap_or(&unknown)));
-    Ok(Catalog { titles: titles.iter().collect(), encoders, features })
+    let moments = moments.finish();
+    Ok(Catalog { titles: titles.iter().collect(), encoders, features, moments })
 }
 
 /// Encoded rows end to end.

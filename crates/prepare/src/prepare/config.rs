@@ -443,13 +443,17 @@ fn split_rule(raw: &RawSplitConfig) -> Result<SplitRule, PrepareError> {
 }
 
 #[derive(Clone, Copy)]
-enum DayEdge {
+pub(super) enum DayEdge {
     First,
     Last,
 }
 
 /// A day or a moment in milliseconds UTC; of a day, its first or last millisecond.
-fn moment(key: &str, text: Option<&str>, edge: DayEdge) -> Result<Option<i64>, PrepareError> {
+pub(super) fn moment(
+    key: &str,
+    text: Option<&str>,
+    edge: DayEdge,
+) -> Result<Option<i64>, PrepareError> {
     let Some(text) = text else { return Ok(None) };
     if let Ok(moment) = text.parse::<Timestamp>() {
         return Ok(Some(moment.as_millisecond()));

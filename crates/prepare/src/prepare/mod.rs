@@ -15,6 +15,7 @@
 //! Start at [`prepare`]; [`RawPrepareConfig`] and [`RawSplitConfig`] document every setting.
 
 mod config;
+mod folds;
 
 mod codes;
 mod interner;
@@ -29,6 +30,7 @@ mod k_core;
 mod parts;
 
 mod catalog;
+mod moments;
 mod pack;
 mod report;
 
@@ -37,12 +39,13 @@ use std::sync::mpsc;
 
 use datafusion::arrow::array::RecordBatch;
 use forecart_data::dataset::{Description, Tables};
-use forecart_data::{DatasetWriter, EventOrder, Manifest, Progress, storage};
+use forecart_data::{DatasetWriter, EventOrder, Manifest, Progress, Protocol, storage};
 
 pub use config::{
     KCoreOn, NamedCodes, NonProductCodes, OverCap, PrepareConfig, RawPrepareConfig, RawSplitConfig,
     SeenRule, SplitKind,
 };
+pub use folds::{Fold, folds};
 
 use self::clean::{Cleaner, Rules};
 use self::config::{SplitRule, Unit};
@@ -142,7 +145,13 @@ pub fn prepare(
     let users = pack::write(&mut writer, &scan, &spool, &core, &cut, tables, progress)?;
     let gap_minutes = (unit == Unit::SessionByGap).then_some(config.raw.session_gap_minutes);
     let features = config.raw.item_features.as_ref();
-    let catalog = catalog::read(items_file(log).as_deref(), features, &items.vocabulary)?;
+    let protocol = cut.protocol(gap_minutes);
+    let test_start_ms = match protocol {
+        Protocol::GlobalTime { test_start_ms, .. } => Some(test_start_ms),
+        Protocol::LooFull | Protocol::Session { .. } => None,
+    };
+    let file = items_file(log);
+    let catalog = catalog::read(file.as_deref(), features, &items.vocabulary, test_start_ms)?;
     Ok(writer.finish(Tables {
         users,
         items: items.vocabulary,
@@ -151,7 +160,7 @@ pub fn prepare(
         encoders: catalog.encoders,
         item_features: catalog.features,
         description: Description {
-            protocol: cut.protocol(gap_minutes),
+            protocol,
             seen: config.seen.of(target),
             target_event: target,
             has_time,
@@ -159,6 +168,7 @@ pub fn prepare(
             data_hash: data_hash(&sources),
             config: config.effective(),
             steps: report.steps,
+            attribute_moments: catalog.moments,
         },
     })?)
 }

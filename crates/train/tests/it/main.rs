@@ -3,3 +3,4 @@
 mod measure;
 mod resume;
 mod scaling;
+mod tune;

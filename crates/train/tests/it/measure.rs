@@ -57,6 +57,7 @@ pub(crate) fn shop_with_validation(n_validation: u32) -> (tempfile::TempDir, Dat
             data_hash: "00".into(),
             config: Value::Null,
             steps: Vec::new(),
+            attribute_moments: Vec::new(),
         },
     };
     writer.finish(tables).unwrap();
@@ -180,6 +181,7 @@ fn a_given_model_is_measured_as_it_is_and_only_on_its_own_dataset() {
             model: trained.model,
             fit_on: FitOn::Train,
             dataset_hash: dataset_hash.into(),
+            n_bytes: 1,
             record: FitRecord::default(),
         }
     };

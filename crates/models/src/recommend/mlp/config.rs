@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::super::contract::{FitContext, FitRecord, Fitted, ModelSpec};
 use super::super::early_stopping::N_SCORER_TABLES;
+use super::super::search_space::Parameter;
 use super::super::view::TrainingView;
 use super::{Mlp, fit};
 use crate::error::ModelError;
@@ -206,6 +207,16 @@ impl MlpConfig {
     }
 }
 
+/// What `tune` varies.
+const SEARCH_SPACE: &[Parameter] = &[
+    Parameter::log_int("d_model", 16, 256),
+    Parameter::log("learning_rate", 1e-4, 1e-2),
+    Parameter::float("dropout", 0.0, 0.8),
+    Parameter::float("decay", 0.3, 1.0),
+    Parameter::log("weight_decay", 1e-6, 1e-1),
+    Parameter::log_int("batch_size", 64, 1024),
+];
+
 impl ModelSpec for MlpConfig {
     fn name(&self) -> &'static str {
         NAME
@@ -217,6 +228,10 @@ impl ModelSpec for MlpConfig {
 
     fn uses_seed(&self) -> bool {
         true
+    }
+
+    fn search_space(&self) -> &'static [Parameter] {
+        SEARCH_SPACE
     }
 
     /// Weights, two moments, the best weights so far, vectors of items with features, what validation holds, one

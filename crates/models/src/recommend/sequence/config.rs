@@ -12,6 +12,7 @@ use super::super::attributes::Attributes;
 use super::super::contract::{FitContext, FitRecord, Fitted, ModelSpec};
 use super::super::early_stopping::N_SCORER_TABLES;
 use super::super::registry::parse_keys_of;
+use super::super::search_space::Parameter;
 use super::super::view::TrainingView;
 use super::fit;
 use super::step::N_GROUPS;
@@ -423,6 +424,16 @@ impl SequenceSpec {
     }
 }
 
+/// What `tune` varies.
+const SEARCH_SPACE: &[Parameter] = &[
+    Parameter::choice("d_model", &["32", "64", "128", "256"]),
+    Parameter::int("n_layers", 1, 3),
+    Parameter::log("learning_rate", 1e-4, 1e-2),
+    Parameter::float("dropout", 0.0, 0.7),
+    Parameter::log("weight_decay", 1e-6, 1e-1),
+    Parameter::log_int("batch_size", 32, 512),
+];
+
 impl ModelSpec for SequenceSpec {
     fn name(&self) -> &'static str {
         self.preset.name()
@@ -434,6 +445,10 @@ impl ModelSpec for SequenceSpec {
 
     fn uses_seed(&self) -> bool {
         true
+    }
+
+    fn search_space(&self) -> &'static [Parameter] {
+        SEARCH_SPACE
     }
 
     /// The weights four times (values, two moments, best epoch) and twice more for validation or, at other times, for a

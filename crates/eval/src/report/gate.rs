@@ -1,0 +1,84 @@
+//! The gate: what does not beat the strongest simple baseline is not promoted.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Reference, Report};
+use crate::bootstrap::Interval;
+use crate::metrics::Metric;
+
+/// Which models passed the gate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Gate {
+    /// The metric that decides.
+    pub metric: Metric,
+    /// The strongest baseline.
+    pub baseline: String,
+    /// One entry for each model that is no baseline, best first.
+    pub verdicts: Vec<Verdict>,
+    /// Why models that did not pass may be promoted all the same, where somebody said so.
+    pub override_reason: Option<String>,
+}
+
+/// What the gate says of one model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// The model's name.
+    pub model: String,
+    /// Mean of the model minus mean of the baseline.
+    pub difference: f64,
+    /// Its paired interval.
+    pub interval: Interval,
+    /// Whether the whole interval is above 0.
+    pub passed: bool,
+}
+
+impl Gate {
+    /// What a report says of its models; `None` if no baseline stands in it.
+    pub fn of(report: &Report, override_reason: Option<&str>) -> Option<Self> {
+        let rows = || {
+            let rows = report.comparisons.iter();
+            rows.filter(|row| row.against == Reference::StrongestBaseline)
+        };
+        // With nothing beside it, a baseline has no comparison and is the strongest.
+        let alone = || report.models.iter().find(|model| model.is_baseline).map(|m| m.name.clone());
+        let baseline = rows().next().map(|row| row.reference.clone()).or_else(alone)?;
+        let challengers = report.models.iter().filter(|model| !model.is_baseline);
+        let verdicts = challengers.filter_map(|model| {
+            let found = rows().find(|row| row.model == model.name)?;
+            Some(Verdict {
+                model: model.name.clone(),
+                difference: found.difference,
+                interval: found.interval,
+                passed: found.interval.low > 0.0,
+            })
+        });
+        Some(Self {
+            metric: report.primary,
+            baseline,
+            verdicts: verdicts.collect(),
+            override_reason: override_reason.map(str::to_owned),
+        })
+    }
+
+    /// The verdict on `model`.
+    pub fn verdict(&self, model: &str) -> Option<&Verdict> {
+        self.verdicts.iter().find(|verdict| verdict.model == model)
+    }
+
+    /// The gate in words, a line for each model.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = vec![format!("gate: {} against {}", self.metric, self.baseline)];
+        for verdict in &self.verdicts {
+            let Verdict { model, difference, interval, passed } = verdict;
+            let word = match (passed, &self.override_reason) {
+                (true, _) => "passes",
+                (false, None) => "does not pass",
+                (false, Some(_)) => "does not pass, overridden",
+            };
+            let (low, high) = (interval.low, interval.high);
+            lines.push(format!("  {model} {word}: {difference:+.4} ({low:+.4} .. {high:+.4})"));
+        }
+        lines.extend(self.override_reason.iter().map(|reason| format!("  overridden: {reason}")));
+        lines
+    }
+}

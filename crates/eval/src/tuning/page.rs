@@ -1,0 +1,163 @@
+//! The search as one HTML file.
+
+use std::fmt::Write as _;
+
+use plotters::prelude::*;
+
+use super::{Search, Trial, TrialState};
+use crate::backtest::push_html_table;
+use crate::error::EvalError;
+use crate::report::canvas::{BASELINE, HEIGHT, INK, PAPER, color_of, draw, mesh, span, trimmed};
+use crate::report::formatted_secs;
+use crate::report::page::{self, escaped};
+
+impl Search {
+    /// The search as one self-contained page that can be mailed and opened without a network.
+    ///
+    /// # Errors
+    /// [`EvalError::Render`] if a plot cannot be drawn.
+    pub fn to_html(&self) -> Result<String, EvalError> {
+        let mut page = page::begin(&self.report.title);
+        for line in self.lines() {
+            let _ = writeln!(page, "<p>{}</p>", escaped(&line));
+        }
+        page.push_str("<h2>Trials</h2>\n");
+        let metric = self.report.primary;
+        let mut figures = vec![(
+            self.course()?,
+            format!(
+                "{metric} on validation of each trial: finished (disc), ended early (ring), the best so far (line)"
+            ),
+        )];
+        for name in self.trials[self.chosen].parameters.keys() {
+            if let Some(svg) = self.against(name)? {
+                figures.push((
+                    svg,
+                    format!("{metric} on validation against {name}; the chosen trial in orange"),
+                ));
+            }
+        }
+        page::push_figures(&mut page, figures.iter().map(|(svg, caption)| (&**svg, &**caption)));
+        page.push_str("<h2>Chosen</h2>\n");
+        let _ = writeln!(
+            page,
+            "<pre><code>{}</code></pre>",
+            self.to_toml().lines().map(escaped).collect::<Vec<_>>().join("\n")
+        );
+        page.push_str("<h2>Every trial</h2>\n");
+        let header = ["trial", "ended", "validation", "epochs", "s", "values"].map(String::from);
+        let rows: Vec<Vec<String>> = self.trials.iter().map(row).collect();
+        push_html_table(&mut page, &header, &rows);
+        page.push_str(
+            "<p class=\"soft\">Trial 0 has the defaults. Validation chose; the test part was read once for the defaults \
+             and once for what was chosen, after the search.</p>\n",
+        );
+        page::end(&mut page);
+        Ok(page)
+    }
+
+    fn values(&self, state: TrialState) -> impl Iterator<Item = (&Trial, f64)> {
+        let trials = self.trials.iter().filter(move |trial| trial.state == state);
+        trials.filter_map(|trial| Some((trial, trial.value?)))
+    }
+
+    /// Values by number, and the best so far.
+    fn course(&self) -> Result<String, EvalError> {
+        let all = || self.trials.iter().filter_map(|trial| trial.value);
+        let x = span(self.trials.iter().map(|trial| trial.number as f64), true);
+        let y = span(all(), false);
+        let mut best = f64::NEG_INFINITY;
+        let mut course = Vec::new();
+        for trial in &self.trials {
+            if let Some(value) = trial.value.filter(|_| trial.state == TrialState::Complete) {
+                best = best.max(value);
+            }
+            if best.is_finite() {
+                course.push((trial.number as f64, best));
+            }
+        }
+        draw("trials", HEIGHT, |area| {
+            let mut chart = ChartBuilder::on(area)
+                .margin_top(10)
+                .margin_right(20)
+                .x_label_area_size(48)
+                .y_label_area_size(62)
+                .build_cartesian_2d(x.0..x.1, y.0..y.1)?;
+            mesh(&mut chart, "trial", [&trimmed, &trimmed])?;
+            chart.draw_series(LineSeries::new(course, INK.stroke_width(2)))?;
+            let at = |(trial, value): (&Trial, f64)| (trial.number as f64, value);
+            let pruned: Vec<_> = self.values(TrialState::Pruned).map(at).collect();
+            chart.draw_series(pruned.iter().map(|p| Circle::new(*p, 4, PAPER.filled())))?;
+            chart
+                .draw_series(pruned.iter().map(|p| Circle::new(*p, 4, BASELINE.stroke_width(2))))?;
+            let complete = self.values(TrialState::Complete).map(at);
+            chart.draw_series(complete.map(|p| Circle::new(p, 4, color_of(0).filled())))?;
+            Ok(())
+        })
+    }
+
+    /// Values against one parameter that has numbers: evenly by logarithm where the space says so.
+    fn against(&self, name: &str) -> Result<Option<String>, EvalError> {
+        let space = self.space.as_array();
+        let own = space.and_then(|all| all.iter().find(|parameter| parameter["name"] == name));
+        let kind = own.and_then(|parameter| parameter["range"]["kind"].as_str()).unwrap_or("float");
+        let is_log = kind.starts_with("log");
+        let place = |trial: &Trial| {
+            let value = trial.parameters.get(name)?.as_f64()?;
+            if is_log { (value > 0.0).then(|| value.log10()) } else { Some(value) }
+        };
+        let chosen = self.trials[self.chosen].number;
+        let points: Vec<(bool, f64, f64)> = self
+            .values(TrialState::Complete)
+            .filter_map(|(trial, value)| Some((trial.number == chosen, place(trial)?, value)))
+            .collect();
+        if points.is_empty() {
+            return Ok(None);
+        }
+        let x = span(points.iter().map(|point| point.1), false);
+        let y = span(points.iter().map(|point| point.2), false);
+        let x_name = if is_log { format!("{name} (logarithmic)") } else { name.to_owned() };
+        let label = |x: f64| if is_log { short(10f64.powf(x)) } else { trimmed(x) };
+        let svg = draw("trials against a parameter", HEIGHT, |area| {
+            let mut chart = ChartBuilder::on(area)
+                .margin_top(10)
+                .margin_right(20)
+                .x_label_area_size(48)
+                .y_label_area_size(62)
+                .build_cartesian_2d(x.0..x.1, y.0..y.1)?;
+            mesh(&mut chart, &x_name, [&label, &trimmed])?;
+            chart.draw_series(points.iter().map(|(is_chosen, x, y)| {
+                let (size, color) = if *is_chosen { (6, color_of(1)) } else { (4, color_of(0)) };
+                Circle::new((*x, *y), size, color.filled())
+            }))?;
+            Ok(())
+        })?;
+        Ok(Some(svg))
+    }
+}
+
+/// Two significant digits.
+fn short(value: f64) -> String {
+    let rounded: f64 = format!("{value:.1e}").parse().unwrap_or(value);
+    if rounded < 0.001 { format!("{rounded:e}") } else { trimmed(rounded) }
+}
+
+fn row(trial: &Trial) -> Vec<String> {
+    let ended = match trial.state {
+        TrialState::Complete => "finished".to_owned(),
+        TrialState::Pruned => "early".to_owned(),
+        TrialState::Failed => format!("failed: {}", trial.reason.as_deref().unwrap_or("–")),
+    };
+    let epochs = match trial.epochs.len() {
+        0 => "–".to_owned(),
+        n => n.to_string(),
+    };
+    vec![
+        trial.number.to_string(),
+        ended,
+        trial.value.map_or_else(|| "–".into(), |value| format!("{value:.4}")),
+        epochs,
+        formatted_secs(trial.secs),
+        trial.keys(),
+    ]
+}
