@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::contract::FitContext;
 use super::interactions::Interactions;
 use super::related_items::{RelatedItems, RelatedItemsConfig, Speaking, newest_of_each};
+use super::search_space::Parameter;
 use super::sparse::ItemMatrix;
 use super::view::TrainingView;
 use crate::error::ModelError;
@@ -86,6 +87,7 @@ impl EaseConfig {
 
 impl RelatedItemsConfig for EaseConfig {
     const NAME: &'static str = "ease";
+    const SEARCH_SPACE: &'static [Parameter] = &[Parameter::log("l2", 1.0, 10_000.0)];
     const PHASE: &'static str = "weights";
     const IF_TOO_LARGE: &'static str = "it holds two matrices of all pairs of items: drop rare items (`[prepare] min_item_events`), or take \
          `slim` or `item-knn`, which hold the pairs that occur";

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::contract::FitContext;
 use super::interactions::Interactions;
 use super::related_items::{RelatedItems, RelatedItemsConfig, Speaking, newest_of_each};
+use super::search_space::Parameter;
 use super::sparse::{Accumulator, ItemMatrix};
 use super::view::TrainingView;
 use crate::error::ModelError;
@@ -115,6 +116,8 @@ impl SlimConfig {
 
 impl RelatedItemsConfig for SlimConfig {
     const NAME: &'static str = "slim";
+    const SEARCH_SPACE: &'static [Parameter] =
+        &[Parameter::log("l1", 0.01, 10.0), Parameter::log("l2", 0.1, 1000.0)];
     const PHASE: &'static str = "weights";
     const IF_TOO_LARGE: &'static str = "it holds all pairs of items that a user chose both of: drop the users with the longest histories, or take `item-knn`";
 

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::super::contract::{FitContext, FitRecord, Fitted, ModelSpec};
 use super::super::early_stopping::N_SCORER_TABLES;
 use super::super::interactions::Interactions;
+use super::super::search_space::Parameter;
 use super::super::view::TrainingView;
 use super::{Ials, fit};
 use crate::error::ModelError;
@@ -160,6 +161,15 @@ impl IalsConfig {
     }
 }
 
+/// What `tune` varies: the ranges of Rendle et al., RecSys 2022, section 4, and some more.
+const SEARCH_SPACE: &[Parameter] = &[
+    Parameter::choice("n_factors", &["16", "32", "64", "128"]),
+    Parameter::log("unobserved_weight", 0.003, 3.0),
+    Parameter::log("l2", 1e-4, 0.3),
+    Parameter::float("l2_exponent", 0.0, 1.2),
+    Parameter::log("init_scale", 0.01, 1.0),
+];
+
 impl ModelSpec for IalsConfig {
     fn name(&self) -> &'static str {
         NAME
@@ -171,6 +181,10 @@ impl ModelSpec for IalsConfig {
 
     fn uses_seed(&self) -> bool {
         true
+    }
+
+    fn search_space(&self) -> &'static [Parameter] {
+        SEARCH_SPACE
     }
 
     /// Who chose what in both directions, the factors twice, the best ones and what validation holds, 65 Gram matrices, and a
