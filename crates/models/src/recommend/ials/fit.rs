@@ -51,6 +51,7 @@ pub(super) fn fit(
             None => None,
         };
         record.curve.push(EpochRecord::new(epoch, loss, ndcg));
+        context.progress.epoch_ended(epoch, ndcg);
         let of_validation =
             ndcg.map(|ndcg| format!(", validation NDCG@10 {ndcg:.4}")).unwrap_or_default();
         context
