@@ -24,11 +24,12 @@ mod top_k;
 mod view;
 
 mod fusion;
-mod item_knn;
 mod mlp;
+mod neighbors;
 mod popularity;
 mod seq_rules;
 pub(crate) mod sequence;
+mod sessions;
 
 mod attributes;
 mod early_stopping;
@@ -45,14 +46,20 @@ pub use contract::{
     Recommender, ScoreScale,
 };
 pub use fusion::{Fusion, FusionConfig, MemberConfig};
-pub use item_knn::{ItemKnn, ItemKnnConfig, Weighting};
 pub use mlp::{HiddenActivation, Mlp, MlpConfig, SoftmaxLoss};
+pub use neighbors::{
+    ItemKnn, ItemKnnConfig, NeighborKeys, Similarity, UserKnn, UserKnnConfig, Weighting,
+};
 pub use popularity::{Popularity, PopularityConfig, Window};
 pub use related_items::RelatedItems;
 pub use seq_rules::{SeqRules, SeqRulesConfig};
 pub use sequence::{
     FeedForwardKind, ItemUpdates, Mixer, Objective, Precision, Preset, Sequence, SequenceConfig,
     SequenceLoss, SequenceSpec,
+};
+pub use sessions::{
+    PositionDecay, SessionNeighbors, SessionSpec, Stan, StanConfig, StanKeys, Vsknn, VsknnConfig,
+    VsknnKeys, Vstan, VstanConfig, VstanKeys,
 };
 pub use top_k::{Scored, TopK, top_k};
 pub use view::{FitOn, Holdout, TrainingView};

@@ -6,12 +6,13 @@ use serde_json::{Map, Value};
 
 use super::contract::{ModelSpec, Recommender};
 use super::fusion::{Fusion, FusionConfig};
-use super::item_knn::{ItemKnn, ItemKnnConfig};
 use super::mlp::{Mlp, MlpConfig};
+use super::neighbors::{ItemKnn, ItemKnnConfig, UserKnn, UserKnnConfig};
 use super::popularity::{Popularity, PopularityConfig, Window};
 use super::related_items::RelatedItemsConfig;
 use super::seq_rules::{SeqRules, SeqRulesConfig};
 use super::sequence::{Preset, Sequence, SequenceSpec};
+use super::sessions::{Stan, StanConfig, Vsknn, VsknnConfig, Vstan, VstanConfig};
 use crate::error::{ModelError, nearest};
 use crate::tensors::Tensors;
 
@@ -100,7 +101,11 @@ pub static MODELS: &[Entry] = &[
         SeqRulesConfig,
         SeqRules
     ),
-    entry!("item-knn", "items that the same users chose (cosine)", ItemKnnConfig, ItemKnn),
+    entry!("item-knn", "items that the same users chose", ItemKnnConfig, ItemKnn),
+    entry!("user-knn", "what users with like histories chose", UserKnnConfig, UserKnn),
+    entry!("v-sknn", "what happened in sessions like this one", VsknnConfig, Vsknn),
+    entry!("stan", "the same with decays by position and age", StanConfig, Stan),
+    entry!("vstan", "the same with rare items raised", VstanConfig, Vstan),
     entry!("mlp", "multi-layer perceptron on the history and the items' features", MlpConfig, Mlp),
     sequence!("gated recurrent unit over the history", Gru4Rec, "gru4rec"),
     sequence!("causal self-attention over the history", SasRec, "sasrec"),

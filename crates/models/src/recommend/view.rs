@@ -78,6 +78,12 @@ impl<'a> TrainingView<'a> {
         self.dataset.history_before(user, next)
     }
 
+    /// The session of each event of [`Self::history`], numbered from 0 within the user.
+    pub fn sessions(&self, user: UserIdx) -> &'a [u32] {
+        let start = self.dataset.sequences.range(user).start;
+        &self.dataset.sequences.sessions[start..start + self.history(user).items.len()]
+    }
+
     /// The number of events of `user` in the training part, whichever part is handed out.
     pub fn training_length(&self, user: UserIdx) -> usize {
         self.dataset.history_before(user, Part::Validation).items.len()

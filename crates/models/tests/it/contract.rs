@@ -146,7 +146,18 @@ fn every_history_gives_k_items_whose_order_is_that_of_the_scores() {
 /// newest `max_history` events changes nothing, and the order of those is read from the right end.
 #[test]
 fn older_events_change_nothing_and_the_order_of_the_newest_counts() {
-    let of_order = ["seq-rules", "gru4rec", "sasrec", "bert4rec", "hstu", "esasrec", "fusion"];
+    let of_order = [
+        "seq-rules",
+        "v-sknn",
+        "stan",
+        "vstan",
+        "gru4rec",
+        "sasrec",
+        "bert4rec",
+        "hstu",
+        "esasrec",
+        "fusion",
+    ];
     let mut n_checked = 0;
     for_every_model(|spec, _, model| {
         let name = spec.name();

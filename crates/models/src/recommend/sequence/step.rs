@@ -532,7 +532,7 @@ mod tests {
         let batch: Vec<History<'_>> = items
             .iter()
             .zip(&times)
-            .map(|(items, times)| History { items, timestamps_ms: times, events: &[] })
+            .map(|(items, times)| History { timestamps_ms: times, ..History::of(items) })
             .collect();
         // A step of no length, so that the total is that of the network given.
         let rule = Sgd { learning_rate: 0.0, ..Sgd::default() };
