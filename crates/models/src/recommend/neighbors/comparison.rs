@@ -3,6 +3,9 @@
 use super::Interactions;
 use super::keys::{NeighborKeys, Similarity};
 
+/// Rows of the index that are asked for before they are read.
+const AHEAD: usize = 16;
+
 /// What two rows share, added up feature by feature.
 pub(super) trait Shared: Copy + Default + Send {
     /// Whether they share nothing so far.
@@ -128,18 +131,18 @@ impl<S: Shared> Scratch<S> {
         *n_touched = n;
     }
 
-    /// The `n` rows of the largest values that `value` makes of what is shared, ascending by row; the scratch is empty
-    /// afterwards.
+    /// The `n` rows of the largest quotients whose parts `value` makes of what is shared, ascending by row; the scratch is
+    /// empty afterwards.
     fn largest(
         &mut self,
         n: usize,
-        value: impl Fn(usize, S) -> Option<f32>,
+        value: impl Fn(usize, S) -> Option<(f64, f64)>,
     ) -> impl Iterator<Item = (u32, f32)> {
         let mut selection = Selection::new(n, &mut self.selected);
         for row in &self.touched[..self.n_touched] {
             let shared = std::mem::take(&mut self.shared[*row as usize]);
-            if let Some(value) = value(*row as usize, shared) {
-                selection.offer(*row, value);
+            if let Some((dividend, divisor)) = value(*row as usize, shared) {
+                selection.offer(*row, dividend, divisor);
             }
         }
         self.n_touched = 0;
@@ -210,14 +213,24 @@ impl Comparison {
         own: Option<usize>,
         scratch: &mut Scratch<S>,
     ) -> impl Iterator<Item = (u32, f32)> {
-        for (place, feature) in features.iter().enumerate() {
-            let (others, of_others) = self.index.row(*feature as usize);
-            scratch.add(weights.get(place).copied().unwrap_or(1.0), others, of_others);
+        for (piece, features) in features.chunks(AHEAD).enumerate() {
+            // The rows lie anywhere in memory and are short: all of a piece are asked for before the first is read.
+            let mut rows = [(&[][..], &[][..]); AHEAD];
+            let mut ends = 0;
+            for (row, feature) in rows.iter_mut().zip(features) {
+                *row = self.index.row(*feature as usize);
+                ends ^= row.0.first().copied().unwrap_or(0) ^ row.0.last().copied().unwrap_or(0);
+            }
+            std::hint::black_box(ends);
+            for (place, (others, of_others)) in rows.iter().take(features.len()).enumerate() {
+                let weight = weights.get(piece * AHEAD + place).copied().unwrap_or(1.0);
+                scratch.add(weight, others, of_others);
+            }
         }
         let norm = self.norm_of(weights, features.len());
         scratch.largest(self.n_neighbors, move |other, shared| {
-            let similarity = shared.dot() / self.denominator(norm, other, shared);
-            (own != Some(other)).then_some(similarity as f32)
+            let denominator = self.denominator(norm, other, shared);
+            (own != Some(other)).then_some((shared.dot(), denominator))
         })
     }
 }
@@ -231,15 +244,22 @@ struct Selection<'a> {
     kept: &'a mut Vec<u64>,
     /// No smaller value can be among the largest.
     floor: f32,
+    /// A quotient below it is smaller than the floor in f32 too.
+    floor_below: f64,
 }
 
 impl<'a> Selection<'a> {
     fn new(n: usize, kept: &'a mut Vec<u64>) -> Self {
         kept.clear();
-        Self { n, kept, floor: f32::from_bits(1) }
+        Self { n, kept, floor: f32::from_bits(1), floor_below: 0.0 }
     }
 
-    fn offer(&mut self, col: u32, value: f32) {
+    fn offer(&mut self, col: u32, dividend: f64, divisor: f64) {
+        // Most are too small, which a product shows sooner than a quotient; a little below the floor, for rounding.
+        if dividend < self.floor_below * divisor {
+            return;
+        }
+        let value = (dividend / divisor) as f32;
         // A value that is not a number is none of the largest.
         if value >= self.floor && value <= f32::MAX {
             self.kept.push((u64::from(value.to_bits()) << 32) | u64::from(!col));
@@ -254,6 +274,7 @@ impl<'a> Selection<'a> {
             let first = self.kept.len() - self.n;
             let (_, last, _) = self.kept.select_nth_unstable(first);
             self.floor = f32::from_bits((*last >> 32) as u32);
+            self.floor_below = f64::from(self.floor) * (1.0 - 1e-6);
             self.kept.drain(..first);
         }
     }

@@ -101,6 +101,7 @@ impl Interactions {
     }
 
     /// Columns and values of a row; no values where all are 1.
+    #[inline]
     pub(super) fn row(&self, row: usize) -> (&[u32], &[f32]) {
         let range = self.range(row);
         let values = if self.values.is_empty() { &[][..] } else { &self.values[range.clone()] };

@@ -244,3 +244,86 @@ impl Recommender for UserKnn {
         tensors
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::recommend::FitOn;
+    use crate::testing::{Log, dataset, one_thread};
+
+    fn fit(n_neighbors: u32, users: &[&[u32]]) -> Box<dyn Recommender> {
+        let (_folder, dataset) = dataset(&Log::new(5, users).all_for_training());
+        let mut config = UserKnnConfig::default();
+        config.neighbors.n_neighbors = NonZeroU32::new(n_neighbors).unwrap();
+        config.fit(&TrainingView::new(&dataset, FitOn::Train), &one_thread()).unwrap().model
+    }
+
+    fn scores(model: &dyn Recommender, items: &[u32]) -> Vec<f32> {
+        let items: Vec<ItemIdx> = items.iter().copied().map(ItemIdx).collect();
+        let mut scores = vec![7.0; model.n_item_rows()];
+        model.score_all(History::of(&items), &mut scores);
+        scores
+    }
+
+    /// The history 1 2 2 has the cosine 2 / √6 with 1 2 3, 1 / √4 with 1 4, and nothing with 5.
+    #[test]
+    fn neighbors_bring_their_items_by_hand() {
+        let users: [&[u32]; 3] = [&[1, 2, 3], &[4, 1, 4], &[5]];
+        let (first, second) = ((2.0 / 6.0_f64.sqrt()) as f32, 0.5);
+        let model = fit(9, &users);
+        assert_eq!(
+            scores(model.as_ref(), &[1, 2, 2]),
+            [0.0, first + second, first, first, second, 0.0]
+        );
+        let model = fit(1, &users);
+        assert_eq!(scores(model.as_ref(), &[1, 2, 2]), [0.0, first, first, first, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn contributions_sum_to_the_score_and_stand_at_the_newest_event() {
+        let model = fit(9, &[&[1, 2, 3], &[4, 1, 3], &[2, 3], &[5]]);
+        let items = [1, 2, 0, 2].map(ItemIdx);
+        let reasons = model.reasons(History::of(&items), ItemIdx(3), 9);
+        let total: f32 = reasons
+            .iter()
+            .map(|reason| match reason {
+                Reason::Event { position, item, contribution } => {
+                    assert!(matches!((position, item.0), (0, 1) | (3, 2)), "{reason:?}");
+                    *contribution
+                }
+                Reason::Popular { .. } => panic!("the history speaks"),
+            })
+            .sum();
+        assert!((total - scores(model.as_ref(), &[1, 2, 0, 2])[3]).abs() < 1e-6);
+        assert_eq!(reasons.len(), 2);
+    }
+
+    #[test]
+    fn a_history_like_nobody_s_gets_popularity() {
+        let model = fit(9, &[&[1, 2], &[1]]);
+        assert_eq!(scores(model.as_ref(), &[4]), [0.0, 2.0, 1.0, 0.0, 0.0, 0.0]);
+        assert_eq!(model.fallback(History::of(&[ItemIdx(4)])), Some(Fallback::NothingKnown));
+    }
+
+    #[test]
+    fn damaged_rows_are_refused() {
+        let config = UserKnnConfig::default();
+        let model = fit(9, &[&[1, 2], &[3]]);
+        let load = |name: &str, data: crate::TensorData| {
+            let mut tensors = model.tensors();
+            tensors.insert(name, data);
+            UserKnn::load(config, &mut tensors, 6)
+        };
+        assert!(load("user_items", crate::TensorData::U32(vec![1, 2, 3])).is_ok());
+        for items in [vec![2, 1, 3], vec![1, 1, 3], vec![1, 2, 6], vec![0, 2, 3], vec![1, 2]] {
+            let error = load("user_items", crate::TensorData::U32(items)).unwrap_err();
+            assert!(matches!(error, ModelError::Damaged { .. }), "{error}");
+        }
+        for offsets in [vec![], vec![0, 3, 2, 3], vec![1, 3], vec![0, 2], vec![0, 9, 3]] {
+            let error = load("user_offsets", crate::TensorData::U64(offsets)).unwrap_err();
+            assert!(matches!(error, ModelError::Damaged { .. }), "{error}");
+        }
+    }
+}
