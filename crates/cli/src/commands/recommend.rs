@@ -192,6 +192,8 @@ fn reasons(reasons: &[NamedReason<'_>]) -> String {
             format!("number {rank} of the last {days} days")
         }
         NamedReason::Popular { rank, .. } => format!("number {rank} of all"),
+        NamedReason::Trending { times, .. } => format!("{times:.1} times as often as usual"),
+        NamedReason::New { days, .. } => format!("new for {days:.0} days"),
     };
     reasons.iter().map(text).collect::<Vec<_>>().join("; ")
 }

@@ -209,6 +209,8 @@ impl LoadedModel {
             Reason::Popular { n_events, rank, days } => {
                 NamedReason::Popular { n_events, rank, days }
             }
+            Reason::Trending { times, rank } => NamedReason::Trending { times, rank },
+            Reason::New { days, rank } => NamedReason::New { days, rank },
         };
         Ok(reasons.into_iter().map(named).collect())
     }
@@ -276,6 +278,20 @@ pub enum NamedReason<'a> {
         rank: usize,
         /// Over how many days.
         days: Option<u32>,
+    },
+    /// See [`Reason::Trending`].
+    Trending {
+        /// How many times as often as usual.
+        times: f32,
+        /// Place among all items, from 1.
+        rank: usize,
+    },
+    /// See [`Reason::New`].
+    New {
+        /// Days since its first event.
+        days: f32,
+        /// Place among all items, from 1.
+        rank: usize,
     },
 }
 

@@ -23,34 +23,42 @@ mod contract;
 mod top_k;
 mod view;
 
+mod buy_again;
 mod fusion;
+mod latest;
 mod mlp;
 mod neighbors;
 mod popularity;
 mod seq_rules;
 pub(crate) mod sequence;
 mod sessions;
+mod trending;
 
 mod attributes;
 mod early_stopping;
 mod item_table;
 mod leave_one_out;
+mod ranking;
 mod related_items;
 mod sparse;
 mod vector_model;
 
 pub mod registry;
 
+pub use buy_again::{BuyAgain, BuyAgainConfig};
 pub use contract::{
     EpochRecord, Fallback, FitContext, FitRecord, Fitted, MemberRecord, ModelSpec, Reason,
     Recommender, ScoreScale,
 };
 pub use fusion::{Fusion, FusionConfig, MemberConfig};
+pub use latest::{Latest, LatestConfig, LatestKeys};
 pub use mlp::{HiddenActivation, Mlp, MlpConfig, SoftmaxLoss};
 pub use neighbors::{
-    ItemKnn, ItemKnnConfig, NeighborKeys, Similarity, UserKnn, UserKnnConfig, Weighting,
+    ItemKnn, ItemKnnConfig, NeighborKeys, RuleMeasure, Similarity, Together, TogetherConfig,
+    UserKnn, UserKnnConfig, Weighting,
 };
 pub use popularity::{Popularity, PopularityConfig, Window};
+pub use ranking::{Ranking, RankingSpec};
 pub use related_items::RelatedItems;
 pub use seq_rules::{SeqRules, SeqRulesConfig};
 pub use sequence::{
@@ -62,4 +70,5 @@ pub use sessions::{
     VsknnKeys, Vstan, VstanConfig, VstanKeys,
 };
 pub use top_k::{Scored, TopK, top_k};
+pub use trending::{Trending, TrendingConfig, TrendingKeys};
 pub use view::{FitOn, Holdout, TrainingView};

@@ -4,15 +4,18 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::buy_again::{BuyAgain, BuyAgainConfig};
 use super::contract::{ModelSpec, Recommender};
 use super::fusion::{Fusion, FusionConfig};
+use super::latest::{Latest, LatestConfig};
 use super::mlp::{Mlp, MlpConfig};
-use super::neighbors::{ItemKnn, ItemKnnConfig, UserKnn, UserKnnConfig};
+use super::neighbors::{ItemKnn, ItemKnnConfig, Together, TogetherConfig, UserKnn, UserKnnConfig};
 use super::popularity::{Popularity, PopularityConfig, Window};
 use super::related_items::RelatedItemsConfig;
 use super::seq_rules::{SeqRules, SeqRulesConfig};
 use super::sequence::{Preset, Sequence, SequenceSpec};
 use super::sessions::{Stan, StanConfig, Vsknn, VsknnConfig, Vstan, VstanConfig};
+use super::trending::{Trending, TrendingConfig};
 use crate::error::{ModelError, nearest};
 use crate::tensors::Tensors;
 
@@ -95,6 +98,10 @@ pub static MODELS: &[Entry] = &[
         "most chosen items, recent events counting more",
         Window::Decay { half_life_days: 7.0 }
     ),
+    entry!("trending", "what is chosen more often now than before", TrendingConfig, Trending),
+    entry!("latest", "the newest items first", LatestConfig, Latest),
+    entry!("buy-again", "what was bought before and is due", BuyAgainConfig, BuyAgain),
+    entry!("together", "what the same baskets hold", TogetherConfig, Together),
     entry!(
         "seq-rules",
         "what followed what, by distance; fast, explains itself",

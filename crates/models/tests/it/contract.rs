@@ -48,6 +48,11 @@ fn k(n: usize) -> NonZeroUsize {
     NonZeroUsize::new(n).unwrap()
 }
 
+/// Models that ask no history: one list for all.
+fn is_for_everybody(name: &str) -> bool {
+    name.starts_with("popularity") || ["trending", "latest"].contains(&name)
+}
+
 fn for_every_model(mut check: impl FnMut(&dyn ModelSpec, &Dataset, &LoadedModel)) {
     let (_folder, dataset) = shop();
     for spec in specs() {
@@ -224,7 +229,7 @@ fn a_history_that_says_nothing_is_answered_with_popularity_and_said_to_be() {
     }
     counts[0] = 0.0;
     for_every_model(|spec, _, model| {
-        if spec.name().starts_with("popularity") {
+        if is_for_everybody(spec.name()) {
             return;
         }
         for (items, why) in [

@@ -14,6 +14,7 @@ pub(super) trait Shared: Copy + Default + Send {
     /// Adds a feature with its weights in the one row and in the other.
     fn add(&mut self, weight: f32, other: f32);
 
+    /// The product of the two rows over what they share.
     fn dot(self) -> f64;
 
     /// `Σ a²` and `Σ b²` over the shared features; `None` where nobody adds them up.
@@ -131,9 +132,27 @@ impl<S: Shared> Scratch<S> {
         *n_touched = n;
     }
 
+    /// Adds what the rows of `index` share with a row of these features and weights, 1 where there are none.
+    pub(super) fn add_features(&mut self, index: &Interactions, features: &[u32], weights: &[f32]) {
+        for (piece, features) in features.chunks(AHEAD).enumerate() {
+            // The rows lie anywhere in memory and are short: all of a piece are asked for before the first is read.
+            let mut rows = [(&[][..], &[][..]); AHEAD];
+            let mut ends = 0;
+            for (row, feature) in rows.iter_mut().zip(features) {
+                *row = index.row(*feature as usize);
+                ends ^= row.0.first().copied().unwrap_or(0) ^ row.0.last().copied().unwrap_or(0);
+            }
+            std::hint::black_box(ends);
+            for (place, (others, of_others)) in rows.iter().take(features.len()).enumerate() {
+                let weight = weights.get(piece * AHEAD + place).copied().unwrap_or(1.0);
+                self.add(weight, others, of_others);
+            }
+        }
+    }
+
     /// The `n` rows of the largest quotients whose parts `value` makes of what is shared, ascending by row; the scratch is
     /// empty afterwards.
-    fn largest(
+    pub(super) fn largest(
         &mut self,
         n: usize,
         value: impl Fn(usize, S) -> Option<(f64, f64)>,
@@ -213,20 +232,7 @@ impl Comparison {
         own: Option<usize>,
         scratch: &mut Scratch<S>,
     ) -> impl Iterator<Item = (u32, f32)> {
-        for (piece, features) in features.chunks(AHEAD).enumerate() {
-            // The rows lie anywhere in memory and are short: all of a piece are asked for before the first is read.
-            let mut rows = [(&[][..], &[][..]); AHEAD];
-            let mut ends = 0;
-            for (row, feature) in rows.iter_mut().zip(features) {
-                *row = self.index.row(*feature as usize);
-                ends ^= row.0.first().copied().unwrap_or(0) ^ row.0.last().copied().unwrap_or(0);
-            }
-            std::hint::black_box(ends);
-            for (place, (others, of_others)) in rows.iter().take(features.len()).enumerate() {
-                let weight = weights.get(piece * AHEAD + place).copied().unwrap_or(1.0);
-                scratch.add(weight, others, of_others);
-            }
-        }
+        scratch.add_features(&self.index, features, weights);
         let norm = self.norm_of(weights, features.len());
         scratch.largest(self.n_neighbors, move |other, shared| {
             let denominator = self.denominator(norm, other, shared);

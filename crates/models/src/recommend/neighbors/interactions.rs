@@ -1,12 +1,12 @@
 //! Who chose what, as sparse rows in both directions.
 
+use forecart_data::{History, UserIdx};
 use rayon::prelude::*;
 
 use super::keys::Weighting;
 use crate::error::ModelError;
 use crate::recommend::view::TrainingView;
 use crate::tensors::{TensorData, Tensors};
-use forecart_data::History;
 
 /// Users in one piece of work.
 const PIECE: usize = 512;
@@ -52,6 +52,28 @@ pub(super) fn ratings_of(
 impl Interactions {
     /// The ratings of all users of `view`, a row each in their order, over the items.
     pub(super) fn of(view: &TrainingView<'_>, weighting: Weighting) -> Self {
+        Self::collect(view, |user, rows, pairs| {
+            rows.push(view.history(user), weighting, view.n_item_rows(), pairs);
+        })
+    }
+
+    /// The distinct items of all sessions of `view`, a row each in the order of users.
+    pub(super) fn of_sessions(view: &TrainingView<'_>) -> Self {
+        Self::collect(view, |user, rows, pairs| {
+            let mut start = 0;
+            for session in view.sessions(user).chunk_by(|a, b| a == b) {
+                let events = view.history(user).slice(start..start + session.len());
+                rows.push(events, Weighting::Binary, view.n_item_rows(), pairs);
+                start += session.len();
+            }
+        })
+    }
+
+    /// Rows that `of_user` appends for each user.
+    fn collect(
+        view: &TrainingView<'_>,
+        of_user: impl Fn(UserIdx, &mut Self, &mut Vec<(u32, u32)>) + Sync,
+    ) -> Self {
         let users: Vec<_> = view.users().collect();
         let pieces: Vec<Self> = users
             .par_chunks(PIECE)
@@ -59,20 +81,7 @@ impl Interactions {
                 let n_events = users.iter().map(|user| view.history(*user).items.len()).sum();
                 let mut piece = Self::empty(users.len(), n_events);
                 let mut pairs = Vec::new();
-                for user in users {
-                    let history = view.history(*user);
-                    ratings_of(
-                        history,
-                        weighting,
-                        view.n_item_rows(),
-                        &mut pairs,
-                        |item, rating| {
-                            piece.cols.push(item);
-                            piece.values.extend(rating);
-                        },
-                    );
-                    piece.offsets.push(piece.cols.len() as u64);
-                }
+                users.iter().for_each(|user| of_user(*user, &mut piece, &mut pairs));
                 piece
             })
             .collect();
@@ -84,6 +93,20 @@ impl Interactions {
             rows.values.extend(piece.values);
         }
         rows
+    }
+
+    fn push(
+        &mut self,
+        history: History<'_>,
+        weighting: Weighting,
+        n_item_rows: usize,
+        pairs: &mut Vec<(u32, u32)>,
+    ) {
+        ratings_of(history, weighting, n_item_rows, pairs, |item, rating| {
+            self.cols.push(item);
+            self.values.extend(rating);
+        });
+        self.offsets.push(self.cols.len() as u64);
     }
 
     fn empty(n_rows: usize, n_stored: usize) -> Self {

@@ -223,7 +223,7 @@ mod tests {
             .iter()
             .map(|reason| match reason {
                 Reason::Event { contribution, .. } => *contribution,
-                Reason::Popular { .. } => panic!("the history speaks"),
+                other => panic!("the history speaks: {other:?}"),
             })
             .sum();
         assert!((total - scores(&model, &[3, 2, 2])[1]).abs() < 1e-6);

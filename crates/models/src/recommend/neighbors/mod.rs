@@ -8,11 +8,13 @@ mod comparison;
 mod interactions;
 mod item_knn;
 mod keys;
+mod together;
 mod user_knn;
 mod weigher;
 
 pub use item_knn::{ItemKnn, ItemKnnConfig};
 pub use keys::{NeighborKeys, Similarity, Weighting};
+pub use together::{RuleMeasure, Together, TogetherConfig};
 pub use user_knn::{UserKnn, UserKnnConfig};
 
 use interactions::Interactions;

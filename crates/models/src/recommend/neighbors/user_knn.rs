@@ -293,7 +293,7 @@ mod tests {
                     assert!(matches!((position, item.0), (0, 1) | (3, 2)), "{reason:?}");
                     *contribution
                 }
-                Reason::Popular { .. } => panic!("the history speaks"),
+                other => panic!("the history speaks: {other:?}"),
             })
             .sum();
         assert!((total - scores(model.as_ref(), &[1, 2, 0, 2])[3]).abs() < 1e-6);

@@ -484,7 +484,7 @@ mod tests {
             .iter()
             .map(|reason| match reason {
                 Reason::Event { contribution, .. } => *contribution,
-                Reason::Popular { .. } => panic!("the session speaks"),
+                other => panic!("the session speaks: {other:?}"),
             })
             .sum();
         let score = scores(model.as_ref(), &[2, 1, 2], 3)[4];
