@@ -50,12 +50,12 @@ pub use contract::{
     EpochRecord, Fallback, FitContext, FitRecord, Fitted, MemberRecord, ModelSpec, Reason,
     Recommender, ScoreScale,
 };
-pub use fusion::{Fusion, FusionConfig, MemberConfig};
+pub use fusion::{Fusion, FusionConfig, FusionMethod, MemberConfig};
 pub use latest::{Latest, LatestConfig, LatestKeys};
 pub use mlp::{HiddenActivation, Mlp, MlpConfig, SoftmaxLoss};
 pub use neighbors::{
-    ItemKnn, ItemKnnConfig, NeighborKeys, RuleMeasure, Similarity, Together, TogetherConfig,
-    UserKnn, UserKnnConfig, Weighting,
+    Content, ContentConfig, ItemKnn, ItemKnnConfig, NeighborKeys, RuleMeasure, Similarity,
+    Together, TogetherConfig, UserKnn, UserKnnConfig, Weighting,
 };
 pub use popularity::{Popularity, PopularityConfig, Window};
 pub use ranking::{Ranking, RankingSpec};

@@ -9,7 +9,10 @@ use super::contract::{ModelSpec, Recommender};
 use super::fusion::{Fusion, FusionConfig};
 use super::latest::{Latest, LatestConfig};
 use super::mlp::{Mlp, MlpConfig};
-use super::neighbors::{ItemKnn, ItemKnnConfig, Together, TogetherConfig, UserKnn, UserKnnConfig};
+use super::neighbors::{
+    Content, ContentConfig, ItemKnn, ItemKnnConfig, Together, TogetherConfig, UserKnn,
+    UserKnnConfig,
+};
 use super::popularity::{Popularity, PopularityConfig, Window};
 use super::related_items::RelatedItemsConfig;
 use super::seq_rules::{SeqRules, SeqRulesConfig};
@@ -110,6 +113,7 @@ pub static MODELS: &[Entry] = &[
     ),
     entry!("item-knn", "items that the same users chose", ItemKnnConfig, ItemKnn),
     entry!("user-knn", "what users with like histories chose", UserKnnConfig, UserKnn),
+    entry!("content", "items alike by the catalog, new ones too", ContentConfig, Content),
     entry!("v-sknn", "what happened in sessions like this one", VsknnConfig, Vsknn),
     entry!("stan", "the same with decays by position and age", StanConfig, Stan),
     entry!("vstan", "the same with rare items raised", VstanConfig, Vstan),

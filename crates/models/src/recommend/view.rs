@@ -1,6 +1,6 @@
 //! What a model may see while it is fitted, and nothing else.
 
-use forecart_data::{Dataset, History, ItemFeatures, Part, Protocol, UserIdx};
+use forecart_data::{Dataset, History, ItemFeatures, Part, Protocol, TextTable, UserIdx};
 use serde::{Deserialize, Serialize};
 
 use super::contract::ModelSpec;
@@ -110,6 +110,11 @@ impl<'a> TrainingView<'a> {
     /// Encoded item attributes; their encoders were fitted on the training part.
     pub fn item_features(&self) -> &'a ItemFeatures {
         &self.dataset.item_features
+    }
+
+    /// The title of each item row; empty where the catalog has none.
+    pub fn titles(&self) -> &'a TextTable {
+        &self.dataset.titles
     }
 
     /// Whether events have times, not an order alone.

@@ -146,6 +146,10 @@ pub(crate) fn specs() -> Vec<Box<dyn ModelSpec>> {
         specs.push(registry::spec("item-knn", &keys).unwrap());
         specs.push(registry::spec("user-knn", &keys).unwrap());
     }
+    let by_rank = json!({"method": "reciprocal-rank", "members": [
+        {"model": "seq-rules"}, {"model": "stan"}, {"model": "together"},
+    ]});
+    specs.push(registry::spec("fusion", &by_rank).unwrap());
     let mut sampled = keys("mlp");
     sampled["loss"] = json!("sampled");
     sampled["n_negatives"] = json!(16);
