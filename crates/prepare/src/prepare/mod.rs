@@ -127,7 +127,8 @@ pub fn prepare(
         let reason = "no event is left for training; the test and validation parts take all".into();
         return Err(PrepareError::Unusable { step: "prepare split", reason });
     }
-    let items = pack::items(&scan, &counted, config)?;
+    let new_items = new_items(log, &sources, config)?;
+    let items = pack::items(&scan, &counted, config, &new_items)?;
     let events = pack::events(&scan, &counted)?;
     progress.begin("pack", Some(counted.n_rows));
     let tables = (&counted, &items, &events);
@@ -152,6 +153,26 @@ pub fn prepare(
             steps: report.steps,
         },
     })?)
+}
+
+/// Ids of the catalog that belong to the dataset without any event: where they are wanted, all products.
+fn new_items(
+    log: &Path,
+    sources: &[Source],
+    config: &PrepareConfig,
+) -> Result<Vec<String>, PrepareError> {
+    if !config.raw.new_items {
+        return Ok(Vec::new());
+    }
+    let file = items_file(log);
+    if file.is_none() {
+        let reason = "the log has no item catalog; remove it or import one";
+        return Err(PrepareError::config("prepare.new_items", reason));
+    }
+    let ids = catalog::ids(file.as_deref())?;
+    let has_order_lines = sources.iter().any(Source::has_order_lines);
+    let flags = config.codes.flags(ids.iter().map(String::as_str), has_order_lines);
+    Ok(ids.into_iter().zip(flags).filter(|(_, is_code)| !is_code).map(|(id, _)| id).collect())
 }
 
 fn open(
