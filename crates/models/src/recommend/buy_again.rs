@@ -266,7 +266,7 @@ impl BuyAgain {
             let density = (-z * z / 2.0).exp() / deviation;
             let score = (f64::from(self.cycles.returning[row]) * density) as f32;
             // Long past or just bought is the last of what was bought, not nothing.
-            (purchases.position, purchases.item, score.max(f32::MIN_POSITIVE))
+            (purchases.position, purchases.item, score.clamp(f32::MIN_POSITIVE, f32::MAX))
         };
         purchases.into_iter().map(score).collect()
     }

@@ -473,6 +473,19 @@ mod tests {
         assert_close(&scores(fit(keys, &log).as_ref(), &[2, 6], 4), want);
     }
 
+    /// Without times a session is as new as its user's row; what is in another session of the user says nothing.
+    #[test]
+    fn sessions_of_a_user_are_apart_and_need_no_times() {
+        let log = Log::new(6, &[&[1, 2, 3, 4], &[1, 5]]).in_sessions_of(2);
+        let (_folder, dataset) = dataset(&log);
+        let view = TrainingView::new(&dataset, FitOn::TrainValidation);
+        let model = StanConfig::default().fit(&view, &one_thread()).unwrap().model;
+        let mut scores = vec![7.0; 7];
+        model.score_all(History::of(&[ItemIdx(1)]), &mut scores);
+        assert!(scores[2] > 0.0 && scores[5] == scores[2], "{scores:?}");
+        assert_eq!((scores[3], scores[4]), (0.0, 0.0));
+    }
+
     #[test]
     fn contributions_sum_to_the_score() {
         let log: [(i64, &[u32]); 3] = [(1, &[1, 2, 4]), (2, &[2, 4]), (3, &[1, 5])];
