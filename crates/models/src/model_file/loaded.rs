@@ -164,12 +164,17 @@ impl LoadedModel {
     /// vocabulary are counted and otherwise ignored.
     pub fn recommend_ids(&self, history: &[&str], k: NonZeroUsize, seen: SeenItems) -> Answer<'_> {
         let items: Vec<ItemIdx> = history.iter().map(|id| self.item(id)).collect();
-        let history = History::of(&items);
+        self.recommend(History::of(&items), k, seen)
+    }
+
+    /// The same for a history of this model's [items](Self::item), with times and values where they are known: what
+    /// models go by that count days.
+    pub fn recommend(&self, history: History<'_>, k: NonZeroUsize, seen: SeenItems) -> Answer<'_> {
         let list = self.model.recommend(history, &TopK::new(k, seen));
         Answer {
             items: self.named(&list),
             fallback: self.model.fallback(history),
-            n_unknown: items.iter().filter(|item| !item.is_known()).count(),
+            n_unknown: history.items.iter().filter(|item| !item.is_known()).count(),
         }
     }
 
@@ -196,9 +201,22 @@ impl LoadedModel {
         item_id: &str,
         n: usize,
     ) -> Result<Vec<NamedReason<'_>>, ModelError> {
-        let item = self.known_item(item_id)?;
         let items: Vec<ItemIdx> = history.iter().map(|id| self.item(id)).collect();
-        let reasons = self.model.reasons(History::of(&items), item, n);
+        self.reasons(History::of(&items), item_id, n)
+    }
+
+    /// The same for a history of this model's [items](Self::item), with times and values where they are known.
+    ///
+    /// # Errors
+    /// [`ModelError::UnknownItem`].
+    pub fn reasons(
+        &self,
+        history: History<'_>,
+        item_id: &str,
+        n: usize,
+    ) -> Result<Vec<NamedReason<'_>>, ModelError> {
+        let item = self.known_item(item_id)?;
+        let reasons = self.model.reasons(history, item, n);
         let named = |reason: Reason| match reason {
             Reason::Event { position, item, contribution } => NamedReason::Event {
                 position,
