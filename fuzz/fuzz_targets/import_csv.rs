@@ -6,19 +6,7 @@ use forecart_prepare::config;
 use forecart_prepare::import::{ParsedText, parse_csv_bytes};
 use libfuzzer_sys::fuzz_target;
 
-const CONFIGS: &[&str] = &[
-    "",
-    "data.time_zone = \"UTC\"",
-    "data.order_only = true",
-    "data.format = \"sequences\"",
-    "data.format = \"recbole\"",
-    "data.format = \"jsonl\"",
-    "data.delimiter = \"whitespace\"\ndata.quote = \"'\"\ndata.order_only = true",
-    "data.delimiter = \"::\"\ndata.header = false\ndata.names = [\"user_id\", \"price\"]\n\
-     data.default_item = \"i\"\ndata.order_only = true",
-    "data.time_zone = \"Europe/London\"\ndata.time_format = \"%d/%m/%Y %H:%M\"",
-    "data.order_lines = true\ndata.time_zone = \"UTC\"",
-];
+const CONFIGS: &[&str] = include!("../import_configs.rs");
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((choice, text)) = bytes.split_first() else { return };

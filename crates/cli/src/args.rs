@@ -216,7 +216,8 @@ pub(crate) struct EvaluateArgs {
     /// Which events the models learn from
     #[arg(long, default_value = "train")]
     pub(crate) fit_on: FitOnName,
-    /// How many of a user's newest events a model sees
+    /// How many of a user's newest events a model sees [default: 50, 100 or 200, whichever first
+    /// holds nine of ten training sequences whole]
     #[arg(long, value_name = "N")]
     pub(crate) max_history: Option<NonZeroUsize>,
     /// Whether items a user has acted on are left out of the lists; overrides the dataset's rule

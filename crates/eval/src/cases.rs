@@ -15,7 +15,7 @@ pub(crate) struct Case<'a> {
 /// A group of cases that belong to one user and are resampled together.
 ///
 /// - LOO-FULL and global time: one group and one case for each user with events in the part. The
-///   targets are the distinct items of the part, the history everything before it.
+///   targets are the distinct items of the part, of the target event where there is one, the history everything before it.
 /// - Session: one group for each session of at least two events, one case for each of its prefixes,
 ///   with the next item as target. Earlier sessions of the user are not part of the history.
 pub(crate) fn groups_of<'a>(dataset: &'a Dataset, user: UserIdx, part: Part) -> Vec<Vec<Case<'a>>> {
@@ -25,7 +25,10 @@ pub(crate) fn groups_of<'a>(dataset: &'a Dataset, user: UserIdx, part: Part) -> 
     }
     let history = dataset.history_before(user, part);
     if !matches!(dataset.manifest.description.protocol, Protocol::Session { .. }) {
-        let mut targets = events.items.to_vec();
+        let mut targets = dataset.targets(user, part);
+        if targets.is_empty() {
+            return Vec::new();
+        }
         targets.sort_unstable();
         targets.dedup();
         return vec![vec![Case { history, targets }]];

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use forecart_data::{Dataset, ItemIdx, Progress, UserIdx};
+use forecart_data::{Dataset, ItemIdx, Progress, SeenItems, UserIdx};
 use rayon::prelude::*;
 
 use crate::cases::{Case, groups_of};
@@ -49,7 +49,7 @@ pub fn evaluate(
         scorer,
         options,
         popularity: ItemPopularity::new(&dataset.items),
-        masks_seen: options.masks_seen(dataset),
+        seen: options.seen_on(dataset),
         n_shown: (0..n_item_rows).map(|_| AtomicU64::new(0)).collect(),
     };
     let users: Vec<UserIdx> = dataset.user_indices().collect();
@@ -90,7 +90,7 @@ struct Shared<'a> {
     scorer: &'a dyn Scorer,
     options: &'a EvaluateOptions,
     popularity: ItemPopularity,
-    masks_seen: bool,
+    seen: SeenItems,
     n_shown: Vec<AtomicU64>,
 }
 
@@ -121,8 +121,9 @@ pub(crate) struct CaseResult {
 /// Buffers that one worker uses again and again.
 struct Worker {
     scores: Vec<f32>,
-    /// Number of the case that last saw the item.
+    /// Number of the case whose history last had the item, and of the case that last hid it.
     seen_in: Vec<u64>,
+    hidden_in: Vec<u64>,
     case_number: u64,
     /// Distinct seen items that are masked in the ranking.
     masked: Vec<ItemIdx>,
@@ -134,6 +135,7 @@ impl Worker {
         Self {
             scores: vec![0.0; n_item_rows],
             seen_in: vec![0; n_item_rows],
+            hidden_in: vec![0; n_item_rows],
             case_number: 0,
             masked: Vec::new(),
             list: Vec::new(),
@@ -171,15 +173,15 @@ impl Worker {
         self.scores.fill(f32::NAN);
         let history = case.history.newest(shared.options.max_history);
         shared.scorer.score_all(history, &mut self.scores);
-        self.mark_seen(case, shared.masks_seen, &mut chunk.tally);
+        self.mark_seen(case, shared.seen, &mut chunk.tally);
 
         // The unknown item sorts first.
         let is_unknown = case.targets.first().is_some_and(|target| !target.is_known());
         let known = &case.targets[usize::from(is_unknown)..];
         let ties = rank_targets(&self.scores, known, &self.masked, &mut chunk.ranks)?;
 
-        let (seen_in, number) = (&self.seen_in, self.case_number);
-        let is_masked = |item: ItemIdx| shared.masks_seen && seen_in[item.row()] == number;
+        let (hidden_in, number) = (&self.hidden_in, self.case_number);
+        let is_masked = |item: ItemIdx| hidden_in[item.row()] == number;
         top_k(&self.scores, shared.options.list_length, is_masked, &mut self.list);
         let list = || self.list.iter().map(|(_, item)| *item);
         for item in list() {
@@ -202,19 +204,22 @@ impl Worker {
     }
 
     /// Notes the items of the history, and which of them the ranking leaves out.
-    fn mark_seen(&mut self, case: &Case<'_>, masks_seen: bool, tally: &mut Tally) {
+    fn mark_seen(&mut self, case: &Case<'_>, seen: SeenItems, tally: &mut Tally) {
         self.case_number += 1;
         self.masked.clear();
+        let number = self.case_number;
+        let is_target = |item: ItemIdx| case.targets.binary_search(&item).is_ok();
+        let is_first = |marks: &mut [u64], item: ItemIdx| {
+            item.is_known() && std::mem::replace(&mut marks[item.row()], number) != number
+        };
         for item in case.history.items {
-            let seen_in = &mut self.seen_in[item.row()];
-            if *seen_in == self.case_number || !item.is_known() {
-                continue;
-            }
-            *seen_in = self.case_number;
-            if case.targets.binary_search(item).is_ok() {
+            if is_first(&mut self.seen_in, *item) && is_target(*item) {
                 tally.n_seen_targets += 1;
-            } else if masks_seen {
-                self.masked.push(*item);
+            }
+        }
+        for item in seen.hidden(case.history) {
+            if is_first(&mut self.hidden_in, item) && !is_target(item) {
+                self.masked.push(item);
             }
         }
     }

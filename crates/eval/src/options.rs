@@ -86,14 +86,14 @@ impl EvaluateOptions {
         self.guard.as_ref().map_or(Ok(()), |guard| guard.read(&self.label))
     }
 
-    /// Whether seen items are masked on `dataset`.
-    pub(crate) fn masks_seen(&self, dataset: &Dataset) -> bool {
+    /// Which seen items are masked on `dataset`.
+    pub(crate) fn seen_on(&self, dataset: &Dataset) -> SeenItems {
         let description = &dataset.manifest.description;
         let default = match description.protocol {
             Protocol::Session { .. } => SeenItems::Keep,
             _ => description.seen,
         };
-        self.seen.unwrap_or(default) == SeenItems::Exclude
+        self.seen.unwrap_or(default)
     }
 
     /// The protocol id: everything that makes two numbers comparable, beside the data itself.
@@ -101,11 +101,19 @@ impl EvaluateOptions {
     /// `loo-full/full/mask-seen/len50/order=file`: protocol, full ranking (never sampled
     /// negatives, whose metrics would carry `@neg99`), mask, longest history, and the order of a
     /// user's events. A time split adds its two borders, the session protocol what it does with
-    /// repeated items and the pause that ends a session, where no ids say it. Validation and test
+    /// repeated items and the pause that ends a session, where no ids say it; where one event is asked for, its name stands in
+    /// it, and where items that the user came to by one event are masked, that of this one. Validation and test
     /// have the same id.
     pub fn protocol_id(&self, dataset: &Dataset) -> String {
         let description = &dataset.manifest.description;
-        let mask = if self.masks_seen(dataset) { "mask-seen" } else { "mask-none" };
+        let name_of = |event: u8| dataset.event_names.text(event.into());
+        let mask = match self.seen_on(dataset) {
+            SeenItems::Exclude => "mask-seen".to_owned(),
+            SeenItems::Keep => "mask-none".to_owned(),
+            SeenItems::ExcludeEvent(event) => format!("mask-{}", name_of(event)),
+        };
+        let target = description.target_event;
+        let target = target.map_or_else(String::new, |event| format!("/target={}", name_of(event)));
         let extra = match description.protocol {
             Protocol::GlobalTime { validation_start_ms, test_start_ms } => {
                 format!("/split={validation_start_ms},{test_start_ms}")
@@ -118,7 +126,7 @@ impl EvaluateOptions {
         };
         let (name, length) = (description.protocol.name(), self.max_history);
         let order = description.order.name();
-        format!("{name}/full/{mask}/len{length}/order={order}{extra}")
+        format!("{name}/full/{mask}/len{length}/order={order}{target}{extra}")
     }
 }
 

@@ -120,6 +120,11 @@ impl Tensors {
         self.iter().any(|(other, _)| other == name)
     }
 
+    /// Rows of the tensor of this name, if there is one.
+    pub fn n_rows(&self, name: &str) -> Option<usize> {
+        self.0.get(name).and_then(|tensor| tensor.shape.first().copied())
+    }
+
     /// Tensors in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))

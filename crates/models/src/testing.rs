@@ -97,6 +97,7 @@ pub(crate) fn dataset(log: &Log) -> (tempfile::TempDir, Dataset) {
                 None => Protocol::LooFull,
             },
             seen: SeenItems::Exclude,
+            target_event: None,
             has_time: log.has_time,
             order: if log.has_time { EventOrder::Time } else { EventOrder::File },
             data_hash: "00".into(),

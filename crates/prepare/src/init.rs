@@ -289,11 +289,17 @@ const PREPARE: &[Setting] = &[
     (
         "seen",
         Some("\"exclude\""),
-        "whether items that a user acted on may come again: keep for sessions, else exclude",
+        "whether items that a user acted on may come again: keep for sessions, else exclude; \
+         exclude_target leaves out those of split.target_event",
     ),
 ];
 const SPLIT: &[Setting] = &[
     ("kind", None, "time, loo-full or session"),
+    (
+        "target_event",
+        Some("\"purchase\""),
+        "loo-full and time: the one event that is predicted; others are known, but not asked for",
+    ),
     ("order", Some("\"time\""), "what orders a user's events: time, or file (its own order)"),
     ("test_days", Some("7"), "time and session: this many days at the end are for test"),
     ("validation_days", Some("7"), "days before the test part that are for validation"),

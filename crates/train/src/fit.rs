@@ -79,17 +79,25 @@ pub fn train(
         true => progress.announce(&statement),
         false => progress.note(&statement),
     }
+    let train_view = TrainingView::new(dataset, FitOn::Train).with_early_stopping();
+    let has_validation = train_view.validation().is_some();
+    if spec.uses_seed() && !has_validation {
+        progress.announce(&format!(
+            "the dataset has no validation part, so nothing stops {} early: it trains all its epochs (n_epochs)",
+            spec.name()
+        ));
+    }
     memory::reset_peak();
     let before = memory::resident_bytes();
     let started = Instant::now();
-    let chooses_epochs = spec.uses_seed() && options.fit_on == FitOn::TrainValidation;
+    let chooses_epochs =
+        spec.uses_seed() && has_validation && options.fit_on == FitOn::TrainValidation;
     let (model, record) = if chooses_epochs {
-        let train = TrainingView::new(dataset, FitOn::Train).with_early_stopping();
-        let run = train.run(spec, options.seed);
+        let run = train_view.run(spec, options.seed);
         let chosen = context.checkpoint.map(|checkpoint| checkpoint.choice(&run)).transpose()?;
         let record = match chosen.flatten() {
             Some(record) => record,
-            None => spec.fit(&train, &context)?.record,
+            None => spec.fit(&train_view, &context)?.record,
         };
         let checkpoint =
             context.checkpoint.map(|checkpoint| checkpoint.of_refit(run, record.clone()));

@@ -10,7 +10,7 @@ use forecart_eval::{
     evaluate,
 };
 use forecart_models::ModelError;
-use forecart_models::recommend::{FitOn, FitRecord, ModelSpec, Recommender};
+use forecart_models::recommend::{FitOn, FitRecord, ModelSpec, Recommender, TrainingView};
 
 use crate::error::TrainError;
 use crate::fit::{TrainOptions, Trained, train};
@@ -63,8 +63,8 @@ pub struct MeasureOptions {
     pub n_threads: NonZeroUsize,
     /// Training that is estimated to need more is refused before it starts.
     pub memory_limit_bytes: Option<u64>,
-    /// Models see the newest so many events.
-    pub max_history: usize,
+    /// Models see the newest so many events; `None` is what [`TrainingView::usual_length`] says of the data.
+    pub max_history: Option<NonZeroUsize>,
     /// Whether seen items are masked; `None` takes what the dataset says.
     pub seen: Option<SeenItems>,
     /// The metric that decides.
@@ -96,7 +96,9 @@ pub fn measure(
             |error| TrainError::Threads { n_threads: options.n_threads, reason: error.to_string() },
         )?;
     pool.install(|| {
-        let bench = Bench { dataset, options, progress, guard: TestGuard::new() };
+        let usual_length = || TrainingView::new(dataset, FitOn::Train).usual_length();
+        let max_history = options.max_history.map_or_else(usual_length, usize::from);
+        let bench = Bench { dataset, options, max_history, progress, guard: TestGuard::new() };
         let mut models = Vec::new();
         for model in given {
             models.push(bench.given(model)?);
@@ -129,6 +131,7 @@ pub fn measure(
 struct Bench<'a> {
     dataset: &'a Dataset,
     options: &'a MeasureOptions,
+    max_history: usize,
     progress: &'a dyn Progress,
     guard: TestGuard,
 }
@@ -211,7 +214,7 @@ impl Bench<'_> {
         fit_on: FitOn,
     ) -> Result<(Option<Evaluation>, Evaluation, f64), TrainError> {
         let measure = |mut options: EvaluateOptions| {
-            options.max_history = self.options.max_history;
+            options.max_history = self.max_history;
             options.seen = self.options.seen;
             evaluate(self.dataset, &AsScorer(model), &options, self.progress)
         };

@@ -23,14 +23,13 @@ pub struct Size {
 }
 
 /// Trains a size on the training part, where validation stops it, and measures what was kept on the validation part, with
-/// histories cut to `max_history`. The test part is not read.
+/// histories cut to their usual length, that of [`TrainingView::usual_length`]. The test part is not read.
 ///
 /// # Errors
 /// [`TrainError::NotCounted`] for a model without epochs or whose operations nobody counts; see [`train`].
 pub fn train_size(
     dataset: &Dataset,
     size: &Size,
-    max_history: usize,
     options: &TrainOptions,
     progress: &dyn Progress,
 ) -> Result<Training, TrainError> {
@@ -41,7 +40,7 @@ pub fn train_size(
     let epoch_flop = spec.epoch_flop(&view).ok_or_else(not_counted)?;
     let trained = train(dataset, spec, &options, progress)?;
     let model = trained.model.as_ref();
-    let validation_loss = held_out_loss(dataset, &AsScorer(model), max_history, progress)?;
+    let validation_loss = held_out_loss(dataset, &AsScorer(model), view.usual_length(), progress)?;
     let curve = &trained.record.curve;
     let last_epoch = curve.last().ok_or_else(not_counted)?.epoch;
     let points = curve.iter().map(|at| ScalingPoint {

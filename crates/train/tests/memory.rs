@@ -46,6 +46,7 @@ fn shop(folder: &std::path::Path) -> Dataset {
         description: Description {
             protocol: Protocol::LooFull,
             seen: SeenItems::Exclude,
+            target_event: None,
             has_time: false,
             order: EventOrder::File,
             data_hash: "00".into(),

@@ -5,12 +5,14 @@ use std::time::Instant;
 
 use forecart_data::dataset::Manifest;
 use forecart_data::storage::{Scratch, write_file};
-use forecart_data::{Dataset, Part, Progress as _, SeenItems};
+use forecart_data::{Dataset, Part, Progress as _};
 use forecart_eval::Metric;
 use forecart_models::model_file::LoadedModel;
 use forecart_models::recommend::{FitOn, registry};
 use forecart_prepare::config::{RawDataConfig, RawEventsConfig};
-use forecart_prepare::prepare::{PrepareConfig, RawPrepareConfig, RawSplitConfig, SplitKind};
+use forecart_prepare::prepare::{
+    PrepareConfig, RawPrepareConfig, RawSplitConfig, SeenRule, SplitKind,
+};
 use forecart_prepare::{DataConfig, LogManifest, Resources};
 use forecart_train::{MeasureOptions, TrainOptions, measure, train};
 
@@ -53,7 +55,7 @@ pub(crate) fn run(context: &Context, arguments: &DemoArgs) -> anyhow::Result<()>
         seeds: vec![context.config.seed],
         n_threads: context.config.threads(),
         memory_limit_bytes: context.config.memory_limit_bytes,
-        max_history: 50,
+        max_history: None,
         seen: None,
         primary: Metric::ndcg(10),
         title: "Online Retail, next 30 days".to_owned(),
@@ -132,7 +134,7 @@ fn prepare_config() -> RawPrepareConfig {
     RawPrepareConfig {
         min_user_events: 2,
         min_item_events: 5,
-        seen: Some(SeenItems::Keep),
+        seen: Some(SeenRule::Keep),
         ..RawPrepareConfig::default()
     }
 }

@@ -82,7 +82,7 @@ pub(crate) fn run(context: &Context, arguments: &EvaluateArgs) -> anyhow::Result
         seeds: (0..arguments.seeds.get() as u64).map(|n| first_seed.saturating_add(n)).collect(),
         n_threads: context.config.threads(),
         memory_limit_bytes: context.config.memory_limit_bytes,
-        max_history: arguments.max_history.map_or(50, usize::from),
+        max_history: arguments.max_history,
         seen: arguments.seen.map(SeenItems::from),
         primary,
         title,

@@ -155,16 +155,7 @@ fn train_sizes(
             sizes.len(),
             size.name
         ));
-        // 0 is for the data to decide; what is measured is cut alike for all sizes.
-        let max_history = size.spec.hyperparameters()["max_history"].as_u64();
-        let max_history = max_history.filter(|n| *n > 0).unwrap_or(50);
-        trainings.push(train_size(
-            &dataset,
-            size,
-            max_history as usize,
-            &options,
-            &context.display,
-        )?);
+        trainings.push(train_size(&dataset, size, &options, &context.display)?);
     }
     Ok((trainings, Some(DataFacts::of(&dataset)), format!(" on {name}")))
 }

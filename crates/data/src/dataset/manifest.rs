@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::features::FeatureNames;
+use crate::id::ItemIdx;
+use crate::sequences::History;
 use crate::split::{EventOrder, Protocol};
 
 /// The newest dataset format that this program writes and reads.
@@ -19,6 +21,24 @@ pub enum SeenItems {
     Exclude,
     /// They stay: people buy the same things again.
     Keep,
+    /// Those are left out that the user came to by this event, an index into the event names: what was bought, where what was
+    /// only looked at may still be bought.
+    ExcludeEvent(u8),
+}
+
+impl SeenItems {
+    /// The items of `history` that are left out, as often as they are there. Where nothing is known of events, all were of
+    /// the one that counts.
+    pub fn hidden(self, history: History<'_>) -> impl Iterator<Item = ItemIdx> + '_ {
+        let is_hidden = move |place: usize| match self {
+            Self::Exclude => true,
+            Self::Keep => false,
+            Self::ExcludeEvent(event) => history.events.get(place).is_none_or(|own| *own == event),
+        };
+        (0..history.items.len())
+            .filter(move |place| is_hidden(*place))
+            .map(|place| history.items[place])
+    }
 }
 
 /// What one step of the preparation did.
@@ -82,6 +102,10 @@ pub struct Description {
     pub protocol: Protocol,
     /// Whether seen items are masked when this dataset is evaluated and served.
     pub seen: SeenItems,
+    /// The event that is to be predicted, an index into the event names: others are known of a user, but not asked for. `None`
+    /// if any event counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_event: Option<u8>,
     /// False if the log has an order but no times: windows of days make no sense then.
     pub has_time: bool,
     /// What ordered each user's events, and so cut the parts.

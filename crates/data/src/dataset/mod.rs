@@ -28,7 +28,7 @@ pub use writer::{DatasetWriter, EventRow, Tables};
 use crate::encode::FeatureProgram;
 use crate::error::DataError;
 use crate::features::ItemFeatures;
-use crate::id::UserIdx;
+use crate::id::{ItemIdx, UserIdx};
 use crate::sequences::{Column, History, PackedSequences};
 use crate::split::{Part, Split};
 use crate::storage;
@@ -127,6 +127,11 @@ impl Dataset {
             return Err("more than 255 event names".into());
         }
         self.sequences.check(n_items, self.event_names.len())?;
+        if let Some(target) = self.manifest.description.target_event
+            && usize::from(target) >= self.event_names.len()
+        {
+            return Err("the target event is none of the event names".into());
+        }
         if self.titles.len() != n_items {
             return Err("titles do not fit the item vocabulary".into());
         }
@@ -185,6 +190,16 @@ impl Dataset {
             Part::Test => all.items.len(),
         };
         all.slice(self.start_of(user, part)..end)
+    }
+
+    /// The items of `user` in `part` that are to be found, in order: those of the target event, where the dataset has one.
+    pub fn targets(&self, user: UserIdx, part: Part) -> Vec<ItemIdx> {
+        let events = self.events_in(user, part);
+        let Some(target) = self.manifest.description.target_event else {
+            return events.items.to_vec();
+        };
+        let pairs = events.items.iter().zip(events.events);
+        pairs.filter(|(_, event)| **event == target).map(|(item, _)| *item).collect()
     }
 
     fn start_of(&self, user: UserIdx, part: Part) -> usize {

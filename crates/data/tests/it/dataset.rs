@@ -41,6 +41,7 @@ fn write(folder: &Path) {
         description: Description {
             protocol: Protocol::LooFull,
             seen: SeenItems::Exclude,
+            target_event: None,
             has_time: true,
             order: EventOrder::Time,
             data_hash: "00".into(),

@@ -56,6 +56,22 @@ pub(crate) fn dataset(
     n_items: usize,
     users: &[User],
 ) -> Fixture {
+    write(protocol, seen, None, n_items, users)
+}
+
+/// The same of two kinds of events, views and purchases, where purchases are asked for; an event is a purchase if the number of
+/// its session is odd.
+pub(crate) fn dataset_of_purchases(seen: SeenItems, n_items: usize, users: &[User]) -> Fixture {
+    write(Protocol::LooFull, seen, Some(2), n_items, users)
+}
+
+fn write(
+    protocol: Protocol,
+    seen: SeenItems,
+    target_event: Option<u8>,
+    n_items: usize,
+    users: &[User],
+) -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dataset");
     let mut writer = DatasetWriter::new(&path, false).unwrap();
@@ -65,7 +81,7 @@ pub(crate) fn dataset(
             let row = EventRow {
                 item: ItemIdx(*item),
                 timestamp_ms: 0,
-                event: 1,
+                event: if target_event.is_some() { 1 + (session % 2) as u8 } else { 1 },
                 session: *session,
                 value: 1.0,
             };
@@ -79,13 +95,14 @@ pub(crate) fn dataset(
     let tables = Tables {
         users: Vocabulary::from_entries(users, 0).unwrap(),
         items: Vocabulary::from_entries(items, counts[0]).unwrap(),
-        event_names: Vocabulary::from_entries([("purchase", 1)], 0).unwrap(),
+        event_names: Vocabulary::from_entries([("view_item", 1), ("purchase", 1)], 0).unwrap(),
         titles: (0..=n_items).map(|_| "").collect::<TextTable>(),
         encoders: forecart_data::encode::FeatureProgram::default(),
         item_features: ItemFeatures::default(),
         description: Description {
             protocol,
             seen,
+            target_event,
             has_time: false,
             order: EventOrder::File,
             data_hash: "5e".repeat(32),

@@ -7,7 +7,9 @@ use forecart_eval::{
     EvalError, EvaluateOptions, Evaluation, Metric, MetricKind, Scorer, TestGuard, evaluate,
 };
 
-use crate::fixture::{SESSION, dataset, generated, leave_one_out, parts, test_sessions};
+use crate::fixture::{
+    SESSION, User, dataset, dataset_of_purchases, generated, leave_one_out, parts, test_sessions,
+};
 
 const TIME: Protocol = Protocol::GlobalTime { validation_start_ms: 10, test_start_ms: 20 };
 
@@ -275,4 +277,27 @@ fn work_can_be_stopped() {
     let options = EvaluateOptions::validation("model");
     let error = evaluate(&data.dataset, &first_is_best, &options, &Stop).unwrap_err();
     assert!(matches!(error, EvalError::Cancelled));
+}
+
+/// The user views 1, buys 2, views 3 and 4, buys 5, views 6 and buys 3; nothing is asked of one who only views.
+#[test]
+fn where_purchases_are_asked_for_views_are_known_but_neither_targets_nor_masked() {
+    let buyer = User {
+        events: vec![(1, 0), (2, 1), (3, 0), (4, 0), (5, 1), (6, 0), (3, 1)],
+        validation_start: 4,
+        test_start: 6,
+    };
+    let viewer = User { events: vec![(1, 0), (2, 0)], validation_start: 1, test_start: 1 };
+    let data = dataset_of_purchases(SeenItems::ExcludeEvent(2), 9, &[buyer, viewer]);
+    let validation = EvaluateOptions::validation("model");
+    assert_eq!(shown(&data.dataset, &validation), [vec![1, 2, 3, 4]]);
+    let evaluation = evaluate(&data.dataset, &first_is_best, &validation, &Silent).unwrap();
+    assert_eq!(evaluation.tally.n_users_without_targets, 1);
+    // Before 5 come 1, 3 and 4: the bought 2 is masked, the viewed ones are not, and 6 is no target.
+    assert_eq!(values(&evaluation, MetricKind::Mrr, 10), [0.25]);
+    let evaluation = on_test(&data.dataset, &first_is_best);
+    assert_eq!(evaluation.tally.n_seen_targets, 1);
+    assert_eq!(values(&evaluation, MetricKind::Mrr, 10), [0.5], "1, then 3");
+    let id = validation.protocol_id(&data.dataset);
+    assert_eq!(id, "loo-full/full/mask-purchase/len50/order=file/target=purchase");
 }

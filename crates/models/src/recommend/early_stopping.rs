@@ -10,7 +10,7 @@ use super::view::TrainingView;
 
 /// Users of the validation part that are looked at after each epoch, evenly spaced: enough that
 /// NDCG@10 is known to a few per cent.
-const MAX_USERS: usize = 4000;
+const MAX_USERS: usize = 10_000;
 
 /// Users that one thread scores at a time: at most so many, and fewer of many items, so that a thread's scores take 4 MB,
 /// or the memory of 8 values an item.
@@ -23,7 +23,7 @@ pub(super) const N_SCORER_TABLES: u64 = 2;
 
 /// Users whose validation events tell when to stop.
 pub(super) struct Validation<'a> {
-    users: Vec<(History<'a>, History<'a>)>,
+    users: Vec<(History<'a>, Vec<ItemIdx>)>,
     max_history: usize,
     seen: SeenItems,
 }
@@ -72,7 +72,7 @@ impl<'a> Validation<'a> {
                 encode(&histories, workspace, hidden)?;
                 scorer.forward(hidden, scores)?; // [n_users, n_item_rows]
                 let users = users.iter().enumerate().map(|(row, (history, targets))| {
-                    self.user_ndcg(scores.row_mut(row), history.items, targets.items)
+                    self.user_ndcg(scores.row_mut(row), *history, targets)
                 });
                 Ok(users.collect())
             })
@@ -99,7 +99,7 @@ impl<'a> Validation<'a> {
                 prepare(*history, buffers);
                 let of_variant = |variant| {
                     score(variant, buffers, scores);
-                    self.user_ndcg(scores, history.items, targets.items)
+                    self.user_ndcg(scores, *history, targets)
                 };
                 (0..n_variants).map(of_variant).collect()
             })
@@ -110,15 +110,13 @@ impl<'a> Validation<'a> {
         (0..n_variants).map(mean).collect()
     }
 
-    fn user_ndcg(&self, scores: &mut [f32], history: &[ItemIdx], targets: &[ItemIdx]) -> f64 {
+    fn user_ndcg(&self, scores: &mut [f32], history: History<'_>, targets: &[ItemIdx]) -> f64 {
         let mut targets = targets.to_vec();
         targets.sort_unstable();
         targets.dedup();
         scores[ItemIdx::UNKNOWN.row()] = f32::NEG_INFINITY;
         let of_targets: Vec<f32> = targets.iter().map(|target| scores[target.row()]).collect();
-        if self.seen == SeenItems::Exclude {
-            history.iter().for_each(|item| scores[item.row()] = f32::NEG_INFINITY);
-        }
+        self.seen.hidden(history).for_each(|item| scores[item.row()] = f32::NEG_INFINITY);
         let gain = |(target, score): (&ItemIdx, &f32)| {
             if !target.is_known() {
                 return 0.0;

@@ -21,7 +21,7 @@ pub struct Scored {
 pub struct TopK<'a> {
     /// At most this many items.
     pub k: NonZeroUsize,
-    /// Whether items of the history are left out.
+    /// Which items of the history are left out.
     pub seen: SeenItems,
     /// Items to leave out in any case: out of stock, blocked.
     pub exclude: &'a [ItemIdx],
@@ -36,9 +36,7 @@ impl TopK<'_> {
     /// The items to leave out for `history`, ascending.
     fn left_out(&self, history: History<'_>) -> Vec<ItemIdx> {
         let mut items = self.exclude.to_vec();
-        if self.seen == SeenItems::Exclude {
-            items.extend_from_slice(history.items);
-        }
+        items.extend(self.seen.hidden(history));
         items.sort_unstable();
         items.dedup();
         items

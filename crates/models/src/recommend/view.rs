@@ -1,10 +1,16 @@
 //! What a model may see while it is fitted, and nothing else.
 
-use forecart_data::{Dataset, History, ItemFeatures, Part, Protocol, TextTable, UserIdx};
+use forecart_data::{Dataset, History, ItemFeatures, ItemIdx, Part, Protocol, TextTable, UserIdx};
 use serde::{Deserialize, Serialize};
 
 use super::contract::ModelSpec;
 use crate::training::RunIdentity;
+
+/// Lengths that [`TrainingView::usual_length`] chooses from.
+const LENGTHS: [usize; 3] = [50, 100, 200];
+
+/// The share of the training sequences that the chosen length holds whole.
+const SHARE_HELD: f64 = 0.9;
 
 /// The part of a dataset that a model is fitted on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -89,6 +95,18 @@ impl<'a> TrainingView<'a> {
         self.dataset.history_before(user, Part::Validation).items.len()
     }
 
+    /// How far back models look where nobody says: the first of 50, 100 and 200 events that holds nine of ten training
+    /// sequences whole, or the last. The same whichever part is handed out.
+    pub fn usual_length(&self) -> usize {
+        let mut lengths: Vec<usize> = self.users().map(|user| self.training_length(user)).collect();
+        let n_held = (lengths.len() as f64 * SHARE_HELD).ceil() as usize;
+        let needed = match n_held {
+            0 => 0,
+            n_held => *lengths.select_nth_unstable(n_held - 1).1,
+        };
+        LENGTHS.into_iter().find(|length| *length >= needed).unwrap_or(LENGTHS[LENGTHS.len() - 1])
+    }
+
     /// The number of events that may be learned from.
     pub fn n_events(&self) -> u64 {
         let counts = self.dataset.manifest.counts;
@@ -117,6 +135,17 @@ impl<'a> TrainingView<'a> {
         &self.dataset.titles
     }
 
+    /// Rows of a table over the kinds of events, row 0 of which is the unknown one; 0 if all are of one kind.
+    pub fn n_event_rows(&self) -> usize {
+        let n_rows = self.dataset.event_names.len();
+        if n_rows > 2 { n_rows } else { 0 }
+    }
+
+    /// The event that is to be predicted, where not all are.
+    pub fn target_event(&self) -> Option<u8> {
+        self.dataset.manifest.description.target_event
+    }
+
     /// Whether events have times, not an order alone.
     pub fn has_time(&self) -> bool {
         self.dataset.manifest.description.has_time
@@ -143,25 +172,26 @@ pub struct Holdout<'a> {
 }
 
 impl<'a> Holdout<'a> {
-    /// What evaluation asks of the validation part, in the order of users: what is known at a moment, and the events that
+    /// What evaluation asks of the validation part, in the order of users: what is known at a moment, and the items that
     /// come. For each user with validation events it is one moment, when validation begins; where whole sessions are held
     /// out it is each moment within a session, with the events of the session so far and the next one.
-    pub fn cases(&self) -> impl Iterator<Item = (History<'a>, History<'a>)> + use<'a> {
+    pub fn cases(&self) -> impl Iterator<Item = (History<'a>, Vec<ItemIdx>)> + use<'a> {
         let dataset = self.dataset;
         let by_session = matches!(dataset.manifest.description.protocol, Protocol::Session { .. });
         dataset.user_indices().flat_map(move |user| {
-            let targets = dataset.events_in(user, Part::Validation);
             let known = dataset.history_before(user, Part::Validation);
             if !by_session {
-                return if targets.items.is_empty() { vec![] } else { vec![(known, targets)] };
+                let targets = dataset.targets(user, Part::Validation);
+                return if targets.is_empty() { vec![] } else { vec![(known, targets)] };
             }
+            let targets = dataset.events_in(user, Part::Validation);
             let start = dataset.sequences.range(user).start + known.items.len();
             let sessions = &dataset.sequences.sessions[start..start + targets.items.len()];
             let mut first = 0;
             let mut cases = Vec::new();
             for next in 1..sessions.len() {
                 if sessions[next] == sessions[next - 1] {
-                    cases.push((targets.slice(first..next), targets.slice(next..next + 1)));
+                    cases.push((targets.slice(first..next), vec![targets.items[next]]));
                 } else {
                     first = next;
                 }
@@ -187,7 +217,8 @@ mod tests {
         assert!(view.validation().is_none(), "nobody may look unasked");
         let items = |history: History<'_>| history.items.iter().map(|item| item.0).collect();
         let cases = view.with_early_stopping().validation().unwrap().cases();
-        cases.map(|(known, targets)| (items(known), items(targets))).collect()
+        let ids = |targets: Vec<ItemIdx>| targets.into_iter().map(|item| item.0).collect();
+        cases.map(|(known, targets)| (items(known), ids(targets))).collect()
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl SequenceCase {
         let rng = &mut ChaCha8Rng::seed_from_u64(seed);
         let config = sizes.config();
         let has_time = sizes.mixer == Mixer::Hstu;
-        let mut network = Network::new(&config, sizes.n_items as usize, has_time, None, rng)?;
+        let mut network = Network::new(&config, sizes.n_items as usize, has_time, 0, None, rng)?;
         shake(&mut network, rng)?;
         let batches = (0..N_BATCHES).map(|_| Batch::new(sizes, rng)).collect();
         let stepper = Stepper::new(&config, network, Optimizer::new(Adam::default())?);

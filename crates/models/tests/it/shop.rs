@@ -106,6 +106,7 @@ fn tables(n_users: u32, n_items: u32) -> Tables {
         description: Description {
             protocol: Protocol::LooFull,
             seen: SeenItems::Exclude,
+            target_event: None,
             has_time: true,
             order: EventOrder::Time,
             data_hash: "ab".into(),

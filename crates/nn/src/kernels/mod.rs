@@ -15,7 +15,7 @@ mod softmax;
 mod transpose;
 mod vector;
 
-pub(crate) use bf16::{Bf16Panels, has_bf16_arithmetic};
+pub(crate) use bf16::{Bf16Panels, has_bf16_arithmetic, round_to_bf16};
 pub(crate) use exp_columns::exp2_columns;
 pub(crate) use gather::{Term, add_terms, dot_gathered, sum_gathered};
 pub use instruction_set::InstructionSet;

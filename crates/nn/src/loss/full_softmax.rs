@@ -11,8 +11,8 @@ use crate::{
     Matrix, NnError, Precision,
     error::{check_finite, check_indices, check_length, check_shape},
     kernels::{
-        Bf16Panels, Operand, Plus, Product, Target, add_scaled, dot, exp2_columns, scale_by,
-        sum_rows, transpose,
+        Bf16Panels, Operand, Plus, Product, Target, add_scaled, dot, exp2_columns, round_to_bf16,
+        scale_by, sum_rows, transpose,
     },
 };
 
@@ -71,12 +71,16 @@ struct Block {
     rows: Range<usize>,
     /// Hidden rows in units of `log2(e)`, `[d, STRIDE]`, zero past the last row: logits to the base 2.
     transposed: Vec<f32>,
+    /// Vectors of the labels as products see them, `[n_rows, d]`.
+    label_items: Vec<f32>,
     /// Logits of the labels, `[n_rows]`.
     label_logits: Vec<f32>,
     /// What is taken from the logits of each row before they become exponents: the label's, so that no total is small.
     shifts: Vec<f32>,
-    /// Hidden rows times the factor that turns exponentials into gradients, `[n_rows, d]`.
+    /// Hidden rows times the factor that turns exponentials into gradients, as products see them, `[n_rows, d]`.
     scaled: Vec<f32>,
+    /// What each row of `scaled` is multiplied by for the label's part of the targets.
+    of_labels: Vec<f32>,
     /// `transposed` and `scaled`, where products are in bf16.
     rounded_transposed: Bf16Panels,
     rounded_scaled: Bf16Panels,
@@ -184,13 +188,16 @@ pub fn full_softmax(
             let of_shares = shares.iter().map(|share| &share.d_hidden[place * d..(place + 1) * d]);
             let d_hidden = d_hidden.row_mut(row);
             sum_rows(d_hidden, of_shares.map(|values| (factor, values)));
-            add_scaled(-problem.of_label, table.row(labels[row] as usize), d_hidden);
+            block.of_labels.push(-problem.of_label / factor);
+            let label_item = &block.label_items[place * d..(place + 1) * d];
+            add_scaled(-problem.of_label, label_item, d_hidden);
             if smoothing > 0.0 {
                 sum -= uniform * f64::from(dot(hidden.row(row), &all_items));
                 add_scaled(-of_each, &all_items, d_hidden);
             }
         }
         if problem.precision == Precision::Bf16 {
+            round_to_bf16(&mut block.scaled);
             block.rounded_scaled.fill(Operand::new(&block.scaled, block.rows.len(), d));
         }
         std::mem::swap(block, before);
@@ -272,11 +279,12 @@ impl Problem<'_> {
         let product = Product { plus: Plus::Target, ..Product::new(e, scaled) };
         let rounded = self.rounded(&block.rounded_scaled);
         product.write_with(rounded, Target::strided(d_items, d)); // [n_items, d]
-        for row in block.rows.clone() {
+        for (place, row) in block.rows.clone().enumerate() {
             let item = (self.labels[row] as usize).wrapping_sub(first);
             if item < n_items {
                 let d_item = &mut d_items[item * d..(item + 1) * d];
-                add_scaled(-self.of_label, self.hidden.row(row), d_item);
+                let scaled = &block.scaled[place * d..(place + 1) * d];
+                add_scaled(block.of_labels[place], scaled, d_item);
             }
         }
     }
@@ -335,11 +343,21 @@ impl Block {
         self.transposed.resize(d * STRIDE, 0.0);
         transpose(values, d, d, &mut self.transposed, STRIDE);
         scale_by(LOG2_E, &mut self.transposed);
+        self.label_items.clear();
+        for label in &problem.labels[rows.clone()] {
+            self.label_items.extend_from_slice(problem.table.row(*label as usize));
+        }
+        // The label's exponential must be what the products make of it: its part of a gradient is the small difference
+        // of two large terms once a row is learned. `scaled` serves as the hidden rows in the units of `transposed`.
+        self.scaled.clear();
+        self.scaled.extend(values.iter().map(|value| LOG2_E * value));
+        if problem.precision == Precision::Bf16 {
+            round_to_bf16(&mut self.label_items);
+            round_to_bf16(&mut self.scaled);
+        }
         self.label_logits.clear();
-        self.label_logits.extend(rows.clone().map(|row| {
-            let label = problem.table.row(problem.labels[row] as usize);
-            LOG2_E * dot(problem.hidden.row(row), label)
-        }));
+        let pairs = self.scaled.chunks_exact(d).zip(self.label_items.chunks_exact(d));
+        self.label_logits.extend(pairs.map(|(hidden, item)| dot(hidden, item)));
         self.shifts.clear();
         self.shifts.extend_from_slice(&self.label_logits);
         // Whole vectors.
@@ -349,6 +367,7 @@ impl Block {
             self.rounded_transposed.fill(transposed);
         }
         self.scaled.clear();
+        self.of_labels.clear();
         self.rows = rows;
     }
 
@@ -477,6 +496,18 @@ mod tests {
             let on_three = run(&hidden, &table, &labels, smoothing, 3, Precision::Bf16);
             assert_eq!(on_three, in_bf16, "{n_items}");
         }
+    }
+
+    /// The rounding of a hidden row or of its label must not push at what is learned already: the label's two terms are of the
+    /// same rounded values and cancel. Other items have logits that are smaller by 40 and more.
+    #[test]
+    fn a_label_that_is_learned_has_no_gradient_in_bf16() {
+        let table = Matrix::from_rows(&[[3.3, 4.7], [-3.1, 0.3], [-5.1, -0.7]]);
+        let hidden = Matrix::from_rows(&[[4.3, 5.9]; 2]);
+        let (loss, d_hidden, d_table) = run(&hidden, &table, &[0, 0], 0.0, 1, Precision::Bf16);
+        let gradients = d_hidden.as_slice().iter().chain(d_table.as_slice());
+        let largest = gradients.fold(0.0_f32, |largest, value| largest.max(value.abs()));
+        assert!(loss.abs() < 1e-6 && largest < 1e-5, "{loss} {d_hidden:?} {d_table:?}");
     }
 
     /// The second block has one row of these; the first keeps what it gave.

@@ -60,9 +60,9 @@ pub struct RawPrepareConfig {
     /// Items of the catalog belong to the dataset whether or not they have training events, so that a model of the
     /// catalog can recommend them; those that [`Self::non_product_codes`] names do not.
     pub new_items: bool,
-    /// Whether items that a user has acted on may come again: `keep` for sessions, else
-    /// `exclude`, if absent.
-    pub seen: Option<SeenItems>,
+    /// Whether items that a user has acted on may come again: `keep` for sessions, `exclude_target` with
+    /// `split.target_event`, else `exclude`, if absent.
+    pub seen: Option<SeenRule>,
     /// Encoders of the catalog's columns. Absent: `price`, `category`, `brand` and columns like
     /// them, as far as the catalog has them.
     pub item_features: Option<FeatureSpec>,
@@ -90,6 +90,29 @@ impl Default for RawPrepareConfig {
             new_items: false,
             seen: None,
             item_features: None,
+        }
+    }
+}
+
+/// Which items of a user's history are left out of lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SeenRule {
+    /// All of them.
+    Exclude,
+    /// Those of `split.target_event`.
+    ExcludeTarget,
+    /// None.
+    Keep,
+}
+
+impl SeenRule {
+    /// `target`: the index of the target event.
+    pub(super) fn of(self, target: Option<u8>) -> SeenItems {
+        match (self, target) {
+            (Self::Keep, _) => SeenItems::Keep,
+            (Self::ExcludeTarget, Some(event)) => SeenItems::ExcludeEvent(event),
+            _ => SeenItems::Exclude,
         }
     }
 }
@@ -143,6 +166,10 @@ pub enum KCoreOn {
 pub struct RawSplitConfig {
     /// Which protocol.
     pub kind: SplitKind,
+    /// The one event that is predicted and measured, such as `purchase`; others are known of a user, but not asked for.
+    /// `loo-full` then takes each user's last such event for test and the last but one for validation, each after all that
+    /// came before it; `time` asks for those of its parts. Any event if absent.
+    pub target_event: Option<String>,
     /// What orders a user's events: `time` (then the position in the input), or `file` (the
     /// position alone). `time` where the log has times, if absent.
     pub order: Option<EventOrder>,
@@ -188,7 +215,7 @@ pub struct PrepareConfig {
     pub(super) codes: CodeRule,
     pub(super) k_core_on: KCoreOn,
     pub(super) min_count: u64,
-    pub(super) seen: SeenItems,
+    pub(super) seen: SeenRule,
     pub(super) split: SplitRule,
 }
 
@@ -281,7 +308,22 @@ impl PrepareConfig {
         };
         let k_core_on = if is_loo { KCoreOn::All } else { KCoreOn::Train };
         let is_session = raw_split.kind == SplitKind::Session;
-        let seen = if is_session { SeenItems::Keep } else { SeenItems::Exclude };
+        let has_target = raw_split.target_event.is_some();
+        let seen = match is_session {
+            true => SeenRule::Keep,
+            false if has_target => SeenRule::ExcludeTarget,
+            false => SeenRule::Exclude,
+        };
+        if raw.seen == Some(SeenRule::ExcludeTarget) && !has_target {
+            let reason = "exclude_target needs `split.target_event`";
+            return Err(PrepareError::config("prepare.seen", reason));
+        }
+        if let Some(target) = &raw_split.target_event
+            && !events.contains(target)
+        {
+            let reason = format!("{target:?} is none of the events that count (prepare.events)");
+            return Err(PrepareError::config("split.target_event", reason));
+        }
         Ok(Self {
             events,
             window_ms,
@@ -337,14 +379,15 @@ fn split_rule(raw: &RawSplitConfig) -> Result<SplitRule, PrepareError> {
         ("split.test_start", raw.test_start.is_some()),
         ("split.ratio", raw.ratio.is_some()),
         ("split.test_log", raw.test_log.is_some()),
+        ("split.target_event", raw.target_event.is_some()),
     ];
     let allowed: &[&str] = match raw.kind {
-        SplitKind::LooFull => &[],
-        SplitKind::Time if raw.ratio.is_some() => &["split.ratio"],
+        SplitKind::LooFull => &["split.target_event"],
+        SplitKind::Time if raw.ratio.is_some() => &["split.ratio", "split.target_event"],
         SplitKind::Time if raw.test_start.is_some() || raw.validation_start.is_some() => {
-            &["split.validation_start", "split.test_start"]
+            &["split.validation_start", "split.test_start", "split.target_event"]
         }
-        SplitKind::Time => &["split.test_days", "split.validation_days"],
+        SplitKind::Time => &["split.test_days", "split.validation_days", "split.target_event"],
         SplitKind::Session if raw.test_log.is_some() => {
             &["split.validation_days", "split.test_log"]
         }

@@ -41,7 +41,7 @@ use forecart_data::{DatasetWriter, EventOrder, Manifest, Progress, storage};
 
 pub use config::{
     KCoreOn, NamedCodes, NonProductCodes, OverCap, PrepareConfig, RawPrepareConfig, RawSplitConfig,
-    SplitKind,
+    SeenRule, SplitKind,
 };
 
 use self::clean::{Cleaner, Rules};
@@ -94,16 +94,18 @@ pub fn prepare(
     let n_train_users = scan.users.len();
     let mut core = Core::all(&spool, scan.items.len(), config.k_core_on);
     let (min_user, min_item) = (config.raw.min_user_events, config.raw.min_item_events);
+    let target = config.raw_split.target_event.as_deref();
+    let target = target.map(|name| scan.target_number(name)).transpose()?;
     let cut = match config.k_core_on {
         KCoreOn::All => {
             core.shrink(&spool, min_user, min_item, &Cut::LooFull)?;
             // The core over all events does not look at the cut.
-            Cut::new(config, &spool, n_train_users, |place, rows| {
+            Cut::new(config, &spool, n_train_users, target, |place, rows| {
                 core.apply(&Cut::LooFull, place, rows);
             })?
         }
         KCoreOn::Train => {
-            let cut = Cut::new(config, &spool, n_train_users, |_, _| {})?;
+            let cut = Cut::new(config, &spool, n_train_users, target, |_, _| {})?;
             core.shrink(&spool, min_user, min_item, &cut)?;
             cut
         }
@@ -130,6 +132,12 @@ pub fn prepare(
     let new_items = new_items(log, &sources, config)?;
     let items = pack::items(&scan, &counted, config, &new_items)?;
     let events = pack::events(&scan, &counted)?;
+    let target = target.map(|number| events.index_of(number));
+    if target == Some(0) {
+        let reason =
+            "no event of `split.target_event` is left; the steps' report says what dropped them";
+        return Err(PrepareError::Unusable { step: "prepare split", reason: reason.into() });
+    }
     progress.begin("pack", Some(counted.n_rows));
     let tables = (&counted, &items, &events);
     let users = pack::write(&mut writer, &scan, &spool, &core, &cut, tables, progress)?;
@@ -145,7 +153,8 @@ pub fn prepare(
         item_features: catalog.features,
         description: Description {
             protocol: cut.protocol(gap_minutes),
-            seen: config.seen,
+            seen: config.seen.of(target),
+            target_event: target,
             has_time,
             order,
             data_hash: data_hash(&sources),

@@ -82,6 +82,13 @@ pub(super) struct Indexed {
     index_of: Vec<u32>,
 }
 
+impl Indexed {
+    /// The index of an event by its number in the scan; there are at most 255.
+    pub(super) fn index_of(&self, event: u32) -> u8 {
+        self.index_of[event as usize] as u8
+    }
+}
+
 /// Items by training events, the most frequent first, equal ones by id.
 ///
 /// For `loo-full` all items that occur in any part belong to it (the published protocols rank all
@@ -174,7 +181,7 @@ pub(super) fn write(
             writer.push(EventRow {
                 item: ItemIdx(items.index_of[row.item as usize]),
                 timestamp_ms: row.timestamp_ms,
-                event: events.index_of[row.event as usize] as u8,
+                event: events.index_of(row.event),
                 session,
                 value: row.value,
             })?;

@@ -11,6 +11,8 @@ use crate::PrepareError;
 pub(super) enum Cut {
     /// Last for test, last but one for validation.
     LooFull,
+    /// The same among the rows of one event, by its number in the scan; those of others stay where they are.
+    LooTarget(u32),
     /// Events from a moment on.
     Moments { validation_start_ms: i64, test_start_ms: i64 },
     /// Whole users (sessions), by their place in the spool.
@@ -24,6 +26,13 @@ impl Cut {
         match self {
             Self::LooFull if n < 3 => (n, n),
             Self::LooFull => (n - 2, n - 1),
+            Self::LooTarget(event) => {
+                // What nothing is known before cannot be predicted: it is for training.
+                let is_target = |place: &usize| rows[*place].event == *event;
+                let mut targets = (1..n).filter(is_target).rev();
+                let test = targets.next().unwrap_or(n);
+                (targets.next().unwrap_or(test), test)
+            }
             Self::Moments { validation_start_ms, test_start_ms } => {
                 let before = |start: i64| rows.partition_point(|row| row.timestamp_ms < start);
                 (before(*validation_start_ms), before(*test_start_ms))
@@ -39,7 +48,7 @@ impl Cut {
     /// `gap_minutes`: the pause that ends a session, where no ids say it.
     pub(super) fn protocol(&self, gap_minutes: Option<u32>) -> Protocol {
         match self {
-            Self::LooFull => Protocol::LooFull,
+            Self::LooFull | Self::LooTarget(_) => Protocol::LooFull,
             Self::Moments { validation_start_ms, test_start_ms } => Protocol::GlobalTime {
                 validation_start_ms: *validation_start_ms,
                 test_start_ms: *test_start_ms,
@@ -48,17 +57,18 @@ impl Cut {
         }
     }
 
-    /// The cut that the rule makes in these rows. `alive` removes the rows that do not count
+    /// The cut that the rule makes in these rows. `target` is the number of the target event, if there is one; `alive` removes the rows that do not count
     /// (those that the k-core took); users from `n_train_users` on come from the test log.
     pub(super) fn new(
         config: &PrepareConfig,
         spool: &Spool,
         n_train_users: usize,
+        target: Option<u32>,
         alive: impl Fn(usize, &mut Vec<Row>),
     ) -> Result<Self, PrepareError> {
         let rows = Alive { spool, alive };
         match &config.split {
-            SplitRule::LooFull => Ok(Self::LooFull),
+            SplitRule::LooFull => Ok(target.map_or(Self::LooFull, Self::LooTarget)),
             SplitRule::Moments { validation_start_ms, test_start_ms } => Ok(Self::Moments {
                 validation_start_ms: *validation_start_ms,
                 test_start_ms: *test_start_ms,
@@ -211,6 +221,22 @@ mod tests {
         let rows: Vec<_> = (0..5).map(row).collect();
         for (n, want) in [(1, (1, 1)), (2, (2, 2)), (3, (1, 2)), (5, (3, 4))] {
             assert_eq!(Cut::LooFull.starts(0, &rows[..n]), want, "{n} events");
+        }
+    }
+
+    #[test]
+    fn the_last_targets_are_held_out_with_what_follows_them() {
+        for (events, want) in [
+            (vec![0, 1, 0, 0, 1, 0, 1, 0], (4, 6)),
+            (vec![0, 0, 1], (2, 2)),
+            (vec![1, 0, 1], (2, 2)),
+            (vec![1, 1, 1], (1, 2)),
+            (vec![1], (1, 1)),
+            (vec![0, 0], (2, 2)),
+        ] {
+            let rows: Vec<Row> =
+                events.iter().map(|event| Row { event: *event, ..row(0) }).collect();
+            assert_eq!(Cut::LooTarget(1).starts(0, &rows), want, "{events:?}");
         }
     }
 

@@ -175,6 +175,16 @@ pub(super) struct Scan {
 }
 
 impl Scan {
+    /// The number of the target event.
+    pub(super) fn target_number(&self, name: &str) -> Result<u32, PrepareError> {
+        let number = self.events.iter().position(|event| event == name);
+        number.map(|number| number as u32).ok_or_else(|| {
+            let reason =
+                format!("the log has no {name:?}; its events are {}", self.events.join(", "));
+            PrepareError::config("split.target_event", reason)
+        })
+    }
+
     /// The id of a sequence. A session by gap is its user's id and its number from 1, those of a
     /// test log apart (`u#test-1`): no two are alike, as the last `#` ends the user's id.
     pub(super) fn sequence_id(&self, user: u32, session: u32) -> Cow<'_, str> {

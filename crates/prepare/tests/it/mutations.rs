@@ -12,19 +12,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// Configurations that the first byte of a seed of `import_csv` chooses, as in the target.
-const CONFIGS: &[&str] = &[
-    "",
-    "data.time_zone = \"UTC\"",
-    "data.order_only = true",
-    "data.format = \"sequences\"",
-    "data.format = \"recbole\"",
-    "data.format = \"jsonl\"",
-    "data.delimiter = \"whitespace\"\ndata.quote = \"'\"\ndata.order_only = true",
-    "data.delimiter = \"::\"\ndata.header = false\ndata.names = [\"user_id\", \"price\"]\n\
-     data.default_item = \"i\"\ndata.order_only = true",
-    "data.time_zone = \"Europe/London\"\ndata.time_format = \"%d/%m/%Y %H:%M\"",
-    "data.order_lines = true\ndata.time_zone = \"UTC\"",
-];
+const CONFIGS: &[&str] = include!("../../../../fuzz/import_configs.rs");
 
 /// What is put into texts: marks that mean something to a reader, and numbers at the edges.
 const TOKENS: &[&str] = &[

@@ -727,3 +727,67 @@ proptest! {
         prop_assert_eq!(&manifests[0], &manifests[2]);
     }
 }
+
+#[test]
+fn one_event_is_held_out_among_others() {
+    let events: Vec<Event> = [
+        ("a", "view_item"),
+        ("b", "purchase"),
+        ("c", "view_item"),
+        ("c", "add_to_cart"),
+        ("c", "purchase"),
+        ("d", "view_item"),
+        ("e", "purchase"),
+        ("f", "view_item"),
+    ]
+    .into_iter()
+    .zip(1..)
+    .map(|((item, name), time)| event("u", item, time).named(name))
+    .chain([event("v", "a", 1), event("v", "b", 2)])
+    .collect();
+    let prepared = run("[split]\nkind = \"loo-full\"\ntarget_event = \"purchase\"", &events, true);
+    let dataset = prepared.open();
+    assert_eq!(
+        parts(&dataset, "u"),
+        [owned(["a", "b", "c", "c"]), owned(["c", "d"]), owned(["e", "f"])]
+    );
+    assert_eq!(parts(&dataset, "v")[0].len(), 2, "who bought nothing is for training");
+    let u = user(&dataset, "u");
+    let target = |part| texts(&dataset, &dataset.targets(u, part));
+    assert_eq!([target(Part::Validation), target(Part::Test)], [owned(["c"]), owned(["e"])]);
+    let description = &dataset.manifest.description;
+    let event = description.target_event.unwrap();
+    assert_eq!(dataset.event_names.text(event.into()), "purchase");
+    // What was bought is hidden, what was viewed or put into the cart is not.
+    let hidden: Vec<ItemIdx> =
+        description.seen.hidden(dataset.history_before(u, Part::Test)).collect();
+    assert_eq!(texts(&dataset, &hidden), owned(["b", "c"]));
+    let bare = dataset.history_before(u, Part::Test);
+    let bare = forecart_data::History { events: &[], ..bare };
+    assert_eq!(description.seen.hidden(bare).count(), 6, "where no kinds are known");
+}
+
+#[test]
+fn a_target_that_does_not_fit_is_named() {
+    let events = [event("u", "a", 1), event("u", "b", 2), event("u", "c", 3)];
+    let refused = |toml: &str| match try_run(toml, &events, true) {
+        Err(error) => error.to_string(),
+        Ok(_) => panic!("{toml}"),
+    };
+    let error = refused("[split]\nkind = \"loo-full\"\ntarget_event = \"purchase\"");
+    assert!(error.contains("split.target_event") && error.contains("view_item"), "{error}");
+    for (prepare, split, key) in [
+        (
+            "events = [\"view_item\"]",
+            "kind = \"loo-full\"\ntarget_event = \"purchase\"",
+            "target_event",
+        ),
+        ("", "kind = \"session\"\ntarget_event = \"view_item\"", "target_event"),
+        ("seen = \"exclude_target\"", "kind = \"loo-full\"", "prepare.seen"),
+    ] {
+        let raw: RawPrepareConfig = toml::from_str(prepare).unwrap();
+        let error =
+            PrepareConfig::new(raw, toml::from_str(split).unwrap()).unwrap_err().to_string();
+        assert!(error.contains(key), "{error}");
+    }
+}

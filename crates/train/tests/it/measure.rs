@@ -19,6 +19,11 @@ const N_USERS: u32 = 80;
 
 /// User `u` walks from item `u` by steps of 1, 2, 1, 2, ...; the last two events are held out.
 pub(crate) fn shop() -> (tempfile::TempDir, Dataset) {
+    shop_with_validation(1)
+}
+
+/// The same with so many of the events before the last for validation.
+pub(crate) fn shop_with_validation(n_validation: u32) -> (tempfile::TempDir, Dataset) {
     let root = tempfile::tempdir().unwrap();
     let folder = root.path().join("dataset");
     let mut writer = DatasetWriter::new(&folder, false).unwrap();
@@ -30,7 +35,7 @@ pub(crate) fn shop() -> (tempfile::TempDir, Dataset) {
             let row = EventRow { item, timestamp_ms: 0, event: 1, session: 0, value: 1.0 };
             writer.push(row).unwrap();
         }
-        writer.end_user(n - 2, n - 1).unwrap();
+        writer.end_user(n - 1 - n_validation, n - 1).unwrap();
     }
     let names = |prefix: &str, n: u32| {
         let entries = (1..=n).map(|index| (format!("{prefix}{index}"), 1));
@@ -46,6 +51,7 @@ pub(crate) fn shop() -> (tempfile::TempDir, Dataset) {
         description: Description {
             protocol: Protocol::LooFull,
             seen: SeenItems::Exclude,
+            target_event: None,
             has_time: false,
             order: EventOrder::File,
             data_hash: "00".into(),
@@ -73,7 +79,7 @@ fn options(n_threads: usize) -> MeasureOptions {
         seeds: vec![1, 2],
         n_threads: NonZeroUsize::new(n_threads).unwrap(),
         memory_limit_bytes: None,
-        max_history: 50,
+        max_history: None,
         seen: None,
         primary: Metric::ndcg(10),
         title: "A shop".into(),

@@ -10,14 +10,15 @@ use forecart_models::training::Checkpoint;
 use forecart_train::{TrainError, TrainOptions, Trained, train};
 use serde_json::json;
 
-use crate::measure::shop;
+use crate::measure::{shop, shop_with_validation};
 
-/// Asks to stop after some steps; counts them, and how often memory was stated.
+/// Asks to stop after some steps; counts them, and how often memory, or the want of a validation part, was stated.
 #[derive(Default)]
 struct Stop {
     after: u64,
     n_steps: AtomicU64,
     n_statements: AtomicU64,
+    n_warnings: AtomicU64,
 }
 
 impl Progress for Stop {
@@ -35,6 +36,9 @@ impl Progress for Stop {
         if message.contains(" MB beside the dataset") {
             assert_eq!(self.n_steps.load(Ordering::Relaxed), 0, "stated before it starts");
             self.n_statements.fetch_add(1, Ordering::Relaxed);
+        }
+        if message.contains("no validation part") {
+            self.n_warnings.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -91,4 +95,28 @@ fn a_refit_stopped_at_any_step_gives_the_same_model_and_repeats_nothing() {
     on(0.01, n_steps - 1, Some(&checkpoint)).0.unwrap_err();
     let error = on(0.02, u64::MAX, Some(&checkpoint)).0.unwrap_err().to_string();
     assert!(error.contains("learning_rate was 0.01 and is 0.02"), "{error}");
+}
+
+#[test]
+fn without_a_validation_part_all_epochs_are_trained_once_and_that_is_said() {
+    for (n_validation, n_steps, n_warnings) in [(1, 3..=4, 0), (0, 2..=2, 1)] {
+        let (_folder, dataset) = shop_with_validation(n_validation);
+        let options = TrainOptions {
+            fit_on: FitOn::TrainValidation,
+            seed: 3,
+            n_threads: NonZeroUsize::MIN,
+            memory_limit_bytes: None,
+            checkpoint: None,
+        };
+        let counts = Stop { after: u64::MAX, ..Stop::default() };
+        // One step an epoch; the refit has the epochs that were chosen, one or two.
+        let keys = json!({
+            "d_model": 8, "hidden": [8], "n_epochs": 2, "patience": 2, "batch_size": 10_000
+        });
+        let spec = registry::spec("mlp", &keys).unwrap();
+        train(&dataset, spec.as_ref(), &options, &counts).unwrap();
+        let got = counts.n_steps.into_inner();
+        assert!(n_steps.contains(&got), "{n_validation}: {got}");
+        assert_eq!(counts.n_warnings.into_inner(), n_warnings);
+    }
 }

@@ -31,7 +31,7 @@ fn size(d_model: u32) -> Size {
 #[test]
 fn a_size_has_its_operations_its_curve_and_its_loss() {
     let (_folder, dataset) = shop();
-    let train = |d_model| train_size(&dataset, &size(d_model), 50, &options(), &Silent).unwrap();
+    let train = |d_model| train_size(&dataset, &size(d_model), &options(), &Silent).unwrap();
     let (small, large) = (train(4), train(16));
     for training in [&small, &large] {
         assert_eq!(training.points.len(), 20);
@@ -61,7 +61,7 @@ fn a_model_whose_operations_nobody_counts_is_refused() {
     for name in ["item-knn", "mlp"] {
         let spec = registry::spec(name, &json!({})).unwrap();
         let size = Size { name: name.into(), d_model: 1, n_layers: 1, spec };
-        let error = train_size(&dataset, &size, 50, &options(), &Silent).unwrap_err();
+        let error = train_size(&dataset, &size, &options(), &Silent).unwrap_err();
         assert!(matches!(&error, TrainError::NotCounted { model } if model == name), "{error}");
     }
 }

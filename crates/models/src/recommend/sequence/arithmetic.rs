@@ -95,7 +95,7 @@ mod tests {
             let keys = json!({"d_model": 12, "n_layers": 3, "n_heads": 2, "max_history": 9});
             let config = SequenceConfig::from_keys(preset, &keys).unwrap();
             let rng = &mut ChaCha8Rng::seed_from_u64(1);
-            let network = Network::new(&config, 5, true, None, rng).unwrap();
+            let network = Network::new(&config, 5, true, 0, None, rng).unwrap();
             let mut n_values = 0;
             network.visit(&Name::root(), &mut |name, value| {
                 let name = name.to_string();

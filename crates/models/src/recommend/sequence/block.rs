@@ -1,7 +1,7 @@
 //! One layer of the encoder: attention or a recurrent layer, then a feed-forward network.
 
 use forecart_nn::{
-    Activation, Attention, AttentionWorkspace, Dropout, DropoutKey, FoldedHead, GatedResidual,
+    Activation, Attention, AttentionWorkspace, Dropout, FoldedHead, GatedResidual,
     GatedResidualGradients, GatedResidualWorkspace, Init, LayerNorm, LayerNormCache, Linear,
     Matrix, NnError, Pass, Ragged, RecurrentWorkspace, RelativeBias, Weighting,
 };
@@ -98,6 +98,21 @@ pub(super) struct Scratch {
     d_projected: Matrix,
 }
 
+/// Where a layer drops values. Each has keys of its own, so that no mask of a step is another's.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Dropped {
+    /// What the first layer is given.
+    Input,
+    /// What attention or recurrence adds to the stream.
+    Branch,
+    /// The hidden values of the feed-forward network.
+    Hidden,
+    /// What the feed-forward network adds to the stream.
+    FeedForward,
+    /// The weights of attention.
+    Weights,
+}
+
 /// What all layers of a pass are told.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Context<'a> {
@@ -112,18 +127,26 @@ impl Context<'_> {
         self.pass != Pass::Inference && dropout.probability() > 0.0
     }
 
-    /// Drops values of a part of its own.
-    pub(super) fn drop(&self, dropout: Dropout, part: usize, x: &mut Matrix) {
+    /// Drops values of `place`.
+    pub(super) fn drop(&self, dropout: Dropout, place: Dropped, x: &mut Matrix) {
         if let Pass::Training { key, first_row } = self.pass {
-            dropout.apply(key.layer(part), first_row, x);
+            dropout.apply(key.layer(place as usize), first_row, x);
         }
+    }
+
+    /// The pass of attention, whose heads derive keys of their own.
+    fn pass_of_weights(&self) -> Pass {
+        self.with_keys(Dropped::Weights as usize).pass
     }
 
     /// The same for layer `index`, which then has keys of its own.
     pub(super) fn of_layer(self, index: usize) -> Self {
-        let layer = |key: DropoutKey| key.layer(1000 + index);
+        self.with_keys(1000 + index)
+    }
+
+    fn with_keys(self, base: usize) -> Self {
         let pass = match self.pass {
-            Pass::Training { key, first_row } => Pass::Training { key: layer(key), first_row },
+            Pass::Training { key, first_row } => Pass::Training { key: key.layer(base), first_row },
             Pass::Inference => Pass::Inference,
         };
         Self { pass, ..self }
@@ -269,7 +292,7 @@ impl Attend {
             None => self.project.forward(&ws.normed, &mut ws.projected)?, // [n, 3 d or 4 d]
         }
         let bias = self.bias.as_ref().map(|bias| (bias, context.times_ms));
-        let Context { batch, pass, .. } = context;
+        let (batch, pass) = (context.batch, context.pass_of_weights());
         let is_joined = self.is_joined(context);
         if let Some(folded) = &self.folded {
             let (rest, branch) =
@@ -293,7 +316,7 @@ impl Attend {
                 norm.forward(&ws.attended, &mut ws.out_normed, &mut ws.out_norm)?;
                 ws.mixed.copy_from(&ws.out_normed);
                 multiply_by_gate(&mut ws.mixed, &ws.active);
-                context.drop(self.dropout, 1, &mut ws.mixed);
+                context.drop(self.dropout, Dropped::Branch, &mut ws.mixed);
             } else {
                 let (qkv, mixed) = (&ws.projected, &mut ws.mixed);
                 self.attention.forward(qkv, d, batch, bias, pass, mixed, &mut ws.attention)?;
@@ -308,7 +331,7 @@ impl Attend {
             return Ok(());
         }
         if self.out_norm.is_none() {
-            context.drop(self.dropout, 1, &mut ws.branch);
+            context.drop(self.dropout, Dropped::Branch, &mut ws.branch);
         }
         add_branch(self.gate.as_ref(), x, &ws.branch, y, &mut ws.gate)
     }
@@ -336,7 +359,7 @@ impl Attend {
             let gate = self.gate.as_ref().zip(gradients.gate.as_mut());
             split_branch(gate, x, &ws.branch, d_y, d_branch, d_x, &mut ws.gate)?;
             if self.out_norm.is_none() {
-                context.drop(self.dropout, 1, d_branch);
+                context.drop(self.dropout, Dropped::Branch, d_branch);
             }
             &*d_branch
         };
@@ -347,7 +370,7 @@ impl Attend {
         d_projected.reshape(ws.projected.rows(), ws.projected.cols());
         let (active, d_attended) = match (&self.out_norm, &mut gradients.out_norm) {
             (Some(norm), Some(gradients)) => {
-                context.drop(self.dropout, 1, d_mixed);
+                context.drop(self.dropout, Dropped::Branch, d_mixed);
                 for row in 0..d_mixed.rows() {
                     let u = &ws.active.row(row)[3 * d..];
                     let d_u = &mut d_projected.row_mut(row)[3 * d..];
@@ -368,7 +391,8 @@ impl Attend {
         };
         let bias = self.bias.as_ref().zip(gradients.bias.as_mut());
         let bias = bias.map(|(bias, gradients)| (bias, context.times_ms, gradients));
-        let (Context { batch, pass, .. }, ws_attention) = (context, &mut ws.attention);
+        let (batch, pass) = (context.batch, context.pass_of_weights());
+        let ws_attention = &mut ws.attention;
         self.attention.backward(
             active,
             d,
@@ -432,5 +456,34 @@ fn multiply_by_gate(x: &mut Matrix, projected: &Matrix) {
     for row in 0..x.rows() {
         let u = &projected.row(row)[3 * d..];
         x.row_mut(row).iter_mut().zip(u).for_each(|(x, u)| *x *= u);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forecart_nn::DropoutKey;
+
+    use super::*;
+
+    /// Else a mask of one place is the mask of another.
+    #[test]
+    fn every_place_and_head_of_every_layer_has_a_key_of_its_own() {
+        let key = DropoutKey::new(1, 2);
+        let pass = Pass::Training { key, first_row: 0 };
+        let whole = Context { batch: Ragged::new(&[0]).unwrap(), times_ms: &[], pass };
+        let key_of = |pass| match pass {
+            Pass::Training { key, .. } => key,
+            Pass::Inference => unreachable!("the pass above trains"),
+        };
+        let mut keys = Vec::new();
+        for context in [whole, whole.of_layer(0), whole.of_layer(1)] {
+            let own = key_of(context.pass);
+            let places = [Dropped::Input, Dropped::Branch, Dropped::Hidden, Dropped::FeedForward];
+            keys.extend(places.map(|place| own.layer(place as usize)));
+            keys.extend((0..8).map(|head| key_of(context.pass_of_weights()).layer(head)));
+        }
+        for (place, key) in keys.iter().enumerate() {
+            assert!(!keys[..place].contains(key), "{place}");
+        }
     }
 }

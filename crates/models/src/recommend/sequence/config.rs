@@ -191,6 +191,10 @@ pub struct SequenceConfig {
     pub input_scale: f64,
     /// Whether items share what their attributes know, where the dataset has any.
     pub attributes: bool,
+    /// Whether tokens carry which event they are of, and which one comes next, where the dataset has several.
+    pub events: bool,
+    /// The event that is asked for, an index into the dataset's event names; the dataset says it, whatever stands here. 0 for any.
+    pub asked_event: u8,
     /// What the model is trained to predict.
     pub objective: Objective,
     /// Share of the items that are masked, where masked ones are predicted, in `0.0..=1.0`.
@@ -251,6 +255,8 @@ impl SequenceConfig {
             relative_bias: false,
             input_scale: 8.0, // √d_model, as in the paper's code
             attributes: true,
+            events: true,
+            asked_event: 0,
             objective: Objective::Next,
             mask_probability: 0.2,
             last_mask_share: 0.5,

@@ -6,7 +6,7 @@ use forecart_nn::{
 };
 use rand_chacha::ChaCha8Rng;
 
-use super::block::{Block, BlockWorkspace, Context, Scratch};
+use super::block::{Block, BlockWorkspace, Context, Dropped, Scratch};
 use super::config::{Objective, SequenceConfig};
 
 /// Standard deviation of new vectors.
@@ -20,6 +20,11 @@ pub(super) const MASK: u32 = u32::MAX;
 pub(super) struct Encoder {
     /// Row `k` is added to the token `k` steps before the newest, `[max_tokens, d]`.
     positions: Option<Embedding>,
+    /// Row `e` is added to tokens of event `e`, `[n_event_rows, d]`.
+    events: Option<Embedding>,
+    /// Row `e` is added to tokens before an event `e`, or to the newest if `e` is asked for, `[n_event_rows, d]`.
+    next_events: Option<Embedding>,
+    asked_event: u8,
     blocks: Vec<Block>,
     norm: LayerNorm,
     /// In place of an item's vector, `[1, d]`.
@@ -34,6 +39,8 @@ forecart_nn::trainable!(
     /// Gradients of an [`Encoder`].
     pub(super) struct EncoderGradients {
         positions: Option<Embedding>,
+        events: Option<Embedding>,
+        next_events: Option<Embedding>,
         blocks: Vec<Block>,
         norm: LayerNorm,
         mask: Option<Matrix>,
@@ -47,6 +54,9 @@ pub(super) struct Tile {
     pub(super) items: Vec<u32>,
     times_ms: Vec<i64>,
     positions: Vec<u32>,
+    /// Of each token, and of what comes next; 0 where nothing is known.
+    events: Vec<u32>,
+    next_events: Vec<u32>,
     /// Input of each block and output of the last, `[n_tokens, d]`.
     x: Vec<Matrix>,
     blocks: Vec<BlockWorkspace>,
@@ -67,10 +77,27 @@ impl Tile {
         self.items.clear();
         self.times_ms.clear();
         self.positions.clear();
+        self.events.clear();
+        self.next_events.clear();
     }
 
-    /// Adds a sequence, oldest first, and a mask after it if asked to; items past the table are the unknown item.
-    pub(super) fn push(&mut self, history: History<'_>, n_item_rows: usize, ends_in_mask: bool) {
+    /// Adds a sequence, oldest first, and a mask after it if asked to; items past the table are the unknown item. What comes
+    /// next is of event `next`, 0 if nobody knows.
+    pub(super) fn push(
+        &mut self,
+        history: History<'_>,
+        n_item_rows: usize,
+        next: u8,
+        ends_in_mask: bool,
+    ) {
+        let first = self.events.len();
+        self.events.extend(history.events.iter().map(|event| u32::from(*event)));
+        self.events.resize(first + history.items.len(), 0);
+        if ends_in_mask {
+            self.events.push(next.into());
+        }
+        self.next_events.extend_from_slice(&self.events[(first + 1).min(self.events.len())..]);
+        self.next_events.resize(self.events.len(), next.into());
         let n_tokens = history.items.len() + usize::from(ends_in_mask);
         let known = |item: &ItemIdx| if item.row() < n_item_rows { item.0 } else { 0 };
         self.items.extend(history.items.iter().map(known));
@@ -91,26 +118,47 @@ impl Tile {
     }
 }
 
+/// `[n_event_rows, d]`; nothing is added where the event is not known.
+fn event_table(n_event_rows: usize, d: usize, rng: &mut ChaCha8Rng) -> Result<Embedding, NnError> {
+    let mut table = INIT.matrix(n_event_rows, d, rng)?;
+    table.row_mut(0).fill(0.0);
+    Embedding::from_table(table)
+}
+
 impl Encoder {
     pub(super) fn new(
         config: &SequenceConfig,
         has_time: bool,
+        n_event_rows: usize,
         rng: &mut ChaCha8Rng,
     ) -> Result<Self, NnError> {
         let d = config.d_model.get() as usize;
         let positions = config.positions.then(|| Embedding::new(config.max_tokens(), d, INIT, rng));
         let positions = positions.transpose()?;
+        let is_masked = config.objective == Objective::Masked;
+        let has_events = config.events && n_event_rows > 0;
+        let events = has_events.then(|| event_table(n_event_rows, d, rng)).transpose()?;
+        // A mask is of the event that is asked for.
+        let has_next = has_events && config.asked_event > 0 && !is_masked;
+        let next_events = has_next.then(|| event_table(n_event_rows, d, rng)).transpose()?;
         let blocks = (0..config.n_layers.get()).map(|_| Block::new(config, has_time, rng));
         let blocks = blocks.collect::<Result<_, _>>()?;
-        let is_masked = config.objective == Objective::Masked;
         Ok(Self {
             positions,
+            events,
+            next_events,
+            asked_event: config.asked_event,
             blocks,
             mask: is_masked.then(|| INIT.matrix(1, d, rng)).transpose()?,
             norm: LayerNorm::new(d),
             dropout: Dropout::new(config.dropout as f32)?,
             scale: config.input_scale as f32,
         })
+    }
+
+    /// The event that is asked for when a history is scored, 0 for any.
+    pub(super) fn asked_event(&self) -> u8 {
+        self.asked_event
     }
 
     /// Whether a history ends in a mask when it is scored.
@@ -125,7 +173,7 @@ impl Encoder {
         pass: Pass,
         tile: &mut Tile,
     ) -> Result<(), NnError> {
-        let Tile { offsets, x, blocks, .. } = tile;
+        let Tile { offsets, x, blocks, events, next_events, .. } = tile;
         let context = Context { batch: Ragged::new(offsets)?, times_ms: &tile.times_ms, pass };
         x.resize_with(self.blocks.len() + 1, Matrix::default);
         blocks.resize_with(self.blocks.len(), BlockWorkspace::default);
@@ -145,7 +193,16 @@ impl Encoder {
                 None => x.for_each(|(x, v)| *x = self.scale * v),
             }
         }
-        context.drop(self.dropout, 0, &mut x[0]);
+        for (table, events) in [(&self.events, events), (&self.next_events, next_events)] {
+            let Some(table) = table.as_ref().map(Embedding::table) else { continue };
+            for (row, event) in events.iter_mut().enumerate() {
+                // Another dataset's event.
+                *event = if (*event as usize) < table.rows() { *event } else { 0 };
+                let values = x[0].row_mut(row).iter_mut().zip(table.row(*event as usize));
+                values.for_each(|(x, value)| *x += value);
+            }
+        }
+        context.drop(self.dropout, Dropped::Input, &mut x[0]);
         for (index, (block, ws)) in self.blocks.iter().zip(blocks).enumerate() {
             let (before, after) = x.split_at_mut(index + 1);
             block.forward(&before[index], &mut after[0], context.of_layer(index), ws)?;
@@ -176,9 +233,16 @@ impl Encoder {
         for (index, ((block, ws), gradients)) in layers.rev() {
             block.backward(&x[index], d_x, context.of_layer(index), ws, scratch, gradients)?;
         }
-        context.drop(self.dropout, 0, d_x);
+        context.drop(self.dropout, Dropped::Input, d_x);
         if let (Some(positions), Some(gradients)) = (&self.positions, &mut gradients.positions) {
             positions.backward(&tile.positions, d_x, gradients)?;
+        }
+        let of_events = (&self.events, &mut gradients.events, &tile.events);
+        let of_next = (&self.next_events, &mut gradients.next_events, &tile.next_events);
+        for (table, gradients, events) in [of_events, of_next] {
+            if let (Some(table), Some(gradients)) = (table, gradients) {
+                table.backward(events, d_x, gradients)?;
+            }
         }
         for (row, item) in tile.items.iter().enumerate() {
             match &mut gradients.mask {

@@ -6,7 +6,7 @@ use forecart_nn::{
 };
 use rand_chacha::ChaCha8Rng;
 
-use super::block::{Context, Scratch, add_branch, split_branch};
+use super::block::{Context, Dropped, Scratch, add_branch, split_branch};
 use super::config::{FeedForwardKind, SequenceConfig};
 
 /// `x + dropout(F(LN(x)))`, where `F` is a [`Perceptron`] or SwiGLU.
@@ -104,7 +104,7 @@ impl FeedForward {
         if let Some(layer) = &self.swiglu {
             layer.forward(&ws.normed, &mut ws.branch, &mut ws.swiglu)?;
         }
-        context.drop(self.dropout, 3, &mut ws.branch);
+        context.drop(self.dropout, Dropped::FeedForward, &mut ws.branch);
         add_branch(self.gate.as_ref(), x, &ws.branch, y, &mut ws.gate)
     }
 
@@ -128,7 +128,7 @@ impl FeedForward {
         } else {
             let gate = self.gate.as_ref().zip(gradients.gate.as_mut());
             split_branch(gate, x, &ws.branch, d_y, d_branch, d_x, &mut ws.gate)?;
-            context.drop(self.dropout, 3, d_branch);
+            context.drop(self.dropout, Dropped::FeedForward, d_branch);
             &*d_branch
         };
         let normed = &ws.normed;
@@ -170,7 +170,7 @@ impl Perceptron {
     ) -> Result<(), NnError> {
         self.up.forward(x, &mut ws.raised)?; // [n, d_ff]
         self.activation.forward(&ws.raised, &mut ws.active);
-        context.drop(self.dropout, 2, &mut ws.active);
+        context.drop(self.dropout, Dropped::Hidden, &mut ws.active);
         match rest {
             Some(rest) => self.down.forward_beside(&ws.active, rest, y), // [n, d]
             None => self.down.forward(&ws.active, y),
@@ -189,7 +189,7 @@ impl Perceptron {
         gradients: &mut PerceptronGradients,
     ) -> Result<(), NnError> {
         self.down.backward(&ws.active, d_y, Some(&mut *d_active), &mut gradients.down)?;
-        context.drop(self.dropout, 2, d_active);
+        context.drop(self.dropout, Dropped::Hidden, d_active);
         self.activation.backward(&ws.raised, d_active)?;
         self.up.backward(x, d_active, Some(d_x), &mut gradients.up)
     }

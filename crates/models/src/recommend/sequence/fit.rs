@@ -39,7 +39,14 @@ pub(super) fn fit(
     }
     let rng = &mut ChaCha8Rng::seed_from_u64(context.seed);
     let features = config.features(view);
-    let network = Network::new(config, view.n_item_rows(), view.has_time(), features, rng);
+    let network = Network::new(
+        config,
+        view.n_item_rows(),
+        view.has_time(),
+        view.n_event_rows(),
+        features,
+        rng,
+    );
     let network = network.map_err(ModelError::training(name, None))?;
     let optimizer = config.optimizer();
     let mut learning = Learning {

@@ -61,11 +61,12 @@ impl LabeledTile {
         for at in sequences {
             let (history, first) = (batch[at], self.tile.n_tokens());
             if let Some(masking) = masking {
-                self.tile.push(history, n_item_rows, false);
+                self.tile.push(history, n_item_rows, 0, false);
                 masking.hide(at, first, &mut self.tile.items, &mut self.rows, &mut self.labels);
                 continue;
             }
-            self.tile.push(history.first(history.items.len() - 1), n_item_rows, false);
+            let next = history.events.last().copied().unwrap_or(0);
+            self.tile.push(history.first(history.items.len() - 1), n_item_rows, next, false);
             for (place, item) in history.items[1..].iter().enumerate() {
                 if is_label(item, n_item_rows) {
                     self.rows.push(first + place);

@@ -60,7 +60,8 @@ fn encode_newest(
     let vectors = network.vectors();
     tile.clear();
     let asks_by_mask = network.encoder.asks_by_mask();
-    histories.iter().for_each(|history| tile.push(*history, vectors.rows(), asks_by_mask));
+    let asked = network.encoder.asked_event();
+    histories.iter().for_each(|history| tile.push(*history, vectors.rows(), asked, asks_by_mask));
     network.encoder.forward(vectors, Pass::Inference, tile)?;
     hidden.reshape(histories.len(), vectors.cols());
     for (to, row) in tile.newest().enumerate() {
@@ -84,7 +85,8 @@ impl Sequence {
         let has_time = tensors.contains("encoder.blocks.0.attend.bias.time");
         // Weights that are overwritten below: the seed means nothing.
         let rng = &mut ChaCha8Rng::seed_from_u64(0);
-        let network = Network::new(&spec.config, n_item_rows, has_time, None, rng);
+        let n_event_rows = tensors.n_rows("encoder.events.weight").unwrap_or(0);
+        let network = Network::new(&spec.config, n_item_rows, has_time, n_event_rows, None, rng);
         let mut network = network.map_err(ModelError::training(name, None))?;
         tensors.take_parameters(&mut network, name)?;
         Ok(Self { spec, network, counts: ItemCounts::load(tensors, n_item_rows)? })

@@ -32,12 +32,13 @@ impl Network {
         config: &SequenceConfig,
         n_item_rows: usize,
         has_time: bool,
+        n_event_rows: usize,
         features: Option<&ItemFeatures>,
         rng: &mut ChaCha8Rng,
     ) -> Result<Self, NnError> {
         let d = config.d_model.get() as usize;
         let items = ItemTable::new(n_item_rows, d, config.moves_all(), INIT, rng)?;
-        let encoder = Encoder::new(config, has_time, rng)?;
+        let encoder = Encoder::new(config, has_time, n_event_rows, rng)?;
         let new = |features| Attributes::new(features, n_item_rows, d, Pooling::Sum, INIT, rng);
         let attributes = features.map(new).transpose()?.flatten();
         Ok(Self { items, attributes, encoder })

@@ -3,7 +3,7 @@
 use forecart_nn::{Direction, Dropout, Gru, Init, Matrix, NnError, RecurrentWorkspace};
 use rand_chacha::ChaCha8Rng;
 
-use super::block::Context;
+use super::block::{Context, Dropped};
 use super::config::SequenceConfig;
 
 /// `dropout(GRU(x))`, without a residual or a norm: the state itself is what is carried on.
@@ -39,7 +39,7 @@ impl Recurrence {
         ws: &mut RecurrentWorkspace,
     ) -> Result<(), NnError> {
         y.copy_from(self.gru.forward(x, context.batch, ws)?); // [n, d]
-        context.drop(self.dropout, 1, y);
+        context.drop(self.dropout, Dropped::Branch, y);
         Ok(())
     }
 
@@ -52,7 +52,7 @@ impl Recurrence {
         ws: &mut RecurrentWorkspace,
         gradients: &mut RecurrenceGradients,
     ) -> Result<(), NnError> {
-        context.drop(self.dropout, 1, d);
+        context.drop(self.dropout, Dropped::Branch, d);
         self.gru.backward(d, Some(scratch), ws, &mut gradients.gru)?;
         std::mem::swap(d, scratch);
         Ok(())

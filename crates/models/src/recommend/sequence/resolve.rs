@@ -4,12 +4,6 @@
 use super::config::{ItemUpdates, SequenceConfig, SequenceLoss};
 use crate::recommend::view::TrainingView;
 
-/// Lengths that `max_history = 0` chooses from.
-const LENGTHS: [u32; 3] = [50, 100, 200];
-
-/// The share of the training sequences that the chosen length holds whole.
-const SHARE_HELD: f64 = 0.9;
-
 /// Most products of a label's vector with an item's, times `d_model`, that an epoch of [`SequenceLoss::Auto`] takes for the
 /// softmax over all items. Each is eight floating-point operations forward and backward: about half a minute on two cores
 /// that do 150 GFLOP/s.
@@ -25,15 +19,17 @@ impl SequenceConfig {
     /// With nothing left open. Decided by the training part, whatever part is fitted on, so that a model that is fitted
     /// once more with the validation part is the same model.
     pub(super) fn resolved(&self, view: &TrainingView<'_>) -> Self {
-        let mut lengths: Vec<usize> = view.users().map(|user| view.training_length(user)).collect();
         let mut config = self.clone();
+        config.asked_event = view.target_event().unwrap_or(0);
         if config.max_history == 0 {
-            config.max_history = max_history(&mut lengths);
+            config.max_history = view.usual_length() as u32;
         }
         if config.loss == SequenceLoss::Auto {
-            let n_labels =
-                lengths.iter().map(|n| n.saturating_sub(1).min(config.max_history as usize));
-            let n_labels = n_labels.sum::<usize>() as u64;
+            let n_labels = view.users().map(|user| {
+                let length = view.training_length(user);
+                length.saturating_sub(1).min(config.max_history as usize) as u64
+            });
+            let n_labels: u64 = n_labels.sum();
             let n_products = n_labels
                 .saturating_mul(view.n_item_rows() as u64)
                 .saturating_mul(config.d_model.get().into());
@@ -52,17 +48,6 @@ impl SequenceConfig {
         }
         config
     }
-}
-
-/// The first of [`LENGTHS`] that holds nine of ten sequences whole, or the last.
-fn max_history(lengths: &mut [usize]) -> u32 {
-    let n_held = (lengths.len() as f64 * SHARE_HELD).ceil() as usize;
-    let needed = match n_held {
-        0 => 0,
-        n_held => *lengths.select_nth_unstable(n_held - 1).1,
-    };
-    let holds = |length: &u32| *length as usize >= needed;
-    LENGTHS.into_iter().find(holds).unwrap_or(LENGTHS[LENGTHS.len() - 1])
 }
 
 #[cfg(test)]

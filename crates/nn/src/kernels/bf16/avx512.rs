@@ -9,8 +9,9 @@ use std::arch::x86_64::{
 };
 
 use super::super::matmul::{Part, Plus, Product, Target};
+use super::Bf16Panels;
 use super::pack::{Left, PackLeft, PackRight, Rounding};
-use super::{Bf16Panels, InstructionSet};
+use crate::kernels::InstructionSet;
 
 /// Proof that the processor has the instructions.
 #[derive(Debug, Clone, Copy)]

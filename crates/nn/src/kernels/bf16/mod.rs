@@ -16,12 +16,12 @@ use std::cell::RefCell;
 
 use pulp::{Simd, WithSimd};
 
+use super::dispatch;
 use super::matmul::{Operand, Product, Target};
-use super::{InstructionSet, dispatch};
 use crate::Precision;
 use avx512::Avx512Bf16;
 use pack::{PackLeft, PackRight};
-use round::unpair;
+use round::{round, unpair};
 
 /// Columns of a panel: 4 vectors of 16 sums.
 const PANEL_COLS: usize = 64;
@@ -35,6 +35,11 @@ pub(crate) struct Bf16Panels {
     rows: usize,
     cols: usize,
     pairs: Vec<u32>,
+}
+
+/// Rounds values as the operands of products are.
+pub(crate) fn round_to_bf16(values: &mut [f32]) {
+    values.iter_mut().for_each(|value| *value = round(*value));
 }
 
 impl Bf16Panels {
