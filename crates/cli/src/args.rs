@@ -404,6 +404,12 @@ pub(crate) enum BenchVerb {
         /// How many events
         #[arg(long, default_value = "1000000", value_name = "N")]
         events: u64,
+        /// How many users to draw from [default: a tenth of the events]
+        #[arg(long, value_name = "N")]
+        users: Option<u64>,
+        /// How many items to draw from [default: a hundredth of the events]
+        #[arg(long, value_name = "N")]
+        items: Option<u64>,
         /// The file to write
         #[arg(short, long, value_name = "FILE")]
         out: PathBuf,

@@ -102,6 +102,7 @@ fn of_model(error: &ModelError) -> u8 {
         | ModelError::OtherRun { .. }
         | ModelError::UnknownItem { .. } => 2,
         ModelError::NeedsTime { .. }
+        | ModelError::NeedsCatalog { .. }
         | ModelError::NoEvents { .. }
         | ModelError::Damaged { .. }
         | ModelError::DamagedCheckpoint { .. }

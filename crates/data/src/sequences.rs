@@ -91,7 +91,7 @@ impl<T: Pod> fmt::Debug for Column<T> {
 /// What a user did up to a moment, oldest first: the input of every recommender.
 ///
 /// # Shapes
-/// `items: [n]`; `timestamps_ms`, `events`: `[n]`, or empty where the data has none.
+/// `items: [n]`; `timestamps_ms`, `events`, `values`: `[n]`, or empty where the data has none.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct History<'a> {
     /// The items, oldest first; [`ItemIdx::UNKNOWN`] where the vocabulary does not hold one.
@@ -100,6 +100,8 @@ pub struct History<'a> {
     pub timestamps_ms: &'a [i64],
     /// Which event, as an index into the dataset's event vocabulary; empty if there is one kind.
     pub events: &'a [u8],
+    /// How much each event says (a rating, a number of units); empty where every event says 1.
+    pub values: &'a [f32],
 }
 
 impl<'a> History<'a> {
@@ -119,7 +121,8 @@ impl<'a> History<'a> {
         Self {
             items: &self.items[range.clone()],
             timestamps_ms: part(self.timestamps_ms, range.clone()),
-            events: part(self.events, range),
+            events: part(self.events, range.clone()),
+            values: part(self.values, range),
         }
     }
 
@@ -181,6 +184,7 @@ impl PackedSequences {
             items: &self.items,
             timestamps_ms: &self.timestamps_ms,
             events: &self.events,
+            values: &self.values,
         };
         all.slice(self.range(user))
     }

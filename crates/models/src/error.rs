@@ -104,6 +104,15 @@ pub enum ModelError {
         /// Name of the model.
         model: &'static str,
     },
+    /// A model that compares what the catalog says was asked to learn from a dataset without one.
+    #[error(
+        "model {model} compares titles and categorical attributes of the items, but this dataset has none; \
+         import the log with an item catalog (`data.items`) and prepare it again"
+    )]
+    NeedsCatalog {
+        /// Name of the model.
+        model: &'static str,
+    },
     /// There is nothing to learn from.
     #[error(
         "the part of the dataset that model {model} may learn from has no event of a known item"

@@ -20,6 +20,8 @@ pub(crate) struct Log {
     leave_one_out: bool,
     /// Events of a session, where all sessions are for validation.
     session_length: Option<u32>,
+    /// Of all item rows, or none.
+    titles: Vec<String>,
 }
 
 impl Log {
@@ -32,17 +34,23 @@ impl Log {
             has_time: false,
             leave_one_out: true,
             session_length: None,
+            titles: Vec::new(),
         }
     }
 
     pub(crate) fn with_times(n_items: u32, users: &[&[(u32, i64)]]) -> Self {
         let users = users.iter().map(|events| events.to_vec()).collect();
-        Self { n_items, users, has_time: true, leave_one_out: true, session_length: None }
+        Self { users, has_time: true, ..Self::new(n_items, &[]) }
     }
 
     pub(crate) fn all_for_training(mut self) -> Self {
         self.leave_one_out = false;
         self
+    }
+
+    /// With a title for each item row.
+    pub(crate) fn titled(self, titles: &[&str]) -> Self {
+        Self { titles: titles.iter().map(|title| (*title).to_owned()).collect(), ..self }
     }
 
     /// Sessions of `length` events each, all of them validation.
@@ -78,7 +86,9 @@ pub(crate) fn dataset(log: &Log) -> (tempfile::TempDir, Dataset) {
         users: names("u", log.users.len() as u32),
         items: names("i", log.n_items),
         event_names: names("e", 1),
-        titles: (0..=log.n_items).map(|_| "").collect::<TextTable>(),
+        titles: (0..=log.n_items as usize)
+            .map(|row| log.titles.get(row).map_or("", String::as_str))
+            .collect::<TextTable>(),
         encoders: FeatureProgram::default(),
         item_features: ItemFeatures::default(),
         description: Description {

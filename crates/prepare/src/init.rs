@@ -282,6 +282,11 @@ const PREPARE: &[Setting] = &[
         "items with fewer training events are unknown: 0 for loo-full, else 1",
     ),
     (
+        "new_items",
+        None,
+        "items of the catalog belong to the dataset without any event, for the model content",
+    ),
+    (
         "seen",
         Some("\"exclude\""),
         "whether items that a user acted on may come again: keep for sessions, else exclude; \

@@ -33,7 +33,7 @@ pub struct Contestant {
     /// Whether it is here to be beaten.
     pub is_baseline: bool,
     /// Whether it was asked for by name. A model that was not is left out, with a note, where it
-    /// needs times and the log has an order alone.
+    /// needs times and the log has an order alone, or a catalog and there is none.
     pub is_required: bool,
 }
 
@@ -107,9 +107,9 @@ pub fn measure(
         }
         for contestant in contestants {
             match bench.contestant(contestant) {
-                Err(TrainError::Model(error @ ModelError::NeedsTime { .. }))
-                    if !contestant.is_required =>
-                {
+                Err(TrainError::Model(
+                    error @ (ModelError::NeedsTime { .. } | ModelError::NeedsCatalog { .. }),
+                )) if !contestant.is_required => {
                     progress.note(&format!("left out: {error}"));
                 }
                 runs => models.push(runs?),

@@ -21,8 +21,14 @@ use crate::output::{self, count};
 
 pub(crate) fn run(context: &Context, arguments: &BenchArgs) -> anyhow::Result<()> {
     match &arguments.verb {
-        BenchVerb::Generate { events, out } => {
-            write_events(context, *events, out)?;
+        BenchVerb::Generate { events, users, items, out } => {
+            let config = GenerateConfig::of(*events, context.config.seed);
+            let config = GenerateConfig {
+                n_users: users.unwrap_or(config.n_users),
+                n_items: items.unwrap_or(config.n_items),
+                ..config
+            };
+            write_events(&config, out)?;
             let n_bytes = std::fs::metadata(out)?.len();
             if context.json {
                 return output::json(&serde_json::json!({
@@ -45,11 +51,11 @@ pub(crate) fn run(context: &Context, arguments: &BenchArgs) -> anyhow::Result<()
     }
 }
 
-fn write_events(context: &Context, n_events: u64, out: &Path) -> anyhow::Result<()> {
+fn write_events(config: &GenerateConfig, out: &Path) -> anyhow::Result<()> {
     let replacement = Replacement::file(out)?;
     let file = File::create(replacement.path()).with_context(|| format!("write {out:?}"))?;
     let mut writer = BufWriter::with_capacity(1 << 20, file);
-    generate(&GenerateConfig::of(n_events, context.config.seed), &mut writer)?;
+    generate(config, &mut writer)?;
     writer.flush().with_context(|| format!("write {out:?}"))?;
     drop(writer);
     Ok(replacement.commit()?)
@@ -60,7 +66,7 @@ fn prepare(context: &Context, n_events: u64) -> anyhow::Result<()> {
     let scratch = Scratch::new(&std::env::temp_dir())?;
     let csv = scratch.path().join("events.csv");
     let (log, dataset) = (scratch.path().join("log"), scratch.path().join("dataset"));
-    write_events(context, n_events, &csv)?;
+    write_events(&GenerateConfig::of(n_events, context.config.seed), &csv)?;
     let n_bytes = std::fs::metadata(&csv)?.len();
     let resources = context.config.resources(scratch.path().to_owned());
     let started = Instant::now();

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use forecart_data::{Dataset, History, SeenItems, UserIdx};
+use forecart_data::{Dataset, History, ItemIdx, SeenItems, UserIdx};
 use forecart_models::model_file::{Answer, LoadedModel, NamedReason, Recommended};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -44,7 +44,16 @@ struct ReplyItem<'a> {
 struct Asked<'a> {
     user_id: Option<&'a str>,
     history: Vec<&'a str>,
+    /// Times and values of the history; empty for a visitor, of whom nobody knows them.
+    timestamps_ms: &'a [i64],
+    values: &'a [f32],
     is_known: bool,
+}
+
+impl<'a> Asked<'a> {
+    fn visitor(history: Vec<&'a str>) -> Self {
+        Self { user_id: None, history, timestamps_ms: &[], values: &[], is_known: true }
+    }
 }
 
 pub(crate) fn recommend(context: &Context, arguments: &RecommendArgs) -> anyhow::Result<()> {
@@ -53,7 +62,7 @@ pub(crate) fn recommend(context: &Context, arguments: &RecommendArgs) -> anyhow:
     let answers = Answers { model: &model, k: arguments.k, seen };
     if let Some(history) = &arguments.history {
         let history = history.iter().map(String::as_str).collect();
-        let asked = Asked { user_id: None, history, is_known: true };
+        let asked = Asked::visitor(history);
         let reply = answers.reply(&asked)?;
         return if context.json { output::json(&reply) } else { print(&asked, &reply) };
     }
@@ -103,7 +112,7 @@ pub(crate) fn show_visitor(
     history: &[&str],
     k: NonZeroUsize,
 ) -> anyhow::Result<()> {
-    let asked = Asked { user_id: None, history: history.to_vec(), is_known: true };
+    let asked = Asked::visitor(history.to_vec());
     let answers = Answers { model, k, seen: SeenItems::Exclude };
     print(&asked, &answers.reply(&asked)?)
 }
@@ -112,13 +121,18 @@ fn open(path: &Path) -> anyhow::Result<LoadedModel> {
     LoadedModel::open(path).with_context(|| format!("read model {path:?}"))
 }
 
-/// All that the dataset knows of a user, as ids; nothing for an unknown one.
+/// All that the dataset knows of a user, items as ids; nothing for an unknown one.
 fn asked<'a>(dataset: &'a Dataset, id: &'a str) -> Asked<'a> {
     let index = dataset.users.index(id);
     let history =
         index.map_or_else(History::default, |user| dataset.sequences.history(UserIdx(user)));
-    let history = history.items.iter().map(|item| dataset.items.text(item.0)).collect();
-    Asked { user_id: Some(id), history, is_known: index.is_some() }
+    Asked {
+        user_id: Some(id),
+        history: history.items.iter().map(|item| dataset.items.text(item.0)).collect(),
+        timestamps_ms: history.timestamps_ms,
+        values: history.values,
+        is_known: index.is_some(),
+    }
 }
 
 /// What every answer of one run has in common.
@@ -132,10 +146,13 @@ impl<'a> Answers<'a> {
     fn reply(&self, asked: &Asked<'a>) -> anyhow::Result<Reply<'a>> {
         let Self { model, k, seen } = *self;
         let started = Instant::now();
-        let Answer { items, fallback, n_unknown } = model.recommend_ids(&asked.history, k, seen);
+        let items: Vec<ItemIdx> = asked.history.iter().map(|id| model.item(id)).collect();
+        let (timestamps_ms, values) = (asked.timestamps_ms, asked.values);
+        let history = History { timestamps_ms, values, ..History::of(&items) };
+        let Answer { items, fallback, n_unknown } = model.recommend(history, k, seen);
         let took_ms = started.elapsed().as_secs_f64() * 1e3;
         let with_reasons = |item: Recommended<'a>| -> anyhow::Result<ReplyItem<'a>> {
-            let reasons = model.reasons_ids(&asked.history, item.item_id, N_REASONS)?;
+            let reasons = model.reasons(history, item.item_id, N_REASONS)?;
             Ok(ReplyItem { item, reasons })
         };
         let fallback = match fallback {
@@ -192,6 +209,8 @@ fn reasons(reasons: &[NamedReason<'_>]) -> String {
             format!("number {rank} of the last {days} days")
         }
         NamedReason::Popular { rank, .. } => format!("number {rank} of all"),
+        NamedReason::Trending { times, .. } => format!("{times:.1} times as often as usual"),
+        NamedReason::New { days, .. } => format!("new for {days:.0} days"),
     };
     reasons.iter().map(text).collect::<Vec<_>>().join("; ")
 }

@@ -174,12 +174,17 @@ impl LoadedModel {
     /// vocabulary are counted and otherwise ignored.
     pub fn recommend_ids(&self, history: &[&str], k: NonZeroUsize, seen: SeenItems) -> Answer<'_> {
         let items: Vec<ItemIdx> = history.iter().map(|id| self.item(id)).collect();
-        let history = History::of(&items);
+        self.recommend(History::of(&items), k, seen)
+    }
+
+    /// The same for a history of this model's [items](Self::item), with times and values where they are known: what
+    /// models go by that count days.
+    pub fn recommend(&self, history: History<'_>, k: NonZeroUsize, seen: SeenItems) -> Answer<'_> {
         let list = self.model.recommend(history, &TopK::new(k, seen));
         Answer {
             items: self.named(&list),
             fallback: self.model.fallback(history),
-            n_unknown: items.iter().filter(|item| !item.is_known()).count(),
+            n_unknown: history.items.iter().filter(|item| !item.is_known()).count(),
         }
     }
 
@@ -206,9 +211,22 @@ impl LoadedModel {
         item_id: &str,
         n: usize,
     ) -> Result<Vec<NamedReason<'_>>, ModelError> {
-        let item = self.known_item(item_id)?;
         let items: Vec<ItemIdx> = history.iter().map(|id| self.item(id)).collect();
-        let reasons = self.model.reasons(History::of(&items), item, n);
+        self.reasons(History::of(&items), item_id, n)
+    }
+
+    /// The same for a history of this model's [items](Self::item), with times and values where they are known.
+    ///
+    /// # Errors
+    /// [`ModelError::UnknownItem`].
+    pub fn reasons(
+        &self,
+        history: History<'_>,
+        item_id: &str,
+        n: usize,
+    ) -> Result<Vec<NamedReason<'_>>, ModelError> {
+        let item = self.known_item(item_id)?;
+        let reasons = self.model.reasons(history, item, n);
         let named = |reason: Reason| match reason {
             Reason::Event { position, item, contribution } => NamedReason::Event {
                 position,
@@ -219,6 +237,8 @@ impl LoadedModel {
             Reason::Popular { n_events, rank, days } => {
                 NamedReason::Popular { n_events, rank, days }
             }
+            Reason::Trending { times, rank } => NamedReason::Trending { times, rank },
+            Reason::New { days, rank } => NamedReason::New { days, rank },
         };
         Ok(reasons.into_iter().map(named).collect())
     }
@@ -286,6 +306,20 @@ pub enum NamedReason<'a> {
         rank: usize,
         /// Over how many days.
         days: Option<u32>,
+    },
+    /// See [`Reason::Trending`].
+    Trending {
+        /// How many times as often as usual.
+        times: f32,
+        /// Place among all items, from 1.
+        rank: usize,
+    },
+    /// See [`Reason::New`].
+    New {
+        /// Days since its first event.
+        days: f32,
+        /// Place among all items, from 1.
+        rank: usize,
     },
 }
 

@@ -104,6 +104,20 @@ pub enum Reason {
         /// Over how many days the events were counted; `None` if over all time or by decay.
         days: Option<u32>,
     },
+    /// Because it is chosen more often than before.
+    Trending {
+        /// How many times as often as usual.
+        times: f32,
+        /// Place among all items, from 1.
+        rank: usize,
+    },
+    /// Because it is new.
+    New {
+        /// Days since its first event, at the end of what was learned from.
+        days: f32,
+        /// Place among all items, from 1.
+        rank: usize,
+    },
 }
 
 /// What scores say beside their order.

@@ -25,21 +25,26 @@ mod top_k;
 mod view;
 
 mod bpr;
+mod buy_again;
 mod ease;
 mod fusion;
 mod ials;
-mod item_knn;
+mod latest;
 mod mlp;
+mod neighbors;
 mod popularity;
 mod seq_rules;
 pub(crate) mod sequence;
+mod sessions;
 mod slim;
+mod trending;
 
 mod attributes;
 mod early_stopping;
 mod interactions;
 mod item_table;
 mod leave_one_out;
+mod ranking;
 mod related_items;
 mod sparse;
 mod vector_model;
@@ -47,16 +52,22 @@ mod vector_model;
 pub mod registry;
 
 pub use bpr::{Bpr, BprConfig};
+pub use buy_again::{BuyAgain, BuyAgainConfig};
 pub use contract::{
     EpochRecord, Fallback, FitContext, FitRecord, Fitted, MemberRecord, ModelSpec, Reason,
     Recommender, ScoreScale,
 };
 pub use ease::{Ease, EaseConfig};
-pub use fusion::{Fusion, FusionConfig, MemberConfig};
+pub use fusion::{Fusion, FusionConfig, FusionMethod, MemberConfig};
 pub use ials::{Confidence, Ials, IalsConfig, IalsSolver};
-pub use item_knn::{ItemKnn, ItemKnnConfig, Weighting};
+pub use latest::{Latest, LatestConfig, LatestKeys};
 pub use mlp::{HiddenActivation, Mlp, MlpConfig, SoftmaxLoss};
+pub use neighbors::{
+    Content, ContentConfig, ItemKnn, ItemKnnConfig, NeighborKeys, RuleMeasure, Similarity,
+    Together, TogetherConfig, UserKnn, UserKnnConfig, Weighting,
+};
 pub use popularity::{Popularity, PopularityConfig, Window};
+pub use ranking::{Ranking, RankingSpec};
 pub use related_items::RelatedItems;
 pub use search_space::{Parameter, Range};
 pub use seq_rules::{SeqRules, SeqRulesConfig};
@@ -64,6 +75,11 @@ pub use sequence::{
     FeedForwardKind, ItemUpdates, Mixer, Objective, Precision, Preset, Sequence, SequenceConfig,
     SequenceLoss, SequenceSpec,
 };
+pub use sessions::{
+    PositionDecay, SessionNeighbors, SessionSpec, Stan, StanConfig, StanKeys, Vsknn, VsknnConfig,
+    VsknnKeys, Vstan, VstanConfig, VstanKeys,
+};
 pub use slim::{Slim, SlimConfig};
 pub use top_k::{Scored, TopK, top_k};
+pub use trending::{Trending, TrendingConfig, TrendingKeys};
 pub use view::{FitOn, Holdout, TrainingView};

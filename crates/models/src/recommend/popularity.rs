@@ -119,14 +119,16 @@ impl PopularityConfig {
         if self.window != Window::AllTime && !view.has_time() {
             return Err(ModelError::NeedsTime { model: self.name() });
         }
-        let end_ms = view.end_ms().unwrap_or(0);
+        // Where all events count alike nobody asks for their age.
+        let ages_count = self.window != Window::AllTime;
+        let end_ms = if ages_count { view.end_ms().unwrap_or(0) } else { 0 };
         // f64: a decayed count adds numbers of very different sizes.
         let mut counts = vec![0.0_f64; view.n_item_rows()];
         for user in view.users() {
             let history = view.history(user);
             for (position, item) in history.items.iter().enumerate() {
-                let age_ms =
-                    history.timestamps_ms.get(position).map_or(0, |t| end_ms.saturating_sub(*t));
+                let time = history.timestamps_ms.get(position).filter(|_| ages_count);
+                let age_ms = time.map_or(0, |time| end_ms.saturating_sub(*time));
                 counts[item.row()] += self.window.weight(age_ms);
             }
         }

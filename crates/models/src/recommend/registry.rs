@@ -5,17 +5,24 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::bpr::{Bpr, BprConfig};
+use super::buy_again::{BuyAgain, BuyAgainConfig};
 use super::contract::{ModelSpec, Recommender};
 use super::ease::{Ease, EaseConfig};
 use super::fusion::{Fusion, FusionConfig};
 use super::ials::{Ials, IalsConfig};
-use super::item_knn::{ItemKnn, ItemKnnConfig};
+use super::latest::{Latest, LatestConfig};
 use super::mlp::{Mlp, MlpConfig};
+use super::neighbors::{
+    Content, ContentConfig, ItemKnn, ItemKnnConfig, Together, TogetherConfig, UserKnn,
+    UserKnnConfig,
+};
 use super::popularity::{Popularity, PopularityConfig, Window};
 use super::related_items::RelatedItemsConfig;
 use super::seq_rules::{SeqRules, SeqRulesConfig};
 use super::sequence::{Preset, Sequence, SequenceSpec};
+use super::sessions::{Stan, StanConfig, Vsknn, VsknnConfig, Vstan, VstanConfig};
 use super::slim::{Slim, SlimConfig};
+use super::trending::{Trending, TrendingConfig};
 use crate::error::{ModelError, nearest};
 use crate::tensors::Tensors;
 
@@ -98,17 +105,26 @@ pub static MODELS: &[Entry] = &[
         "most chosen items, recent events counting more",
         Window::Decay { half_life_days: 7.0 }
     ),
+    entry!("trending", "what is chosen more often now than before", TrendingConfig, Trending),
+    entry!("latest", "the newest items first", LatestConfig, Latest),
+    entry!("buy-again", "what was bought before and is due", BuyAgainConfig, BuyAgain),
+    entry!("together", "what the same baskets hold", TogetherConfig, Together),
     entry!(
         "seq-rules",
         "what followed what, by distance; fast, explains itself",
         SeqRulesConfig,
         SeqRules
     ),
-    entry!("item-knn", "items that the same users chose (cosine)", ItemKnnConfig, ItemKnn),
     entry!("ials", "factors of users and items, alternating least squares", IalsConfig, Ials),
     entry!("bpr", "factors that rank what was chosen above what was not", BprConfig, Bpr),
     entry!("ease", "linear weights between all items, in closed form", EaseConfig, Ease),
     entry!("slim", "sparse linear weights between items, not negative", SlimConfig, Slim),
+    entry!("item-knn", "items that the same users chose", ItemKnnConfig, ItemKnn),
+    entry!("user-knn", "what users with like histories chose", UserKnnConfig, UserKnn),
+    entry!("content", "items alike by the catalog, new ones too", ContentConfig, Content),
+    entry!("v-sknn", "what happened in sessions like this one", VsknnConfig, Vsknn),
+    entry!("stan", "the same with decays by position and age", StanConfig, Stan),
+    entry!("vstan", "the same with rare items raised", VstanConfig, Vstan),
     entry!("mlp", "multi-layer perceptron on the history and the items' features", MlpConfig, Mlp),
     sequence!("gated recurrent unit over the history", Gru4Rec, "gru4rec"),
     sequence!("causal self-attention over the history", SasRec, "sasrec"),

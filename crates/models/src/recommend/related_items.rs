@@ -51,6 +51,11 @@ pub(super) trait RelatedItemsConfig:
     /// Refuses values outside of their ranges.
     fn check(&self) -> Result<(), ModelError>;
 
+    /// Refuses data that nothing can be learned from.
+    fn check_view(&self, _view: &TrainingView<'_>) -> Result<(), ModelError> {
+        Ok(())
+    }
+
     /// As [`ModelSpec::needed_bytes`].
     fn needed_bytes(&self, view: &TrainingView<'_>) -> u64;
 
@@ -93,6 +98,7 @@ impl<C: RelatedItemsConfig> RelatedItems<C> {
         config.check()?;
         let needed = RelatedItemsConfig::needed_bytes(&config, view);
         context.check_memory(C::NAME, needed, C::IF_TOO_LARGE)?;
+        config.check_view(view)?;
         let counts = ItemCounts::of(view, C::NAME)?;
         context.progress.begin(C::PHASE, Some(view.n_item_rows() as u64));
         let related = context.on_threads(|| config.relate(view, context))?;

@@ -228,7 +228,7 @@ mod tests {
             .iter()
             .map(|reason| match reason {
                 Reason::Event { contribution, .. } => *contribution,
-                Reason::Popular { .. } => panic!("the history speaks"),
+                other => panic!("the history speaks: {other:?}"),
             })
             .sum();
         assert!((total - scores(&model, &[1, 2])[3]).abs() < 1e-6);

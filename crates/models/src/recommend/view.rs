@@ -1,6 +1,6 @@
 //! What a model may see while it is fitted, and nothing else.
 
-use forecart_data::{Dataset, History, ItemFeatures, ItemIdx, Part, Protocol, UserIdx};
+use forecart_data::{Dataset, History, ItemFeatures, ItemIdx, Part, Protocol, TextTable, UserIdx};
 use serde::{Deserialize, Serialize};
 
 use super::contract::ModelSpec;
@@ -84,6 +84,12 @@ impl<'a> TrainingView<'a> {
         self.dataset.history_before(user, next)
     }
 
+    /// The session of each event of [`Self::history`], numbered from 0 within the user.
+    pub fn sessions(&self, user: UserIdx) -> &'a [u32] {
+        let start = self.dataset.sequences.range(user).start;
+        &self.dataset.sequences.sessions[start..start + self.history(user).items.len()]
+    }
+
     /// The number of events of `user` in the training part, whichever part is handed out.
     pub fn training_length(&self, user: UserIdx) -> usize {
         self.dataset.history_before(user, Part::Validation).items.len()
@@ -122,6 +128,11 @@ impl<'a> TrainingView<'a> {
     /// Encoded item attributes; their encoders were fitted on the training part.
     pub fn item_features(&self) -> &'a ItemFeatures {
         &self.dataset.item_features
+    }
+
+    /// The title of each item row; empty where the catalog has none.
+    pub fn titles(&self) -> &'a TextTable {
+        &self.dataset.titles
     }
 
     /// Rows of a table over the kinds of events, row 0 of which is the unknown one; 0 if all are of one kind.

@@ -119,7 +119,7 @@ impl Case for SequenceCase {
         let n_events = self.sizes.length + 1;
         let histories: Vec<History<'_>> = (0..BATCH_SIZE)
             .map(|index| {
-                History { items, timestamps_ms, events: &[] }
+                History { timestamps_ms, ..History::of(items) }
                     .slice(index * n_events..(index + 1) * n_events)
             })
             .collect();

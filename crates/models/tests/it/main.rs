@@ -3,5 +3,6 @@
 mod contract;
 mod divergence;
 mod model_file;
+mod neighbors;
 mod resume;
 mod shop;

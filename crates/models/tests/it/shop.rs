@@ -59,19 +59,38 @@ pub(crate) fn write(folder: &Path, held: Held) -> Dataset {
         }
         writer.end_user(n, n + 1).unwrap();
     }
-    writer.finish(tables()).unwrap();
+    writer.finish(tables(N_USERS, N_ITEMS)).unwrap();
     Dataset::open(folder).unwrap()
 }
 
-fn tables() -> Tables {
+/// Users' items with their values, an hour apart, all of them for training, in a folder that lives as long as the first
+/// value.
+pub(crate) fn ratings(n_items: u32, users: &[Vec<(u32, f32)>]) -> (tempfile::TempDir, Dataset) {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("dataset");
+    let mut writer = DatasetWriter::new(&folder, true).unwrap();
+    for events in users {
+        for (hour, &(item, value)) in (0..).zip(events) {
+            let timestamp_ms = hour * 60 * 60 * 1000;
+            writer
+                .push(EventRow { item: ItemIdx(item), timestamp_ms, event: 1, session: 0, value })
+                .unwrap();
+        }
+        writer.end_user(events.len() as u32, events.len() as u32).unwrap();
+    }
+    writer.finish(tables(users.len() as u32, n_items)).unwrap();
+    (root, Dataset::open(&folder).unwrap())
+}
+
+fn tables(n_users: u32, n_items: u32) -> Tables {
     let names = |prefix: &str, n: u32| {
         let entries = (1..=n).map(|index| (format!("{prefix}/{index}"), 1));
         Vocabulary::from_entries(entries, 0).unwrap()
     };
-    let n_rows = N_ITEMS as usize + 1;
+    let n_rows = n_items as usize + 1;
     Tables {
-        users: names("user", N_USERS),
-        items: names("item", N_ITEMS),
+        users: names("user", n_users),
+        items: names("item", n_items),
         event_names: Vocabulary::from_entries([("purchase", 1)], 0).unwrap(),
         titles: (0..n_rows).map(|row| format!("第 {row} 件")).collect::<TextTable>(),
         encoders: FeatureProgram::default(),
@@ -125,6 +144,15 @@ pub(crate) fn specs() -> Vec<Box<dyn ModelSpec>> {
         .iter()
         .map(|entry| registry::spec(entry.name, &keys(entry.name)).unwrap())
         .collect();
+    for (similarity, weighting) in [("jaccard", "binary"), ("dot", "bm25"), ("cosine", "tf-idf")] {
+        let keys = json!({"similarity": similarity, "weighting": weighting});
+        specs.push(registry::spec("item-knn", &keys).unwrap());
+        specs.push(registry::spec("user-knn", &keys).unwrap());
+    }
+    let by_rank = json!({"method": "reciprocal-rank", "members": [
+        {"model": "seq-rules"}, {"model": "stan"}, {"model": "together"},
+    ]});
+    specs.push(registry::spec("fusion", &by_rank).unwrap());
     let mut sampled = keys("mlp");
     sampled["loss"] = json!("sampled");
     sampled["n_negatives"] = json!(16);

@@ -11,6 +11,7 @@ use forecart_data::encode::{
 use forecart_data::event::{columns, folded};
 use forecart_data::{ItemFeatures, TextTable, Vocabulary};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use rustc_hash::FxHashSet;
 
 use super::moments::Moments;
 use super::scan::{batches_of, column};
@@ -86,6 +87,29 @@ pub(super) fn read(
     let features = pack(&encoders, encoded.iter().map(|row| row.as_ref().unwrap_or(&unknown)));
     let moments = moments.finish();
     Ok(Catalog { titles: titles.iter().collect(), encoders, features, moments })
+}
+
+/// The item ids of the catalog in `file`, in its order, each once; none without a catalog.
+pub(super) fn ids(file: Option<&Path>) -> Result<Vec<String>, PrepareError> {
+    let mut ids = Vec::new();
+    let Some(file) = file else { return Ok(ids) };
+    let mut seen = FxHashSet::default();
+    for batch in batches_of(file, &[columns::ITEM_ID.to_owned()])? {
+        let Some(texts) = column(&batch?, columns::ITEM_ID, &DataType::Utf8)? else {
+            return Err(no_item_id());
+        };
+        for id in texts.as_string::<i32>().iter().flatten().filter(|id| !id.is_empty()) {
+            if seen.insert(id.to_owned()) {
+                ids.push(id.to_owned());
+            }
+        }
+    }
+    Ok(ids)
+}
+
+fn no_item_id() -> PrepareError {
+    let reason = "the item catalog has no column item_id; import it again".into();
+    PrepareError::Unusable { step: "prepare", reason }
 }
 
 /// Encoded rows end to end.
@@ -166,8 +190,7 @@ fn each_item(
         let batch = batch?;
         let columns = columns_of(&batch, fields)?;
         let Some(ids) = column(&batch, columns::ITEM_ID, &DataType::Utf8)? else {
-            let reason = "the item catalog has no column item_id; import it again".into();
-            return Err(PrepareError::Unusable { step: "prepare", reason });
+            return Err(no_item_id());
         };
         for (row, id) in ids.as_string::<i32>().iter().enumerate() {
             let Some(item) = id.and_then(|id| items.index(id)) else { continue };

@@ -57,6 +57,9 @@ pub struct RawPrepareConfig {
     /// Items with fewer training events fall into the unknown bucket. 0 for `loo-full` (all items
     /// of the log are ranked), else 1, if absent.
     pub min_count: Option<u64>,
+    /// Items of the catalog belong to the dataset whether or not they have training events, so that a model of the
+    /// catalog can recommend them; those that [`Self::non_product_codes`] names do not.
+    pub new_items: bool,
     /// Whether items that a user has acted on may come again: `keep` for sessions, `exclude_target` with
     /// `split.target_event`, else `exclude`, if absent.
     pub seen: Option<SeenRule>,
@@ -84,6 +87,7 @@ impl Default for RawPrepareConfig {
             k_core_on: None,
             session_gap_minutes: 30,
             min_count: None,
+            new_items: false,
             seen: None,
             item_features: None,
         }

@@ -132,7 +132,8 @@ pub fn prepare(
         let reason = "no event is left for training; the test and validation parts take all".into();
         return Err(PrepareError::Unusable { step: "prepare split", reason });
     }
-    let items = pack::items(&scan, &counted, config)?;
+    let new_items = new_items(log, &sources, config)?;
+    let items = pack::items(&scan, &counted, config, &new_items)?;
     let events = pack::events(&scan, &counted)?;
     let target = target.map(|number| events.index_of(number));
     if target == Some(0) {
@@ -171,6 +172,26 @@ pub fn prepare(
             attribute_moments: catalog.moments,
         },
     })?)
+}
+
+/// Ids of the catalog that belong to the dataset without any event: where they are wanted, all products.
+fn new_items(
+    log: &Path,
+    sources: &[Source],
+    config: &PrepareConfig,
+) -> Result<Vec<String>, PrepareError> {
+    if !config.raw.new_items {
+        return Ok(Vec::new());
+    }
+    let file = items_file(log);
+    if file.is_none() {
+        let reason = "the log has no item catalog; remove it or import one";
+        return Err(PrepareError::config("prepare.new_items", reason));
+    }
+    let ids = catalog::ids(file.as_deref())?;
+    let has_order_lines = sources.iter().any(Source::has_order_lines);
+    let flags = config.codes.flags(ids.iter().map(String::as_str), has_order_lines);
+    Ok(ids.into_iter().zip(flags).filter(|(_, is_code)| !is_code).map(|(id, _)| id).collect())
 }
 
 fn open(

@@ -1,5 +1,7 @@
 //! Vocabularies, and the last pass: rows into the dataset folder.
 
+use std::collections::BTreeSet;
+
 use forecart_data::dataset::EventRow;
 use forecart_data::{DatasetWriter, ItemIdx, Progress, Vocabulary};
 
@@ -91,30 +93,40 @@ impl Indexed {
 ///
 /// For `loo-full` all items that occur in any part belong to it (the published protocols rank all
 /// items of the file), for the others those of the training part; `min_count` training events at
-/// least. The rest is the unknown bucket.
+/// least. The rest is the unknown bucket. The ids of `new_items` belong to it in any case; those that no line of the log
+/// names come last, by id.
 pub(super) fn items(
     scan: &Scan,
     counted: &Counted,
     config: &PrepareConfig,
+    new_items: &[String],
 ) -> Result<Indexed, PrepareError> {
+    let new_items: BTreeSet<&str> = new_items.iter().map(String::as_str).collect();
     let everywhere = config.split == SplitRule::LooFull;
     let is_in = |item: usize| {
         let n = if everywhere { counted.items_anywhere[item] } else { counted.items[item] };
-        n > 0 && counted.items[item] >= config.min_count
+        (n > 0 && counted.items[item] >= config.min_count)
+            || (!new_items.is_empty() && new_items.contains(scan.items.text(item as u32)))
     };
-    indexed(&counted.items, |item| scan.items.text(item), is_in)
+    let of_log: BTreeSet<&str> = match new_items.is_empty() {
+        true => BTreeSet::new(),
+        false => scan.items.iter().collect(),
+    };
+    let others = new_items.difference(&of_log).copied();
+    indexed(&counted.items, |item| scan.items.text(item), is_in, others)
 }
 
 /// Event names by training events, equal ones by name; all that occur.
 pub(super) fn events(scan: &Scan, counted: &Counted) -> Result<Indexed, PrepareError> {
     let text = |event: u32| scan.events[event as usize].as_str();
-    indexed(&counted.events, text, |event| counted.events_anywhere[event] > 0)
+    indexed(&counted.events, text, |event| counted.events_anywhere[event] > 0, [].into_iter())
 }
 
 fn indexed<'t>(
     counts: &[u64],
     text: impl Fn(u32) -> &'t str,
     is_in: impl Fn(usize) -> bool,
+    others: impl Iterator<Item = &'t str>,
 ) -> Result<Indexed, PrepareError> {
     let mut order: Vec<u32> = (0..counts.len() as u32).filter(|i| is_in(*i as usize)).collect();
     order.sort_unstable_by(|a, b| {
@@ -128,6 +140,7 @@ fn indexed<'t>(
     let n_known: u64 = order.iter().map(|number| counts[*number as usize]).sum();
     let n_unknown = counts.iter().sum::<u64>() - n_known;
     let entries = order.iter().map(|number| (text(*number), counts[*number as usize]));
+    let entries = entries.chain(others.map(|text| (text, 0)));
     Ok(Indexed { vocabulary: Vocabulary::from_entries(entries, n_unknown)?, index_of })
 }
 

@@ -577,6 +577,45 @@ fn catalog_columns_are_encoded_by_what_occurs_in_training() {
 }
 
 #[test]
+fn items_of_the_catalog_belong_to_the_dataset_where_they_are_wanted() {
+    let root = tempfile::tempdir().unwrap();
+    let log = root.path().join("log");
+    let events: Vec<_> = (0..6).map(|i| event("a", &format!("i{}", i % 2), i)).collect();
+    write_log(&log, &[&events[..], &[event("b", "late", 100)]].concat(), true, 1);
+    let text = |texts: [&str; 5]| -> ArrayRef {
+        Arc::new(texts.into_iter().map(Some).collect::<StringArray>())
+    };
+    let toml = r#"
+        non_product_codes = ["fee*"]
+        new_items = true
+        [split]
+        test_start = "1970-01-01T00:00:00.1Z"
+    "#;
+    let out = root.path().join("dataset");
+    let run = |toml: &str| prepare(&log, &config(toml), &out, &resources(root.path(), 1), &Silent);
+    let error = run(toml).unwrap_err().to_string();
+    assert!(error.contains("new_items") && error.contains("no item catalog"), "{error}");
+    write_parquet(
+        &log.join("items.parquet"),
+        vec![
+            ("item_id", text(["i1", "new", "fee1", "late", "new"])),
+            ("title", text(["Lamp", "Mug", "Fee", "Bowl", "Other"])),
+        ],
+    );
+    run(toml).unwrap();
+    let dataset = Dataset::open(&out).unwrap();
+    let items: Vec<_> = dataset.items.iter().map(|(_, text, count)| (text, count)).collect();
+    assert_eq!(items, [("i0", 3), ("i1", 3), ("late", 0), ("new", 0)]);
+    assert_eq!(dataset.titles.get(4), "Mug");
+    // The event of the test part is of a known item now.
+    assert_eq!(dataset.manifest.counts.n_unknown_targets, 0);
+    run(&toml.replace("new_items = true", "")).unwrap();
+    let dataset = Dataset::open(&out).unwrap();
+    assert_eq!(dataset.items.n_known(), 2);
+    assert_eq!(dataset.manifest.counts.n_unknown_targets, 1);
+}
+
+#[test]
 fn settings_that_do_not_fit_the_log_are_refused() {
     let events = [event("a", "1", 0), event("a", "2", 1), event("a", "3", 2)];
     for toml in ["", "last_days = 3\n[split]\nkind = \"loo-full\"", "[split]\nkind = \"session\""] {

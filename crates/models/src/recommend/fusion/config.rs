@@ -22,9 +22,22 @@ pub struct MemberConfig {
     pub keys: Map<String, Value>,
 }
 
+/// How the members' answers become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FusionMethod {
+    /// The weighted sum of the logarithms of what each holds probable.
+    #[default]
+    LogProbability,
+    /// `Σ_m w_m / (rrf_k + rank_m(item))`: no scale of any score plays a part. Tied items share the mean of their ranks;
+    /// what a model of rules or neighbors says nothing about has no rank with it.
+    /// Source: Cormack et al., SIGIR 2009.
+    ReciprocalRank,
+}
+
 /// Several models as one, with their weights.
 ///
-/// The score of an item is `Σ_m w_m ln p_m(item | history)`, up to a constant: a logarithmic opinion pool. `p_m` of a
+/// By the default [`FusionMethod`] the score of an item is `Σ_m w_m ln p_m(item | history)`, up to a constant: a logarithmic opinion pool. `p_m` of a
 /// network is the softmax of its scores. Of models that add up weights (rules, neighbors) it is the item's share of
 /// all weights plus that of one item among all, so that an item without a rule is unlikely, not impossible.
 ///
@@ -32,7 +45,7 @@ pub struct MemberConfig {
 /// the logarithm an item that one model holds impossible needs much of the others.
 ///
 /// The weight of the first member is 1. The others are chosen on the validation part, by NDCG@10, one after the other
-/// until none gets better; without a validation part they are 1. Each member is fitted with a seed of its own.
+/// until none gets better; without a validation part, and by reciprocal rank, they are 1. Each member is fitted with a seed of its own.
 ///
 /// Source: Genest and Zidek, Statistical Science 1(1), 1986, section 3 (logarithmic opinion pools); Hinton, Neural
 /// Computation 14(8), 2002 (products of experts). We differ: the weights need not add up to 1.
@@ -41,8 +54,13 @@ pub struct MemberConfig {
 pub struct FusionConfig {
     /// The models.
     pub members: Vec<MemberConfig>,
-    /// One weight a member, the first one 1; empty: chosen on the validation part.
+    /// One weight a member, the first one 1; empty: chosen on the validation part (by reciprocal rank: 1 each).
     pub weights: Vec<f64>,
+    /// How the members' answers become one.
+    pub method: FusionMethod,
+    /// What is added to a rank by [`FusionMethod::ReciprocalRank`]: the larger, the less the first places stand out.
+    /// 60 as in the paper.
+    pub rrf_k: f64,
 }
 
 impl Default for FusionConfig {
@@ -66,6 +84,8 @@ impl Default for FusionConfig {
                 member("seq-rules", json!({})),
             ],
             weights: Vec::new(),
+            method: FusionMethod::LogProbability,
+            rrf_k: 60.0,
         }
     }
 }
@@ -94,6 +114,9 @@ impl FusionConfig {
             return refuse("members", "a fusion is no member of another one");
         }
         self.specs()?;
+        if !(self.rrf_k >= 0.0 && self.rrf_k.is_finite()) {
+            return refuse("rrf_k", "it must be 0 or more");
+        }
         if self.weights.is_empty() {
             return Ok(());
         }
@@ -156,9 +179,12 @@ impl ModelSpec for FusionConfig {
             models.push(fitted.model);
             records.push(fitted.record);
         }
-        let weights = match self.weights.is_empty() {
-            true => context.on_threads(|| weights::choose(&models, view, context))?,
-            false => self.weights.clone(),
+        let weights = match self.method {
+            _ if !self.weights.is_empty() => self.weights.clone(),
+            FusionMethod::ReciprocalRank => vec![1.0; models.len()],
+            FusionMethod::LogProbability => {
+                context.on_threads(|| weights::choose(&models, view, context))?
+            }
         };
         context.progress.note(&format!("fusion: {}", shown(&self.members, &weights)));
         let curve = records.iter().find(|record| !record.curve.is_empty());
@@ -177,7 +203,8 @@ impl ModelSpec for FusionConfig {
             let keys = model.hyperparameters().as_object().cloned().unwrap_or_default();
             MemberConfig { model: member.model.clone(), keys }
         });
-        let config = Self { members: members.collect(), weights: self.weights.clone() };
+        let config =
+            Self { members: members.collect(), weights: self.weights.clone(), ..self.clone() };
         let model = Fusion::new(config, models, &weights);
         Ok(Fitted { model: Box::new(model), record })
     }
@@ -192,7 +219,7 @@ impl ModelSpec for FusionConfig {
             MemberConfig { model: member.model.clone(), keys }
         });
         let weights = record.members.iter().map(|member| member.weight);
-        Box::new(Self { members: members.collect(), weights: weights.collect() })
+        Box::new(Self { members: members.collect(), weights: weights.collect(), ..self.clone() })
     }
 }
 

@@ -1,8 +1,9 @@
-//! Several models as one: a weighted sum of the logarithms of what each holds probable.
+//! Several models as one: a weighted sum of the logarithms of what each holds probable, or of reciprocal ranks.
 //!
-//! Start at [`FusionConfig`], which gives the formula; `weights` chooses the weights on the validation part.
+//! Start at [`FusionConfig`], which gives the formulas; `weights` chooses the weights on the validation part.
 
 mod config;
+mod ranks;
 mod weights;
 
 use forecart_data::{History, ItemIdx};
@@ -14,7 +15,7 @@ use super::registry;
 use crate::error::ModelError;
 use crate::tensors::{TensorData, Tensors};
 
-pub use config::{FusionConfig, MemberConfig};
+pub use config::{FusionConfig, FusionMethod, MemberConfig};
 
 use config::NAME;
 
@@ -99,7 +100,10 @@ impl Recommender for Fusion {
     }
 
     fn score_scale(&self) -> ScoreScale {
-        ScoreScale::Logit
+        match self.config.method {
+            FusionMethod::LogProbability => ScoreScale::Logit,
+            FusionMethod::ReciprocalRank => ScoreScale::Weight,
+        }
     }
 
     fn score_all(&self, history: History<'_>, scores: &mut [f32]) {
@@ -108,12 +112,19 @@ impl Recommender for Fusion {
         }
         scores.fill(0.0);
         let mut own = vec![0.0; scores.len()];
+        let mut order = Vec::new();
         for Member { model, weight } in &self.members {
             if *weight == 0.0 || model.fallback(history).is_some() {
                 continue; // it has nothing to say of this history
             }
             model.score_all(history, &mut own);
-            to_log_probabilities(model.score_scale(), &mut own);
+            match self.config.method {
+                FusionMethod::LogProbability => to_log_probabilities(model.score_scale(), &mut own),
+                FusionMethod::ReciprocalRank => {
+                    let is_weight = model.score_scale() == ScoreScale::Weight;
+                    ranks::to_reciprocal_ranks(self.config.rrf_k, is_weight, &mut own, &mut order);
+                }
+            }
             scores.iter_mut().zip(&own).for_each(|(sum, value)| *sum += *weight * value);
         }
         scores[ItemIdx::UNKNOWN.row()] = 0.0;

@@ -256,7 +256,7 @@ mod tests {
     fn contribution(reason: &Reason) -> f32 {
         match reason {
             Reason::Event { contribution, .. } => *contribution,
-            Reason::Popular { .. } => panic!("the history speaks"),
+            other => panic!("{other:?}, but the history speaks"),
         }
     }
 

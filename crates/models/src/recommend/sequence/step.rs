@@ -536,7 +536,7 @@ mod tests {
             .zip(&times)
             .map(|(items, times)| {
                 let events = &events[..items.len()];
-                History { items, timestamps_ms: times, events }
+                History { timestamps_ms: times, events, ..History::of(items) }
             })
             .collect();
         // A step of no length, so that the total is that of the network given.

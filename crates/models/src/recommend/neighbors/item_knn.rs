@@ -1,63 +1,43 @@
 //! Item-kNN: items that the same users chose are neighbors.
 
-use std::num::NonZeroU32;
-
 use forecart_data::{History, ItemIdx};
 use serde::{Deserialize, Serialize};
 
-use super::contract::FitContext;
-use super::related_items::{RelatedItems, RelatedItemsConfig, Speaking};
-use super::search_space::Parameter;
-use super::sparse::{Accumulator, ItemMatrix};
-use super::view::TrainingView;
+use super::Interactions;
+use super::comparison::{Comparison, Scratch, Shared, SharedCentered, SharedCount, SharedDot};
+use super::keys::{NeighborKeys, Weighting};
+use super::weigher::Weigher;
 use crate::error::ModelError;
+use crate::recommend::contract::FitContext;
+use crate::recommend::related_items::{RelatedItems, RelatedItemsConfig, Speaking};
+use crate::recommend::search_space::Parameter;
+use crate::recommend::sparse::ItemMatrix;
+use crate::recommend::view::TrainingView;
 
-/// What an item's vector over the users holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Weighting {
-    /// 1 for each user who chose the item, however often.
-    #[default]
-    Binary,
-    /// How often the user chose it.
-    Count,
-}
-
-/// Item-kNN by cosine, with its hyperparameters.
+/// Item-kNN with its hyperparameters: items are rows over the users, compared as [`NeighborKeys`] says.
 ///
-/// The similarity of items `i` and `j` is `v_i · v_j / (|v_i| |v_j| + shrinkage)`, with `v_i` as
-/// [`Weighting`] says. Each item keeps its `n_neighbors` most similar ones (equal ones: the smaller
-/// index). The score of an item is the sum of its similarities to the items of the history that
-/// have it as a neighbor: with binary weights each distinct item once, else every event.
+/// The score of an item is the sum of its similarities to the items of the history that
+/// have it as a neighbor: with binary weights each distinct item once, with values every event by its value, else every
+/// event.
 ///
-/// Source: Sarwar et al., WWW 2001, sections 3.1.1 and 3.2.1 (there divided by the sum of all
+/// Source: Sarwar et al., WWW 2001, section 3.2.1 (there divided by the sum of all
 /// similarities, which ranks rare items first); neighbors of the history's items, not of the
 /// candidate, as in Deshpande and Karypis, ACM TOIS 22(1), 2004, figure 2.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct ItemKnnConfig {
-    /// Neighbors kept for each item. 100 bounds the model; keeping all raises NDCG@10 by 3 % on
+    /// How items are compared. 100 neighbors bound the model; keeping all raises NDCG@10 by 3 % on
     /// Amazon Beauty and by 10 % on Sports.
-    pub n_neighbors: NonZeroU32,
-    /// What counts. Binary: how often somebody bought a thing says little about what else they
-    /// want.
-    pub weighting: Weighting,
-    /// Added to the product of the norms; pulls down pairs that few users support. 0 is the plain
-    /// cosine.
-    pub shrinkage: f64,
-    /// How much an event counts against the one after it, in `0.0..=1.0`. 1 is off: the cosine
-    /// knows no order.
+    #[serde(flatten)]
+    pub neighbors: NeighborKeys,
+    /// How much an event counts against the one after it, in `0.0..=1.0`. 1 is off: the
+    /// similarities know no order.
     pub decay: f64,
 }
 
 impl Default for ItemKnnConfig {
     fn default() -> Self {
-        Self {
-            n_neighbors: NonZeroU32::new(100).expect("100 is not 0"),
-            weighting: Weighting::Binary,
-            shrinkage: 0.0,
-            decay: 1.0,
-        }
+        Self { neighbors: NeighborKeys::default(), decay: 1.0 }
     }
 }
 
@@ -68,7 +48,7 @@ impl RelatedItemsConfig for ItemKnnConfig {
     const NAME: &'static str = "item-knn";
     const SEARCH_SPACE: &'static [Parameter] = &[
         Parameter::log_int("n_neighbors", 20, 1000),
-        Parameter::choice("weighting", &["binary", "count"]),
+        Parameter::choice("weighting", &["binary", "count", "tf-idf", "bm25"]),
         // Against 0, the plain cosine, a hundredth makes no difference.
         Parameter::log("shrinkage", 0.01, 1000.0),
         Parameter::float("decay", 0.1, 1.0),
@@ -77,10 +57,7 @@ impl RelatedItemsConfig for ItemKnnConfig {
     const IF_TOO_LARGE: &'static str = "lower `n_neighbors`";
 
     fn check(&self) -> Result<(), ModelError> {
-        if !(self.shrinkage >= 0.0 && self.shrinkage.is_finite()) {
-            let reason = format!("{} is not a number from 0 up", self.shrinkage);
-            return Err(ModelError::hyperparameter(Self::NAME, "shrinkage", reason));
-        }
+        self.neighbors.check(Self::NAME)?;
         if !(0.0..=1.0).contains(&self.decay) {
             let reason = format!("{} is not in 0.0..=1.0", self.decay);
             return Err(ModelError::hyperparameter(Self::NAME, "decay", reason));
@@ -88,14 +65,15 @@ impl RelatedItemsConfig for ItemKnnConfig {
         Ok(())
     }
 
-    /// The baskets and their transpose, and the neighbors, held twice while the rows are put
+    /// The rows and their transpose, what each thread adds up, and the neighbors, held twice while the rows are put
     /// together.
     fn needed_bytes(&self, view: &TrainingView<'_>) -> u64 {
         let (n_users, n_items) = (view.users().count() as u64, view.n_item_rows() as u64);
-        let bytes_per_event = if self.weighting == Weighting::Count { 16 } else { 8 };
-        let n_stored = n_items.saturating_mul(u64::from(self.n_neighbors.get()).min(n_items));
-        view.n_events() * bytes_per_event
-            + (n_users + 4 * n_items) * 8
+        let n_neighbors = u64::from(self.neighbors.n_neighbors.get());
+        let n_stored = n_items.saturating_mul(n_neighbors.min(n_items));
+        view.n_events() * self.neighbors.bytes_per_event()
+            + n_users * 16
+            + n_items * (24 + self.neighbors.scratch_bytes_per_row())
             + n_stored.saturating_mul(16)
     }
 
@@ -105,38 +83,44 @@ impl RelatedItemsConfig for ItemKnnConfig {
         view: &TrainingView<'_>,
         context: &FitContext<'_>,
     ) -> Result<ItemMatrix, ModelError> {
-        let n_item_rows = view.n_item_rows();
-        let log = Baskets::of(view, self.weighting);
-        let norms: Vec<f64> = log.norms(n_item_rows);
-        let row = |item: ItemIdx, sums: &mut Accumulator, output: &mut Vec<(u32, f32)>| {
-            if context.progress.is_cancelled() {
-                return;
+        let (n_items, keys) = (view.n_item_rows(), self.neighbors);
+        let by_user = Interactions::of(view, keys.weighting);
+        let n_users = by_user.n_rows();
+        let by_item = by_user.transposed(n_items);
+        let weigher = Weigher::of(keys, &by_item, n_users);
+        // Weights of 1 are the ratings.
+        let (by_user, by_item) = match weigher.is_binary() {
+            true => (by_user, by_item),
+            false => {
+                drop(by_user);
+                let by_item = weigher.weigh_all(by_item);
+                (by_item.transposed(n_users), by_item)
             }
-            log.add_products(item, sums);
-            let norm = norms[item.row()];
-            sums.drain(|other, dot| {
-                if other != item.0 {
-                    let similarity = dot / (norm * norms[other as usize] + self.shrinkage);
-                    output.push((other, similarity as f32));
-                }
-            });
-            keep_largest(output, self.n_neighbors.get() as usize);
         };
-        Ok(ItemMatrix::build(
-            n_item_rows,
-            || Accumulator::new(n_item_rows),
-            row,
-            |n| context.progress.advance(n),
-        ))
+        let comparison = Comparison::of(keys, by_user, n_items);
+        Ok(if keys.similarity.is_centered() {
+            relate::<SharedCentered>(&comparison, &by_item, context)
+        } else if weigher.is_binary() {
+            relate::<SharedCount>(&comparison, &by_item, context)
+        } else {
+            relate::<SharedDot>(&comparison, &by_item, context)
+        })
     }
 
     /// With binary weights each distinct item once, at its newest event.
     fn speaking(&self, history: History<'_>) -> Vec<Speaking> {
         let newest = history.items.iter().enumerate().rev().zip(0_i32..);
+        let weighting = self.neighbors.weighting;
+        let value = |position| match weighting {
+            Weighting::Value => history.values.get(position).copied().unwrap_or(1.0),
+            _ => 1.0,
+        };
         let mut events: Vec<_> = newest
-            .map(|((position, item), steps)| (position, *item, self.decay.powi(steps) as f32))
+            .map(|((position, item), steps)| {
+                (position, *item, value(position) * self.decay.powi(steps) as f32)
+            })
             .collect();
-        if self.weighting == Weighting::Binary {
+        if weighting == Weighting::Binary {
             // Stable: of equal items the newest event stays.
             events.sort_by_key(|(_, item, _)| *item);
             events.dedup_by_key(|(_, item, _)| *item);
@@ -146,100 +130,28 @@ impl RelatedItemsConfig for ItemKnnConfig {
     }
 }
 
-/// Keeps the `n` largest values, equal ones by the smaller column, ascending by column.
-fn keep_largest(entries: &mut Vec<(u32, f32)>, n: usize) {
-    if entries.len() > n {
-        entries.select_nth_unstable_by(n, |a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        entries.truncate(n);
-    }
-    entries.sort_unstable_by_key(|(col, _)| *col);
-}
-
-/// Each user's distinct known items with their weights, and each item's users.
-#[derive(Debug)]
-struct Baskets {
-    offsets: Vec<usize>,
-    items: Vec<u32>,
-    /// As `items`; empty if all weights are 1.
-    weights: Vec<f32>,
-    user_offsets: Vec<usize>,
-    /// Users of each item, in order, and (for counts) the item's weight in that user's basket.
-    users: Vec<u32>,
-    user_weights: Vec<f32>,
-}
-
-impl Baskets {
-    fn of(view: &TrainingView<'_>, weighting: Weighting) -> Self {
-        let (mut offsets, mut items, mut weights) = (vec![0], Vec::new(), Vec::new());
-        let mut basket: Vec<u32> = Vec::new();
-        for user in view.users() {
-            basket.clear();
-            let known = view.history(user).items.iter().filter(|item| item.is_known());
-            basket.extend(known.map(|item| item.0));
-            basket.sort_unstable();
-            for equal in basket.chunk_by(|a, b| a == b) {
-                items.push(equal[0]);
-                if weighting == Weighting::Count {
-                    weights.push(equal.len() as f32);
-                }
-            }
-            offsets.push(items.len());
+/// The neighbors of each item, all rows compared with all.
+fn relate<S: Shared>(
+    comparison: &Comparison,
+    by_item: &Interactions,
+    context: &FitContext<'_>,
+) -> ItemMatrix {
+    let row = |item: ItemIdx, scratch: &mut Scratch<S>, output: &mut Vec<(u32, f32)>| {
+        if !context.progress.is_cancelled() {
+            output.extend(comparison.nearest(by_item.row(item.row()), Some(item.row()), scratch));
         }
-        let mut user_offsets = vec![0; view.n_item_rows() + 1];
-        for item in &items {
-            user_offsets[*item as usize + 1] += 1;
-        }
-        for row in 0..view.n_item_rows() {
-            user_offsets[row + 1] += user_offsets[row];
-        }
-        let mut next = user_offsets.clone();
-        let mut users = vec![0; items.len()];
-        let mut user_weights = vec![0.0; weights.len()];
-        for user in 0..offsets.len() - 1 {
-            for place in offsets[user]..offsets[user + 1] {
-                let slot = &mut next[items[place] as usize];
-                users[*slot] = user as u32;
-                if let Some(weight) = weights.get(place) {
-                    user_weights[*slot] = *weight;
-                }
-                *slot += 1;
-            }
-        }
-        Self { offsets, items, weights, user_offsets, users, user_weights }
-    }
-
-    fn norms(&self, n_item_rows: usize) -> Vec<f64> {
-        let mut squares = vec![0.0_f64; n_item_rows];
-        for (place, item) in self.items.iter().enumerate() {
-            squares[*item as usize] +=
-                self.weights.get(place).map_or(1.0, |w| f64::from(*w).powi(2));
-        }
-        squares.into_iter().map(f64::sqrt).collect()
-    }
-
-    /// Adds the products of `item`'s vector with those of all items it shares a user with.
-    fn add_products(&self, item: ItemIdx, sums: &mut Accumulator) {
-        let slots = self.user_offsets[item.row()]..self.user_offsets[item.row() + 1];
-        for slot in slots {
-            let user = self.users[slot] as usize;
-            let places = self.offsets[user]..self.offsets[user + 1];
-            if self.weights.is_empty() {
-                for other in &self.items[places] {
-                    sums.add(*other, 1.0);
-                }
-            } else {
-                let weight = f64::from(self.user_weights[slot]);
-                for (other, with) in self.items[places.clone()].iter().zip(&self.weights[places]) {
-                    sums.add(*other, weight * f64::from(*with));
-                }
-            }
-        }
-    }
+    };
+    ItemMatrix::build(
+        by_item.n_rows(),
+        || Scratch::new(comparison.n_rows()),
+        row,
+        |n| context.progress.advance(n),
+    )
 }
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroUsize;
+    use std::num::{NonZeroU32, NonZeroUsize};
 
     use proptest::prelude::*;
 
@@ -249,7 +161,8 @@ mod tests {
 
     fn config(n_neighbors: u32) -> ItemKnnConfig {
         let n_neighbors = NonZeroU32::new(n_neighbors).unwrap();
-        ItemKnnConfig { n_neighbors, ..ItemKnnConfig::default() }
+        let neighbors = NeighborKeys { n_neighbors, ..NeighborKeys::default() };
+        ItemKnnConfig { neighbors, ..ItemKnnConfig::default() }
     }
 
     fn fit(config: ItemKnnConfig, n_items: u32, users: &[&[u32]]) -> ItemKnn {
@@ -283,8 +196,9 @@ mod tests {
 
     #[test]
     fn counts_shrinkage_and_decay_by_hand() {
-        let counted =
-            ItemKnnConfig { weighting: Weighting::Count, shrinkage: 1.0, decay: 0.5, ..config(9) };
+        let mut counted = ItemKnnConfig { decay: 0.5, ..config(9) };
+        counted.neighbors.weighting = Weighting::Count;
+        counted.neighbors.shrinkage = 1.0;
         let model = fit(counted, 2, &[&[1, 2, 1], &[2]]);
         // v_1 = (2, 0), v_2 = (1, 1).
         let s12 = 2.0 / (2.0 * 2.0_f64.sqrt() + 1.0);
@@ -321,7 +235,7 @@ mod tests {
             .iter()
             .map(|reason| match reason {
                 Reason::Event { contribution, .. } => *contribution,
-                Reason::Popular { .. } => panic!("the history speaks"),
+                other => panic!("the history speaks: {other:?}"),
             })
             .sum();
         assert!((total - scores(&model, &[3, 2, 2])[1]).abs() < 1e-6);
@@ -333,7 +247,7 @@ mod tests {
     fn naive(config: &ItemKnnConfig, n: usize, users: &[Vec<u32>], history: &[u32]) -> Vec<f64> {
         let weight = |items: &[u32], item: usize| {
             let count = items.iter().filter(|other| **other as usize == item).count() as f64;
-            if config.weighting == Weighting::Binary { count.min(1.0) } else { count }
+            if config.neighbors.weighting == Weighting::Binary { count.min(1.0) } else { count }
         };
         let vectors: Vec<Vec<f64>> =
             (0..n).map(|item| users.iter().map(|items| weight(items, item)).collect()).collect();
@@ -346,13 +260,13 @@ mod tests {
                 .filter(|other| *other != item && dot(item, *other) > 0.0)
                 .map(|other| {
                     let norms = dot(item, item).sqrt() * dot(other, other).sqrt();
-                    (other, dot(item, other) / (norms + config.shrinkage))
+                    (other, dot(item, other) / (norms + config.neighbors.shrinkage))
                 })
                 .collect();
             // In f32, as the model compares: sums in another order may differ in the last bit of
             // f64.
             near.sort_by(|a, b| (b.1 as f32).total_cmp(&(a.1 as f32)));
-            near.truncate(config.n_neighbors.get() as usize);
+            near.truncate(config.neighbors.n_neighbors.get() as usize);
             for (other, similarity) in near {
                 scores[other] += similarity * weight(history, item);
             }
@@ -372,7 +286,9 @@ mod tests {
         ) {
             prop_assume!(users.iter().flatten().any(|item| *item != 0));
             let weighting = if binary { Weighting::Binary } else { Weighting::Count };
-            let config = ItemKnnConfig { shrinkage, weighting, ..config(n_neighbors) };
+            let mut config = config(n_neighbors);
+            config.neighbors.shrinkage = shrinkage;
+            config.neighbors.weighting = weighting;
             let borrowed: Vec<&[u32]> = users.iter().map(Vec::as_slice).collect();
             let model = fit(config, 7, &borrowed);
             let want = naive(&config, 8, &users, &history);
