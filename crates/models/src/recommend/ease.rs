@@ -56,7 +56,7 @@ impl EaseConfig {
         context: &FitContext<'_>,
     ) -> Result<Matrix, ModelError> {
         let n_items = view.n_item_rows() - 1;
-        let by_user = Interactions::of(view);
+        let by_user = Interactions::counted(view);
         let by_item = by_user.transposed(view.n_item_rows());
         let mut gram = Matrix::zeros(n_items, n_items);
         let rows = gram.as_mut_slice().par_chunks_mut(n_items.max(1)).enumerate();

@@ -1,67 +1,132 @@
-//! Who chose what: distinct items of each user and how often, as sparse rows.
+//! Who chose what, as sparse rows in both directions.
 
-use forecart_data::History;
+use forecart_data::{History, UserIdx};
+use rayon::prelude::*;
 
+use super::neighbors::Weighting;
 use super::view::TrainingView;
+use crate::error::ModelError;
+use crate::tensors::{TensorData, Tensors};
+
+/// Users in one piece of work.
+const PIECE: usize = 512;
 
 /// Sparse rows with their columns ascending.
 ///
 /// # Shapes
-/// `offsets: [n_rows + 1]`, `cols` and `counts: [n_stored]`.
+/// `offsets: [n_rows + 1]`, `cols: [n_stored]`, `values: [n_stored]` or empty where all are 1.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Interactions {
-    offsets: Vec<usize>,
-    cols: Vec<u32>,
-    counts: Vec<f32>,
+    pub(super) offsets: Vec<u64>,
+    pub(super) cols: Vec<u32>,
+    pub(super) values: Vec<f32>,
+}
+
+/// The distinct known items of a history below `n_item_rows`, ascending, with their ratings; none where all are 1.
+pub(super) fn ratings_of(
+    history: History<'_>,
+    weighting: Weighting,
+    n_item_rows: usize,
+    pairs: &mut Vec<(u32, u32)>,
+    mut take: impl FnMut(u32, Option<f32>),
+) {
+    pairs.clear();
+    let known = history.items.iter().zip(0_u32..);
+    let known = known.filter(|(item, _)| item.is_known() && item.row() < n_item_rows);
+    pairs.extend(known.map(|(item, position)| (item.0, position)));
+    pairs.sort_unstable();
+    for equal in pairs.chunk_by(|a, b| a.0 == b.0) {
+        let rating = match weighting {
+            Weighting::Binary => None,
+            Weighting::Value if !history.values.is_empty() => {
+                // f64: as exact as the sum can be, in the order of the events.
+                let values = equal.iter().map(|(_, place)| history.values[*place as usize]);
+                Some(values.map(f64::from).sum::<f64>() as f32)
+            }
+            _ => Some(equal.len() as f32),
+        };
+        take(equal[0].0, rating);
+    }
 }
 
 /// The distinct known items of `history` below `n_item_rows`, ascending, with the number of their events.
 pub(super) fn distinct_items(history: History<'_>, n_item_rows: usize) -> Vec<(u32, f32)> {
-    let known = history.items.iter().filter(|item| item.is_known() && item.row() < n_item_rows);
-    let mut items: Vec<u32> = known.map(|item| item.0).collect();
-    items.sort_unstable();
-    items.chunk_by(|a, b| a == b).map(|equal| (equal[0], equal.len() as f32)).collect()
+    let mut items = Vec::new();
+    ratings_of(history, Weighting::Count, n_item_rows, &mut Vec::new(), |item, count| {
+        items.push((item, count.unwrap_or(1.0)));
+    });
+    items
 }
 
 impl Interactions {
-    /// A row for each user of `view`, over the items; users without a known item have an empty one.
-    pub(super) fn of(view: &TrainingView<'_>) -> Self {
-        let mut rows = Self { offsets: vec![0], cols: Vec::new(), counts: Vec::new() };
-        for user in view.users() {
-            for (item, count) in distinct_items(view.history(user), view.n_item_rows()) {
-                rows.cols.push(item);
-                rows.counts.push(count);
+    /// The ratings of all users of `view`, a row each in their order, over the items.
+    pub(super) fn of(view: &TrainingView<'_>, weighting: Weighting) -> Self {
+        Self::collect(view, |user, rows, pairs| {
+            rows.push(view.history(user), weighting, view.n_item_rows(), pairs);
+        })
+    }
+
+    /// The same with the numbers of events.
+    pub(super) fn counted(view: &TrainingView<'_>) -> Self {
+        Self::of(view, Weighting::Count)
+    }
+
+    /// The distinct items of all sessions of `view`, a row each in the order of users.
+    pub(super) fn of_sessions(view: &TrainingView<'_>) -> Self {
+        Self::collect(view, |user, rows, pairs| {
+            let mut start = 0;
+            for session in view.sessions(user).chunk_by(|a, b| a == b) {
+                let events = view.history(user).slice(start..start + session.len());
+                rows.push(events, Weighting::Binary, view.n_item_rows(), pairs);
+                start += session.len();
             }
-            rows.offsets.push(rows.cols.len());
+        })
+    }
+
+    /// Rows that `of_user` appends for each user.
+    fn collect(
+        view: &TrainingView<'_>,
+        of_user: impl Fn(UserIdx, &mut Self, &mut Vec<(u32, u32)>) + Sync,
+    ) -> Self {
+        let users: Vec<_> = view.users().collect();
+        let pieces: Vec<Self> = users
+            .par_chunks(PIECE)
+            .map(|users| {
+                let n_events = users.iter().map(|user| view.history(*user).items.len()).sum();
+                let mut piece = Self::empty(users.len(), n_events);
+                let mut pairs = Vec::new();
+                users.iter().for_each(|user| of_user(*user, &mut piece, &mut pairs));
+                piece
+            })
+            .collect();
+        let mut rows = Self::empty(users.len(), pieces.iter().map(|piece| piece.cols.len()).sum());
+        for piece in pieces {
+            let start = rows.cols.len() as u64;
+            rows.offsets.extend(piece.offsets[1..].iter().map(|end| start + end));
+            rows.cols.extend(piece.cols);
+            rows.values.extend(piece.values);
         }
         rows
     }
 
-    /// Memory of [`Self::of`] and of its transpose.
-    pub(super) fn needed_bytes(view: &TrainingView<'_>) -> u64 {
-        let n_rows = (view.users().count() + 2 * view.n_item_rows()) as u64;
-        view.n_events() * 16 + n_rows * 8
+    fn push(
+        &mut self,
+        history: History<'_>,
+        weighting: Weighting,
+        n_item_rows: usize,
+        pairs: &mut Vec<(u32, u32)>,
+    ) {
+        ratings_of(history, weighting, n_item_rows, pairs, |item, rating| {
+            self.cols.push(item);
+            self.values.extend(rating);
+        });
+        self.offsets.push(self.cols.len() as u64);
     }
 
-    /// Columns as rows, `n_cols` of them.
-    pub(super) fn transposed(&self, n_cols: usize) -> Self {
-        let mut offsets = vec![0; n_cols + 1];
-        for col in &self.cols {
-            offsets[*col as usize + 1] += 1;
-        }
-        for col in 0..n_cols {
-            offsets[col + 1] += offsets[col];
-        }
-        let mut next = offsets.clone();
-        let (mut cols, mut counts) = (vec![0; self.cols.len()], vec![0.0; self.cols.len()]);
-        for row in 0..self.n_rows() {
-            for place in self.offsets[row]..self.offsets[row + 1] {
-                let slot = &mut next[self.cols[place] as usize];
-                (cols[*slot], counts[*slot]) = (row as u32, self.counts[place]);
-                *slot += 1;
-            }
-        }
-        Self { offsets, cols, counts }
+    fn empty(n_rows: usize, n_stored: usize) -> Self {
+        let mut offsets = Vec::with_capacity(n_rows + 1);
+        offsets.push(0);
+        Self { offsets, cols: Vec::with_capacity(n_stored), values: Vec::new() }
     }
 
     pub(super) fn n_rows(&self) -> usize {
@@ -73,9 +138,83 @@ impl Interactions {
         self.cols.len()
     }
 
-    /// Columns and counts of a row.
+    /// Memory of [`Self::of`] and of its transpose.
+    pub(super) fn needed_bytes(view: &TrainingView<'_>) -> u64 {
+        let n_rows = (view.users().count() + 2 * view.n_item_rows()) as u64;
+        view.n_events() * 16 + n_rows * 8
+    }
+
+    fn range(&self, row: usize) -> std::ops::Range<usize> {
+        self.offsets[row] as usize..self.offsets[row + 1] as usize
+    }
+
+    /// Columns and values of a row; no values where all are 1.
+    #[inline]
     pub(super) fn row(&self, row: usize) -> (&[u32], &[f32]) {
-        let range = self.offsets[row]..self.offsets[row + 1];
-        (&self.cols[range.clone()], &self.counts[range])
+        let range = self.range(row);
+        let values = if self.values.is_empty() { &[][..] } else { &self.values[range.clone()] };
+        (&self.cols[range], values)
+    }
+
+    /// Columns as rows: `n_cols` of them, each with its rows ascending.
+    pub(super) fn transposed(&self, n_cols: usize) -> Self {
+        let mut offsets = vec![0_u64; n_cols + 1];
+        for col in &self.cols {
+            offsets[*col as usize + 1] += 1;
+        }
+        for col in 0..n_cols {
+            offsets[col + 1] += offsets[col];
+        }
+        let mut next = offsets.clone();
+        let mut cols = vec![0; self.cols.len()];
+        let mut values = vec![0.0; self.values.len()];
+        for row in 0..self.n_rows() {
+            for place in self.range(row) {
+                let slot = &mut next[self.cols[place] as usize];
+                cols[*slot as usize] = row as u32;
+                if let Some(value) = self.values.get(place) {
+                    values[*slot as usize] = *value;
+                }
+                *slot += 1;
+            }
+        }
+        Self { offsets, cols, values }
+    }
+
+    pub(super) fn save(&self, tensors: &mut Tensors) {
+        tensors.insert("user_offsets", TensorData::U64(self.offsets.clone()));
+        tensors.insert("user_items", TensorData::U32(self.cols.clone()));
+        if !self.values.is_empty() {
+            tensors.insert("user_ratings", TensorData::F32(self.values.clone()));
+        }
+    }
+
+    /// Reads what [`Self::save`] gave of rows over the items and checks all that later reads rely on.
+    pub(super) fn load(
+        tensors: &mut Tensors,
+        weighting: Weighting,
+        n_item_rows: usize,
+    ) -> Result<Self, ModelError> {
+        let offsets = tensors.take_u64("user_offsets", None)?;
+        let cols = tensors.take_u32("user_items", None)?;
+        let values = match weighting {
+            Weighting::Binary => Vec::new(),
+            _ if cols.is_empty() => Vec::new(),
+            _ => tensors.take_f32("user_ratings", Some(cols.len()))?,
+        };
+        let spans = offsets.first() == Some(&0) && offsets.last() == Some(&(cols.len() as u64));
+        if !spans || !offsets.is_sorted() || u32::try_from(offsets.len()).is_err() {
+            return Err(ModelError::damaged("user_offsets do not span the entries"));
+        }
+        let rows = Self { offsets, cols, values };
+        let ascends = |row| {
+            let cols = rows.row(row).0;
+            cols.is_sorted_by(|a, b| a < b) && !cols.contains(&0)
+        };
+        let fits = rows.cols.iter().all(|col| (*col as usize) < n_item_rows);
+        if !fits || !(0..rows.n_rows()).all(ascends) {
+            return Err(ModelError::damaged("user_items are not ascending items"));
+        }
+        Ok(rows)
     }
 }

@@ -145,7 +145,7 @@ impl RelatedItemsConfig for SlimConfig {
         context: &FitContext<'_>,
     ) -> Result<ItemMatrix, ModelError> {
         let n_item_rows = view.n_item_rows();
-        let by_user = Interactions::of(view);
+        let by_user = Interactions::counted(view);
         let by_item = by_user.transposed(n_item_rows);
         let together = |item: ItemIdx, sums: &mut Accumulator, output: &mut Vec<(u32, f32)>| {
             for user in by_item.row(item.row()).0 {

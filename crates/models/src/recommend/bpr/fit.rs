@@ -34,7 +34,7 @@ pub(super) fn fit(
 ) -> Result<(Bpr, FitRecord), ModelError> {
     let counts = ItemCounts::of(view, NAME)?;
     let mut rng = ChaCha8Rng::seed_from_u64(context.seed);
-    let by_user = Interactions::of(view);
+    let by_user = Interactions::counted(view);
     let known: Vec<u32> = (1..view.n_item_rows() as u32)
         .filter(|item| counts.get(forecart_data::ItemIdx(*item)) > 0.0)
         .collect();

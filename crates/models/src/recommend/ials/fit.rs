@@ -25,7 +25,7 @@ pub(super) fn fit(
     context: &FitContext<'_>,
 ) -> Result<(Ials, FitRecord), ModelError> {
     let counts = ItemCounts::of(view, NAME)?;
-    let by_user = Interactions::of(view);
+    let by_user = Interactions::counted(view);
     if by_user.n_stored() == 0 {
         return Err(ModelError::NoEvents { model: NAME });
     }

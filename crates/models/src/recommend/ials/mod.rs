@@ -185,7 +185,7 @@ mod tests {
         let borrowed: Vec<&[u32]> = fixture.users.iter().map(Vec::as_slice).collect();
         let (_folder, dataset) = dataset(&Log::new(fixture.n_items, &borrowed).all_for_training());
         let view = TrainingView::new(&dataset, FitOn::Train);
-        let by_user = Interactions::of(&view);
+        let by_user = Interactions::counted(&view);
         let by_item = by_user.transposed(n_items + 1);
         for case in fixture.ials {
             let config = case.config;

@@ -6,7 +6,6 @@
 
 mod comparison;
 mod content;
-mod interactions;
 mod item_knn;
 mod keys;
 mod together;
@@ -19,4 +18,4 @@ pub use keys::{NeighborKeys, Similarity, Weighting};
 pub use together::{RuleMeasure, Together, TogetherConfig};
 pub use user_knn::{UserKnn, UserKnnConfig};
 
-use interactions::Interactions;
+use super::interactions::{Interactions, ratings_of};

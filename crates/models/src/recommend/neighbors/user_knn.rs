@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::Interactions;
 use super::comparison::{Comparison, Scratch, Shared, SharedCentered, SharedCount, SharedDot};
-use super::interactions::ratings_of;
 use super::keys::NeighborKeys;
+use super::ratings_of;
 use super::weigher::Weigher;
 use crate::error::ModelError;
 use crate::recommend::contract::{
