@@ -22,8 +22,8 @@ const USERS_PER_CHUNK: usize = 64;
 /// candidate.
 ///
 /// Seen items are masked as the options say; all of a user's earlier items count as seen, not only
-/// the newest `max_history`. A target is never masked: where the ground truth repeats an item of
-/// the history, the item competes like any other, and [`Tally::n_seen_targets`] says how often.
+/// the newest `max_history`. A target that is masked is a miss, as no list shows it: among items of which only the targets are
+/// left, any model that scores the history high would win. [`Tally::n_hidden_targets`] says how many there are.
 /// Targets that the vocabulary does not hold are misses, counted in [`Tally::n_unknown_targets`].
 /// Users without events in the part are left out, users without history are not.
 ///
@@ -134,8 +134,9 @@ struct Worker {
     seen_in: Vec<u64>,
     hidden_in: Vec<u64>,
     case_number: u64,
-    /// Distinct seen items that are masked in the ranking.
+    /// Distinct seen items that are masked in the ranking, and the targets that are not.
     masked: Vec<ItemIdx>,
+    to_rank: Vec<ItemIdx>,
     list: Vec<(f32, ItemIdx)>,
     shown: Vec<ItemIdx>,
     distances: DistanceCache,
@@ -149,6 +150,7 @@ impl Worker {
             hidden_in: vec![0; n_item_rows],
             case_number: 0,
             masked: Vec::new(),
+            to_rank: Vec::new(),
             list: Vec::new(),
             shown: Vec::new(),
             distances: DistanceCache::default(),
@@ -190,12 +192,15 @@ impl Worker {
 
         // The unknown item sorts first.
         let is_unknown = case.targets.first().is_some_and(|target| !target.is_known());
-        let known = &case.targets[usize::from(is_unknown)..];
-        let (ranks, ranked) = (&mut chunk.ranks, &mut chunk.ranked);
-        let ties = rank_targets(&self.scores, known, &self.masked, ranks, ranked)?;
-
         let (hidden_in, number) = (&self.hidden_in, self.case_number);
         let is_masked = |item: ItemIdx| hidden_in[item.row()] == number;
+        let known = &case.targets[usize::from(is_unknown)..];
+        self.to_rank.clear();
+        self.to_rank.extend(known.iter().filter(|target| !is_masked(**target)));
+        let n_hidden = (known.len() - self.to_rank.len()) as u64;
+        let (ranks, ranked) = (&mut chunk.ranks, &mut chunk.ranked);
+        let ties = rank_targets(&self.scores, &self.to_rank, &self.masked, ranks, ranked)?;
+
         top_k(&self.scores, shared.options.list_length, is_masked, &mut self.list);
         self.shown.clear();
         self.shown.extend(self.list.iter().map(|(_, item)| *item));
@@ -204,7 +209,7 @@ impl Worker {
             shared.n_shown[item.row()].fetch_add(1, Ordering::Relaxed);
         }
         chunk.cases.push(CaseResult {
-            n_ranks: known.len() as u32,
+            n_ranks: self.to_rank.len() as u32,
             n_targets: case.targets.len() as u32,
             n_known: case.history.items.len() as u32,
             diversity: shared.distances.diversity(&self.shown, &mut self.distances),
@@ -217,6 +222,7 @@ impl Worker {
         tally.n_cold_cases += u64::from(case.history.items.is_empty());
         tally.n_targets += case.targets.len() as u64;
         tally.n_unknown_targets += u64::from(is_unknown);
+        tally.n_hidden_targets += n_hidden;
         tally.n_tied_targets += ties.n_tied;
         Some(())
     }
@@ -236,7 +242,7 @@ impl Worker {
             }
         }
         for item in seen.hidden(case.history) {
-            if is_first(&mut self.hidden_in, item) && !is_target(item) {
+            if is_first(&mut self.hidden_in, item) {
                 self.masked.push(item);
             }
         }

@@ -27,8 +27,11 @@ pub struct Tally {
     /// Targets that the vocabulary does not hold: misses. One at most for each case, because the
     /// items behind the unknown bucket cannot be told apart.
     pub n_unknown_targets: u64,
-    /// Targets that the user had already acted on; never masked.
+    /// Targets that the user had already acted on.
     pub n_seen_targets: u64,
+    /// Those of them that lists leave out as seen: misses.
+    #[serde(default)]
+    pub n_hidden_targets: u64,
     /// Targets with the score of another item that is no target.
     pub n_tied_targets: u64,
 }
@@ -42,12 +45,14 @@ impl Tally {
         self.n_targets += other.n_targets;
         self.n_unknown_targets += other.n_unknown_targets;
         self.n_seen_targets += other.n_seen_targets;
+        self.n_hidden_targets += other.n_hidden_targets;
         self.n_tied_targets += other.n_tied_targets;
     }
 
     /// The share of the ranked targets that is tied; 0 if none was ranked.
     pub fn tie_share(&self) -> f64 {
-        self.n_tied_targets as f64 / (self.n_targets - self.n_unknown_targets).max(1) as f64
+        let n_ranked = self.n_targets - self.n_unknown_targets - self.n_hidden_targets;
+        self.n_tied_targets as f64 / n_ranked.max(1) as f64
     }
 }
 

@@ -372,9 +372,10 @@ impl Report {
             (
                 "targets",
                 format!(
-                    "{} are unknown items and count as misses, {} were seen before",
+                    "{} are unknown items: misses; {} were seen before, {} of them left out of lists: misses",
                     grouped(tally.n_unknown_targets),
-                    grouped(tally.n_seen_targets)
+                    grouped(tally.n_seen_targets),
+                    grouped(tally.n_hidden_targets)
                 ),
             ),
         ];

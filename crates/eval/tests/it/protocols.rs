@@ -78,12 +78,14 @@ fn loo_full_masks_all_seen_items_not_only_those_shown() {
 }
 
 #[test]
-fn a_target_that_was_seen_is_ranked_and_counted() {
-    let data = dataset(Protocol::LooFull, SeenItems::Exclude, 9, &[leave_one_out(&[2, 1, 3, 2])]);
-    let found = on_test(&data.dataset, &first_is_best);
-    // Item 1 is masked, item 2 is the target: nothing is above it.
-    assert_eq!(values(&found, MetricKind::Mrr, 9), [1.0]);
-    assert_eq!(found.tally.n_seen_targets, 1);
+fn a_target_that_was_seen_is_a_miss_where_lists_leave_it_out() {
+    for (seen, mrr, n_hidden) in [(SeenItems::Exclude, 0.0, 1), (SeenItems::Keep, 0.5, 0)] {
+        let data = dataset(Protocol::LooFull, seen, 9, &[leave_one_out(&[2, 1, 3, 2])]);
+        let found = on_test(&data.dataset, &first_is_best);
+        assert_eq!(values(&found, MetricKind::Mrr, 9), [mrr]);
+        assert_eq!((found.tally.n_seen_targets, found.tally.n_hidden_targets), (1, n_hidden));
+        assert_eq!(found.tally.tie_share(), 0.0);
+    }
 }
 
 #[test]

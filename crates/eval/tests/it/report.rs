@@ -155,6 +155,7 @@ pub(crate) fn sample() -> Report {
             n_targets: 22_363,
             n_unknown_targets: 31,
             n_seen_targets: 0,
+            n_hidden_targets: 0,
             n_tied_targets: 0,
         },
         primary: Metric::ndcg(10),

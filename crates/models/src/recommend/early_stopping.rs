@@ -117,8 +117,9 @@ impl<'a> Validation<'a> {
         scores[ItemIdx::UNKNOWN.row()] = f32::NEG_INFINITY;
         let of_targets: Vec<f32> = targets.iter().map(|target| scores[target.row()]).collect();
         self.seen.hidden(history).for_each(|item| scores[item.row()] = f32::NEG_INFINITY);
+        // A target that lists leave out is a miss, as where the model is measured.
         let gain = |(target, score): (&ItemIdx, &f32)| {
-            if !target.is_known() {
+            if scores[target.row()] == f32::NEG_INFINITY {
                 return 0.0;
             }
             let greater = scores.iter().filter(|other| *other > score).count();

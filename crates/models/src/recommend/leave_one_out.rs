@@ -29,9 +29,14 @@ pub(super) fn leave_one_out(
         let items: Vec<ItemIdx> = kept().map(|place| seen.items[place]).collect();
         let timestamps_ms: Vec<i64> =
             kept().filter_map(|place| seen.timestamps_ms.get(place).copied()).collect();
+        let events: Vec<u8> = kept().filter_map(|place| seen.events.get(place).copied()).collect();
         let values: Vec<f32> = kept().filter_map(|place| seen.values.get(place).copied()).collect();
-        let rest =
-            History { values: &values, timestamps_ms: &timestamps_ms, ..History::of(&items) };
+        let rest = History {
+            items: &items,
+            timestamps_ms: &timestamps_ms,
+            events: &events,
+            values: &values,
+        };
         because.push((first + position, *left_out, whole - score(rest)));
     }
     weightiest(because, n)
