@@ -232,8 +232,8 @@ impl Report {
         page.push_str(
             "<p class=\"soft\">Every item of the catalog competes; no negatives are sampled. The \
              rank of a target is 1 + the number of items with a higher score + half of those with \
-             an equal one, so a model that scores everything alike earns nothing. Targets are \
-             never masked. Coverage, Gini, overlap, diversity, novelty and popularity look at the lists alone: \
+             an equal one, so a model that scores everything alike earns nothing. A target \
+             that lists leave out as seen is a miss. Coverage, Gini, overlap, diversity, novelty and popularity look at the lists alone: \
              bias above 0 means that lists are more popular than what the same users chose before, overlap is \
              the share of a list that another user sees too, diversity the mean distance of two items of a list \
              by who chose them in training.</p>\n",
