@@ -138,13 +138,13 @@ class Places:
     """What the blocks of HSTU share: where to look up their biases."""
 
     def __init__(self, timestamps):
-        n = timestamps.shape[1]
-        steps = torch.arange(n)
+        n, device = timestamps.shape[1], timestamps.device
+        steps = torch.arange(n, device=device)
         self.distances = n - 1 - (steps[:, None] - steps[None, :]).clamp_(min=0)
-        self.mask = torch.ones(n, n).tril_().div_(n)
+        self.mask = torch.ones(n, n, device=device).tril_().div_(n)
         gaps = (timestamps[:, :, None] - timestamps[:, None, :]).clamp_(min=0)
         # Powers of two up to gap + 1. (What torch.compile makes of frexp does not build.)
-        powers = 2 ** torch.arange(1, N_TIME_BUCKETS)
+        powers = 2 ** torch.arange(1, N_TIME_BUCKETS, device=device)
         self.buckets = torch.bucketize(gaps + 1, powers, right=True)
 
 
@@ -201,6 +201,8 @@ class SequenceModel(nn.Module):
 
     def full(self, hidden, targets, _negatives):
         items = self.items.weight
+        if not hasattr(F, "linear_cross_entropy"):  # before PyTorch 2.15, and it stores the logits
+            return F.cross_entropy(hidden @ items.T, targets)
         return F.linear_cross_entropy(hidden, items, targets, options=nn.LinearCrossEntropyOptions())
 
 

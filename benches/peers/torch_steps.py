@@ -1,6 +1,6 @@
-"""Training steps of PyTorch on the CPU: the peer of `forecart bench step`.
+"""Training steps of PyTorch: the peer of `forecart bench step`, on the CPU, or on a GPU to see what one would bring.
 
-    python torch_steps.py ROW FOLDER --steps N --json [--compile] [--sparse] [--threads 2]
+    python torch_steps.py ROW FOLDER --steps N --json [--compile] [--sparse] [--threads 2] [--device cuda]
 
 The protocol is in step_rows.py, the models are in torch_models.py; `forecart bench step ROW --write FOLDER` writes
 what both sides start from.
@@ -56,16 +56,18 @@ def optimizers(model):
     return [adam, torch.optim.SparseAdam(tables, **settings)] if tables else [adam]
 
 
-def run(row_name, folder, n_steps, compiled, sparse):
+def run(row_name, folder, n_steps, compiled, sparse, device):
     start_memory_bytes = peak_memory_bytes()
     row = STEP_ROWS[row_name]
     model = torch_models.build(row, sparse)
     batches = load(row, folder, model)
+    model.to(device)
     adams = optimizers(model)
     forward = torch.compile(model) if compiled else model
 
     def step(batch):
-        precision = torch.autocast("cpu", torch.bfloat16) if row.bf16 else contextlib.nullcontext()
+        batch = {name: values.to(device) for name, values in batch.items()}
+        precision = torch.autocast(device, torch.bfloat16) if row.bf16 else contextlib.nullcontext()
         with precision:
             loss = forward(batch)
         for adam in adams:
@@ -81,12 +83,14 @@ def run(row_name, folder, n_steps, compiled, sparse):
         start = time.perf_counter()
         step(batches[index % N_BATCHES])
         times_ms.append((time.perf_counter() - start) * 1e3)
+    on_gpu = {"device_memory_bytes": torch.cuda.max_memory_allocated()} if device == "cuda" else {}
     return {
         "row": row_name,
         "step_ms_median": statistics.median(times_ms),
         "losses": losses,
         "start_memory_bytes": start_memory_bytes,
         "peak_memory_bytes": peak_memory_bytes(),
+        **on_gpu,
     }
 
 
@@ -100,10 +104,11 @@ def main():
     parser.add_argument("--json", action="store_true", help="one line of JSON; the only format")
     parser.add_argument("--compile", action="store_true", help="with torch.compile")
     parser.add_argument("--sparse", action="store_true", help="sparse gradients of large tables")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where (default cpu)")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     print(json.dumps(run(arguments.row, arguments.folder, arguments.steps, arguments.compile,
-                         arguments.sparse)))
+                         arguments.sparse, arguments.device)))
 
 
 if __name__ == "__main__":
