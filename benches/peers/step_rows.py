@@ -94,9 +94,10 @@ STEP_ROWS = {
     "deepfm": StepRow(
         "DeepFM, 26 sparse fields in 1 M x 16, 13 dense, batch 4096", "deepfm", batch_size=4096,
         n_steps=40),
+    # PyTorch's own losses of six steps differ by 1.2e-4 here, eager and compiled, CPU and GPU.
     "sasrec-d256": StepRow(
         "SASRec, d 256, 4 layers, 4 heads, length 200, f32", "sasrec", length=200, d_model=256,
-        n_layers=4, n_heads=4, n_steps=5, tolerance=5e-5),
+        n_layers=4, n_heads=4, n_steps=5, tolerance=2e-4),
     "sasrec-d256-bf16": StepRow(
         "SASRec, d 256, 4 layers, 4 heads, length 200, bf16", "sasrec", length=200, d_model=256,
         n_layers=4, n_heads=4, bf16=True, n_steps=8, tolerance=1e-2),
