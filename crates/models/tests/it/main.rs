@@ -2,6 +2,7 @@
 
 mod contract;
 mod divergence;
+mod extremes;
 mod model_file;
 mod neighbors;
 mod resume;
