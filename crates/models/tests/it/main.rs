@@ -1,5 +1,6 @@
 //! Integration tests of `forecart-models`.
 
+mod bpr;
 mod contract;
 mod divergence;
 mod extremes;
