@@ -1,8 +1,9 @@
-"""Matrix factors and linear models with `implicit`, SciPy and LAPACK: the peers of `ials`, `bpr` and `ease`.
+"""Matrix factors and linear models with `implicit`, SciPy, LAPACK and scikit-learn: the peers of `ials`, `bpr`, `ease` and `slim`.
 
     python linear_peers.py als DATASET [--factors 64 --iterations 5 --alpha 11 --regularization 1 --solver cg]
     python linear_peers.py bpr DATASET [--factors 64 --iterations 100 --learning-rate 0.01 --regularization 0.01]
     python linear_peers.py ease DATASET [--regularization 500]
+    python linear_peers.py slim DATASET --model-file FILE [--l1 1 --l2 10 --max-items 100]
     python linear_peers.py top-k DATASET --model-file FILE [-k 10]
     python linear_peers.py score DATASET --model-file FILE --alpha 11 --regularization 1
 
@@ -10,7 +11,8 @@ Models are fitted on all events before the test part and print one line of JSON:
 the dataset, and with --score the NDCG@10 and HR@10 of the test part as `forecart evaluate` has them: all items ranked, those of
 the history left out, a tie counting half, scores of `als` and `ease` from the newest 50 events. Users of `als` are solved
 once more for the final items, as a server would; users of `bpr` have the factors that they were trained with. `score` does as
-`als` with the items' factors of a model file of `ials`; `top-k` times `implicit` on lists for all users from those factors.
+`als` with the items' factors of a model file of `ials`; `slim` compares the weights of a model file of `slim`, fitted on the same
+events, with those of an elastic net without negative weights, of evenly spaced items; `top-k` times `implicit` on lists for all users from those factors.
 """
 
 import argparse
@@ -128,6 +130,35 @@ def ease(arguments, matrix, recent):
     return seconds, score_tile
 
 
+def slim(arguments, matrix):
+    """Ning and Karypis, ICDM 2011: each column by `ElasticNet(positive=True)`, whose objective is divided by the users."""
+    import safetensors.numpy
+    from sklearn.linear_model import ElasticNet
+
+    tensors = safetensors.numpy.load_file(arguments.model_file)
+    starts, items, values = (tensors[f"model.{name}"] for name in ("offsets", "items", "values"))
+    n_users, n_items = matrix.shape
+    ours = csr_matrix((values, items, starts.astype(np.int64)), shape=(n_items, n_items)).tocsc()
+    known = matrix.tocsc().astype(np.float64)
+    l1, l2 = arguments.l1, arguments.l2
+    model = ElasticNet(alpha=(l1 + l2) / n_users, l1_ratio=l1 / (l1 + l2), fit_intercept=False, positive=True,
+                       tol=1e-10, max_iter=10_000)
+    chosen = np.flatnonzero(np.diff(known.indptr))
+    chosen = chosen[::max(1, len(chosen) // arguments.max_items)][:arguments.max_items]
+    largest, n_weights, seconds = 0.0, 0, 0.0
+    for item in chosen:
+        target = known[:, [item]].toarray().ravel()
+        others = known.copy()
+        others.data[others.indptr[item]:others.indptr[item + 1]] = 0.0
+        start = time.perf_counter()
+        model.fit(others, target)
+        seconds += time.perf_counter() - start
+        difference = ours[:, [item]].toarray().ravel() - model.coef_
+        largest = max(largest, float(np.abs(difference).max()))
+        n_weights += int((model.coef_ != 0).sum())
+    return {"items": len(chosen), "weights": n_weights, "largest_difference": largest, "seconds": seconds}
+
+
 def read_items(path):
     import safetensors.numpy
 
@@ -152,7 +183,7 @@ def top_k(arguments, matrix):
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["als", "bpr", "ease", "top-k", "score"])
+    parser.add_argument("what", choices=["als", "bpr", "ease", "slim", "top-k", "score"])
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--model-file", type=Path)
     parser.add_argument("--factors", type=int, default=64)
@@ -164,12 +195,17 @@ def main():
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("-k", type=int, default=10)
+    parser.add_argument("--l1", type=float, default=1.0)
+    parser.add_argument("--l2", type=float, default=10.0)
+    parser.add_argument("--max-items", type=int, default=100, help="columns of `slim` to compare (default 100)")
     parser.add_argument("--score", action="store_true")
     parser.add_argument("--max-users", type=int, default=10**9, help="users to score, evenly spaced (default all)")
     parser.add_argument("--max-history", type=int, default=50, help="newest events that a score may use (default 50)")
     arguments = parser.parse_args()
     matrix, recent, tests = read_dataset(arguments.dataset, arguments.max_history)
     tests = tests[::max(1, len(tests) // arguments.max_users)]
+    if arguments.what == "slim":
+        return print(json.dumps(slim(arguments, matrix)))
     if arguments.what == "top-k":
         return print(json.dumps(top_k(arguments, matrix)))
     if arguments.what == "score":

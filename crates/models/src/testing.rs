@@ -5,11 +5,11 @@ use std::num::NonZeroUsize;
 use forecart_data::dataset::{Description, EventRow, Tables};
 use forecart_data::encode::FeatureProgram;
 use forecart_data::{
-    Dataset, DatasetWriter, EventOrder, ItemFeatures, ItemIdx, Protocol, SeenItems, Silent,
-    TextTable, Vocabulary,
+    Dataset, DatasetWriter, EventOrder, History, ItemFeatures, ItemIdx, Protocol, SeenItems,
+    Silent, TextTable, Vocabulary,
 };
 
-use crate::recommend::FitContext;
+use crate::recommend::{FitContext, Recommender};
 
 /// Users' events as `(item, time in ms)`, and how many of the newest are not for training.
 #[derive(Debug, Clone)]
@@ -118,6 +118,23 @@ pub(crate) fn dataset(log: &Log) -> (tempfile::TempDir, Dataset) {
     writer.finish(tables).unwrap();
     let dataset = Dataset::open(&folder).unwrap();
     (root, dataset)
+}
+
+/// The scores of all items for a history of these, without times.
+pub(crate) fn scores(model: &dyn Recommender, items: &[u32]) -> Vec<f32> {
+    let items: Vec<ItemIdx> = items.iter().copied().map(ItemIdx).collect();
+    let mut scores = vec![f32::NAN; model.n_item_rows()];
+    model.score_all(History::of(&items), &mut scores);
+    scores
+}
+
+/// That scores are what was worked out: f32 sums of a few terms near 1.
+#[track_caller]
+pub(crate) fn assert_close(got: &[f32], want: &[f64]) {
+    assert_eq!(got.len(), want.len());
+    for (got, want) in got.iter().zip(want) {
+        assert!((f64::from(*got) - want).abs() < 1e-6, "{got:?} {want:?}");
+    }
 }
 
 /// Seed 1, one thread, nobody watching.

@@ -8,6 +8,7 @@ use super::contract::{
     Fallback, FitContext, FitRecord, Fitted, ModelSpec, Reason, Recommender, weightiest,
 };
 use super::popularity::ItemCounts;
+use super::search_space::Parameter;
 use super::top_k::{Scored, TopK};
 use super::view::TrainingView;
 use crate::error::ModelError;
@@ -51,14 +52,19 @@ impl BuyAgainConfig {
     /// Refuses values outside of their ranges.
     pub(super) fn check(&self) -> Result<(), ModelError> {
         for (key, value) in [("min_gap_days", self.min_gap_days), ("prior", self.prior)] {
-            if !(value > 0.0 && value.is_finite()) {
-                let reason = format!("{value} is not a positive number");
+            // A bound, so that sums with it are finite.
+            if !(value > 0.0 && value <= 1e6) {
+                let reason = format!("{value} is not above 0 and at most 1e6");
                 return Err(ModelError::hyperparameter(NAME, key, reason));
             }
         }
         Ok(())
     }
 }
+
+/// What `tune` varies.
+const SEARCH_SPACE: &[Parameter] =
+    &[Parameter::log("min_gap_days", 0.1, 10.0), Parameter::log("prior", 0.1, 100.0)];
 
 impl ModelSpec for BuyAgainConfig {
     fn name(&self) -> &'static str {
@@ -73,8 +79,13 @@ impl ModelSpec for BuyAgainConfig {
         false
     }
 
+    fn search_space(&self) -> &'static [Parameter] {
+        SEARCH_SPACE
+    }
+
+    /// The tallies, the cycles and the counts.
     fn needed_bytes(&self, view: &TrainingView<'_>) -> u64 {
-        view.n_item_rows() as u64 * (4 * 8 + 4 * 4)
+        view.n_item_rows() as u64 * (5 * 8 + 3 * 4 + 12)
     }
 
     fn fit(&self, view: &TrainingView<'_>, context: &FitContext<'_>) -> Result<Fitted, ModelError> {

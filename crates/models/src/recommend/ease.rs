@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::contract::FitContext;
 use super::interactions::Interactions;
+use super::neighbors::Weighting;
 use super::related_items::{RelatedItems, RelatedItemsConfig, Speaking, newest_of_each};
 use super::search_space::Parameter;
 use super::sparse::ItemMatrix;
@@ -56,7 +57,7 @@ impl EaseConfig {
         context: &FitContext<'_>,
     ) -> Result<Matrix, ModelError> {
         let n_items = view.n_item_rows() - 1;
-        let by_user = Interactions::counted(view);
+        let by_user = Interactions::of(view, Weighting::Binary);
         let by_item = by_user.transposed(view.n_item_rows());
         let mut gram = Matrix::zeros(n_items, n_items);
         let rows = gram.as_mut_slice().par_chunks_mut(n_items.max(1)).enumerate();
@@ -106,7 +107,9 @@ impl RelatedItemsConfig for EaseConfig {
         let n_items = view.n_item_rows() as u64;
         let matrix = n_items.saturating_mul(n_items).saturating_mul(4);
         let weights = n_items.saturating_mul(self.n_kept(view.n_item_rows()) as u64 * 16);
-        Interactions::needed_bytes(view).saturating_add(matrix).saturating_add(matrix.max(weights))
+        Interactions::needed_bytes(view, Weighting::Binary)
+            .saturating_add(matrix)
+            .saturating_add(matrix.max(weights))
     }
 
     fn relate(
@@ -132,7 +135,7 @@ impl RelatedItemsConfig for EaseConfig {
 
     /// Each distinct item once, at its newest event.
     fn speaking(&self, history: History<'_>) -> Vec<Speaking> {
-        newest_of_each(history)
+        newest_of_each(history, usize::MAX)
     }
 }
 
@@ -149,26 +152,14 @@ fn keep_largest(weights: &mut Vec<(u32, f32)>, n: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recommend::{FitOn, Recommender};
-    use crate::testing::{Log, dataset, one_thread};
-
-    fn fit(config: EaseConfig, users: &[&[u32]]) -> Ease {
-        let (_folder, dataset) = dataset(&Log::new(4, users).all_for_training());
-        Ease::fit(config, &TrainingView::new(&dataset, FitOn::Train), &one_thread()).unwrap()
-    }
-
-    fn scores(model: &Ease, items: &[u32]) -> Vec<f32> {
-        let items: Vec<ItemIdx> = items.iter().copied().map(ItemIdx).collect();
-        let mut scores = vec![f32::NAN; model.n_item_rows()];
-        model.score_all(History::of(&items), &mut scores);
-        scores
-    }
+    use crate::recommend::FitOn;
+    use crate::testing::{Log, dataset, one_thread, scores};
 
     #[test]
     fn two_items_by_hand() {
         // XᵀX of items 1 and 2 is [[3, 2], [2, 2]]; with 1 added P = 1/8 [[3, -2], [-2, 4]]: B_12 = 1/2, B_21 = 2/3.
         let config = EaseConfig { l2: 1.0, n_weights: 0 };
-        let model = fit(config, &[&[1, 2], &[2, 1, 1], &[1], &[3]]);
+        let model = Ease::of_users(config, 4, &[&[1, 2], &[2, 1, 1], &[1], &[3]]);
         let close = |got: f32, want: f32| assert!((got - want).abs() < 1e-6, "{got} {want}");
         close(scores(&model, &[1])[2], 0.5);
         close(scores(&model, &[2, 2])[1], 2.0 / 3.0);
@@ -214,8 +205,8 @@ mod tests {
     #[test]
     fn the_largest_weights_are_kept_whatever_their_sign() {
         let users: &[&[u32]] = &[&[1, 2, 3], &[1, 2], &[1, 3, 4], &[2, 4], &[3, 4], &[1, 2, 4]];
-        let all = fit(EaseConfig { l2: 0.1, n_weights: 0 }, users);
-        let one = fit(EaseConfig { l2: 0.1, n_weights: 1 }, users);
+        let all = Ease::of_users(EaseConfig { l2: 0.1, n_weights: 0 }, 4, users);
+        let one = Ease::of_users(EaseConfig { l2: 0.1, n_weights: 1 }, 4, users);
         for item in 1..=4 {
             let (cols, values) = one.related.row(ItemIdx(item));
             let (all_cols, all_values) = all.related.row(ItemIdx(item));

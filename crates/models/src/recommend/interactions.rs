@@ -61,19 +61,14 @@ pub(super) fn distinct_items(history: History<'_>, n_item_rows: usize) -> Vec<(u
 impl Interactions {
     /// The ratings of all users of `view`, a row each in their order, over the items.
     pub(super) fn of(view: &TrainingView<'_>, weighting: Weighting) -> Self {
-        Self::collect(view, |user, rows, pairs| {
+        Self::collect(view, weighting != Weighting::Binary, |user, rows, pairs| {
             rows.push(view.history(user), weighting, view.n_item_rows(), pairs);
         })
     }
 
-    /// The same with the numbers of events.
-    pub(super) fn counted(view: &TrainingView<'_>) -> Self {
-        Self::of(view, Weighting::Count)
-    }
-
     /// The distinct items of all sessions of `view`, a row each in the order of users.
     pub(super) fn of_sessions(view: &TrainingView<'_>) -> Self {
-        Self::collect(view, |user, rows, pairs| {
+        Self::collect(view, false, |user, rows, pairs| {
             let mut start = 0;
             for session in view.sessions(user).chunk_by(|a, b| a == b) {
                 let events = view.history(user).slice(start..start + session.len());
@@ -86,6 +81,7 @@ impl Interactions {
     /// Rows that `of_user` appends for each user.
     fn collect(
         view: &TrainingView<'_>,
+        has_values: bool,
         of_user: impl Fn(UserIdx, &mut Self, &mut Vec<(u32, u32)>) + Sync,
     ) -> Self {
         let users: Vec<_> = view.users().collect();
@@ -93,13 +89,14 @@ impl Interactions {
             .par_chunks(PIECE)
             .map(|users| {
                 let n_events = users.iter().map(|user| view.history(*user).items.len()).sum();
-                let mut piece = Self::empty(users.len(), n_events);
+                let mut piece = Self::empty(users.len(), n_events, has_values);
                 let mut pairs = Vec::new();
                 users.iter().for_each(|user| of_user(*user, &mut piece, &mut pairs));
                 piece
             })
             .collect();
-        let mut rows = Self::empty(users.len(), pieces.iter().map(|piece| piece.cols.len()).sum());
+        let n_stored = pieces.iter().map(|piece| piece.cols.len()).sum();
+        let mut rows = Self::empty(users.len(), n_stored, has_values);
         for piece in pieces {
             let start = rows.cols.len() as u64;
             rows.offsets.extend(piece.offsets[1..].iter().map(|end| start + end));
@@ -123,10 +120,11 @@ impl Interactions {
         self.offsets.push(self.cols.len() as u64);
     }
 
-    fn empty(n_rows: usize, n_stored: usize) -> Self {
+    fn empty(n_rows: usize, n_stored: usize, has_values: bool) -> Self {
         let mut offsets = Vec::with_capacity(n_rows + 1);
         offsets.push(0);
-        Self { offsets, cols: Vec::with_capacity(n_stored), values: Vec::new() }
+        let values = Vec::with_capacity(if has_values { n_stored } else { 0 });
+        Self { offsets, cols: Vec::with_capacity(n_stored), values }
     }
 
     pub(super) fn n_rows(&self) -> usize {
@@ -138,10 +136,18 @@ impl Interactions {
         self.cols.len()
     }
 
-    /// Memory of [`Self::of`] and of its transpose.
-    pub(super) fn needed_bytes(view: &TrainingView<'_>) -> u64 {
-        let n_rows = (view.users().count() + 2 * view.n_item_rows()) as u64;
-        view.n_events() * 16 + n_rows * 8
+    /// Memory of [`Self::of`], whose rows are held twice while they are put together, and then of them and their transpose.
+    pub(super) fn needed_bytes(view: &TrainingView<'_>, weighting: Weighting) -> u64 {
+        let (n_users, n_items) = (view.users().count() as u64, view.n_item_rows() as u64);
+        let entry = if weighting == Weighting::Binary { 4 } else { 8 };
+        view.n_events() * 2 * entry + n_users * (4 + 8 + 8) + n_items * (8 + 8)
+    }
+
+    /// The same of [`Self::of_sessions`], the number of which is not known before: where rows begin grows by doubling.
+    pub(super) fn needed_bytes_of_sessions(view: &TrainingView<'_>) -> u64 {
+        let n_sessions = |user| view.sessions(user).last().map_or(0, |last| u64::from(*last) + 1);
+        let n_rows: u64 = view.users().map(n_sessions).sum();
+        Self::needed_bytes(view, Weighting::Binary) + n_rows * (16 + 16)
     }
 
     fn range(&self, row: usize) -> std::ops::Range<usize> {
@@ -216,5 +222,44 @@ impl Interactions {
             return Err(ModelError::damaged("user_items are not ascending items"));
         }
         Ok(rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recommend::FitOn;
+    use crate::testing::{Log, dataset};
+
+    fn held_bytes(rows: &Interactions) -> u64 {
+        let Interactions { offsets, cols, values } = rows;
+        (offsets.capacity() * 8 + cols.capacity() * 4 + values.capacity() * 4) as u64
+    }
+
+    /// 2,000 users of 1 to 20 items each, in sessions of three.
+    fn log() -> Log {
+        let users: Vec<Vec<u32>> = (0..2000_u32)
+            .map(|user| (0..user % 20 + 1).map(|at| (user * 7 + at * at) % 300 + 1).collect())
+            .collect();
+        let users: Vec<&[u32]> = users.iter().map(Vec::as_slice).collect();
+        Log::new(300, &users).in_sessions_of(3)
+    }
+
+    /// Numbers of events are held where they are asked for, and estimated where they are held.
+    #[test]
+    fn the_estimate_holds_the_rows_and_their_transpose_and_little_more() {
+        let (_folder, dataset) = dataset(&log());
+        let view = TrainingView::new(&dataset, FitOn::TrainValidation);
+        let check = |rows: &Interactions, needed: u64| {
+            let held = held_bytes(rows) + held_bytes(&rows.transposed(view.n_item_rows()));
+            assert!(held <= needed && needed <= 2 * held, "{held} of {needed}");
+        };
+        for weighting in [Weighting::Binary, Weighting::Count, Weighting::Value] {
+            let rows = Interactions::of(&view, weighting);
+            assert_eq!(rows.values.is_empty(), weighting == Weighting::Binary);
+            check(&rows, Interactions::needed_bytes(&view, weighting));
+        }
+        let sessions = Interactions::of_sessions(&view);
+        check(&sessions, Interactions::needed_bytes_of_sessions(&view));
     }
 }

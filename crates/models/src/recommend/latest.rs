@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::contract::Reason;
 use super::ranking::{ItemAges, Ranking, RankingKeys, RankingSpec};
+use super::search_space::Parameter;
 use crate::error::ModelError;
 
 /// The newest items first, with its hyperparameters.
@@ -33,6 +34,7 @@ pub type Latest = Ranking<LatestKeys>;
 
 impl RankingKeys for LatestKeys {
     const NAME: &'static str = "latest";
+    const SEARCH_SPACE: &'static [Parameter] = &[Parameter::log_int("min_events", 1, 50)];
 
     fn check(&self) -> Result<(), ModelError> {
         Ok(())

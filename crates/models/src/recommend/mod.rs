@@ -51,7 +51,7 @@ mod vector_model;
 
 pub mod registry;
 
-pub use bpr::{Bpr, BprConfig};
+pub use bpr::{Bpr, BprConfig, BprNegatives, BprOptimizer};
 pub use buy_again::{BuyAgain, BuyAgainConfig};
 pub use contract::{
     EpochRecord, Fallback, FitContext, FitRecord, Fitted, MemberRecord, ModelSpec, Reason,

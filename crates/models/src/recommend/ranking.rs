@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::contract::{Fallback, FitContext, FitRecord, Fitted, ModelSpec, Reason, Recommender};
+use super::search_space::Parameter;
 use super::view::TrainingView;
 use crate::error::ModelError;
 use crate::tensors::{TensorData, Tensors};
@@ -15,6 +16,9 @@ use crate::tensors::{TensorData, Tensors};
 pub(super) trait RankingKeys: Debug + Copy + Serialize + Send + Sync + 'static {
     /// As [`ModelSpec::name`].
     const NAME: &'static str;
+
+    /// As [`ModelSpec::search_space`].
+    const SEARCH_SPACE: &'static [Parameter];
 
     /// Refuses values outside of their ranges.
     fn check(&self) -> Result<(), ModelError>;
@@ -104,8 +108,12 @@ impl<K: RankingKeys> ModelSpec for RankingSpec<K> {
         false
     }
 
+    fn search_space(&self) -> &'static [Parameter] {
+        K::SEARCH_SPACE
+    }
+
     fn needed_bytes(&self, view: &TrainingView<'_>) -> u64 {
-        view.n_events() * 8 + view.n_item_rows() as u64 * 24
+        view.n_events() * 8 + view.n_item_rows() as u64 * 32
     }
 
     fn fit(&self, view: &TrainingView<'_>, context: &FitContext<'_>) -> Result<Fitted, ModelError> {

@@ -21,15 +21,23 @@ use crate::tensors::Tensors;
 /// An event that speaks: its position in the history, its item and its weight.
 pub(super) type Speaking = (usize, ItemIdx, f32);
 
-/// Each distinct item of a history at its newest event, newest first, all with the weight 1.
-pub(super) fn newest_of_each(history: History<'_>) -> Vec<Speaking> {
-    let newest = history.items.iter().enumerate().rev();
+/// Each distinct item of the newest `max_history` events at its newest one, newest first, all with the weight 1.
+pub(super) fn newest_of_each(history: History<'_>, max_history: usize) -> Vec<Speaking> {
+    let newest = history.items.iter().enumerate().rev().take(max_history);
     let mut events: Vec<Speaking> = newest.map(|(position, item)| (position, *item, 1.0)).collect();
     // Stable: of equal items the newest event stays.
     events.sort_by_key(|(_, item, _)| *item);
     events.dedup_by_key(|(_, item, _)| *item);
     events.sort_unstable_by_key(|(position, ..)| std::cmp::Reverse(*position));
     events
+}
+
+/// Multiplies the weight of each event with `decay` to the number of events after it.
+pub(super) fn decay_by_place(events: &mut [Speaking], history: History<'_>, decay: f64) {
+    for (position, _, weight) in events {
+        let steps = history.items.len() - 1 - *position;
+        *weight *= decay.powi(i32::try_from(steps).unwrap_or(i32::MAX)) as f32;
+    }
 }
 
 /// Hyperparameters of a model that holds related items; it is a [`ModelSpec`] by that.
@@ -114,6 +122,15 @@ impl<C: RelatedItemsConfig> RelatedItems<C> {
     ) -> Result<Self, ModelError> {
         let related = ItemMatrix::load(tensors, n_item_rows)?;
         Ok(Self { config, related, counts: ItemCounts::load(tensors, n_item_rows)? })
+    }
+
+    /// Of a log of the items of each user, all of them for training.
+    #[cfg(test)]
+    pub(super) fn of_users(config: C, n_items: u32, users: &[&[u32]]) -> Self {
+        use crate::testing::{Log, dataset, one_thread};
+        let (_folder, dataset) = dataset(&Log::new(n_items, users).all_for_training());
+        let view = TrainingView::new(&dataset, super::FitOn::Train);
+        Self::fit(config, &view, &one_thread()).unwrap()
     }
 
     /// The events that say anything.

@@ -6,7 +6,7 @@ use forecart_data::{History, ItemIdx};
 use serde::{Deserialize, Serialize};
 
 use super::contract::FitContext;
-use super::related_items::{RelatedItems, RelatedItemsConfig, Speaking};
+use super::related_items::{RelatedItems, RelatedItemsConfig, Speaking, decay_by_place};
 use super::search_space::Parameter;
 use super::sparse::{Accumulator, ItemMatrix, Occurrences};
 use super::view::TrainingView;
@@ -155,10 +155,11 @@ impl RelatedItemsConfig for SeqRulesConfig {
 
     fn speaking(&self, history: History<'_>) -> Vec<Speaking> {
         let newest = history.items.iter().enumerate().rev();
-        let newest = newest.take(self.max_history.get() as usize).zip(0_i32..);
-        newest
-            .map(|((position, item), steps)| (position, *item, self.decay.powi(steps) as f32))
-            .collect()
+        let newest = newest.take(self.max_history.get() as usize);
+        let mut events: Vec<Speaking> =
+            newest.map(|(position, item)| (position, *item, 1.0)).collect();
+        decay_by_place(&mut events, history, self.decay);
+        events
     }
 }
 
@@ -168,7 +169,7 @@ mod tests {
 
     use super::*;
     use crate::recommend::{Fallback, FitOn, Reason, Recommender};
-    use crate::testing::{Log, dataset, one_thread};
+    use crate::testing::{Log, assert_close, dataset, one_thread, scores};
 
     fn config(window: u32) -> SeqRulesConfig {
         let window = NonZeroU32::new(window).unwrap();
@@ -176,31 +177,11 @@ mod tests {
         SeqRulesConfig { window, alpha: 0.5, decay: 0.5, max_history, backward_weight: 0.0 }
     }
 
-    fn fit(config: SeqRulesConfig, n_items: u32, users: &[&[u32]]) -> SeqRules {
-        let (_folder, dataset) = dataset(&Log::new(n_items, users).all_for_training());
-        SeqRules::fit(config, &TrainingView::new(&dataset, FitOn::Train), &one_thread()).unwrap()
-    }
-
-    fn scores(model: &SeqRules, items: &[u32]) -> Vec<f32> {
-        let items: Vec<ItemIdx> = items.iter().copied().map(ItemIdx).collect();
-        let mut scores = vec![7.0; model.n_item_rows()];
-        model.score_all(History::of(&items), &mut scores);
-        scores
-    }
-
-    fn assert_close(got: &[f32], want: &[f64]) {
-        assert_eq!(got.len(), want.len());
-        for (got, want) in got.iter().zip(want) {
-            // Sums of a few f32 products of numbers near 1.
-            assert!((f64::from(*got) - want).abs() < 1e-6, "{got:?} {want:?}");
-        }
-    }
-
     /// Sequences 1 2 3 and 1 3, window 2: A[1,2] = 1, A[1,3] = 1/2 + 1, A[2,3] = 1.
     /// Row sums 2.5 and 1; nothing follows item 3, so its degree is 1.
     #[test]
     fn forward_rules_by_hand() {
-        let model = fit(config(2), 3, &[&[1, 2, 3], &[1, 3]]);
+        let model = SeqRules::of_users(config(2), 3, &[&[1, 2, 3], &[1, 3]]);
         let a12 = 1.0 / 2.5_f64.sqrt();
         let a13 = 1.5 / 2.5_f64.sqrt();
         let a23 = 1.0;
@@ -213,7 +194,7 @@ mod tests {
     #[test]
     fn backward_rules_and_repeats_by_hand() {
         let backward = SeqRulesConfig { backward_weight: 0.5, alpha: 0.0, ..config(1) };
-        let model = fit(backward, 2, &[&[1, 2, 2]]);
+        let model = SeqRules::of_users(backward, 2, &[&[1, 2, 2]]);
         assert_close(&scores(&model, &[1]), &[0.0, 0.0, 1.0]);
         // 2 -> 1 backward 0.5; 2 -> 2 forward 1 and backward 0.5.
         assert_close(&scores(&model, &[2]), &[0.0, 0.5, 1.5]);
@@ -221,7 +202,7 @@ mod tests {
 
     #[test]
     fn contributions_sum_to_the_score_and_the_weightiest_is_first() {
-        let model = fit(config(2), 3, &[&[1, 2, 3], &[1, 3]]);
+        let model = SeqRules::of_users(config(2), 3, &[&[1, 2, 3], &[1, 3]]);
         let items = [ItemIdx(1), ItemIdx(2)];
         let reasons = model.reasons(History::of(&items), ItemIdx(3), 9);
         let total: f32 = reasons
@@ -240,7 +221,7 @@ mod tests {
 
     #[test]
     fn histories_without_a_rule_get_popularity() {
-        let model = fit(config(2), 4, &[&[1, 2, 3], &[1, 3], &[4]]);
+        let model = SeqRules::of_users(config(2), 4, &[&[1, 2, 3], &[1, 3], &[4]]);
         let popularity = [0.0, 2.0, 1.0, 2.0, 1.0];
         for items in [&[][..], &[0, 77], &[4], &[3]] {
             assert_eq!(scores(&model, items), popularity, "{items:?}");
@@ -303,7 +284,7 @@ mod tests {
             prop_assume!(users.iter().flatten().any(|item| *item != 0));
             let config = SeqRulesConfig { alpha, decay, backward_weight, ..config(window) };
             let borrowed: Vec<&[u32]> = users.iter().map(Vec::as_slice).collect();
-            let model = fit(config, 7, &borrowed);
+            let model = SeqRules::of_users(config, 7, &borrowed);
             let want = naive(&config, 8, &users, &history);
             if want.iter().any(|score| *score > 0.0) {
                 for (got, want) in scores(&model, &history).iter().zip(&want) {

@@ -1,10 +1,13 @@
 //! SLIM: sparse linear weights between items, none of them negative.
 
+use std::num::NonZeroU32;
+
 use forecart_data::{History, ItemIdx};
 use serde::{Deserialize, Serialize};
 
 use super::contract::FitContext;
 use super::interactions::Interactions;
+use super::neighbors::Weighting;
 use super::related_items::{RelatedItems, RelatedItemsConfig, Speaking, newest_of_each};
 use super::search_space::Parameter;
 use super::sparse::{Accumulator, ItemMatrix};
@@ -30,14 +33,15 @@ pub struct SlimConfig {
     /// Regularization, in users.
     pub l2: f64,
     /// Passes over the weights of an item, at most.
-    pub max_passes: u32,
+    pub max_passes: NonZeroU32,
     /// A pass in which no weight moves by more is the last.
     pub tolerance: f64,
 }
 
 impl Default for SlimConfig {
     fn default() -> Self {
-        Self { l1: 1.0, l2: 10.0, max_passes: 100, tolerance: 1e-4 }
+        let max_passes = NonZeroU32::new(100).expect("100 is not 0");
+        Self { l1: 1.0, l2: 10.0, max_passes, tolerance: 1e-4 }
     }
 }
 
@@ -96,12 +100,12 @@ impl SlimConfig {
             largest_move
         };
         let mut n_passes = 0;
-        while n_passes < self.max_passes {
+        while n_passes < self.max_passes.get() {
             n_passes += 1;
             if pass(false, weights) <= self.tolerance {
                 break;
             }
-            while n_passes < self.max_passes {
+            while n_passes < self.max_passes.get() {
                 n_passes += 1;
                 if pass(true, weights) <= self.tolerance {
                     break;
@@ -136,7 +140,9 @@ impl RelatedItemsConfig for SlimConfig {
         let n_items = view.n_item_rows() as u64;
         let squares = view.users().map(|user| (view.history(user).items.len() as u64).pow(2));
         let n_pairs = squares.sum::<u64>().min(n_items.saturating_mul(n_items));
-        Interactions::needed_bytes(view) + n_pairs.saturating_mul(8 * 4) + n_items * 64 * 16
+        Interactions::needed_bytes(view, Weighting::Binary)
+            .saturating_add(n_pairs.saturating_mul(8 * 4))
+            .saturating_add(n_items * 64 * 16)
     }
 
     fn relate(
@@ -145,7 +151,7 @@ impl RelatedItemsConfig for SlimConfig {
         context: &FitContext<'_>,
     ) -> Result<ItemMatrix, ModelError> {
         let n_item_rows = view.n_item_rows();
-        let by_user = Interactions::counted(view);
+        let by_user = Interactions::of(view, Weighting::Binary);
         let by_item = by_user.transposed(n_item_rows);
         let together = |item: ItemIdx, sums: &mut Accumulator, output: &mut Vec<(u32, f32)>| {
             for user in by_item.row(item.row()).0 {
@@ -175,7 +181,7 @@ impl RelatedItemsConfig for SlimConfig {
 
     /// Each distinct item once, at its newest event.
     fn speaking(&self, history: History<'_>) -> Vec<Speaking> {
-        newest_of_each(history)
+        newest_of_each(history, usize::MAX)
     }
 }
 
@@ -184,19 +190,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::recommend::FitOn;
-    use crate::testing::{Log, dataset, one_thread};
-
-    fn fit(config: SlimConfig, n_items: u32, users: &[&[u32]]) -> Slim {
-        let (_folder, dataset) = dataset(&Log::new(n_items, users).all_for_training());
-        Slim::fit(config, &TrainingView::new(&dataset, FitOn::Train), &one_thread()).unwrap()
-    }
 
     #[test]
     fn two_items_by_hand() {
         // Of item 2 (2 users) from item 1 (3 users, 2 of them with 2): w = (2 - 0.5) / (3 + 1).
         let config = SlimConfig { l1: 0.5, l2: 1.0, ..SlimConfig::default() };
-        let model = fit(config, 2, &[&[1, 2], &[2, 1, 1], &[1]]);
+        let model = Slim::of_users(config, 2, &[&[1, 2], &[2, 1, 1], &[1]]);
         assert_eq!(model.related.get(ItemIdx(1), ItemIdx(2)), 0.375);
         assert_eq!(model.related.get(ItemIdx(2), ItemIdx(1)), 0.5);
         assert_eq!(model.related.get(ItemIdx(1), ItemIdx(1)), 0.0);
@@ -211,9 +210,10 @@ mod tests {
             l1 in 0.0..1.5,
             l2 in 0.1..5.0,
         ) {
-            let config = SlimConfig { l1, l2, max_passes: 10_000, tolerance: 1e-9 };
+            let max_passes = NonZeroU32::new(10_000).unwrap();
+            let config = SlimConfig { l1, l2, max_passes, tolerance: 1e-9 };
             let borrowed: Vec<&[u32]> = users.iter().map(Vec::as_slice).collect();
-            let model = fit(config, 7, &borrowed);
+            let model = Slim::of_users(config, 7, &borrowed);
             let chose = |user: usize, item: u32| f64::from(u8::from(users[user].contains(&item)));
             let weight = |from: u32, to: u32| f64::from(model.related.get(ItemIdx(from), ItemIdx(to)));
             for to in 1..8 {

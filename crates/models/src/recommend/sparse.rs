@@ -48,6 +48,9 @@ impl ItemMatrix {
                     piece.cols.extend(output.iter().map(|(col, _)| *col));
                     piece.values.extend(output.iter().map(|(_, value)| *value));
                 }
+                // What it grew by too much would be held until all are done.
+                piece.cols.shrink_to_fit();
+                piece.values.shrink_to_fit();
                 done(rows.len() as u64);
                 piece
             })

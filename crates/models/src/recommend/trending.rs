@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::contract::Reason;
 use super::ranking::{ItemAges, Ranking, RankingKeys, RankingSpec};
+use super::search_space::Parameter;
 use crate::error::ModelError;
 
 /// Trending items, with their hyperparameters.
@@ -40,20 +41,27 @@ const N_HALF_LIVES: f64 = 10.0;
 
 impl RankingKeys for TrendingKeys {
     const NAME: &'static str = "trending";
+    const SEARCH_SPACE: &'static [Parameter] = &[
+        Parameter::log("short_days", 0.25, 7.0),
+        Parameter::log("long_days", 8.0, 365.0),
+        Parameter::log("smoothing", 0.05, 20.0),
+    ];
 
     fn check(&self) -> Result<(), ModelError> {
         let refuse = |key: &str, reason| Err(ModelError::hyperparameter(Self::NAME, key, reason));
         for (key, days) in [("short_days", self.short_days), ("long_days", self.long_days)] {
-            if !(days > 0.0 && days.is_finite()) {
-                return refuse(key, format!("{days} is not a positive number of days"));
+            // A bound, so that rates are finite and a log covers a part of the half-life that is not lost in rounding.
+            if !(1e-6..=1e6).contains(&days) {
+                return refuse(key, format!("{days} is not in 1e-6..=1e6 days"));
             }
         }
         if self.short_days >= self.long_days {
             let reason = format!("{} is not less than long_days", self.short_days);
             return refuse("short_days", reason);
         }
-        if !(self.smoothing > 0.0 && self.smoothing.is_finite()) {
-            return refuse("smoothing", format!("{} is not a positive number", self.smoothing));
+        if !(self.smoothing > 0.0 && self.smoothing <= 1e6) {
+            let reason = format!("{} is not above 0 and at most 1e6", self.smoothing);
+            return refuse("smoothing", reason);
         }
         Ok(())
     }

@@ -41,6 +41,11 @@ pub(super) trait VectorModel: Debug + Send + Sync {
     /// The vector of a history of at most that many events, of which one at least is known; as long as a row.
     fn encode(&self, history: History<'_>) -> Vec<f32>;
 
+    /// As [`Recommender::score_scale`].
+    fn score_scale(&self) -> ScoreScale {
+        ScoreScale::Logit
+    }
+
     /// Whether the model has learned anything about an item.
     fn knows(&self, item: ItemIdx) -> bool {
         item.is_known() && item.row() < self.vectors().rows()
@@ -84,7 +89,7 @@ impl<M: VectorModel> Recommender for M {
     }
 
     fn score_scale(&self) -> ScoreScale {
-        ScoreScale::Logit
+        VectorModel::score_scale(self)
     }
 
     fn score_all(&self, history: History<'_>, scores: &mut [f32]) {

@@ -1,7 +1,9 @@
 //! Integration tests of `forecart-models`.
 
+mod bpr;
 mod contract;
 mod divergence;
+mod extremes;
 mod model_file;
 mod neighbors;
 mod resume;

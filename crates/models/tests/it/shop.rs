@@ -149,6 +149,11 @@ pub(crate) fn specs() -> Vec<Box<dyn ModelSpec>> {
         specs.push(registry::spec("item-knn", &keys).unwrap());
         specs.push(registry::spec("user-knn", &keys).unwrap());
     }
+    let mut by_pairs = keys("bpr");
+    by_pairs["negatives"] = json!("popularity");
+    by_pairs["optimizer"] = json!("sgd");
+    by_pairs["l2"] = json!(0.01);
+    specs.push(registry::spec("bpr", &by_pairs).unwrap());
     let by_rank = json!({"method": "reciprocal-rank", "members": [
         {"model": "seq-rules"}, {"model": "stan"}, {"model": "together"},
     ]});

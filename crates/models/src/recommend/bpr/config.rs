@@ -2,18 +2,43 @@
 
 use std::num::NonZeroU32;
 
+use forecart_nn::{Optimizer, Sgd};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::super::contract::{FitContext, FitRecord, Fitted, ModelSpec};
 use super::super::early_stopping::N_SCORER_TABLES;
 use super::super::interactions::Interactions;
+use super::super::neighbors::Weighting;
+use super::super::search_space::Parameter;
 use super::super::view::TrainingView;
 use super::{Bpr, fit};
 use crate::error::ModelError;
 use crate::training::{LearningRateSchedule, OptimizerConfig};
 
 pub(super) const NAME: &str = "bpr";
+
+/// Which items a user did not choose are drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BprNegatives {
+    /// Each item as often.
+    #[default]
+    Uniform,
+    /// An item as often as users chose it, which asks more of popular ones (Rendle and Freudenthaler, WSDM 2014, section 3).
+    Popularity,
+}
+
+/// How factors are moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BprOptimizer {
+    /// Adam on the mean of a batch.
+    #[default]
+    Adam,
+    /// A step of stochastic gradient descent for each pair, as in the paper; the steps of a batch all begin where the batch does.
+    Sgd,
+}
 
 /// Bayesian personalized ranking by matrix factors, with its hyperparameters.
 ///
@@ -34,10 +59,16 @@ pub struct BprConfig {
     pub n_factors: NonZeroU32,
     /// Newest events of a history that count.
     pub max_history: NonZeroU32,
-    /// Step size of Adam.
+    /// Which items a user did not choose are drawn, in training and as reference items.
+    pub negatives: BprNegatives,
+    /// How factors are moved.
+    pub optimizer: BprOptimizer,
+    /// Step size.
     pub learning_rate: f64,
-    /// Decoupled weight decay (AdamW) of the rows that a step touches.
+    /// Decoupled weight decay (AdamW) of the rows that a step of Adam touches.
     pub weight_decay: f64,
+    /// Regularization: `½ l2 (|w_u|² + |h_i|² + b_i² + |h_j|² + b_j²)` is added for each pair.
+    pub l2: f64,
     /// Pairs a step.
     pub batch_size: NonZeroU32,
     /// Passes over the pairs, at most where validation may stop them.
@@ -58,8 +89,11 @@ impl Default for BprConfig {
         Self {
             n_factors: positive(64), // as in `ials`
             max_history: positive(100),
+            negatives: BprNegatives::Uniform,
+            optimizer: BprOptimizer::Adam,
             learning_rate: 5e-3,
             weight_decay: 0.01,
+            l2: 0.0,
             batch_size: positive(1024),
             n_epochs: positive(100),
             patience: positive(5),
@@ -80,6 +114,10 @@ impl BprConfig {
         if !(self.fold_in_l2 as f32 > 0.0 && (self.fold_in_l2 as f32).is_finite()) {
             let reason = format!("{} is not a positive number", self.fold_in_l2);
             return Err(ModelError::hyperparameter(NAME, "fold_in_l2", reason));
+        }
+        if !(self.l2 >= 0.0 && (self.l2 as f32).is_finite()) {
+            let reason = format!("{} is not a number from 0 up", self.l2);
+            return Err(ModelError::hyperparameter(NAME, "l2", reason));
         }
         // A bound, since sizes in a model file are read by anyone.
         for (name, size) in [
@@ -109,6 +147,18 @@ impl BprConfig {
         }
     }
 
+    /// Without state yet.
+    pub(super) fn new_optimizer(&self) -> Result<Optimizer, ModelError> {
+        match self.optimizer {
+            BprOptimizer::Adam => self.optimizer().build(NAME),
+            BprOptimizer::Sgd => {
+                let learning_rate = self.learning_rate as f32;
+                Optimizer::new(Sgd { learning_rate, ..Sgd::default() })
+                    .map_err(ModelError::training(NAME, None))
+            }
+        }
+    }
+
     /// Fits the factors to `view`.
     ///
     /// # Errors
@@ -124,6 +174,15 @@ impl BprConfig {
     }
 }
 
+/// What `tune` varies.
+const SEARCH_SPACE: &[Parameter] = &[
+    Parameter::choice("n_factors", &["16", "32", "64", "128"]),
+    Parameter::choice("negatives", &["uniform", "popularity"]),
+    Parameter::log("learning_rate", 5e-4, 0.05),
+    Parameter::log("weight_decay", 1e-3, 1.0),
+    Parameter::log("fold_in_l2", 1e-4, 1.0),
+];
+
 impl ModelSpec for BprConfig {
     fn name(&self) -> &'static str {
         NAME
@@ -137,12 +196,16 @@ impl ModelSpec for BprConfig {
         true
     }
 
+    fn search_space(&self) -> &'static [Parameter] {
+        SEARCH_SPACE
+    }
+
     /// Factors, two moments and the best factors so far, what validation holds, the pairs in both forms, and the gradients
     /// of a batch in its tiles.
     fn needed_bytes(&self, view: &TrainingView<'_>) -> u64 {
         let (n_users, n_items) = (view.users().count() as u64, view.n_item_rows() as u64);
         let row = (u64::from(self.n_factors.get()) + 1) * 4;
-        Interactions::needed_bytes(view)
+        Interactions::needed_bytes(view, Weighting::Binary)
             + view.n_events() * 8
             + (4 * n_users + (5 + N_SCORER_TABLES) * n_items).saturating_mul(row)
             + u64::from(self.batch_size.get()).saturating_mul(6 * row)

@@ -12,12 +12,13 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::Bpr;
-use super::config::{BprConfig, NAME};
+use super::config::{BprConfig, BprNegatives, BprOptimizer, NAME};
 use super::fold_in::FoldIn;
 use crate::error::ModelError;
 use crate::recommend::contract::{FitContext, FitRecord};
 use crate::recommend::early_stopping::Validation;
 use crate::recommend::interactions::{Interactions, distinct_items};
+use crate::recommend::neighbors::Weighting;
 use crate::recommend::popularity::ItemCounts;
 use crate::recommend::view::TrainingView;
 use crate::training::{self, BatchLoss, Learner, Plan};
@@ -34,18 +35,22 @@ pub(super) fn fit(
 ) -> Result<(Bpr, FitRecord), ModelError> {
     let counts = ItemCounts::of(view, NAME)?;
     let mut rng = ChaCha8Rng::seed_from_u64(context.seed);
-    let by_user = Interactions::counted(view);
+    let by_user = Interactions::of(view, Weighting::Binary);
     let known: Vec<u32> = (1..view.n_item_rows() as u32)
         .filter(|item| counts.get(forecart_data::ItemIdx(*item)) > 0.0)
         .collect();
     if known.is_empty() {
         return Err(ModelError::NoEvents { model: NAME });
     }
+    let pool = match config.negatives {
+        BprNegatives::Uniform => &known,
+        BprNegatives::Popularity => &by_user.cols,
+    };
     let reference: Vec<u32> =
-        (0..config.n_reference.get()).map(|_| known[rng.random_range(0..known.len())]).collect();
+        (0..config.n_reference.get()).map(|_| pool[rng.random_range(0..pool.len())]).collect();
     let network = Factors::new(config, by_user.n_rows(), view.n_item_rows(), &mut rng)
         .map_err(ModelError::training(NAME, None))?;
-    let mut trainer = Trainer::new(config, view, network, &by_user, &known, &reference)?;
+    let mut trainer = Trainer::new(config, view, network, &by_user, pool, &reference)?;
     let plan = Plan {
         model: NAME,
         run: view.run(config, context.seed),
@@ -108,7 +113,8 @@ struct Trainer<'a> {
     by_user: &'a Interactions,
     /// Each user with each chosen item.
     pairs: Vec<(u32, u32)>,
-    known: &'a [u32],
+    /// What negatives are drawn from.
+    pool: &'a [u32],
     reference: &'a [u32],
     validation: Option<Validation<'a>>,
 }
@@ -119,7 +125,7 @@ impl<'a> Trainer<'a> {
         view: &TrainingView<'a>,
         network: Factors,
         by_user: &'a Interactions,
-        known: &'a [u32],
+        pool: &'a [u32],
         reference: &'a [u32],
     ) -> Result<Self, ModelError> {
         let of_user =
@@ -130,11 +136,11 @@ impl<'a> Trainer<'a> {
         Ok(Self {
             config,
             network,
-            optimizer: config.optimizer().build(NAME)?,
+            optimizer: config.new_optimizer()?,
             parallel,
             by_user,
             pairs,
-            known,
+            pool,
             reference,
             validation: Validation::of(view, config.max_history.get() as usize),
         })
@@ -146,7 +152,7 @@ impl<'a> Trainer<'a> {
         let triple = |place: &u32| {
             let (user, chosen) = self.pairs[*place as usize];
             let of_user = self.by_user.row(user as usize).0;
-            let mut draw = || self.known[rng.random_range(0..self.known.len())];
+            let mut draw = || self.pool[rng.random_range(0..self.pool.len())];
             let mut other = draw();
             for _ in 1..MAX_DRAWS {
                 if of_user.binary_search(&other).is_err() {
@@ -184,23 +190,36 @@ impl Learner for Trainer<'_> {
         let (users, items) = (self.network.users.table(), self.network.items.table());
         let d = users.cols();
         let network = &self.network;
+        // The mean of the batch for Adam; a step of its own for each pair of SGD.
+        let share = match self.config.optimizer {
+            BprOptimizer::Adam => 1.0 / triples.len() as f32,
+            BprOptimizer::Sgd => 1.0,
+        };
+        let decay = self.config.l2 as f32 * share;
         let tile = |rows: Range<usize>, (): &mut (), gradients: &mut FactorGradients| {
             let mut loss = 0.0;
-            let mut difference = vec![0.0; d];
-            let mut user_and_one = vec![1.0; d + 1];
+            let (mut of_user, mut of_item) = (vec![0.0; d], vec![0.0; d + 1]);
             for Triple { user, chosen, other } in &triples[rows] {
                 let w = users.row(*user as usize);
                 let (chosen_row, other_row) =
                     (items.row(*chosen as usize), items.row(*other as usize));
-                let pairs = chosen_row.iter().zip(other_row);
-                difference.iter_mut().zip(pairs).for_each(|(value, (a, b))| *value = a - b);
-                let margin = dot(w, &difference) + chosen_row[d] - other_row[d];
+                let difference = || chosen_row.iter().zip(other_row).map(|(a, b)| a - b);
+                of_user.iter_mut().zip(difference()).for_each(|(to, value)| *to = value);
+                let margin = dot(w, &of_user) + chosen_row[d] - other_row[d];
                 loss += f64::from((-margin.abs()).exp().ln_1p() + (-margin).max(0.0));
-                let slope = -sigmoid(-margin) / triples.len() as f32;
-                gradients.users.add_to_row(*user, &difference, slope);
-                user_and_one[..d].copy_from_slice(w);
-                gradients.items.add_to_row(*chosen, &user_and_one, slope);
-                gradients.items.add_to_row(*other, &user_and_one, -slope);
+                let slope = -sigmoid(-margin) * share;
+                for (to, value) in of_user.iter_mut().zip(w) {
+                    *to = slope * *to + decay * value;
+                }
+                gradients.users.add_to_row(*user, &of_user, 1.0);
+                for (item, row, slope) in [(chosen, chosen_row, slope), (other, other_row, -slope)]
+                {
+                    for ((to, w), value) in of_item.iter_mut().zip(w.iter().chain([&1.0])).zip(row)
+                    {
+                        *to = slope * w + decay * value;
+                    }
+                    gradients.items.add_to_row(*item, &of_item, 1.0);
+                }
             }
             Ok(loss / triples.len() as f64)
         };

@@ -1,21 +1,27 @@
 //! The factors of a history for fixed items.
 
-use forecart_nn::{Matrix, dot, sigmoid};
+use forecart_nn::{Activation, Matrix, dot};
 
 use super::config::BprConfig;
 
 /// Finds the factors of one history after the other in the same memory.
 #[derive(Debug, Default)]
 pub(super) struct FoldIn {
-    /// Where the gradient is taken, without the last column.
+    /// Factors of the items of the history, then of the reference items: `[n_chosen + n_reference, n_factors]`.
+    rows: Matrix,
+    /// Their biases.
+    biases: Vec<f32>,
+    /// Where the gradient is taken.
     point: Vec<f32>,
     before: Vec<f32>,
     gradient: Vec<f32>,
-    /// Scores of the items of the history, and how strongly they pull.
-    chosen: Vec<f32>,
-    pulls: Vec<f32>,
-    others: Vec<f32>,
-    pushes: Vec<f32>,
+    scores: Vec<f32>,
+    /// What each row has of the gradient.
+    weights: Vec<f32>,
+    /// `s_j - s_i`, and its sigmoid: `[n_chosen, n_reference]`.
+    lacks: Matrix,
+    missing: Matrix,
+    ones: Vec<f32>,
 }
 
 impl FoldIn {
@@ -38,14 +44,15 @@ impl FoldIn {
         if items.is_empty() {
             return;
         }
+        self.load(vectors, items, reference);
         let l2 = config.fold_in_l2 as f32;
         // The second derivative of -ln σ is at most a quarter, so this step overshoots in no direction.
-        let step = 1.0 / (l2 + 0.25 * mean_square_distance(vectors, items, reference));
+        let step = 1.0 / (l2 + 0.25 * self.mean_square_distance(items.len()));
         self.point.clear();
         self.point.resize(d, 0.0);
         let mut momentum = 1.0_f32;
         for _ in 0..config.fold_in_steps.get() {
-            self.take_gradient(vectors, items, reference);
+            self.take_gradient(items.len());
             self.before.clear();
             self.before.extend_from_slice(w);
             for ((value, point), slope) in w.iter_mut().zip(&self.point).zip(&self.gradient) {
@@ -64,57 +71,59 @@ impl FoldIn {
         }
     }
 
-    /// The gradient of the mean of `-ln σ(s_i - s_j)` at `point`.
-    fn take_gradient(&mut self, vectors: &Matrix, items: &[u32], reference: &[u32]) {
-        let d = self.point.len();
-        let point = &self.point;
-        let score = |item: &u32| {
-            let row = vectors.row(*item as usize);
-            dot(&row[..d], point) + row[d]
-        };
-        self.chosen.clear();
-        self.chosen.extend(items.iter().map(score));
-        self.others.clear();
-        self.others.extend(reference.iter().map(score));
-        self.pulls.clear();
-        self.pulls.resize(items.len(), 0.0);
-        self.pushes.clear();
-        self.pushes.resize(reference.len(), 0.0);
-        for (chosen, pull) in self.chosen.iter().zip(&mut self.pulls) {
-            for (other, push) in self.others.iter().zip(&mut self.pushes) {
-                let missing = sigmoid(other - chosen);
-                *pull += missing;
-                *push += missing;
-            }
+    fn load(&mut self, vectors: &Matrix, items: &[u32], reference: &[u32]) {
+        let d = vectors.cols() - 1;
+        self.rows.reshape(items.len() + reference.len(), d);
+        self.biases.clear();
+        for (row, item) in items.iter().chain(reference).enumerate() {
+            let (factors, bias) = vectors.row(*item as usize).split_at(d);
+            self.rows.row_mut(row).copy_from_slice(factors);
+            self.biases.push(bias[0]);
         }
-        let scale = 1.0 / (items.len() as f32 * reference.len() as f32);
-        self.gradient.clear();
-        self.gradient.resize(d, 0.0);
-        let pulled = items.iter().zip(&self.pulls).map(|(item, pull)| (*item, -pull * scale));
-        let pushed = reference.iter().zip(&self.pushes).map(|(item, push)| (*item, push * scale));
-        for (item, weight) in pulled.chain(pushed) {
-            let row = &vectors.row(item as usize)[..d];
-            self.gradient.iter_mut().zip(row).for_each(|(sum, value)| *sum += weight * value);
-        }
+        self.lacks.reshape(items.len(), reference.len());
+        self.ones.clear();
+        self.ones.resize(reference.len(), 1.0);
     }
-}
 
-/// The mean of `|h_i - h_j|²` over items and reference items.
-fn mean_square_distance(vectors: &Matrix, items: &[u32], reference: &[u32]) -> f32 {
-    let d = vectors.cols() - 1;
-    let moments = |rows: &[u32]| {
-        let (mut mean, mut square) = (vec![0.0_f32; d], 0.0_f32);
-        for row in rows {
-            let row = &vectors.row(*row as usize)[..d];
-            mean.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
-            square += dot(row, row);
+    /// The gradient of the mean of `-ln σ(s_i - s_j)` at `point`.
+    fn take_gradient(&mut self, n_chosen: usize) {
+        self.scores.resize(self.rows.rows(), 0.0);
+        self.rows.dot_rows(&self.point, &mut self.scores);
+        self.scores.iter_mut().zip(&self.biases).for_each(|(score, bias)| *score += bias);
+        let (chosen, others) = self.scores.split_at(n_chosen);
+        for (row, score) in chosen.iter().enumerate() {
+            let lacks = self.lacks.row_mut(row).iter_mut().zip(others);
+            lacks.for_each(|(lack, other)| *lack = other - score);
         }
-        let n = rows.len() as f32;
-        mean.iter_mut().for_each(|sum| *sum /= n);
-        (mean, square / n)
-    };
-    let ((mean, square), (other_mean, other_square)) = (moments(items), moments(reference));
-    (square + other_square - 2.0 * dot(&mean, &other_mean)).max(0.0)
+        Activation::Sigmoid.forward(&self.lacks, &mut self.missing);
+        let scale = 1.0 / (n_chosen as f32 * others.len() as f32);
+        self.weights.clear();
+        let pulls = (0..n_chosen).map(|row| -scale * dot(self.missing.row(row), &self.ones));
+        self.weights.extend(pulls);
+        self.weights.resize(self.rows.rows(), 0.0);
+        let scales = std::iter::repeat_n(scale, n_chosen);
+        self.missing.add_weighted_rows(scales, &mut self.weights[n_chosen..]);
+        self.gradient.clear();
+        self.gradient.resize(self.point.len(), 0.0);
+        self.rows.add_weighted_rows(self.weights.iter().copied(), &mut self.gradient);
+    }
+
+    /// The mean of `|h_i - h_j|²` over items and reference items.
+    fn mean_square_distance(&self, n_chosen: usize) -> f32 {
+        let moments = |rows: std::ops::Range<usize>| {
+            let (mut mean, mut square) = (vec![0.0_f32; self.rows.cols()], 0.0_f32);
+            let n = rows.len() as f32;
+            for row in rows.map(|row| self.rows.row(row)) {
+                mean.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+                square += dot(row, row);
+            }
+            mean.iter_mut().for_each(|sum| *sum /= n);
+            (mean, square / n)
+        };
+        let ((mean, square), (other_mean, other_square)) =
+            (moments(0..n_chosen), moments(n_chosen..self.rows.rows()));
+        (square + other_square - 2.0 * dot(&mean, &other_mean)).max(0.0)
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use forecart_data::{History, ItemIdx};
 use forecart_nn::Matrix;
 use serde_json::Value;
 
-pub use config::BprConfig;
+pub use config::{BprConfig, BprNegatives, BprOptimizer};
 
 use self::config::NAME;
 use self::fold_in::FoldIn;

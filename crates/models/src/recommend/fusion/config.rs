@@ -123,8 +123,9 @@ impl FusionConfig {
         if self.weights.len() != self.members.len() {
             return refuse("weights", "there must be one for each member, or none at all");
         }
-        if !self.weights.iter().all(|weight| *weight >= 0.0 && weight.is_finite()) {
-            return refuse("weights", "each must be 0 or more");
+        // A bound, so that their sum with any scores is finite.
+        if !self.weights.iter().all(|weight| (0.0..=1e6).contains(weight)) {
+            return refuse("weights", "each must be in 0.0..=1e6");
         }
         if self.weights[0] != 1.0 {
             return refuse("weights", "the first must be 1: the others are relative to it");
@@ -161,10 +162,11 @@ impl ModelSpec for FusionConfig {
     /// One member is fitted at a time, beside those that are.
     fn needed_bytes(&self, view: &TrainingView<'_>) -> u64 {
         let specs = self.specs().unwrap_or_default();
-        let needed: Vec<u64> = specs.iter().map(|spec| spec.needed_bytes(view)).collect();
-        // A fitted network is a fifth or less of what its training needs.
-        let fitted: u64 = needed.iter().map(|bytes| bytes / 5).sum();
-        needed.iter().copied().max().unwrap_or(0) + fitted
+        let needed = specs.iter().map(|spec| spec.needed_bytes(view));
+        // What is fitted by steps is a fifth or less of what that needs; neighbors and rules may be most of it.
+        let fitted = specs.iter().zip(needed.clone());
+        let fitted = fitted.map(|(spec, bytes)| if spec.uses_seed() { bytes / 5 } else { bytes });
+        fitted.fold(needed.max().unwrap_or(0), u64::saturating_add)
     }
 
     fn fit(&self, view: &TrainingView<'_>, context: &FitContext<'_>) -> Result<Fitted, ModelError> {
@@ -237,5 +239,28 @@ pub(super) fn log_probabilities(
                 super::to_log_probabilities(model.score_scale(), scores);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recommend::FitOn;
+    use crate::testing::{Log, dataset};
+
+    /// The neighbors of a fitted item-kNN are half of what its fit needs, not a fifth.
+    #[test]
+    fn members_that_are_counted_are_held_whole() {
+        let (_folder, dataset) = dataset(&Log::new(9, &[&[1, 2, 3], &[4, 5, 6, 7, 8, 9]]));
+        let view = TrainingView::new(&dataset, FitOn::Train);
+        let member = |model: &str| MemberConfig { model: model.to_owned(), keys: Map::new() };
+        let needed = |names: [&str; 2]| {
+            let members = names.map(member).to_vec();
+            FusionConfig { members, ..FusionConfig::default() }.needed_bytes(&view)
+        };
+        let alone = |name: &str| registry::spec(name, &Value::Null).unwrap().needed_bytes(&view);
+        let (knn, rules, bpr) = (alone("item-knn"), alone("seq-rules"), alone("bpr"));
+        assert_eq!(needed(["item-knn", "seq-rules"]), knn.max(rules) + knn + rules);
+        assert_eq!(needed(["bpr", "item-knn"]), bpr.max(knn) + bpr / 5 + knn);
     }
 }

@@ -35,17 +35,18 @@ struct Member {
     weight: f32,
 }
 
-/// The logarithm of what a model holds probable, up to a constant, in place of its scores.
+/// The logarithm of what a model holds probable, up to a constant, in place of its scores. A weight below 0, of linear
+/// weights, says as little for an item as none.
 fn to_log_probabilities(scale: ScoreScale, scores: &mut [f32]) {
     let ScoreScale::Weight = scale else { return };
     let n_items = scores.len().saturating_sub(1).max(1) as f64;
-    let sum: f64 = scores[1..].iter().map(|score| f64::from(*score)).sum();
+    let sum: f64 = scores[1..].iter().map(|score| f64::from(score.max(0.0))).sum();
     let (factor, uniform) = (if sum > 0.0 { 1.0 / sum } else { 0.0 }, 1.0 / n_items);
     // Most items have no weight at all: their logarithm is taken once.
     let nothing = uniform.ln() as f32;
     for score in &mut scores[1..] {
         *score = match *score {
-            0.0 => nothing,
+            score if score <= 0.0 => nothing,
             score => (f64::from(score) * factor + uniform).ln() as f32,
         };
     }
@@ -183,6 +184,10 @@ mod tests {
         to_log_probabilities(ScoreScale::Weight, &mut scores);
         let expected = [7.0, (0.75f32 + 0.25).ln(), 0.25f32.ln(), 0.5f32.ln(), 0.25f32.ln()];
         assert!(scores.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{scores:?}");
+        // Linear weights may be below 0; what is below does not take from the others either.
+        let mut linear = [7.0, 3.0, -0.5, 1.0, -9.0];
+        to_log_probabilities(ScoreScale::Weight, &mut linear);
+        assert_eq!(linear, scores);
         let mut nothing = [0.0; 5];
         to_log_probabilities(ScoreScale::Weight, &mut nothing);
         assert!(nothing[1..].iter().all(|score| *score == 0.25f32.ln()), "equal for all");

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::super::contract::{FitContext, FitRecord, Fitted, ModelSpec};
 use super::super::early_stopping::N_SCORER_TABLES;
 use super::super::interactions::Interactions;
+use super::super::neighbors::Weighting;
 use super::super::search_space::Parameter;
 use super::super::view::TrainingView;
 use super::{Ials, fit};
@@ -140,6 +141,24 @@ impl IalsConfig {
         Self { solver, ..self }
     }
 
+    /// What is read of who chose what.
+    pub(super) fn weighting(&self) -> Weighting {
+        match self.confidence {
+            Confidence::Binary => Weighting::Binary,
+            Confidence::Count => Weighting::Count,
+        }
+    }
+
+    /// How much each of `n_chosen` choices counts; `counts` are the numbers of their events, none where all are 1.
+    pub(super) fn confidences<'a>(
+        &self,
+        n_chosen: usize,
+        counts: &'a [f32],
+    ) -> impl Iterator<Item = f32> + Clone + use<'a> {
+        let counts = if self.confidence == Confidence::Count { counts } else { &[] };
+        (0..n_chosen).map(|place| counts.get(place).copied().unwrap_or(1.0))
+    }
+
     /// The regularization of a user or item with so many choices, of `n_others` that it could have.
     pub(super) fn l2_of(&self, n_chosen: usize, n_others: usize) -> f32 {
         let size = n_chosen as f64 + self.unobserved_weight * n_others as f64;
@@ -193,7 +212,7 @@ impl ModelSpec for IalsConfig {
         let (n_users, n_items) = (view.users().count() as u64, view.n_item_rows() as u64);
         let n_factors = u64::from(self.n_factors.get());
         let row = n_factors * 4;
-        Interactions::needed_bytes(view)
+        Interactions::needed_bytes(view, self.weighting())
             + (2 * n_users + (3 + N_SCORER_TABLES) * n_items).saturating_mul(row)
             + (n_factors * n_factors * 4).saturating_mul(65 + 2 * 64)
     }

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::Ials;
-use super::config::{Confidence, IalsConfig, IalsSolver, NAME};
+use super::config::{IalsConfig, IalsSolver, NAME};
 use super::solve::{Basis, RowSolver, Side};
 use crate::error::ModelError;
 use crate::recommend::contract::{EpochRecord, FitContext, FitRecord};
@@ -25,7 +25,7 @@ pub(super) fn fit(
     context: &FitContext<'_>,
 ) -> Result<(Ials, FitRecord), ModelError> {
     let counts = ItemCounts::of(view, NAME)?;
-    let by_user = Interactions::counted(view);
+    let by_user = Interactions::of(view, config.weighting());
     if by_user.n_stored() == 0 {
         return Err(ModelError::NoEvents { model: NAME });
     }
@@ -139,13 +139,10 @@ impl<'a> Sweeps<'a> {
         let of_user = |user: usize| {
             let (cols, counts) = by_user.row(user);
             let row = users.vectors.row(user);
-            let chosen = cols.iter().zip(counts).map(|(col, count)| {
-                let confidence = match config.confidence {
-                    Confidence::Binary => 1.0,
-                    Confidence::Count => f64::from(*count),
-                };
+            let confidences = config.confidences(cols.len(), counts);
+            let chosen = cols.iter().zip(confidences).map(|(col, confidence)| {
                 let missing = 1.0 - f64::from(dot(row, items.row(*col as usize)));
-                confidence * missing * missing
+                f64::from(confidence) * missing * missing
             });
             chosen.sum::<f64>() + f64::from(config.l2_of(cols.len(), n_items)) * square(row)
         };

@@ -14,7 +14,7 @@ pub use config::{Confidence, IalsConfig, IalsSolver};
 
 use self::config::NAME;
 use self::solve::{Basis, RowSolver, Side};
-use super::contract::ModelSpec;
+use super::contract::{ModelSpec, ScoreScale};
 use super::interactions::distinct_items;
 use super::popularity::ItemCounts;
 use super::vector_model::VectorModel;
@@ -84,6 +84,11 @@ impl VectorModel for Ials {
         usize::MAX
     }
 
+    /// Estimates of 1 for what is chosen and 0 for the rest, which add up; they are no logarithms.
+    fn score_scale(&self) -> ScoreScale {
+        ScoreScale::Weight
+    }
+
     fn knows(&self, item: ItemIdx) -> bool {
         let row = item.row();
         item.is_known()
@@ -139,7 +144,7 @@ mod tests {
     use super::*;
     use crate::recommend::interactions::Interactions;
     use crate::recommend::{Fallback, FitOn, Reason, Recommender, TopK, TrainingView};
-    use crate::testing::{Log, dataset, one_thread};
+    use crate::testing::{Log, dataset, one_thread, scores};
 
     #[derive(Deserialize)]
     struct Fixture {
@@ -164,12 +169,6 @@ mod tests {
         items.iter().copied().map(ItemIdx).collect()
     }
 
-    fn scores(model: &Ials, items: &[u32]) -> Vec<f32> {
-        let mut scores = vec![f32::NAN; model.n_item_rows()];
-        model.score_all(History::of(&known(items)), &mut scores);
-        scores
-    }
-
     #[track_caller]
     fn assert_close(got: f32, want: f64) {
         // f32 through two systems one after the other.
@@ -185,10 +184,10 @@ mod tests {
         let borrowed: Vec<&[u32]> = fixture.users.iter().map(Vec::as_slice).collect();
         let (_folder, dataset) = dataset(&Log::new(fixture.n_items, &borrowed).all_for_training());
         let view = TrainingView::new(&dataset, FitOn::Train);
-        let by_user = Interactions::counted(&view);
-        let by_item = by_user.transposed(n_items + 1);
         for case in fixture.ials {
             let config = case.config;
+            let by_user = Interactions::of(&view, config.weighting());
+            let by_item = by_user.transposed(n_items + 1);
             let n_factors = config.n_factors.get() as usize;
             let start = [vec![0.0; n_factors], case.start].concat();
             let start = Matrix::from_vec(n_items + 1, n_factors, start).unwrap();

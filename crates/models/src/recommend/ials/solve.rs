@@ -14,7 +14,7 @@
 use forecart_nn::{Matrix, NnError, PositiveDefinite, dot, gram, multiply};
 use nalgebra::DMatrix;
 
-use super::config::{Confidence, IalsConfig};
+use super::config::IalsConfig;
 
 /// Factors in the basis of the eigenvectors of their Gram matrix.
 #[derive(Debug, Clone, Default)]
@@ -66,13 +66,6 @@ impl<'a> Side<'a> {
     fn diagonal(&self, n_chosen: usize) -> impl Iterator<Item = f32> {
         let l2 = self.config.l2_of(n_chosen, self.n_others);
         self.unobserved.iter().map(move |value| value + l2)
-    }
-
-    fn confidence(&self, count: f32) -> f32 {
-        match self.config.confidence {
-            Confidence::Binary => 1.0,
-            Confidence::Count => count,
-        }
     }
 }
 
@@ -142,7 +135,7 @@ impl RowSolver {
             to.zip(from).for_each(|(to, (value, scale))| *to = value * scale);
         }
         self.right.clear();
-        self.right.extend(counts.iter().map(|count| 1.0 / side.confidence(*count)));
+        self.right.extend(side.config.confidences(cols.len(), counts).map(|value| 1.0 / value));
         self.system.set_diagonal(&self.right);
         self.system.add_outer(&self.chosen);
     }
@@ -156,7 +149,7 @@ impl RowSolver {
         w: &mut [f32],
     ) -> Result<(), NnError> {
         self.load_factors(side, cols, counts);
-        let confidences = counts.iter().map(|count| side.confidence(*count).sqrt());
+        let confidences = side.config.confidences(cols.len(), counts).map(f32::sqrt);
         self.chosen.add_weighted_rows(confidences, w);
         self.system.solve(w)
     }
@@ -166,10 +159,10 @@ impl RowSolver {
         self.diagonal.clear();
         self.diagonal.extend(side.diagonal(cols.len()));
         self.chosen.reshape(cols.len(), self.diagonal.len());
-        for (row, (col, count)) in cols.iter().zip(counts).enumerate() {
+        let confidences = side.config.confidences(cols.len(), counts);
+        for (row, (col, confidence)) in cols.iter().zip(confidences).enumerate() {
             let to = self.chosen.row_mut(row);
             to.copy_from_slice(side.fixed.vectors.row(*col as usize));
-            let confidence = side.confidence(*count);
             if confidence != 1.0 {
                 to.iter_mut().for_each(|value| *value *= confidence.sqrt());
             }
@@ -206,7 +199,7 @@ impl RowSolver {
         self.system.solve(&mut by_factor)?;
         let mut shares = vec![0.0; cols.len()];
         self.chosen.dot_rows(&by_factor, &mut shares);
-        let confidences = counts.iter().map(|count| side.confidence(*count).sqrt());
+        let confidences = side.config.confidences(cols.len(), counts).map(f32::sqrt);
         shares.iter_mut().zip(confidences).for_each(|(share, confidence)| *share *= confidence);
         Ok(shares)
     }
@@ -223,7 +216,7 @@ impl RowSolver {
             return solution.fill(0.0);
         }
         self.load(side, cols, counts);
-        let confidences = counts.iter().map(|count| side.confidence(*count).sqrt());
+        let confidences = side.config.confidences(cols.len(), counts).map(f32::sqrt);
         self.residual.clear();
         self.residual.resize(solution.len(), 0.0);
         self.chosen.add_weighted_rows(confidences, &mut self.residual);

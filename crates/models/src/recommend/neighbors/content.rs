@@ -11,7 +11,10 @@ use super::comparison::{Comparison, Scratch, SharedDot};
 use super::keys::NeighborKeys;
 use crate::error::ModelError;
 use crate::recommend::contract::FitContext;
-use crate::recommend::related_items::{RelatedItems, RelatedItemsConfig, Speaking};
+use crate::recommend::related_items::{
+    RelatedItems, RelatedItemsConfig, Speaking, decay_by_place, newest_of_each,
+};
+use crate::recommend::search_space::Parameter;
 use crate::recommend::sparse::ItemMatrix;
 use crate::recommend::view::TrainingView;
 
@@ -59,6 +62,12 @@ const MAX_WORD_SHARE: f64 = 0.5;
 
 impl RelatedItemsConfig for ContentConfig {
     const NAME: &'static str = "content";
+    const SEARCH_SPACE: &'static [Parameter] = &[
+        Parameter::log_int("n_neighbors", 10, 1000),
+        Parameter::float("text_share", 0.0, 1.0),
+        Parameter::float("decay", 0.1, 1.0),
+        Parameter::log_int("max_history", 1, 100),
+    ];
     const PHASE: &'static str = "neighbors";
     const IF_TOO_LARGE: &'static str = "lower `n_neighbors`";
 
@@ -116,14 +125,8 @@ impl RelatedItemsConfig for ContentConfig {
     }
 
     fn speaking(&self, history: History<'_>) -> Vec<Speaking> {
-        let newest = history.items.iter().enumerate().rev().zip(0_i32..);
-        let mut events: Vec<Speaking> = newest
-            .take(self.max_history.get() as usize)
-            .map(|((position, item), steps)| (position, *item, self.decay.powi(steps) as f32))
-            .collect();
-        // Stable: of equal items the newest event stays.
-        events.sort_by_key(|(_, item, _)| *item);
-        events.dedup_by_key(|(_, item, _)| *item);
+        let mut events = newest_of_each(history, self.max_history.get() as usize);
+        decay_by_place(&mut events, history, self.decay);
         events
     }
 }

@@ -9,7 +9,9 @@ use super::keys::{NeighborKeys, Weighting};
 use super::weigher::Weigher;
 use crate::error::ModelError;
 use crate::recommend::contract::FitContext;
-use crate::recommend::related_items::{RelatedItems, RelatedItemsConfig, Speaking};
+use crate::recommend::related_items::{
+    RelatedItems, RelatedItemsConfig, Speaking, decay_by_place, newest_of_each,
+};
 use crate::recommend::search_space::Parameter;
 use crate::recommend::sparse::ItemMatrix;
 use crate::recommend::view::TrainingView;
@@ -72,7 +74,7 @@ impl RelatedItemsConfig for ItemKnnConfig {
         let n_neighbors = u64::from(self.neighbors.n_neighbors.get());
         let n_stored = n_items.saturating_mul(n_neighbors.min(n_items));
         view.n_events() * self.neighbors.bytes_per_event()
-            + n_users * 16
+            + n_users * 48
             + n_items * (24 + self.neighbors.scratch_bytes_per_row())
             + n_stored.saturating_mul(16)
     }
@@ -109,23 +111,18 @@ impl RelatedItemsConfig for ItemKnnConfig {
 
     /// With binary weights each distinct item once, at its newest event.
     fn speaking(&self, history: History<'_>) -> Vec<Speaking> {
-        let newest = history.items.iter().enumerate().rev().zip(0_i32..);
-        let weighting = self.neighbors.weighting;
-        let value = |position| match weighting {
+        let value = |position| match self.neighbors.weighting {
             Weighting::Value => history.values.get(position).copied().unwrap_or(1.0),
             _ => 1.0,
         };
-        let mut events: Vec<_> = newest
-            .map(|((position, item), steps)| {
-                (position, *item, value(position) * self.decay.powi(steps) as f32)
-            })
-            .collect();
-        if weighting == Weighting::Binary {
-            // Stable: of equal items the newest event stays.
-            events.sort_by_key(|(_, item, _)| *item);
-            events.dedup_by_key(|(_, item, _)| *item);
-            events.sort_unstable_by_key(|(position, ..)| std::cmp::Reverse(*position));
-        }
+        let mut events = match self.neighbors.weighting {
+            Weighting::Binary => newest_of_each(history, usize::MAX),
+            _ => {
+                let newest = history.items.iter().enumerate().rev();
+                newest.map(|(position, item)| (position, *item, value(position))).collect()
+            }
+        };
+        decay_by_place(&mut events, history, self.decay);
         events
     }
 }
@@ -156,8 +153,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::recommend::{Fallback, FitOn, Reason, Recommender, TopK};
-    use crate::testing::{Log, dataset, one_thread};
+    use crate::recommend::{Fallback, Reason, Recommender, TopK};
+    use crate::testing::{assert_close, scores};
 
     fn config(n_neighbors: u32) -> ItemKnnConfig {
         let n_neighbors = NonZeroU32::new(n_neighbors).unwrap();
@@ -165,30 +162,10 @@ mod tests {
         ItemKnnConfig { neighbors, ..ItemKnnConfig::default() }
     }
 
-    fn fit(config: ItemKnnConfig, n_items: u32, users: &[&[u32]]) -> ItemKnn {
-        let (_folder, dataset) = dataset(&Log::new(n_items, users).all_for_training());
-        ItemKnn::fit(config, &TrainingView::new(&dataset, FitOn::Train), &one_thread()).unwrap()
-    }
-
-    fn scores(model: &ItemKnn, items: &[u32]) -> Vec<f32> {
-        let items: Vec<ItemIdx> = items.iter().copied().map(ItemIdx).collect();
-        let mut scores = vec![7.0; model.n_item_rows()];
-        model.score_all(History::of(&items), &mut scores);
-        scores
-    }
-
-    fn assert_close(got: &[f32], want: &[f64]) {
-        assert_eq!(got.len(), want.len());
-        for (got, want) in got.iter().zip(want) {
-            // Sums of a few f32 numbers near 1.
-            assert!((f64::from(*got) - want).abs() < 1e-6, "{got:?} {want:?}");
-        }
-    }
-
     /// Users of 1: a b c; of 2: a b; of 3: a. Repeats of 1 by a count once.
     #[test]
     fn binary_cosine_by_hand() {
-        let model = fit(config(9), 3, &[&[1, 2, 1, 3], &[2, 1], &[1]]);
+        let model = ItemKnn::of_users(config(9), 3, &[&[1, 2, 1, 3], &[2, 1], &[1]]);
         let (s12, s13, s23) = (2.0 / 6.0_f64.sqrt(), 1.0 / 3.0_f64.sqrt(), 1.0 / 2.0_f64.sqrt());
         assert_close(&scores(&model, &[1]), &[0.0, 0.0, s12, s13]);
         assert_close(&scores(&model, &[3, 2, 2]), &[0.0, s12 + s13, s23, s23]);
@@ -199,7 +176,7 @@ mod tests {
         let mut counted = ItemKnnConfig { decay: 0.5, ..config(9) };
         counted.neighbors.weighting = Weighting::Count;
         counted.neighbors.shrinkage = 1.0;
-        let model = fit(counted, 2, &[&[1, 2, 1], &[2]]);
+        let model = ItemKnn::of_users(counted, 2, &[&[1, 2, 1], &[2]]);
         // v_1 = (2, 0), v_2 = (1, 1).
         let s12 = 2.0 / (2.0 * 2.0_f64.sqrt() + 1.0);
         assert_close(&scores(&model, &[1, 1, 2]), &[0.0, s12, s12 * (0.5 + 0.25)]);
@@ -207,10 +184,10 @@ mod tests {
 
     #[test]
     fn only_the_nearest_are_kept_and_equal_ones_by_index() {
-        let model = fit(config(1), 4, &[&[1, 2], &[1, 3], &[1, 4], &[1, 4]]);
+        let model = ItemKnn::of_users(config(1), 4, &[&[1, 2], &[1, 3], &[1, 4], &[1, 4]]);
         let (cols, _) = model.related.row(ItemIdx(1));
         assert_eq!(cols, [4]);
-        let model = fit(config(1), 4, &[&[1, 2], &[1, 3], &[1, 4]]);
+        let model = ItemKnn::of_users(config(1), 4, &[&[1, 2], &[1, 3], &[1, 4]]);
         assert_eq!(model.related.row(ItemIdx(1)).0, [2]);
         let similar = model.similar(ItemIdx(1), NonZeroUsize::new(5).unwrap());
         assert_eq!(similar.len(), 1);
@@ -218,7 +195,7 @@ mod tests {
 
     #[test]
     fn what_no_neighbor_fills_popularity_does() {
-        let model = fit(config(9), 5, &[&[1, 2], &[4, 3], &[4, 3], &[4, 5]]);
+        let model = ItemKnn::of_users(config(9), 5, &[&[1, 2], &[4, 3], &[4, 3], &[4, 5]]);
         let request = TopK::new(NonZeroUsize::new(4).unwrap(), forecart_data::SeenItems::Exclude);
         let list = model.recommend(History::of(&[ItemIdx(1)]), &request);
         let rows: Vec<u32> = list.iter().map(|scored| scored.item.0).collect();
@@ -228,7 +205,7 @@ mod tests {
 
     #[test]
     fn contributions_sum_to_the_score() {
-        let model = fit(config(9), 3, &[&[1, 2, 1, 3], &[2, 1], &[1]]);
+        let model = ItemKnn::of_users(config(9), 3, &[&[1, 2, 1, 3], &[2, 1], &[1]]);
         let items = [ItemIdx(3), ItemIdx(2), ItemIdx(2)];
         let reasons = model.reasons(History::of(&items), ItemIdx(1), 9);
         let total: f32 = reasons
@@ -290,7 +267,7 @@ mod tests {
             config.neighbors.shrinkage = shrinkage;
             config.neighbors.weighting = weighting;
             let borrowed: Vec<&[u32]> = users.iter().map(Vec::as_slice).collect();
-            let model = fit(config, 7, &borrowed);
+            let model = ItemKnn::of_users(config, 7, &borrowed);
             let want = naive(&config, 8, &users, &history);
             if want.iter().any(|score| *score > 0.0) {
                 for (got, want) in scores(&model, &history).iter().zip(&want) {

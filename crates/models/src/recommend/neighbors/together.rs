@@ -9,7 +9,8 @@ use super::Interactions;
 use super::comparison::{Scratch, Shared, SharedCount};
 use crate::error::ModelError;
 use crate::recommend::contract::FitContext;
-use crate::recommend::related_items::{RelatedItems, RelatedItemsConfig, Speaking};
+use crate::recommend::related_items::{RelatedItems, RelatedItemsConfig, Speaking, newest_of_each};
+use crate::recommend::search_space::Parameter;
 use crate::recommend::sparse::ItemMatrix;
 use crate::recommend::view::TrainingView;
 
@@ -69,6 +70,13 @@ pub type Together = RelatedItems<TogetherConfig>;
 
 impl RelatedItemsConfig for TogetherConfig {
     const NAME: &'static str = "together";
+    const SEARCH_SPACE: &'static [Parameter] = &[
+        Parameter::choice("rank_by", &["confidence", "lift"]),
+        Parameter::log_int("min_support", 1, 20),
+        Parameter::float("min_lift", 0.0, 3.0),
+        Parameter::log_int("n_neighbors", 10, 1000),
+        Parameter::log_int("max_history", 1, 50),
+    ];
     const PHASE: &'static str = "baskets";
     const IF_TOO_LARGE: &'static str = "lower `n_neighbors`";
 
@@ -86,11 +94,13 @@ impl RelatedItemsConfig for TogetherConfig {
         Ok(())
     }
 
-    /// As item-kNN; at worst each event is a basket.
+    /// As item-kNN, with a basket in place of a user.
     fn needed_bytes(&self, view: &TrainingView<'_>) -> u64 {
         let n_items = view.n_item_rows() as u64;
         let n_stored = n_items.saturating_mul(u64::from(self.n_neighbors.get()).min(n_items));
-        view.n_events() * (8 + 8) + n_items * (24 + 8 * 16) + n_stored.saturating_mul(16)
+        Interactions::needed_bytes_of_sessions(view)
+            .saturating_add(n_items * (8 + 8 * 16))
+            .saturating_add(n_stored.saturating_mul(16))
     }
 
     /// Exact, in O(Σ over baskets of the square of their items).
@@ -113,8 +123,9 @@ impl RelatedItemsConfig for TogetherConfig {
                 let (n_ab, n_b) = (shared.dot(), n_with(other));
                 let is_kept = other != item.row()
                     && n_ab >= f64::from(self.min_support.get())
-                    && n_ab >= self.min_confidence * n_a
-                    && n_ab * n_baskets >= self.min_lift * n_a * n_b;
+                    // Quotients: 7 of 25 are .28, but .28 times 25 is more than 7.
+                    && n_ab / n_a >= self.min_confidence
+                    && n_ab * n_baskets / (n_a * n_b) >= self.min_lift;
                 is_kept.then_some(match self.rank_by {
                     RuleMeasure::Confidence => (n_ab, n_a),
                     RuleMeasure::Lift => (n_ab * n_baskets, n_a * n_b),
@@ -130,15 +141,7 @@ impl RelatedItemsConfig for TogetherConfig {
     }
 
     fn speaking(&self, history: History<'_>) -> Vec<Speaking> {
-        let newest = history.items.iter().enumerate().rev();
-        let mut events: Vec<Speaking> = newest
-            .take(self.max_history.get() as usize)
-            .map(|(position, item)| (position, *item, 1.0))
-            .collect();
-        // Stable: of equal items the newest event stays.
-        events.sort_by_key(|(_, item, _)| *item);
-        events.dedup_by_key(|(_, item, _)| *item);
-        events
+        newest_of_each(history, self.max_history.get() as usize)
     }
 }
 
@@ -180,5 +183,22 @@ mod tests {
         assert_eq!(similar(config(1, 1.0), 1), [(3, 0.25)]);
         let confident = TogetherConfig { min_confidence: 0.5, ..config(1, 0.0) };
         assert_eq!(similar(confident, 1), [(2, 0.75)]);
+    }
+
+    /// .28 times 25 is more than 7 in f64: a rule of exactly the least confidence, or lift, stays.
+    #[test]
+    fn a_minimum_that_is_just_reached_is_reached() {
+        let baskets = [[1, 2].repeat(7), [1].repeat(36)].concat();
+        let (_folder, dataset) = dataset(&Log::new(2, &[&baskets]).in_sessions_of(2));
+        let view = TrainingView::new(&dataset, FitOn::TrainValidation);
+        let measured = TogetherConfig { min_confidence: 0.28, min_lift: 0.0, ..config(1, 0.0) };
+        let rules = |config| {
+            let model = Together::fit(config, &view, &one_thread()).unwrap();
+            model.similar(ItemIdx(1), NonZeroUsize::MIN).len()
+        };
+        assert_eq!(rules(measured), 1);
+        assert_eq!(rules(TogetherConfig { min_confidence: 0.2801, ..measured }), 0);
+        // 25 of 25 baskets hold 1: the lift is 1.
+        assert_eq!(rules(config(1, 1.0)), 1);
     }
 }

@@ -14,6 +14,7 @@ use crate::recommend::contract::{
     Fallback, FitContext, FitRecord, Fitted, ModelSpec, Reason, Recommender, weightiest,
 };
 use crate::recommend::popularity::ItemCounts;
+use crate::recommend::search_space::Parameter;
 use crate::recommend::top_k::{Scored, TopK};
 use crate::recommend::view::TrainingView;
 use crate::tensors::Tensors;
@@ -26,8 +27,9 @@ const NAME: &str = "user-knn";
 /// with their items. The score of an item is `Σ_v similarity(history, v) · rating(v, item)` over the `n_neighbors` most
 /// similar users `v`. A user of the training part is one of their own neighbors: a history does not say whose it is.
 ///
-/// Source: Herlocker et al., SIGIR 1999 (neighbors, significance weighting by shrinkage); the sum of similarities without
-/// a division, which ranks, as Cremonesi et al., RecSys 2010, section 3.1, have it for items.
+/// Source: Herlocker et al., SIGIR 1999 (neighbors; what few items support counts less, here by the shrinkage and not by
+/// their `n / 50`); the sum of similarities without a division, which ranks, as Cremonesi et al., RecSys 2010, section 3.1,
+/// have it for items.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct UserKnnConfig {
@@ -43,6 +45,15 @@ impl UserKnnConfig {
     }
 }
 
+/// What `tune` varies.
+const SEARCH_SPACE: &[Parameter] = &[
+    Parameter::log_int("n_neighbors", 10, 1000),
+    Parameter::choice("weighting", &["binary", "count", "tf-idf", "bm25"]),
+    Parameter::choice("similarity", &["cosine", "jaccard"]),
+    // Against 0, the plain cosine, a hundredth makes no difference.
+    Parameter::log("shrinkage", 0.01, 1000.0),
+];
+
 impl ModelSpec for UserKnnConfig {
     fn name(&self) -> &'static str {
         NAME
@@ -54,6 +65,10 @@ impl ModelSpec for UserKnnConfig {
 
     fn uses_seed(&self) -> bool {
         false
+    }
+
+    fn search_space(&self) -> &'static [Parameter] {
+        SEARCH_SPACE
     }
 
     /// The rows and the index.
@@ -251,20 +266,13 @@ mod tests {
 
     use super::*;
     use crate::recommend::FitOn;
-    use crate::testing::{Log, dataset, one_thread};
+    use crate::testing::{Log, dataset, one_thread, scores};
 
     fn fit(n_neighbors: u32, users: &[&[u32]]) -> Box<dyn Recommender> {
         let (_folder, dataset) = dataset(&Log::new(5, users).all_for_training());
         let mut config = UserKnnConfig::default();
         config.neighbors.n_neighbors = NonZeroU32::new(n_neighbors).unwrap();
         config.fit(&TrainingView::new(&dataset, FitOn::Train), &one_thread()).unwrap().model
-    }
-
-    fn scores(model: &dyn Recommender, items: &[u32]) -> Vec<f32> {
-        let items: Vec<ItemIdx> = items.iter().copied().map(ItemIdx).collect();
-        let mut scores = vec![7.0; model.n_item_rows()];
-        model.score_all(History::of(&items), &mut scores);
-        scores
     }
 
     /// The history 1 2 2 has the cosine 2 / √6 with 1 2 3, 1 / √4 with 1 4, and nothing with 5.

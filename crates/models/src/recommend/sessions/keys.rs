@@ -4,11 +4,20 @@ use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Rules, SessionKeys};
+use super::super::search_space::Parameter;
+use super::spec::{Rules, SessionKeys};
 
 fn count(n: u32) -> NonZeroU32 {
     NonZeroU32::new(n).expect("a default is not 0")
 }
+
+/// What `tune` varies; the scales from a step that alone counts to one after which nothing falls.
+const N_NEIGHBORS: Parameter = Parameter::log_int("n_neighbors", 20, 2000);
+const N_RECENT: Parameter = Parameter::log_int("n_recent", 200, 20_000);
+const LAMBDA_SPW: Parameter = Parameter::log("lambda_spw", 0.2, 50.0);
+const LAMBDA_SNH: Parameter = Parameter::log("lambda_snh", 0.5, 500.0);
+const LAMBDA_INH: Parameter = Parameter::log("lambda_inh", 0.2, 50.0);
+const DECAYS: &[&str] = &["same", "linear", "div", "log", "quadratic"];
 
 /// How the weight of an event falls with its distance from the end of a session.
 ///
@@ -97,6 +106,13 @@ impl Default for VsknnKeys {
 
 impl SessionKeys for VsknnKeys {
     const NAME: &'static str = "v-sknn";
+    const SEARCH_SPACE: &'static [Parameter] = &[
+        N_NEIGHBORS,
+        N_RECENT,
+        Parameter::choice("position_decay", DECAYS),
+        Parameter::choice("match_decay", DECAYS),
+        Parameter::float("idf_weight", 0.0, 10.0),
+    ];
 
     fn rules(&self) -> Rules {
         Rules {
@@ -134,7 +150,7 @@ impl SessionKeys for VsknnKeys {
 /// Source: Garg et al., SIGIR 2019, equations 1 to 6; the defaults are those of the program of Ludewig et al., UMUAI 31,
 /// 2021.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct StanKeys {
     /// Neighbors that speak (`k`).
     pub n_neighbors: NonZeroU32,
@@ -168,6 +184,8 @@ impl Default for StanKeys {
 
 impl SessionKeys for StanKeys {
     const NAME: &'static str = "stan";
+    const SEARCH_SPACE: &'static [Parameter] =
+        &[N_NEIGHBORS, N_RECENT, LAMBDA_SPW, LAMBDA_SNH, LAMBDA_INH];
 
     fn rules(&self) -> Rules {
         Rules {
@@ -206,73 +224,47 @@ impl SessionKeys for StanKeys {
 ///
 /// Source: Ludewig et al., UMUAI 31, 2021, section 2.2, whose program has these defaults (`lambda_idf` is `idf_weight`).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct VstanKeys {
-    /// Neighbors that speak (`k`).
-    pub n_neighbors: NonZeroU32,
-    /// Newest sessions that are compared (`sample_size`).
-    pub n_recent: NonZeroU32,
-    /// Steps over which an item of the current session counts less by the factor e.
-    pub lambda_spw: f64,
-    /// Days over which a neighbor counts less by the factor e.
-    pub lambda_snh: f64,
-    /// Places over which an item of a neighbor counts less by the factor e.
-    pub lambda_inh: f64,
+    /// What it shares with STAN.
+    #[serde(flatten)]
+    pub stan: StanKeys,
     /// Steps over which a neighbor counts less by the factor e, by its newest shared item.
     pub lambda_ipw: f64,
     /// How much rare items gain; 0 is off.
     pub idf_weight: f64,
-    /// Whether items of the current session are recommended again, where the request lets them.
-    pub remind: bool,
-    /// Newest events of the history that are the current session.
-    pub max_history: NonZeroU32,
 }
 
 impl Default for VstanKeys {
     fn default() -> Self {
-        let StanKeys { n_neighbors, n_recent, lambda_spw, lambda_snh, lambda_inh, .. } =
-            StanKeys::default();
-        Self {
-            n_neighbors,
-            n_recent,
-            lambda_spw,
-            lambda_snh,
-            lambda_inh,
-            lambda_ipw: 1.02,
-            idf_weight: 5.0,
-            remind: true,
-            max_history: count(50),
-        }
+        Self { stan: StanKeys::default(), lambda_ipw: 1.02, idf_weight: 5.0 }
     }
 }
 
 impl SessionKeys for VstanKeys {
     const NAME: &'static str = "vstan";
+    const SEARCH_SPACE: &'static [Parameter] = &[
+        N_NEIGHBORS,
+        N_RECENT,
+        LAMBDA_SPW,
+        LAMBDA_SNH,
+        LAMBDA_INH,
+        Parameter::log("lambda_ipw", 0.2, 50.0),
+        Parameter::float("idf_weight", 0.0, 10.0),
+    ];
 
     fn rules(&self) -> Rules {
-        Rules {
-            max_history: self.max_history.get() as usize,
-            n_recent: self.n_recent.get() as usize,
-            n_neighbors: self.n_neighbors.get() as usize,
-            is_cosine: true,
-            days: Some(self.lambda_snh),
-            neighbor_distance: Some(self.lambda_inh),
-            idf: self.idf_weight,
-            remind: self.remind,
-        }
+        Rules { idf: self.idf_weight, ..self.stan.rules() }
     }
 
     fn positive(&self) -> Vec<(&'static str, f64)> {
-        vec![
-            ("lambda_spw", self.lambda_spw),
-            ("lambda_snh", self.lambda_snh),
-            ("lambda_inh", self.lambda_inh),
-            ("lambda_ipw", self.lambda_ipw),
-        ]
+        let mut positive = self.stan.positive();
+        positive.push(("lambda_ipw", self.lambda_ipw));
+        positive
     }
 
-    fn of_current(&self, steps: usize, _: usize) -> f64 {
-        (-(steps as f64) / self.lambda_spw).exp()
+    fn of_current(&self, steps: usize, length: usize) -> f64 {
+        self.stan.of_current(steps, length)
     }
 
     fn of_match(&self, steps: usize) -> f64 {
