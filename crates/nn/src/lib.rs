@@ -116,7 +116,7 @@ pub use gated_residual::{GatedResidual, GatedResidualGradients, GatedResidualWor
 pub use gradient_check::{GradientReport, gradient_check};
 pub use gru::{Gru, GruCell};
 pub use init::Init;
-pub use kernels::{InstructionSet, dot};
+pub use kernels::{InstructionSet, dot, scaled_sum};
 pub use layer_norm::{LayerNorm, LayerNormCache, LayerNormGradients};
 pub use linear::{Linear, LinearGradients};
 pub use lstm::{Lstm, LstmCell};
@@ -125,7 +125,9 @@ pub use mlp::{Mlp, MlpConfig, MlpGradients, MlpWorkspace, Pass};
 pub use optim::{AdaGrad, Adam, Optimizer, ParameterState, RowWiseAdaGrad, Rule, Sgd};
 pub use parallel::DataParallel;
 pub use parameters::{Gradient, Gradients, Name, Parameters, Trainable, Values};
-pub use positive_definite::{PositiveDefinite, gram, invert, multiply};
+pub use positive_definite::{
+    ConjugateGradient, PositiveDefinite, WeightedRows, gram, invert, multiply,
+};
 pub use precision::Precision;
 pub use ragged::Ragged;
 pub use recurrent::{

@@ -2,7 +2,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::dispatch;
+use super::{dispatch, prefetch};
 
 /// The dot product of `vector: [d]` with each of some rows of `table: [n, d]`.
 ///
@@ -43,38 +43,47 @@ impl WithSimd for Dots<'_> {
         let (blocks, rest) = items.as_chunks::<8>();
         let (to_blocks, to_rest) = products.as_chunks_mut::<8>();
         for (items, products) in blocks.iter().zip(to_blocks) {
-            dots(simd, vector, table, items, products);
+            *products = dot_each(simd, vector, &rows_of(table, vector.len(), items));
         }
         for (item, product) in rest.iter().zip(to_rest) {
-            dots(simd, vector, table, &[*item], std::array::from_mut(product));
+            [*product] = dot_each(simd, vector, &rows_of(table, vector.len(), &[*item]));
         }
     }
 }
 
-/// Several products at a time, each in a register of its own, so that none waits for another.
+/// The rows of some items.
+#[inline(always)]
+pub(super) fn rows_of<'a, const N: usize>(
+    table: &'a [f32],
+    d: usize,
+    items: &[u32; N],
+) -> [&'a [f32]; N] {
+    let mut rows = [&table[..0]; N];
+    for (row, item) in rows.iter_mut().zip(items) {
+        *row = &table[*item as usize * d..][..d];
+    }
+    rows
+}
+
+/// The product of a vector with each of several rows of its length, in a register of its own, so that none waits for another.
 ///
 /// Loops in place of `map`: its closure would not be compiled for the instruction set.
 #[inline(always)]
 #[expect(unsafe_code, reason = "a bounds check for each load would cost as much as its product")]
 #[expect(clippy::needless_range_loop, reason = "registers of a block read best by number")]
-fn dots<S: Simd, const N: usize>(
+pub(super) fn dot_each<S: Simd, const N: usize>(
     simd: S,
     vector: &[f32],
-    table: &[f32],
-    items: &[u32; N],
-    products: &mut [f32; N],
-) {
+    rows: &[&[f32]; N],
+) -> [f32; N] {
     let d = vector.len();
-    let mut rows = [&table[..0]; N];
-    for r in 0..N {
-        rows[r] = &table[items[r] as usize * d..][..d];
-    }
+    assert!(rows.iter().all(|row| row.len() == d), "rows are as long as the vector");
     let (vectors, rest) = S::as_simd_f32s(vector);
     let mut sums = [simd.splat_f32s(0.0); N];
     for at in 0..vectors.len() {
         for r in 0..N {
-            // SAFETY: `vectors` are the whole vectors of a slice of `d` values and each row has `d` values, so that
-            // vector `at` lies within it; `f32s` is plain old data and is read unaligned.
+            // SAFETY: `vectors` are the whole vectors of a slice of `d` values and each row has `d` values by the assertion
+            // above, so that vector `at` lies within it; `f32s` is plain old data and is read unaligned.
             let values = unsafe {
                 rows[r].as_ptr().add(at * S::F32_LANES).cast::<S::f32s>().read_unaligned()
             };
@@ -88,9 +97,11 @@ fn dots<S: Simd, const N: usize>(
             sums[r] = simd.mul_add_e_f32s(values, of_vector, sums[r]);
         }
     }
+    let mut products = [0.0; N];
     for r in 0..N {
         products[r] = simd.reduce_sum_f32s(sums[r]);
     }
+    products
 }
 
 struct Sums<'a> {
@@ -163,6 +174,9 @@ pub(crate) struct Term {
     pub(crate) factor: f32,
 }
 
+/// Terms whose sources, which lie anywhere, are asked for before they are added.
+const TERMS_AHEAD: usize = 8;
+
 /// Adds each term to the sum of its row, in turn. `slots` are the places of rows from `first_row` on in
 /// `sums: [n_slots, n_cols]`; the sources are the rows of the first matrix and then those of the second.
 ///
@@ -189,13 +203,21 @@ pub(crate) fn add_terms(
         #[inline(always)]
         fn with_simd<S: Simd>(self, simd: S) {
             let Self { sums, n_cols, first_row, slots, terms, sources: [low, high] } = self;
-            for Term { row, source, factor } in terms {
-                let slot = slots[(row - first_row) as usize] as usize;
-                let start = *source as usize * n_cols;
-                let source = match start.checked_sub(low.len()) {
+            let source_of = |term: &Term| {
+                let start = term.source as usize * n_cols;
+                match start.checked_sub(low.len()) {
                     None => &low[start..][..n_cols],
                     Some(start) => &high[start..][..n_cols],
-                };
+                }
+            };
+            terms.iter().take(TERMS_AHEAD).for_each(|term| prefetch(source_of(term)));
+            for (at, term) in terms.iter().enumerate() {
+                if let Some(later) = terms.get(at + TERMS_AHEAD) {
+                    prefetch(source_of(later));
+                }
+                let Term { row, factor, .. } = term;
+                let slot = slots[(row - first_row) as usize] as usize;
+                let source = source_of(term);
                 let sum = &mut sums[slot * n_cols..][..n_cols];
                 if let ([sum], [value]) = (&mut *sum, source) {
                     *sum = factor.mul_add(*value, *sum);

@@ -5,6 +5,7 @@
 //! tiles ([`crate::parallel`]), one level above.
 
 mod bf16;
+mod conjugate_gradient;
 mod exp_columns;
 mod gather;
 mod instruction_set;
@@ -17,6 +18,7 @@ mod triangle;
 mod vector;
 
 pub(crate) use bf16::{Bf16Panels, has_bf16_arithmetic, round_to_bf16};
+pub(crate) use conjugate_gradient::ConjugateGradientRun;
 pub(crate) use exp_columns::exp2_columns;
 pub(crate) use gather::{Term, add_terms, dot_gathered, sum_gathered};
 pub use instruction_set::InstructionSet;
@@ -28,8 +30,8 @@ pub(crate) use softmax::{softmax, softmax_backward};
 pub(crate) use transpose::transpose;
 pub(crate) use triangle::{TRIANGLE, factor_triangle, solve_triangle};
 pub(crate) use vector::AdamStep;
-pub use vector::dot;
 pub(crate) use vector::{
     Map, Zip, adam, add_scaled, dot_rows, drop_by_hash, exp_scaled, exp_shifted, map, map_into,
-    scale_by, sigmoid, sum_rows, tanh, zip,
+    scale_by, scale_into, sigmoid, sum_rows, tanh, zip,
 };
+pub use vector::{dot, scaled_sum};
