@@ -11,7 +11,10 @@ pub enum EvalError {
         user: String,
     },
     /// No user has anything to find in the part that was asked for.
-    #[error("no user has a target in the {part} part; nothing can be measured on it")]
+    #[error(
+        "no user has a target in the {part} part, so nothing can be measured on it; give it more events by `[split]` (days or \
+         moments; where the last event is held out a user needs three, a session two)"
+    )]
     NoTargets {
         /// `validation` or `test`.
         part: &'static str,
@@ -43,6 +46,16 @@ pub enum EvalError {
     UnknownMetric {
         /// What was given.
         name: String,
+    },
+    /// A metric that cannot decide between models.
+    #[error(
+        "{metric} cannot decide: {reason}; choose an accuracy, for example ndcg@10, hr@10, recall@20"
+    )]
+    CannotDecide {
+        /// The metric.
+        metric: crate::metrics::Metric,
+        /// Why not.
+        reason: &'static str,
     },
     /// An option outside of its range.
     #[error("option {option}: {reason}")]

@@ -212,6 +212,19 @@ impl Metric {
     pub const fn ndcg(k: usize) -> Self {
         Self::new(MetricKind::Ndcg, k)
     }
+
+    /// The metric, if a model may be chosen by it: more is better, and each case has a value.
+    ///
+    /// # Errors
+    /// [`EvalError::CannotDecide`] for what lists show beside being right.
+    pub fn that_decides(self) -> Result<Self, EvalError> {
+        let reason = match self.kind {
+            kind if MetricKind::ACCURACY.contains(&kind) => return Ok(self),
+            kind if kind.is_of_all_lists() => "it belongs to all lists together, not to one user",
+            _ => "more of it is not better",
+        };
+        Err(EvalError::CannotDecide { metric: self, reason })
+    }
 }
 
 impl fmt::Display for Metric {
@@ -252,6 +265,18 @@ impl TryFrom<String> for Metric {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn accuracies_decide_and_nothing_else() {
+        for name in ["ndcg@10", "precision@3", "map@20"] {
+            let metric: Metric = name.parse().unwrap();
+            assert_eq!(metric.that_decides().unwrap(), metric);
+        }
+        for name in ["coverage@10", "popularity_bias@10", "overlap@5"] {
+            let error = name.parse::<Metric>().unwrap().that_decides().unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{name} cannot decide")), "{error}");
+        }
+    }
 
     fn close(got: Option<f64>, want: f64) {
         let got = got.unwrap();

@@ -20,7 +20,8 @@ const CATEGORY_COLUMNS: &[&str] = &[
 /// Slices of the items; the same for every evaluation of a dataset.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct ItemSlices {
-    /// Tenth of the items by training events, 1 the least popular to 10; 0 without training events. By item row.
+    /// Tenth of the items by how often they are chosen in training, by the event that is to be predicted: 1 the least popular to
+    /// 10; 0 if never. By item row.
     pub(crate) decile: Vec<u8>,
     /// The attribute that is the category, empty if there is none.
     pub(crate) attribute: String,
@@ -32,12 +33,13 @@ pub(crate) struct ItemSlices {
 
 impl ItemSlices {
     pub(crate) fn new(dataset: &Dataset) -> Self {
-        let mut slices = Self { decile: deciles(dataset), ..Self::default() };
-        slices.find_categories(dataset);
+        let choices = dataset.training_choices();
+        let mut slices = Self { decile: deciles(&choices), ..Self::default() };
+        slices.find_categories(dataset, &choices);
         slices
     }
 
-    fn find_categories(&mut self, dataset: &Dataset) {
+    fn find_categories(&mut self, dataset: &Dataset, choices: &[u64]) {
         let features = &dataset.item_features;
         let names: Vec<_> = features.names.sparse.iter().map(|name| name.split_once('=')).collect();
         let attribute = CATEGORY_COLUMNS.iter().find_map(|wanted| {
@@ -47,8 +49,8 @@ impl ItemSlices {
         let Some(attribute) = attribute else { return };
         self.attribute = attribute.to_owned();
         let mut n_events = vec![0u64; names.len()];
-        for (item, _, count) in dataset.items.iter() {
-            for column in features.sparse_row(item as usize) {
+        for (row, count) in choices.iter().enumerate().skip(1) {
+            for column in features.sparse_row(row) {
                 n_events[*column as usize] += count;
             }
         }
@@ -71,18 +73,14 @@ impl ItemSlices {
     }
 }
 
-/// Tenths of the items that training has, by their events; equal counts in the order of the vocabulary.
-fn deciles(dataset: &Dataset) -> Vec<u8> {
-    let mut order: Vec<(u64, u32)> = dataset
-        .items
-        .iter()
-        .filter(|(_, _, count)| *count > 0)
-        .map(|(item, _, count)| (count, item))
-        .collect();
+/// Tenths of the items that training has, by how often they were chosen; equal counts in the order of the vocabulary.
+fn deciles(choices: &[u64]) -> Vec<u8> {
+    let chosen = choices.iter().enumerate().filter(|(_, count)| **count > 0);
+    let mut order: Vec<(u64, usize)> = chosen.map(|(row, count)| (*count, row)).collect();
     order.sort_unstable();
-    let mut decile = vec![0; dataset.items.len()];
-    for (place, (_, item)) in order.iter().enumerate() {
-        decile[*item as usize] = (place * 10 / order.len()) as u8 + 1;
+    let mut decile = vec![0; choices.len()];
+    for (place, (_, row)) in order.iter().enumerate() {
+        decile[*row] = (place * 10 / order.len()) as u8 + 1;
     }
     decile
 }

@@ -20,6 +20,8 @@ pub(crate) struct Log {
     leave_one_out: bool,
     /// Events of a session, where all sessions are for validation.
     session_length: Option<u32>,
+    /// Every second event of a user is of a kind of its own, the one that is to be predicted.
+    second_is_asked_for: bool,
     /// Of all item rows, or none.
     titles: Vec<String>,
 }
@@ -34,6 +36,7 @@ impl Log {
             has_time: false,
             leave_one_out: true,
             session_length: None,
+            second_is_asked_for: false,
             titles: Vec::new(),
         }
     }
@@ -53,6 +56,11 @@ impl Log {
         Self { titles: titles.iter().map(|title| (*title).to_owned()).collect(), ..self }
     }
 
+    /// The second, fourth, sixth event of each user are of the kind that is to be predicted.
+    pub(crate) fn where_every_second_is_asked_for(self) -> Self {
+        Self { second_is_asked_for: true, ..self }
+    }
+
     /// Sessions of `length` events each, all of them validation.
     pub(crate) fn in_sessions_of(self, length: u32) -> Self {
         Self { session_length: Some(length), ..self }
@@ -68,7 +76,8 @@ pub(crate) fn dataset(log: &Log) -> (tempfile::TempDir, Dataset) {
         for (place, &(item, timestamp_ms)) in (0..).zip(events) {
             let item = ItemIdx(item);
             let session = log.session_length.map_or(0, |length| place / length);
-            writer.push(EventRow { item, timestamp_ms, event: 1, session, value: 1.0 }).unwrap();
+            let event = if log.second_is_asked_for && place % 2 == 1 { 2 } else { 1 };
+            writer.push(EventRow { item, timestamp_ms, event, session, value: 1.0 }).unwrap();
         }
         let n = events.len() as u32;
         if log.session_length.is_some() {
@@ -85,7 +94,7 @@ pub(crate) fn dataset(log: &Log) -> (tempfile::TempDir, Dataset) {
     let tables = Tables {
         users: names("u", log.users.len() as u32),
         items: names("i", log.n_items),
-        event_names: names("e", 1),
+        event_names: names("e", if log.second_is_asked_for { 2 } else { 1 }),
         titles: (0..=log.n_items as usize)
             .map(|row| log.titles.get(row).map_or("", String::as_str))
             .collect::<TextTable>(),
@@ -97,7 +106,7 @@ pub(crate) fn dataset(log: &Log) -> (tempfile::TempDir, Dataset) {
                 None => Protocol::LooFull,
             },
             seen: SeenItems::Exclude,
-            target_event: None,
+            target_event: log.second_is_asked_for.then_some(2),
             has_time: log.has_time,
             order: if log.has_time { EventOrder::Time } else { EventOrder::File },
             data_hash: "00".into(),

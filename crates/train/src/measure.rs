@@ -6,8 +6,8 @@ use std::time::Instant;
 use forecart_data::{Dataset, History, Progress, SeenItems};
 use forecart_eval::report::{Environment, Timing, TrainingPoint};
 use forecart_eval::{
-    EvaluateOptions, Evaluation, Metric, ModelRuns, Report, ReportOptions, Run, Scorer, TestGuard,
-    evaluate,
+    EvalError, EvaluateOptions, Evaluation, Metric, ModelRuns, Report, ReportOptions, Run, Scorer,
+    TestGuard, evaluate,
 };
 use forecart_models::ModelError;
 use forecart_models::recommend::{FitOn, FitRecord, ModelSpec, Recommender, TrainingView};
@@ -32,8 +32,9 @@ pub struct Contestant {
     pub spec: Box<dyn ModelSpec>,
     /// Whether it is here to be beaten.
     pub is_baseline: bool,
-    /// Whether it was asked for by name. A model that was not is left out, with a note, where it
-    /// needs times and the log has an order alone, or a catalog and there is none.
+    /// Whether it was asked for by name. A model that was not is left out, and the report says why, where it needs times
+    /// and the log has an order alone, or a catalog and there is none; where it is no baseline, also where it cannot be fitted
+    /// otherwise (it needs more memory than there is, its numbers run away): one model should not cost the table of all others.
     pub is_required: bool,
 }
 
@@ -101,16 +102,16 @@ pub fn measure(
         let usual_length = || TrainingView::new(dataset, FitOn::Train).usual_length();
         let max_history = options.max_history.map_or_else(usual_length, usize::from);
         let bench = Bench { dataset, options, max_history, progress, guard: TestGuard::new() };
-        let mut models = Vec::new();
+        let (mut models, mut left_out) = (Vec::new(), Vec::new());
         for model in given {
             models.push(bench.given(model)?);
         }
         for contestant in contestants {
             match bench.contestant(contestant) {
-                Err(TrainError::Model(
-                    error @ (ModelError::NeedsTime { .. } | ModelError::NeedsCatalog { .. }),
-                )) if !contestant.is_required => {
-                    progress.note(&format!("left out: {error}"));
+                Err(TrainError::Model(error)) if may_be_left_out(contestant, &error) => {
+                    let text = format!("left out: {error}");
+                    progress.note(&text);
+                    left_out.push(text);
                 }
                 runs => models.push(runs?),
             }
@@ -126,8 +127,17 @@ pub fn measure(
             deterministic: options.deterministic,
             ..ReportOptions::default()
         };
-        Ok(Report::new(&models, &report)?)
+        let mut report = Report::new(&models, &report)?;
+        report.warnings.extend(left_out);
+        Ok(report)
     })
+}
+
+fn may_be_left_out(contestant: &Contestant, error: &ModelError) -> bool {
+    let lacks_data =
+        matches!(error, ModelError::NeedsTime { .. } | ModelError::NeedsCatalog { .. });
+    let is_stopped = matches!(error, ModelError::Cancelled { .. });
+    !contestant.is_required && (lacks_data || (!contestant.is_baseline && !is_stopped))
 }
 
 struct Bench<'a> {
@@ -231,9 +241,10 @@ impl Bench<'_> {
         };
         let has_validation =
             fit_on == FitOn::Train && self.dataset.manifest.counts.n_validation > 0;
-        let validation = match has_validation {
-            true => Some(measure(EvaluateOptions::validation(label))?),
-            false => None,
+        let validation = match has_validation.then(|| measure(EvaluateOptions::validation(label))) {
+            // Events, but none that is asked for: sessions of one event.
+            Some(Err(EvalError::NoTargets { .. })) | None => None,
+            Some(found) => Some(found?),
         };
         let started = Instant::now();
         let evaluation = measure(EvaluateOptions::test(label, &self.guard))?;

@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use forecart_data::storage::{Scratch, write_file};
 use forecart_data::{Dataset, Progress as _};
 use forecart_eval::backtest::FoldReport;
@@ -41,7 +42,8 @@ pub(crate) fn run(
         let stage = format!("fold {} of {n_folds}", number + 1);
         context.display.note(&stage);
         let mut found =
-            fold_report(context, arguments, contestants, options, (&log, fold, &folder))?;
+            fold_report(context, arguments, contestants, options, (&log, fold, &folder))
+                .with_context(|| stage.clone())?;
         found.report.title = format!("{title}, {stage}");
         found.report.warnings.splice(0..0, warnings.iter().cloned());
         reports.push(found);

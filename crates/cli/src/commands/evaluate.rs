@@ -60,7 +60,7 @@ pub(crate) fn run(context: &Context, arguments: &EvaluateArgs) -> anyhow::Result
         return Err(UsageError(message.into()).into());
     }
     let primary = match &arguments.gate {
-        Some(name) => name.parse::<Metric>().map_err(|error| UsageError(error.to_string()))?,
+        Some(name) => deciding(name)?,
         None => Metric::ndcg(10),
     };
     let first_seed = context.config.given_seed.unwrap_or(1);
@@ -122,6 +122,12 @@ pub(crate) fn run(context: &Context, arguments: &EvaluateArgs) -> anyhow::Result
         }
     }
     if arguments.gate.is_some() { gate(&report, arguments) } else { Ok(()) }
+}
+
+/// A metric by which models may be chosen. Asked before anything is fitted.
+pub(crate) fn deciding(name: &str) -> Result<Metric, UsageError> {
+    let metric = name.parse::<Metric>().and_then(Metric::that_decides);
+    metric.map_err(|error| UsageError(error.to_string()))
 }
 
 /// `report.html` for people and `report.json` for programs, in `folder`.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use forecart_data::storage::{remove_file, write_file};
 use forecart_data::{Dataset, SeenItems};
-use forecart_eval::{Metric, find_leaks};
+use forecart_eval::find_leaks;
 use forecart_models::recommend::{FitOn, TrainingView, registry};
 use forecart_train::{Budget, TuneOptions, survival, tune};
 
@@ -19,10 +19,7 @@ const N_TRIALS: NonZeroUsize = NonZeroUsize::new(40).expect("40 is not 0");
 
 pub(crate) fn run(context: &Context, arguments: &TuneArgs) -> anyhow::Result<()> {
     let model = registry::entry(&arguments.model)?.name;
-    let metric: Metric = arguments
-        .metric
-        .parse()
-        .map_err(|error: forecart_eval::EvalError| UsageError(error.to_string()))?;
+    let metric = evaluate::deciding(&arguments.metric)?;
     let budget = match arguments.minutes {
         Some(minutes) if minutes > 0.0 && minutes.is_finite() => {
             Budget::Time(Duration::from_secs_f64(minutes * 60.0))

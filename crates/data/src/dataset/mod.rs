@@ -196,11 +196,30 @@ impl Dataset {
     /// The items of `user` in `part` that are to be found, in order: those of the target event, where the dataset has one.
     pub fn targets(&self, user: UserIdx, part: Part) -> Vec<ItemIdx> {
         let events = self.events_in(user, part);
-        let Some(target) = self.manifest.description.target_event else {
-            return events.items.to_vec();
-        };
-        let pairs = events.items.iter().zip(events.events);
-        pairs.filter(|(_, event)| **event == target).map(|(item, _)| *item).collect()
+        let places = 0..events.items.len();
+        places.filter(|p| self.is_target(events, *p)).map(|p| events.items[p]).collect()
+    }
+
+    /// Whether the event at `place` of `events` is of the kind that is to be predicted.
+    ///
+    /// # Panics
+    /// If the dataset has a target event and `place` is past the events.
+    pub fn is_target(&self, events: History<'_>, place: usize) -> bool {
+        let target = self.manifest.description.target_event;
+        target.is_none_or(|target| events.events[place] == target)
+    }
+
+    /// How often each item row was chosen in the training part by the event that is to be predicted; by any, where the dataset
+    /// names none.
+    pub fn training_choices(&self) -> Vec<u64> {
+        let mut counts = vec![0; self.items.len()];
+        for user in self.user_indices() {
+            for item in self.targets(user, Part::Train) {
+                counts[item.row()] += 1;
+            }
+        }
+        counts[ItemIdx::UNKNOWN.row()] = 0;
+        counts
     }
 
     fn start_of(&self, user: UserIdx, part: Part) -> usize {

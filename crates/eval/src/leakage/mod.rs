@@ -5,20 +5,29 @@
 //! statistical ones (an attribute that knows the future) have thresholds that untouched public data stays well below, and
 //! need effects that are many standard errors from nothing.
 //!
-//! Not searched for: what only a person can know, such as an attribute that was computed from later visits but does not
-//! tell what is bought, and leaks of the raw log that preparation already removed.
+//! Held-out events are those of the kind that is to be predicted, where the dataset names one: nothing else is asked for.
+//!
+//! What cannot be seen stands in docs/measurements.md: what only a person can know, such as an attribute that was computed
+//! from later visits but does not tell what is bought, and leaks of the raw log that preparation already removed.
+
+mod times;
+
+mod duplicates;
+mod twins;
+
+mod future;
+mod ranks;
 
 mod attributes;
-mod duplicates;
 mod ids;
-mod ranks;
-mod times;
+mod people;
 
 use std::fmt;
 
-use forecart_data::{Dataset, Part, UserIdx};
+use forecart_data::{Dataset, UserIdx};
 use serde::{Deserialize, Serialize};
 
+use self::future::Future;
 use crate::report::grouped;
 
 /// What kind of leak.
@@ -31,22 +40,27 @@ pub enum LeakKind {
     SessionAfterTest,
     /// A user's held-out event is older than one that may be learned from.
     OrderBroken,
-    /// A held-out event stands in the training part too: same user, item, event and time.
+    /// A held-out event stands in the training part too: same user, item, event and time, or always the same time before it.
     DuplicateRow,
-    /// What a user did before a held-out event, and that event, stand in the training part of another user.
+    /// A held-out event, or what a user did before it and the event, stand in the training part of another user.
     DuplicateUser,
     /// The item counts of the vocabulary, which models and encoders use, hold more than the training events.
     CountsOfTheFuture,
-    /// An attribute of items tells what is chosen in the test part, beyond what training popularity tells.
+    /// An attribute of items, a word of their titles or a value of training events tells what is chosen in the test part, beyond
+    /// what came before it tells; or an attribute names the users who choose the item.
     AttributeOfTheFuture,
     /// An attribute of items is a moment after the cut, for items that were there before it.
     MomentAfterCut,
     /// Ids of items, or their order, tell what is chosen in the test part.
     ItemIdOfTheFuture,
+    /// Ids of items were made from the log, held-out parts included: in the order of first moments, or of last ones.
+    ItemIdTellsTime,
     /// Ids that grow with time are an attribute that models learn from.
     IdAsAttribute,
     /// Ids of users hold the id of the item that they choose in the test part, or are ordered by it.
     UserIdOfTheFuture,
+    /// Ids of users are in the order of their last events, which the held-out parts hold.
+    UserIdTellsTime,
 }
 
 impl LeakKind {
@@ -57,13 +71,15 @@ impl LeakKind {
             Self::SessionAfterTest => "training sessions later than test sessions",
             Self::OrderBroken => "held-out events older than training events",
             Self::DuplicateRow => "held-out rows repeated in the training part",
-            Self::DuplicateUser => "held-out sequences repeated under another id",
+            Self::DuplicateUser => "held-out events repeated under another id",
             Self::CountsOfTheFuture => "item counts that hold held-out events",
             Self::AttributeOfTheFuture => "an item attribute that knows the test part",
             Self::MomentAfterCut => "an item attribute that is a moment after the cut",
             Self::ItemIdOfTheFuture => "item ids that know the test part",
+            Self::ItemIdTellsTime => "item ids that tell the time",
             Self::IdAsAttribute => "an id that tells the time is an attribute",
             Self::UserIdOfTheFuture => "user ids that know the test part",
+            Self::UserIdTellsTime => "user ids that tell the time",
         }
     }
 }
@@ -148,54 +164,14 @@ pub fn find_leaks(dataset: &Dataset) -> Leakage {
     let mut found = Leakage::default();
     times::search(dataset, &mut found);
     duplicates::search(dataset, &mut found);
-    let counts = HeldOut::count(dataset);
-    counts.search(dataset, &mut found);
-    attributes::search(dataset, &counts, &mut found);
-    ids::search(dataset, &counts, &mut found);
+    twins::search(dataset, &mut found);
+    let future = Future::of(dataset);
+    future.search_counts(dataset, &mut found);
+    attributes::search(dataset, &future, &mut found);
+    ids::search(dataset, &future, &mut found);
+    people::search(dataset, &mut found);
     found.leaks.sort_by_key(|leak| leak.kind);
     found
-}
-
-/// Events of each item, by part.
-#[derive(Debug)]
-struct HeldOut {
-    /// Events of the training part by item row.
-    train: Vec<u64>,
-    /// Events of the test part by item row; of the validation part where there is no test part.
-    test: Vec<u64>,
-}
-
-impl HeldOut {
-    fn count(dataset: &Dataset) -> Self {
-        let n = dataset.items.len();
-        let mut counts = Self { train: vec![0; n], test: vec![0; n] };
-        for user in dataset.user_indices() {
-            for item in dataset.events_in(user, Part::Train).items {
-                counts.train[item.row()] += 1;
-            }
-            for item in dataset.events_in(user, Part::Test).items {
-                counts.test[item.row()] += 1;
-            }
-        }
-        counts
-    }
-
-    /// Vocabulary counts are those of the training part; more can only come from the future.
-    fn search(&self, dataset: &Dataset, found: &mut Leakage) {
-        let mut cases = Cases::default();
-        for (item, id, count) in dataset.items.iter() {
-            let trained = self.train[item as usize];
-            if count > trained {
-                cases.add(|| {
-                    format!("item {id:?}: the vocabulary says {count}, training has {trained}")
-                });
-            }
-        }
-        let n_items = grouped(dataset.items.n_known() as u64);
-        found.leaks.extend(cases.leak(LeakKind::CountsOfTheFuture, "items.vocab", |n| {
-            format!("{n} of {n_items} items are counted more often than training has them")
-        }));
-    }
 }
 
 /// A user's id, for an example.

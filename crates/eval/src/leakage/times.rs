@@ -84,11 +84,12 @@ fn order_broken(dataset: &Dataset, found: &mut Leakage) {
         let newest = |times: &[i64]| times.iter().max().copied();
         for (before, after) in [(train, validation), (known, held_out)] {
             let Some(newest) = newest(before.timestamps_ms) else { continue };
-            let older = after.items.iter().zip(after.timestamps_ms).find(|(_, t)| **t < newest);
-            if let Some((item, time)) = older {
+            let mut asked = (0..after.items.len()).filter(|place| dataset.is_target(after, *place));
+            if let Some(place) = asked.find(|place| after.timestamps_ms[*place] < newest) {
                 cases.add(|| {
-                    let (user, item) = (user_name(dataset, user), dataset.items.text(item.0));
-                    let (time, newest) = (moment(*time), moment(newest));
+                    let user = user_name(dataset, user);
+                    let item = dataset.items.text(after.items[place].0);
+                    let (time, newest) = (moment(after.timestamps_ms[place]), moment(newest));
                     format!("{user}, item {item:?} at {time}, learned from up to {newest}")
                 });
             }

@@ -17,6 +17,9 @@ use crate::significance::{compare_sums, holm};
 /// Overlap of two users' lists above which everyone sees the same list.
 const SAME_LIST: f64 = 0.5;
 
+/// Share of the targets that lists leave out as seen, from which the report asks whether that is meant.
+const MANY_HIDDEN: f64 = 0.1;
+
 /// Cuts of the curves.
 const CURVE_KS: [usize; 10] = [1, 2, 3, 5, 7, 10, 15, 20, 30, 50];
 
@@ -314,6 +317,14 @@ fn warnings(report: &Report, n_test_runs: usize) -> Vec<String> {
         warnings.push(format!(
             "everyone sees the same list; share of its places that another user sees, too: {}",
             same.join(", ")
+        ));
+    }
+    let hidden = report.tally.n_hidden_targets as f64 / report.tally.n_targets.max(1) as f64;
+    if hidden > MANY_HIDDEN {
+        warnings.push(format!(
+            "{:.0} % of the targets were seen before, lists leave them out, and every model misses them; where people come \
+             back to the same items, keep them: `prepare.seen = \"keep\"`, or --seen keep",
+            hidden * 100.0
         ));
     }
     let share = report.tally.n_unknown_targets as f64 / report.tally.n_targets.max(1) as f64;

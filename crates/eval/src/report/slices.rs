@@ -19,7 +19,7 @@ pub enum SliceBy {
     User,
     /// How many events were known.
     History,
-    /// The tenth of the items that the target is in, by training events.
+    /// The tenth of the items that the target is in, by how often training has the event that is to be predicted.
     TargetPopularity,
     /// The target's category.
     TargetCategory,

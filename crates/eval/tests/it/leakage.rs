@@ -24,6 +24,8 @@ struct Person {
     id: String,
     /// Item and moment, in the order of the file.
     events: Vec<(u32, i64)>,
+    /// Places of the events that are views, where purchases are asked for.
+    views: Vec<usize>,
     validation_start: usize,
     test_start: usize,
 }
@@ -41,6 +43,11 @@ struct Log {
     moments: Vec<AttributeMoments>,
     /// Added to the vocabulary's counts.
     extra_counts: Vec<u64>,
+    titles: Vec<String>,
+    /// What an event of an item says, where not 1.
+    values: Vec<f32>,
+    /// Purchases are asked for, views are not.
+    asks_for_purchases: bool,
 }
 
 impl Log {
@@ -71,6 +78,7 @@ impl Log {
             people.push(Person {
                 id: format!("u{number}"),
                 events,
+                views: Vec::new(),
                 validation_start: 0,
                 test_start: 0,
             });
@@ -85,6 +93,9 @@ impl Log {
             sparse: Vec::new(),
             moments: Vec::new(),
             extra_counts: vec![0; N_ITEMS],
+            titles: (0..N_ITEMS).map(|item| format!("Lamp no. {item}")).collect(),
+            values: vec![1.0; N_ITEMS],
+            asks_for_purchases: false,
         };
         let price = (0..N_ITEMS).map(|item| ((item * 7919) % 97) as f32);
         log.dense.push(("price", price.collect()));
@@ -113,11 +124,32 @@ impl Log {
     fn test_counts(&self) -> Vec<f32> {
         let mut counts = vec![0.0; N_ITEMS];
         for person in &self.people {
-            for (item, _) in &person.events[person.test_start..] {
-                counts[*item as usize - 1] += 1.0;
+            let places = person.test_start..person.events.len();
+            for place in places.filter(|place| !person.views.contains(place)) {
+                counts[person.events[place].0 as usize - 1] += 1.0;
             }
         }
         counts
+    }
+
+    /// Items, those that sell most in the test part first.
+    fn by_test_sales(&self) -> Vec<usize> {
+        let counts = self.test_counts();
+        let mut order: Vec<usize> = (0..N_ITEMS).collect();
+        order.sort_by(|a, b| counts[*b].total_cmp(&counts[*a]));
+        order
+    }
+
+    /// Items in the order of their first events, or of their last ones.
+    fn by_time(&self, by_last: bool) -> Vec<usize> {
+        let mut moments = vec![if by_last { i64::MIN } else { i64::MAX }; N_ITEMS];
+        for (item, time) in self.people.iter().flat_map(|person| &person.events) {
+            let own = &mut moments[*item as usize - 1];
+            *own = if by_last { (*own).max(*time) } else { (*own).min(*time) };
+        }
+        let mut order: Vec<usize> = (0..N_ITEMS).collect();
+        order.sort_by_key(|item| moments[*item]);
+        order
     }
 
     fn search(&self) -> Leakage {
@@ -131,9 +163,9 @@ impl Log {
                 let row = EventRow {
                     item: item_idx,
                     timestamp_ms: *timestamp_ms,
-                    event: 1,
+                    event: if person.views.contains(&position) { 2 } else { 1 },
                     session: 0,
-                    value: 1.0,
+                    value: self.values[*item as usize - 1],
                 };
                 writer.push(row).unwrap();
                 counts[*item as usize - 1] += u64::from(position < person.validation_start);
@@ -157,8 +189,11 @@ impl Log {
             users: Vocabulary::from_entries(self.people.iter().map(|p| (p.id.clone(), 1)), 0)
                 .unwrap(),
             items: Vocabulary::from_entries(items, 0).unwrap(),
-            event_names: Vocabulary::from_entries([("purchase", 1)], 0).unwrap(),
-            titles: (0..=N_ITEMS).map(|_| "").collect::<TextTable>(),
+            event_names: Vocabulary::from_entries([("purchase", 1), ("view_item", 1)], 0).unwrap(),
+            titles: [""]
+                .into_iter()
+                .chain(self.titles.iter().map(String::as_str))
+                .collect::<TextTable>(),
             encoders: forecart_data::encode::FeatureProgram::default(),
             item_features: ItemFeatures {
                 names,
@@ -169,7 +204,7 @@ impl Log {
             description: Description {
                 protocol: self.protocol.clone(),
                 seen: SeenItems::Keep,
-                target_event: None,
+                target_event: self.asks_for_purchases.then_some(1),
                 has_time: true,
                 order: EventOrder::Time,
                 data_hash: "5e".repeat(32),
@@ -344,15 +379,12 @@ fn users_in_the_order_of_their_targets() {
     log.finds(LeakKind::UserIdOfTheFuture, &["the order of users"]);
 }
 
+/// What a shop numbers when it lists an item is sold in nearly that order.
 #[test]
-fn an_id_that_tells_the_time_is_noted_and_as_an_attribute_a_leak() {
+fn ids_that_tell_the_time_are_noted_and_as_an_attribute_a_leak() {
     let mut log = Log::clean(TIME);
-    let mut first = vec![i64::MAX; N_ITEMS];
-    for (item, time) in log.people.iter().flat_map(|person| &person.events) {
-        first[*item as usize - 1] = first[*item as usize - 1].min(*time);
-    }
-    let mut order: Vec<usize> = (0..N_ITEMS).collect();
-    order.sort_by_key(|item| first[*item]);
+    let mut order = log.by_time(false);
+    order.chunks_mut(30).for_each(<[usize]>::reverse);
     let mut ids = vec![0.0f32; N_ITEMS];
     for (rank, item) in order.into_iter().enumerate() {
         log.item_ids[item] = format!("sku-{:06}", 5 * rank);
@@ -363,4 +395,222 @@ fn an_id_that_tells_the_time_is_noted_and_as_an_attribute_a_leak() {
     assert!(found.notes[0].contains("item ids tell when"), "{found:#?}");
     log.dense.push(("sku", ids));
     log.finds(LeakKind::IdAsAttribute, &["\"sku\"", "dense.f32"]);
+}
+
+#[test]
+fn item_ids_in_the_order_of_the_whole_log() {
+    for (by_last, word) in [(false, "first come in the log"), (true, "last chosen")] {
+        let mut log = Log::clean(TIME);
+        for (rank, item) in log.by_time(by_last).into_iter().enumerate() {
+            log.item_ids[item] = format!("{}-x{rank}-b", 1000 + item * 37 % 1009);
+        }
+        log.finds(LeakKind::ItemIdTellsTime, &[word, "items.vocab", "300 items"]);
+    }
+}
+
+#[test]
+fn user_ids_in_the_order_of_last_events() {
+    let mut log = Log::clean(TIME);
+    let mut order: Vec<usize> = (0..log.people.len()).collect();
+    order.sort_by_key(|person| log.people[*person].events.last().unwrap().1);
+    for (rank, person) in order.into_iter().enumerate() {
+        log.people[person].id = format!("customer {rank}");
+    }
+    log.finds(LeakKind::UserIdTellsTime, &["800 users", "last came"]);
+    // Customers are numbered when they first come: no leak.
+    let mut log = Log::clean(TIME);
+    log.people.sort_by_key(|person| person.events[0].1);
+    (0..).zip(&mut log.people).for_each(|(n, person)| person.id = format!("customer {n}"));
+    let found = log.search();
+    assert!(found.leaks.is_empty(), "{found:#?}");
+    assert!(found.notes[0].contains("user first came"), "{found:#?}");
+}
+
+/// Each text has twelve items: too few to be seen by itself.
+#[test]
+fn a_text_of_many_values_that_ranks_by_later_sales() {
+    let mut log = Log::clean(TIME);
+    let order = log.by_test_sales();
+    let names: Vec<&'static str> =
+        (0..25).map(|tier| &*Box::leak(format!("tier={tier}").into_boxed_str())).collect();
+    for (tier, name) in names.into_iter().enumerate() {
+        // Mixed, so that nothing grows with the number of the tier.
+        let tier = tier * 7 % 25;
+        let members = &order[tier * 12..(tier + 1) * 12];
+        log.sparse.push((name, (0..N_ITEMS).map(|item| members.contains(&item)).collect()));
+    }
+    log.finds(LeakKind::AttributeOfTheFuture, &["\"tier\"", "sparse_indices.u32"]);
+}
+
+/// Each span of numbers has items that sell alike, in no order.
+#[test]
+fn a_number_that_is_a_code_of_later_sales() {
+    let mut log = Log::clean(TIME);
+    let mut code = vec![0.0f32; N_ITEMS];
+    for (rank, item) in log.by_test_sales().into_iter().enumerate() {
+        code[item] = ((rank / 15 * 7 % 20) * 15 + rank % 15) as f32;
+    }
+    log.dense.push(("shelf", code));
+    log.finds(LeakKind::AttributeOfTheFuture, &["\"shelf\"", "dense.f32", "same"]);
+}
+
+#[test]
+fn a_word_of_titles_that_was_added_afterwards() {
+    let mut log = Log::clean(TIME);
+    for item in log.by_test_sales().into_iter().take(60) {
+        log.titles[item].push_str(" (Bestseller)");
+    }
+    log.finds(LeakKind::AttributeOfTheFuture, &["bestseller", "titles.texts"]);
+}
+
+#[test]
+fn a_rating_that_knows_what_sells_later() {
+    let mut log = Log::clean(TIME);
+    for (rank, item) in log.by_test_sales().into_iter().enumerate() {
+        log.values[item] = 5.0 - (rank / 60) as f32;
+    }
+    log.finds(LeakKind::AttributeOfTheFuture, &["\"value\"", "values.f32"]);
+}
+
+#[test]
+fn an_attribute_that_names_the_buyer() {
+    let mut log = Log::clean(Protocol::LooFull);
+    let mut buyer: Vec<Option<&str>> = vec![None; N_ITEMS];
+    for person in &log.people {
+        buyer[person.events.last().unwrap().0 as usize - 1] = Some(&person.id);
+    }
+    let names: Vec<(String, usize)> = buyer
+        .iter()
+        .enumerate()
+        .filter_map(|(item, buyer)| Some((format!("last_buyer={}", (*buyer)?), item)))
+        .collect();
+    for (name, own) in names {
+        let name: &'static str = Box::leak(name.into_boxed_str());
+        log.sparse.push((name, (0..N_ITEMS).map(|item| item == own).collect()));
+    }
+    log.finds(LeakKind::AttributeOfTheFuture, &["last_buyer", "names user \"u"]);
+}
+
+/// The order line alone, not what came before it.
+#[test]
+fn order_lines_under_another_user_id() {
+    let mut log = Log::clean(Protocol::LooFull);
+    for number in 0..20 {
+        let line = *log.people[number].events.last().unwrap();
+        let other = &mut log.people[number + 400];
+        other.events.insert(0, line);
+        other.events.sort_by_key(|(_, time)| *time);
+        // Two more events, so that the line is not held out of the other user too.
+        let end = other.events.last().unwrap().1;
+        other.events.extend([(3, end + 1000), (4, end + 2000)]);
+    }
+    log.split();
+    log.finds(LeakKind::DuplicateUser, &["2.5 %", "\"u4"]);
+}
+
+/// A second copy of the log, an hour behind.
+#[test]
+fn a_log_that_was_read_twice_in_two_time_zones() {
+    let mut log = Log::clean(Protocol::LooFull);
+    for person in &mut log.people {
+        let copies = person.events.iter().map(|(item, time)| (*item, time + 3_600_000));
+        person.events.extend(copies.collect::<Vec<_>>());
+        person.events.sort_by_key(|(_, time)| *time);
+    }
+    log.split();
+    log.finds(LeakKind::DuplicateRow, &["3600 s before", "known of the same user"]);
+}
+
+/// The test part once more, months before and under other ids.
+#[test]
+fn what_is_bought_later_moved_before_the_cut() {
+    let mut log = Log::clean(TIME);
+    let late: Vec<Person> = log
+        .people
+        .iter()
+        .filter(|person| person.events.len() - person.test_start >= 4)
+        .cloned()
+        .collect();
+    assert!(late.len() >= 5, "{}", late.len());
+    for (number, mut copy) in late.into_iter().enumerate() {
+        copy.id = format!("copy{number}");
+        copy.events.drain(..copy.test_start);
+        copy.events.iter_mut().for_each(|(_, time)| *time -= 60 * DAY_MS);
+        log.people.push(copy);
+    }
+    log.split();
+    log.finds(LeakKind::DuplicateUser, &["does what user \"copy"]);
+}
+
+/// Sorted by text, ids lie beside each other where the same item is held out; nothing grows with them.
+#[test]
+fn user_ids_that_begin_with_a_code_of_the_target() {
+    let mut log = Log::clean(Protocol::LooFull);
+    for (number, person) in log.people.iter_mut().enumerate() {
+        let target = person.events.last().unwrap().0;
+        person.id = format!("{:x}-{number}", target.wrapping_mul(2_654_435_761));
+    }
+    log.finds(LeakKind::UserIdOfTheFuture, &["user ids", "lie beside each other"]);
+}
+
+/// Views are known, not asked for: what only views of the test part tell is no leak, what purchases tell is one.
+#[test]
+fn only_what_is_asked_for_can_leak() {
+    let mut log = Log::clean(TIME);
+    log.asks_for_purchases = true;
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    for person in &mut log.people {
+        // Events at odd places are views, of items of their own taste.
+        for place in (1..person.events.len()).step_by(2) {
+            person.views.push(place);
+            person.events[place].0 = rng.random_range(1..=N_ITEMS as u32);
+        }
+    }
+    assert_eq!(log.search(), Leakage::default());
+    let bought = log.test_counts();
+    let mut viewed = vec![0.0f32; N_ITEMS];
+    for person in &log.people {
+        for place in person.views.iter().filter(|place| **place >= person.test_start) {
+            viewed[person.events[*place].0 as usize - 1] += 1.0;
+        }
+    }
+    let mut of_views = log.clone();
+    of_views.dense.push(("n_viewed_later", viewed));
+    assert_eq!(of_views.search(), Leakage::default());
+    log.dense.push(("n_bought_later", bought));
+    log.finds(LeakKind::AttributeOfTheFuture, &["n_bought_later"]);
+}
+
+/// A view that stands on both sides is known anyway; a purchase is a leak.
+#[test]
+fn rows_that_stand_in_two_parts_count_where_they_are_asked_for() {
+    let mut log = Log::clean(Protocol::LooFull);
+    log.asks_for_purchases = true;
+    for person in log.people.iter_mut().take(5) {
+        let last = *person.events.last().unwrap();
+        person.events.push(last);
+        let n = person.events.len();
+        person.views = vec![n - 2, n - 1];
+        (person.validation_start, person.test_start) = (n - 1, n - 1);
+    }
+    assert_eq!(log.search(), Leakage::default());
+    log.people.iter_mut().for_each(|person| person.views.clear());
+    log.finds(LeakKind::DuplicateRow, &["5 held-out events"]);
+}
+
+/// A handful of users and items: nothing to find, and nothing to fall over.
+#[test]
+fn tiny_logs_are_searched_too() {
+    for n_people in [1, 2, 3] {
+        for protocol in [Protocol::LooFull, TIME, SESSION] {
+            let mut log = Log::clean(protocol);
+            log.people.truncate(n_people);
+            assert!(log.search().leaks.is_empty());
+            // All ties.
+            for person in &mut log.people {
+                person.events.iter_mut().for_each(|(item, _)| *item = 1);
+            }
+            log.search();
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! The report's faces: the same numbers for the terminal, for programs and for a browser.
 
 use forecart_data::dataset::Counts;
-use forecart_data::{History, Part, Silent};
+use forecart_data::{History, Part, SeenItems, Silent};
 use forecart_eval::leakage::{Leak, LeakKind, Leakage};
 use forecart_eval::report::{
     ComparisonRow, CurvePoint, Environment, Gate, MetricRow, ModelRow, Reference, SliceBy,
@@ -12,7 +12,7 @@ use forecart_eval::{
     ReportOptions, Run, Tally, TestGuard, evaluate,
 };
 
-use crate::fixture::generated;
+use crate::fixture::{User, dataset_of_purchases, generated};
 
 const NAMES: [(&str, f64, bool); 7] = [
     ("sasrec", 0.0602, false),
@@ -334,7 +334,7 @@ fn a_measured_report_holds_together() {
     assert!((found.difference - (means[0] - means[1])).abs() < 1e-12);
     assert!(report.comparison("follow", Reference::Best).is_none());
     assert!(
-        report.warnings.iter().all(|warning| warning.contains("tied")),
+        report.warnings.iter().all(|text| text.contains("tied") || text.contains("seen before")),
         "{:?}",
         report.warnings
     );
@@ -399,6 +399,53 @@ fn slices_part_the_cases_and_their_means_are_those_of_the_whole() {
     }
     let deciles = report.slices.iter().filter(|row| row.by == SliceBy::TargetPopularity).count();
     assert!(deciles > 5, "{deciles}");
+}
+
+/// Item 1 is viewed by everybody and bought once, item 2 is bought by everybody: it is the popular one, and every target is it.
+#[test]
+fn the_popularity_of_targets_is_that_of_what_is_asked_for() {
+    let user = |first: u32| User {
+        events: vec![(1, 0), (1, 0), (first, 1), (2, 1), (3, 0), (2, 1)],
+        validation_start: 5,
+        test_start: 5,
+    };
+    let users: Vec<User> = (0..30).map(|n| user(if n == 0 { 1 } else { 2 + n % 9 })).collect();
+    let data = dataset_of_purchases(SeenItems::Keep, 20, &users);
+    let guard = TestGuard::new();
+    let flat = |_: History<'_>, scores: &mut [f32]| scores.fill(0.0);
+    let evaluation =
+        evaluate(&data.dataset, &flat, &EvaluateOptions::test("flat", &guard), &Silent).unwrap();
+    let hyperparameters = serde_json::json!({});
+    let runs = vec![Run::new(evaluation)];
+    let row = ModelRuns { name: "flat".into(), is_baseline: true, hyperparameters, runs };
+    let report = Report::new(&[row], &ReportOptions { guard, ..Default::default() }).unwrap();
+    let tenths: Vec<_> =
+        report.slices.iter().filter(|row| row.by == SliceBy::TargetPopularity).collect();
+    assert_eq!(tenths.len(), 1, "{tenths:?}");
+    // Ten items are bought in training, item 2 most: the last of ten.
+    assert_eq!((tenths[0].name.as_str(), tenths[0].n_cases), ("10, top", 30));
+}
+
+/// People buy the same again, and lists leave out what they have: whoever reads the report should know.
+#[test]
+fn many_targets_that_lists_leave_out_are_told() {
+    let user = || User { events: vec![(1, 1), (2, 1), (1, 1)], validation_start: 2, test_start: 2 };
+    let told = |seen| {
+        let data = dataset_of_purchases(seen, 20, &[user(), user()]);
+        let guard = TestGuard::new();
+        let flat = |_: History<'_>, scores: &mut [f32]| scores.fill(0.0);
+        let options = EvaluateOptions::test("flat", &guard);
+        let evaluation = evaluate(&data.dataset, &flat, &options, &Silent).unwrap();
+        let hyperparameters = serde_json::json!({});
+        let runs = vec![Run::new(evaluation)];
+        let row = ModelRuns { name: "flat".into(), is_baseline: true, hyperparameters, runs };
+        let report = Report::new(&[row], &ReportOptions { guard, ..Default::default() }).unwrap();
+        report.warnings.join("\n")
+    };
+    let hidden = told(SeenItems::Exclude);
+    assert!(hidden.contains("100 % of the targets were seen before"), "{hidden}");
+    assert!(hidden.contains("prepare.seen"), "{hidden}");
+    assert!(!told(SeenItems::Keep).contains("seen before"));
 }
 
 #[test]

@@ -56,7 +56,7 @@ impl Window {
     }
 }
 
-/// Popularity with its window. Every event counts once, whatever its kind and value.
+/// Popularity with its window. Every event that counts, counts once, whatever its value.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct PopularityConfig {
     /// Which events count.
@@ -109,27 +109,46 @@ impl PopularityConfig {
         }
     }
 
-    /// Counts the events of `view`.
+    /// Counts the events of `view`: those of the event that is to be predicted, where the dataset names one, because
+    /// purchases are not what is viewed most; all, where training has none of it.
     ///
     /// # Errors
     /// [`ModelError::NeedsTime`] for every window but [`Window::AllTime`] on a log without times,
     /// [`ModelError::NoEvents`].
     pub fn fit(&self, view: &TrainingView<'_>) -> Result<Popularity, ModelError> {
+        let is_there = |event: &u8| view.users().any(|u| view.history(u).events.contains(event));
+        self.fit_to(view, view.target_event().filter(is_there))
+    }
+
+    /// Counts the events of kind `only`, or all.
+    fn fit_to(&self, view: &TrainingView<'_>, only: Option<u8>) -> Result<Popularity, ModelError> {
         self.check()?;
         if self.window != Window::AllTime && !view.has_time() {
             return Err(ModelError::NeedsTime { model: self.name() });
         }
         // Where all events count alike nobody asks for their age.
         let ages_count = self.window != Window::AllTime;
-        let end_ms = if ages_count { view.end_ms().unwrap_or(0) } else { 0 };
+        let counted = |history: History<'_>, place: usize| {
+            only.is_none_or(|only| history.events.get(place).is_none_or(|event| *event == only))
+        };
+        let times = || {
+            view.users().flat_map(|user| {
+                let history = view.history(user);
+                let times = history.timestamps_ms.iter().enumerate();
+                times.filter(move |(place, _)| counted(history, *place)).map(|(_, time)| *time)
+            })
+        };
+        let end_ms = if ages_count { times().max().unwrap_or(0) } else { 0 };
         // f64: a decayed count adds numbers of very different sizes.
         let mut counts = vec![0.0_f64; view.n_item_rows()];
         for user in view.users() {
             let history = view.history(user);
             for (position, item) in history.items.iter().enumerate() {
-                let time = history.timestamps_ms.get(position).filter(|_| ages_count);
-                let age_ms = time.map_or(0, |time| end_ms.saturating_sub(*time));
-                counts[item.row()] += self.window.weight(age_ms);
+                if counted(history, position) {
+                    let time = history.timestamps_ms.get(position).filter(|_| ages_count);
+                    let age_ms = time.map_or(0, |time| end_ms.saturating_sub(*time));
+                    counts[item.row()] += self.window.weight(age_ms);
+                }
             }
         }
         counts[ItemIdx::UNKNOWN.row()] = 0.0;
@@ -247,9 +266,9 @@ impl Recommender for Popularity {
 pub(super) struct ItemCounts(Vec<f32>);
 
 impl ItemCounts {
-    /// Counts of all events of `view`, for `model`.
+    /// Counts of all events of `view`, of whatever kind, for `model`.
     pub(super) fn of(view: &TrainingView<'_>, model: &'static str) -> Result<Self, ModelError> {
-        let popularity = PopularityConfig::default().fit(view);
+        let popularity = PopularityConfig::default().fit_to(view, None);
         popularity.map(|popularity| popularity.counts).map_err(|error| match error {
             ModelError::NoEvents { .. } => ModelError::NoEvents { model },
             other => other,
@@ -350,6 +369,42 @@ mod tests {
         for (got, want) in got.iter().zip(want) {
             assert!((f64::from(*got) - want).abs() < 1e-6, "{got} {want}"); // f32 of numbers near 1
         }
+    }
+
+    /// Item 1 is viewed most; bought are item 2, twice, and item 1, but long before the newest view.
+    #[test]
+    fn where_one_event_is_asked_for_only_it_counts() {
+        let day = |days: i64| (100 - days) * DAY_MS;
+        let users: [&[(u32, i64)]; 2] = [
+            &[(1, day(50)), (1, day(49)), (1, day(48)), (2, day(40))],
+            &[(1, day(39)), (2, day(38)), (3, day(0))],
+        ];
+        let log = Log::with_times(3, &users).where_every_second_is_asked_for().all_for_training();
+        let scores = |window| {
+            let (_folder, dataset) = dataset(&log);
+            let view = TrainingView::new(&dataset, FitOn::Train);
+            let model = PopularityConfig { window }.fit(&view).unwrap();
+            let mut scores = vec![9.0; model.n_item_rows()];
+            model.score_all(History::default(), &mut scores);
+            scores
+        };
+        assert_eq!(scores(Window::AllTime), [0.0, 1.0, 2.0, 0.0]);
+        // Days are counted back from the newest purchase, not from the view after it.
+        assert_eq!(scores(Window::Last7Days), [0.0, 0.0, 2.0, 0.0]);
+        // Other models fall back on everything that was done.
+        let (_folder, dataset) = dataset(&log);
+        let view = TrainingView::new(&dataset, FitOn::Train);
+        assert_eq!(ItemCounts::of(&view, "a model").unwrap().0, [0.0, 4.0, 2.0, 1.0]);
+    }
+
+    /// One view each: there is nothing else to count.
+    #[test]
+    fn where_the_event_that_is_asked_for_is_not_there_all_count() {
+        let log = Log::new(2, &[&[1], &[1], &[2]]).where_every_second_is_asked_for();
+        let (_folder, dataset) = dataset(&log.all_for_training());
+        let view = TrainingView::new(&dataset, FitOn::Train);
+        let model = PopularityConfig::default().fit(&view).unwrap();
+        assert_eq!(model.counts.0, [0.0, 2.0, 1.0]);
     }
 
     #[test]

@@ -132,6 +132,29 @@ fn a_window_of_days_without_times_is_an_error_or_left_out_where_nobody_asked_for
     let contestants = [contestant("popularity"), unasked];
     let report = measure(&dataset, &contestants, &[], &options(1), &Silent).unwrap();
     assert_eq!(report.models.len(), 1);
+    let warnings = report.warnings.join("\n");
+    assert!(warnings.contains("left out: popularity-7d"), "{warnings}");
+}
+
+/// One of many that nobody named does not cost the table of the others; a named one does, and so does a baseline, without
+/// which the table would flatter.
+#[test]
+fn what_cannot_be_fitted_is_left_out_where_nobody_asked_for_it() {
+    let (_folder, dataset) = shop();
+    // Enough for popularity, not for the neighborhoods.
+    let options = MeasureOptions { memory_limit_bytes: Some(2000), ..options(1) };
+    let run = |is_required: bool, is_baseline: bool| {
+        let other = Contestant { is_required, is_baseline, ..contestant("item-knn") };
+        measure(&dataset, &[contestant("popularity"), other], &[], &options, &Silent)
+    };
+    let report = run(false, false).unwrap();
+    assert_eq!(report.models.len(), 1);
+    let warnings = report.warnings.join("\n");
+    assert!(warnings.contains("left out: ") && warnings.contains("item-knn"), "{warnings}");
+    for (is_required, is_baseline) in [(true, false), (false, true)] {
+        let error = run(is_required, is_baseline).unwrap_err();
+        assert!(matches!(error, TrainError::Model(ModelError::Memory { .. })), "{error}");
+    }
 }
 
 #[test]
