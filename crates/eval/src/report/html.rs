@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::canvas::BASELINE;
 use super::page::{self, escaped};
 use super::plots::{self, Plot};
 use super::{
@@ -139,9 +140,18 @@ impl Report {
 
     fn push_plots(&self, page: &mut String, plots: &[Plot]) {
         if plots.iter().any(|plot| plot.by_model) {
-            page::push_legend(page, self.models.iter().map(tagged));
+            self.push_legend(page);
         }
         page::push_figures(page, plots.iter().map(|plot| (&*plot.svg, &*plot.caption)));
+    }
+
+    /// The models that have a color, and that the others are gray.
+    fn push_legend(&self, page: &mut String) {
+        let colored = plots::colored(self);
+        let n_others = self.models.len() - colored.len();
+        let names = colored.iter().map(|(index, color)| (*color, tagged(&self.models[*index])));
+        let others = (n_others > 0).then(|| (BASELINE, format!("{n_others} others")));
+        page::push_colors(page, names.chain(others));
     }
 
     fn push_slices(&self, page: &mut String) -> Result<(), EvalError> {
@@ -153,7 +163,7 @@ impl Report {
              ranks that they have in the one list of the case.</p>",
             first.metric
         );
-        page::push_legend(page, self.models.iter().map(tagged));
+        self.push_legend(page);
         let plots = plots::slices(self)?;
         page::push_figures(page, plots.iter().map(|plot| (&*plot.svg, &*plot.caption)));
         page.push_str("<details><summary>As a table</summary><div class=\"scroll\"><table>\n<thead><tr><th>slice</th><th>cases</th>");

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use plotters::style::RGBColor;
+
 use super::canvas::color_of;
 
 const STYLE: &str = include_str!("style.css");
@@ -23,9 +25,13 @@ pub(crate) fn end(page: &mut String) {
 
 /// What the colors of the lines stand for, in their order; the names are markup.
 pub(crate) fn push_legend(page: &mut String, names: impl Iterator<Item = String>) {
+    push_colors(page, names.enumerate().map(|(index, name)| (color_of(index), name)));
+}
+
+/// What colors stand for; the names are markup.
+pub(crate) fn push_colors(page: &mut String, names: impl Iterator<Item = (RGBColor, String)>) {
     page.push_str("<ul class=\"legend\">");
-    for (index, name) in names.enumerate() {
-        let color = color_of(index);
+    for (color, name) in names {
         let (red, green, blue) = (color.0, color.1, color.2);
         let _ =
             write!(page, "<li><i style=\"background:rgb({red},{green},{blue})\"></i>{name}</li>");

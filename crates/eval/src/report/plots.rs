@@ -7,7 +7,7 @@ use super::canvas::{
     Area, BASELINE, DrawResult, FONT_SIZE, GRID, HEIGHT, INK, PAPER, WIDTH, color_of, draw, mesh,
     span, text, ticks, trimmed,
 };
-use super::{Report, SliceRow, formatted, grouped};
+use super::{Reference, Report, SliceRow, formatted, grouped};
 use crate::error::EvalError;
 use crate::metrics::Metric;
 
@@ -15,9 +15,9 @@ const MODEL: RGBColor = RGBColor(0x2f, 0x6f, 0xde);
 const LABEL_WIDTH: u32 = 150;
 
 /// A plot with the words that stand under it.
-pub(super) struct Plot {
-    pub(super) svg: String,
-    pub(super) caption: String,
+pub(crate) struct Plot {
+    pub(crate) svg: String,
+    pub(crate) caption: String,
     /// Whether colors stand for models, so that the legend applies.
     pub(super) by_model: bool,
 }
@@ -47,6 +47,32 @@ pub(super) fn all(report: &Report) -> Result<Vec<Plot>, EvalError> {
         }
     }
     Ok(plots)
+}
+
+/// Models that have a color of their own where there are more than colors: the best, and the strongest baseline.
+const N_COLORED: usize = 6;
+
+/// The models that are told apart by color, in the order of the report, and their colors. All, where there are colors enough.
+pub(super) fn colored(report: &Report) -> Vec<(usize, RGBColor)> {
+    let n_models = report.models.len();
+    let mut shown: Vec<usize> = (0..n_models).collect();
+    if n_models > N_COLORED + 2 {
+        let baseline =
+            report.comparisons.iter().find(|row| row.against == Reference::StrongestBaseline);
+        let strongest =
+            |index: &usize| baseline.is_some_and(|row| row.reference == report.models[*index].name);
+        shown.retain(|index| *index < N_COLORED || strongest(index));
+    }
+    shown.into_iter().enumerate().map(|(place, index)| (index, color_of(place))).collect()
+}
+
+/// What a model is drawn in, and those that share the gray first, so that the others lie above them.
+fn drawn(report: &Report) -> Vec<(usize, RGBColor)> {
+    let colored = colored(report);
+    let has_own = |index: &usize| colored.iter().any(|(own, _)| own == index);
+    let others = (0..report.models.len()).filter(|index| !has_own(index));
+    let others: Vec<(usize, RGBColor)> = others.map(|index| (index, BASELINE)).collect();
+    others.into_iter().chain(colored.into_iter().rev()).collect()
 }
 
 fn anchored(h: HPos, v: VPos) -> TextStyle<'static> {
@@ -147,7 +173,7 @@ fn bars(report: &Report, metric: Metric) -> Result<Plot, EvalError> {
     Ok(Plot { svg, caption, by_model: false })
 }
 
-fn validation_and_test(report: &Report) -> Result<Plot, EvalError> {
+pub(crate) fn validation_and_test(report: &Report) -> Result<Plot, EvalError> {
     let part = crate::options::part_name(report.part);
     let mean = |model: &super::ModelRow| model.mean(report.primary);
     let both = |model: &super::ModelRow| mean(model).into_iter().chain(model.validation);
@@ -180,18 +206,18 @@ fn curve(
         model.curve.iter().map(|point| (point.k as f64, value(point))).collect()
     };
     let lines: Vec<_> =
-        report.models.iter().enumerate().map(|(i, model)| (color_of(i), points(model))).collect();
+        drawn(report).into_iter().map(|(i, color)| (color, points(&report.models[i]))).collect();
     let svg = lines_plot("curve", &lines, "k", true)?;
     Ok(Plot { svg, caption: format!("{name} of the first k places"), by_model: true })
 }
 
 /// Precision against recall, a point for each cut.
 fn precision_recall(report: &Report) -> Result<Plot, EvalError> {
-    let line = |(index, model): (usize, &super::ModelRow)| {
-        let points = model.curve.iter().map(|point| (point.recall, point.precision));
-        (color_of(index), points.collect())
+    let line = |(index, color): (usize, RGBColor)| {
+        let points = report.models[index].curve.iter();
+        (color, points.map(|point| (point.recall, point.precision)).collect())
     };
-    let lines: Vec<_> = report.models.iter().enumerate().map(line).collect();
+    let lines: Vec<_> = drawn(report).into_iter().map(line).collect();
     let svg = lines_plot("precision and recall", &lines, "recall", true)?;
     let ks: Vec<String> = report.models.first().map_or_else(Vec::new, |model| {
         model.curve.iter().map(|point| point.k.to_string()).collect()
@@ -207,9 +233,12 @@ pub(super) fn slices(report: &Report) -> Result<Vec<Plot>, EvalError> {
 }
 
 fn slice_plot(report: &Report, rows: &[SliceRow]) -> Result<Plot, EvalError> {
+    let shown = colored(report);
+    let place_of = |name: &str| shown.iter().position(|(i, _)| report.models[*i].name == name);
     let values = || rows.iter().flat_map(|row| &row.values);
-    let high = values().map(|value| value.interval.high).fold(0.0, f64::max);
-    let n_models = report.models.len().max(1);
+    let own = values().filter(|value| place_of(&value.model).is_some());
+    let high = own.map(|value| value.interval.high).fold(0.0, f64::max);
+    let n_models = shown.len().max(1);
     // Room for a line of its own for each model within a row.
     let row_height = (n_models as u32 * 7 + 12).max(ROW_HEIGHT);
     let layout = Rows { row_height, ..Rows::new(rows.len(), 0.0, high) }.with_rows(rows.len());
@@ -221,10 +250,9 @@ fn slice_plot(report: &Report, rows: &[SliceRow]) -> Result<Plot, EvalError> {
         layout.axes(area, &names)?;
         for (place, row) in rows.iter().enumerate() {
             for value in &row.values {
-                let model = report.models.iter().position(|model| model.name == value.model);
-                let index = model.unwrap_or(0);
+                let Some(index) = place_of(&value.model) else { continue };
                 let middle = (n_models as i32 - 1) * 7 / 2;
-                let (y, color) = (layout.y(place) + index as i32 * 7 - middle, color_of(index));
+                let (y, color) = (layout.y(place) + index as i32 * 7 - middle, shown[index].1);
                 let (low, high) = (layout.x(value.interval.low), layout.x(value.interval.high));
                 area.draw(&PathElement::new([(low, y), (high, y)], color.stroke_width(2)))?;
                 area.draw(&Circle::new((layout.x(value.mean), y), 3, color.filled()))?;
@@ -244,12 +272,12 @@ fn training(
     value: impl Fn(&super::TrainingPoint) -> Option<f64>,
 ) -> Result<Plot, EvalError> {
     let mut lines = Vec::new();
-    for (index, model) in report.models.iter().enumerate() {
-        for curve in &model.training {
+    for (index, color) in drawn(report) {
+        for curve in &report.models[index].training {
             let points = curve.points.iter();
             let points: Vec<_> =
                 points.filter_map(|point| Some((point.epoch, value(point)?))).collect();
-            lines.push((color_of(index), points));
+            lines.push((color, points));
         }
     }
     let svg = lines_plot("training curve", &lines, "epoch", false)?;
@@ -297,11 +325,12 @@ fn lines_plot(
 }
 
 fn scatter(report: &Report, x_metric: Metric, y_metric: Metric) -> Result<Plot, EvalError> {
-    let points: Vec<_> = report
-        .models
-        .iter()
-        .enumerate()
-        .filter_map(|(i, model)| Some((i, model.mean(x_metric)?, model.mean(y_metric)?)))
+    let points: Vec<_> = drawn(report)
+        .into_iter()
+        .filter_map(|(i, color)| {
+            let model = &report.models[i];
+            Some((color, model.mean(x_metric)?, model.mean(y_metric)?))
+        })
         .collect();
     let x = span(points.iter().map(|(_, x, _)| *x), true);
     let y = span(points.iter().map(|(_, _, y)| *y), true);
@@ -316,7 +345,7 @@ fn scatter(report: &Report, x_metric: Metric, y_metric: Metric) -> Result<Plot, 
         let zero = [(x.0, 0.0), (x.1, 0.0)];
         chart.draw_series(LineSeries::new(zero, INK))?;
         chart.draw_series(
-            points.iter().map(|(i, x, y)| Circle::new((*x, *y), 7, color_of(*i).filled())),
+            points.iter().map(|(color, x, y)| Circle::new((*x, *y), 7, color.filled())),
         )?;
         Ok(())
     })?;

@@ -4,12 +4,13 @@ use std::fmt::Write as _;
 
 use plotters::prelude::*;
 
-use super::{Search, Trial, TrialState};
+use super::{Search, Trial, TrialState, plain};
 use crate::backtest::push_html_table;
 use crate::error::EvalError;
 use crate::report::canvas::{BASELINE, HEIGHT, INK, PAPER, color_of, draw, mesh, span, trimmed};
 use crate::report::formatted_secs;
 use crate::report::page::{self, escaped};
+use crate::report::plots;
 
 impl Search {
     /// The search as one self-contained page that can be mailed and opened without a network.
@@ -29,6 +30,13 @@ impl Search {
                 "{metric} on validation of each trial: finished (disc), ended early (ring), the best so far (line)"
             ),
         )];
+        figures.extend(self.epochs()?.map(|svg| {
+            let caption =
+                "NDCG@10 on validation after each epoch: the chosen trial in orange, those ended early in gray";
+            (svg, caption.to_owned())
+        }));
+        let both = plots::validation_and_test(&self.report)?;
+        figures.push((both.svg, both.caption));
         for name in self.trials[self.chosen].parameters.keys() {
             if let Some(svg) = self.against(name)? {
                 figures.push((
@@ -96,14 +104,68 @@ impl Search {
         })
     }
 
-    /// Values against one parameter that has numbers: evenly by logarithm where the space says so.
+    /// A line for each trial that was trained by epochs, those ended early below the others.
+    fn epochs(&self) -> Result<Option<String>, EvalError> {
+        let chosen = self.trials[self.chosen].number;
+        let mut trials: Vec<&Trial> =
+            self.trials.iter().filter(|trial| !trial.epochs.is_empty()).collect();
+        trials.sort_by_key(|trial| (trial.number == chosen, trial.state != TrialState::Pruned));
+        if trials.is_empty() {
+            return Ok(None);
+        }
+        let points = |trial: &Trial| -> Vec<(f64, f64)> {
+            trial
+                .epochs
+                .iter()
+                .zip(1u32..)
+                .map(|(value, epoch)| (f64::from(epoch), *value))
+                .collect()
+        };
+        let x = span(trials.iter().map(|trial| trial.epochs.len() as f64), true);
+        let y = span(trials.iter().flat_map(|trial| &trial.epochs).copied(), false);
+        let svg = draw("epochs of trials", HEIGHT, |area| {
+            let mut chart = ChartBuilder::on(area)
+                .margin_top(10)
+                .margin_right(20)
+                .x_label_area_size(48)
+                .y_label_area_size(62)
+                .build_cartesian_2d(x.0..x.1, y.0..y.1)?;
+            mesh(&mut chart, "epoch", [&trimmed, &trimmed])?;
+            for trial in trials {
+                let (color, width) = match trial.state {
+                    _ if trial.number == chosen => (color_of(1), 3),
+                    TrialState::Pruned => (BASELINE, 1),
+                    _ => (color_of(0), 1),
+                };
+                let line = LineSeries::new(points(trial), color.stroke_width(width));
+                chart.draw_series(line.point_size(2))?;
+            }
+            Ok(())
+        })?;
+        Ok(Some(svg))
+    }
+
+    /// Values against one parameter: evenly by logarithm where the space says so, side by side where it is a choice.
     fn against(&self, name: &str) -> Result<Option<String>, EvalError> {
         let space = self.space.as_array();
         let own = space.and_then(|all| all.iter().find(|parameter| parameter["name"] == name));
         let kind = own.and_then(|parameter| parameter["range"]["kind"].as_str()).unwrap_or("float");
         let is_log = kind.starts_with("log");
+        let choices: Vec<&serde_json::Value> = match own {
+            Some(own) if kind == "choice" => {
+                own["range"]["values"].as_array().into_iter().flatten().collect()
+            }
+            _ => Vec::new(),
+        };
         let place = |trial: &Trial| {
-            let value = trial.parameters.get(name)?.as_f64()?;
+            let value = trial.parameters.get(name)?;
+            if kind == "choice" {
+                return choices
+                    .iter()
+                    .position(|choice| plain(choice) == plain(value))
+                    .map(|at| at as f64);
+            }
+            let value = value.as_f64()?;
             if is_log { (value > 0.0).then(|| value.log10()) } else { Some(value) }
         };
         let chosen = self.trials[self.chosen].number;
@@ -114,10 +176,16 @@ impl Search {
         if points.is_empty() {
             return Ok(None);
         }
-        let x = span(points.iter().map(|point| point.1), false);
+        let all = (0..choices.len()).map(|place| place as f64);
+        let x = span(points.iter().map(|point| point.1).chain(all), false);
         let y = span(points.iter().map(|point| point.2), false);
         let x_name = if is_log { format!("{name} (logarithmic)") } else { name.to_owned() };
-        let label = |x: f64| if is_log { short(10f64.powf(x)) } else { trimmed(x) };
+        let label = |x: f64| match kind {
+            "choice" if (x - x.round()).abs() > 1e-6 || x < -0.5 => String::new(),
+            "choice" => choices.get(x.round() as usize).map_or_else(String::new, |v| plain(v)),
+            _ if is_log => short(10f64.powf(x)),
+            _ => trimmed(x),
+        };
         let svg = draw("trials against a parameter", HEIGHT, |area| {
             let mut chart = ChartBuilder::on(area)
                 .margin_top(10)

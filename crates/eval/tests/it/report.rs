@@ -267,6 +267,41 @@ fn page_is_self_contained_and_escapes_names() {
     assert_eq!(page.matches("<svg ").count(), page.matches("</svg>").count());
 }
 
+/// Colors are for the best and for the strongest baseline; the others are gray, and slices leave them out.
+#[test]
+fn many_models_do_not_share_colors() {
+    let mut report = sample();
+    for number in 0..6 {
+        let model = ModelRow { name: format!("also {number}"), ..model(6) };
+        report.models.push(model);
+        let mut comparison = report.comparisons[0].clone();
+        comparison.model = format!("also {number}");
+        report.comparisons.push(comparison);
+    }
+    let strongest = report.comparisons.iter_mut();
+    strongest
+        .filter(|row| row.against == Reference::StrongestBaseline)
+        .for_each(|row| row.reference = "also 5".into());
+    let page = report.to_html().unwrap();
+    let legends: Vec<&str> = page.split("<ul class=\"legend\">").skip(1).collect();
+    assert_eq!(legends.len(), 2);
+    for legend in legends {
+        let legend = &legend[..legend.find("</ul>").unwrap()];
+        assert_eq!(
+            legend.matches("<li>").count(),
+            8,
+            "six, the baseline, and the others: {legend}"
+        );
+        assert!(legend.contains("6 others") && legend.contains("also 5"), "{legend}");
+        assert!(!legend.contains("also 4"), "{legend}");
+        let mut colors: Vec<&str> =
+            legend.match_indices("rgb(").map(|(at, _)| &legend[at..at + 14]).collect();
+        colors.sort_unstable();
+        colors.dedup();
+        assert_eq!(colors.len(), 8, "{legend}");
+    }
+}
+
 /// Measures two models from scratch and reports them, with wall-clock times that differ each time.
 fn measured_report(n_threads: usize, deterministic: bool) -> Report {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();

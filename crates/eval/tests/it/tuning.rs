@@ -38,8 +38,10 @@ fn search() -> Search {
     }
     report.models[0].validation = Some(0.03);
     report.models[1].validation = Some(0.05);
-    let space =
-        json!([{"name": "n_neighbors", "range": {"kind": "log_int", "low": 20, "high": 1000}}]);
+    let space = json!([
+        {"name": "n_neighbors", "range": {"kind": "log_int", "low": 20, "high": 1000}},
+        {"name": "weighting", "range": {"kind": "choice", "values": ["<binary>", "count"]}},
+    ]);
     Search::new("item-knn", 7, space, trials, report).unwrap()
 }
 
@@ -71,5 +73,7 @@ fn the_page_is_self_contained_and_escapes_values() {
         assert!(!page.contains(forbidden), "{forbidden}");
     }
     assert!(page.contains("failed: more than 10 MB"));
-    assert_eq!(page.matches("<figure>").count(), 3, "the course, and two parameters with numbers");
+    // The course, epochs, validation and test, and three parameters, one of them a choice.
+    assert_eq!(page.matches("<figure>").count(), 6);
+    assert!(page.contains("against weighting") && page.contains("after each epoch"));
 }
