@@ -54,7 +54,13 @@ impl From<ProtocolName> for SplitKind {
 pub(crate) fn run(context: &Context, arguments: &EvaluateArgs) -> anyhow::Result<()> {
     // Checked first: a slip in a name should not cost the minutes of an import.
     let contestants = contestants(context, &arguments.models, !arguments.no_baselines)?;
-    let given = arguments.model.iter().map(|path| given(path)).collect::<Result<Vec<_>, _>>()?;
+    let mut paths = arguments.model.clone();
+    paths.sort();
+    if let Some(pair) = paths.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(UsageError(format!("--model names {:?} twice", pair[0])).into());
+    }
+    let given = arguments.model.iter().map(|path| given(path, arguments));
+    let given = given.collect::<Result<Vec<_>, _>>()?;
     if contestants.is_empty() && given.is_empty() {
         let message = "nothing to measure: name --models or --model, or leave out --no-baselines";
         return Err(UsageError(message.into()).into());
@@ -207,11 +213,11 @@ pub(crate) fn contestants(
     Ok(contestants)
 }
 
-fn given(path: &Path) -> anyhow::Result<Given> {
+fn given(path: &Path, arguments: &EvaluateArgs) -> anyhow::Result<Given> {
     let loaded = LoadedModel::open(path).with_context(|| format!("read {path:?}"))?;
     let header = loaded.header().clone();
     Ok(Given {
-        name: name_of(&header.model, path),
+        name: name_of(&header.model, path, arguments),
         n_bytes: std::fs::metadata(path)?.len(),
         fit_on: header.provenance.fit_on,
         dataset_hash: header.dataset.content_hash,
@@ -220,10 +226,11 @@ fn given(path: &Path) -> anyhow::Result<Given> {
     })
 }
 
-/// What the report calls the model in a file.
-fn name_of(model: &str, path: &Path) -> String {
-    let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-    format!("{model} ({file})")
+/// What the report calls the model in a file: by the file's name, or its path where another file has the same name.
+fn name_of(model: &str, path: &Path, arguments: &EvaluateArgs) -> String {
+    let n_alike = arguments.model.iter().filter(|other| other.file_name() == path.file_name());
+    let file = path.file_name().filter(|_| n_alike.count() == 1).unwrap_or(path.as_os_str());
+    format!("{model} ({})", file.to_string_lossy())
 }
 
 /// Every leak, a line each, and what to do.
@@ -241,7 +248,7 @@ fn record(report: &Report, arguments: &EvaluateArgs) -> anyhow::Result<()> {
     let Some(gate) = &report.gate else { return Ok(()) };
     for path in &arguments.model {
         let loaded = LoadedModel::open(path).with_context(|| format!("read {path:?}"))?;
-        let name = name_of(&loaded.header().model, path);
+        let name = name_of(&loaded.header().model, path, arguments);
         let Some(verdict) = gate.verdict(&name) else { continue };
         let record = GateRecord {
             metric: gate.metric.to_string(),
@@ -266,7 +273,7 @@ fn gate(report: &Report, arguments: &EvaluateArgs) -> anyhow::Result<()> {
     let passed = match arguments.model.is_empty() {
         true => verdicts.iter().any(|verdict| verdict.passed),
         false => arguments.model.iter().all(|path| {
-            let file = name_of("", path);
+            let file = name_of("", path, arguments);
             let own = verdicts.iter().filter(|verdict| verdict.model.ends_with(&file));
             own.clone().count() > 0 && own.into_iter().all(|verdict| verdict.passed)
         }),

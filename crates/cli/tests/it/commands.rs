@@ -336,6 +336,21 @@ fn the_gate_writes_its_verdict_into_the_model_file() {
     );
     let known = json(root, &["recommend", "--user", "user/1", "-k", "3"]);
     assert_eq!(known["items"].as_array().unwrap().len(), 3, "the file is whole");
+    // Two files of one name are told apart by their paths; one file twice is a slip.
+    std::fs::create_dir(root.join("other")).unwrap();
+    std::fs::copy(root.join("model.forecart"), root.join("other/model.forecart")).unwrap();
+    let other = ["--model", "other/model.forecart"];
+    let both = json(root, &[&gate[..5], &other].concat());
+    let names = both["models"].to_string();
+    assert!(names.contains("(model.forecart)") && names.contains("(other/model.forecart)"));
+    let output = forecart(root, &[&gate[..], &["--model", "model.forecart"]].concat());
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("twice"), "{}", stderr(&output));
+    // What cannot decide is refused before anything is fitted.
+    let bias = ["evaluate", "--data", "dataset", "--models", "item-knn", "--gate", "coverage@10"];
+    let output = forecart(root, &bias);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("coverage@10 cannot decide"), "{}", stderr(&output));
 }
 
 #[test]
