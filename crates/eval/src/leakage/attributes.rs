@@ -114,12 +114,10 @@ impl Search<'_> {
         if rows.len() < MIN_WITH_VALUE || rows.len() + MIN_WITH_VALUE > n_items {
             return None;
         }
-        let mut has = vec![false; n_items];
-        rows.iter().for_each(|row| has[row - 1] = true);
-        let column: Vec<f64> = has.iter().map(|has| f64::from(u8::from(*has))).collect();
-        let n = rows.len() as u64;
-        self.leak(name, file, n, &self.future.known_by(&column)).or_else(|| {
-            let parting = self.future.parted_by(&has);
+        let items: Vec<usize> = rows.iter().map(|row| row - 1).collect();
+        let n = items.len() as u64;
+        self.leak(name, file, n, &self.future.known_by_items(&items)).or_else(|| {
+            let parting = self.future.parted_by(&items);
             parting.is_of_the_future().then(|| Leak {
                 kind: LeakKind::AttributeOfTheFuture,
                 place: format!("{file}, column {name:?}"),

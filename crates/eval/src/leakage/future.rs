@@ -2,7 +2,7 @@
 
 use forecart_data::{Dataset, ItemIdx, Part};
 
-use super::ranks::{Knowledge, Parting, Residuals, ranks};
+use super::ranks::{Knowledge, Parting, Residuals, Strata, ranks};
 use super::{Cases, LeakKind, Leakage};
 use crate::report::grouped;
 
@@ -21,6 +21,7 @@ pub(super) struct Future {
     /// What is left of ranks once the past is known: choices and events in training, the newest of them, choices in validation,
     /// and when the item first came.
     residuals: Residuals,
+    strata: Strata,
 }
 
 impl Future {
@@ -50,7 +51,9 @@ impl Future {
         let first = ranks(&first_ms[1..].iter().map(|time| *time as f64).collect::<Vec<_>>());
         let (past, future) = (of(&choices), of(&test));
         let controls = [past.clone(), of(&train), of(&recent), of(&validation), first];
-        Self { n_train_events: train, residuals: Residuals::new(&future, &controls), past, future }
+        let residuals = Residuals::new(&future, &controls);
+        let strata = Strata::new(&future, &residuals);
+        Self { n_train_events: train, past, future, residuals, strata }
     }
 
     /// How a column of a value for each known item goes with the test part.
@@ -82,9 +85,14 @@ impl Future {
         self.known_by(&told.collect::<Vec<_>>())
     }
 
-    /// How well having a text, which `has` says of each item, tells apart items of which the past says the same.
-    pub(super) fn parted_by(&self, has: &[bool]) -> Parting {
-        Parting::new(has, &self.future, &self.residuals)
+    /// The same of a text that `items` have, from 0, and the others do not.
+    pub(super) fn known_by_items(&self, items: &[usize]) -> Knowledge {
+        Knowledge::of_items(items, &self.future, &self.past, &self.residuals)
+    }
+
+    /// How well having a text tells apart items of which the past says the same.
+    pub(super) fn parted_by(&self, items: &[usize]) -> Parting {
+        self.strata.parted_by(items)
     }
 
     /// Vocabulary counts are those of the training part; more can only come from the future.

@@ -32,6 +32,7 @@ pub(super) struct Residuals {
     /// Controls, each of mean 0, length 1 and at right angles to those before it.
     basis: Vec<Vec<f64>>,
     of_future: Vec<f64>,
+    norm_of_future: f64,
 }
 
 /// A column whose part beside the controls is shorter than this share of it is told by them.
@@ -39,7 +40,7 @@ const NOTHING_LEFT: f64 = 1e-6;
 
 impl Residuals {
     pub(super) fn new(future: &[f64], controls: &[Vec<f64>]) -> Self {
-        let mut residuals = Self { basis: Vec::new(), of_future: Vec::new() };
+        let mut residuals = Self { basis: Vec::new(), of_future: Vec::new(), norm_of_future: 0.0 };
         for control in controls {
             let mut rest = residuals.of(control);
             let length = norm(&rest);
@@ -49,6 +50,7 @@ impl Residuals {
             }
         }
         residuals.of_future = residuals.of(future);
+        residuals.norm_of_future = norm(&residuals.of_future);
         residuals
     }
 
@@ -71,6 +73,12 @@ impl Residuals {
         }
         rest
     }
+}
+
+/// The length of ranks from their mean.
+fn centered_norm(ranks: &[f64]) -> f64 {
+    let mean = (ranks.len() + 1) as f64 / 2.0;
+    ranks.iter().map(|x| (x - mean).powi(2)).sum::<f64>().sqrt()
 }
 
 fn norm(values: &[f64]) -> f64 {
@@ -110,6 +118,35 @@ impl Knowledge {
         }
     }
 
+    /// The same of a column that is one thing for `items` and another for all others: without a pass over all of them.
+    pub(super) fn of_items(
+        items: &[usize],
+        future: &[f64],
+        past: &[f64],
+        known: &Residuals,
+    ) -> Self {
+        let (n, n_with) = (future.len() as f64, items.len() as f64);
+        let sum = |values: &[f64]| items.iter().map(|item| values[*item]).sum::<f64>();
+        let squares = n_with * (n - n_with) / n.max(1.0);
+        // Ranks have the mean (n + 1) / 2.
+        let with = |ranks: &[f64], norm: f64| {
+            let along = sum(ranks) - n_with * (n + 1.0) / 2.0;
+            if squares > 0.0 && norm > 0.0 { along / (squares.sqrt() * norm) } else { 0.0 }
+        };
+        let told: f64 = known.basis.iter().map(|direction| sum(direction).powi(2)).sum();
+        let (rest, norm) = ((squares - told).max(0.0).sqrt(), known.norm_of_future);
+        let partial = match rest > NOTHING_LEFT * squares.sqrt() && norm > 0.0 {
+            true => (sum(known.of_future()) / (rest * norm)).clamp(-1.0, 1.0),
+            false => 0.0,
+        };
+        Self {
+            with_future: with(future, centered_norm(future)),
+            with_past: with(past, centered_norm(past)),
+            partial,
+            z: z(partial, future.len(), known.basis.len()),
+        }
+    }
+
     /// Whether the column knows the future: strongly, far from chance, and more than it knows the past.
     pub(super) fn is_of_the_future(&self, threshold: f64) -> bool {
         self.partial.abs() > threshold
@@ -134,33 +171,55 @@ const STRATUM: usize = 40;
 const PARTS: f64 = 0.75;
 
 impl Parting {
-    /// Source: van Elteren, Bulletin of the Institute of International Statistics 37, 1960: rank sums within strata. Here the
-    /// strata are of the future that the past foretells, and what is compared is what it does not foretell.
-    pub(super) fn new(has: &[bool], future: &[f64], known: &Residuals) -> Self {
-        let rest = known.of_future();
-        let foretold = |item: usize| future[item] - rest[item];
-        let mut order: Vec<usize> = (0..has.len()).collect();
-        order.sort_by(|a, b| foretold(*a).total_cmp(&foretold(*b)));
-        let (mut sum, mut n_pairs, mut variance) = (0.0, 0.0, 0.0);
-        for stratum in order.chunks(STRATUM) {
-            let own = ranks(&stratum.iter().map(|item| rest[*item]).collect::<Vec<_>>());
-            let n_with = stratum.iter().filter(|item| has[**item]).count() as f64;
-            let n_without = stratum.len() as f64 - n_with;
-            let rank_sum: f64 =
-                stratum.iter().zip(&own).filter(|(i, _)| has[**i]).map(|(_, rank)| rank).sum();
-            let pairs = n_with * n_without;
-            // Mann and Whitney's statistic, from its mean.
-            sum += rank_sum - n_with * (n_with + 1.0) / 2.0 - pairs / 2.0;
-            n_pairs += pairs;
-            variance += pairs * (stratum.len() as f64 + 1.0) / 12.0;
-        }
-        let of = |whole: f64, by: f64| if by > 0.0 { whole / by } else { 0.0 };
-        Self { difference: of(2.0 * sum, n_pairs), z: of(sum, variance.sqrt()) }
-    }
-
     /// Whether the text knows the future.
     pub(super) fn is_of_the_future(&self) -> bool {
         self.difference.abs() > PARTS && self.z.abs() > MIN_Z
+    }
+}
+
+/// The items in strata of the future that the past foretells, each with its rank by what the past does not foretell.
+///
+/// Source: van Elteren, Bulletin of the Institute of International Statistics 37, 1960: rank sums within strata.
+#[derive(Debug)]
+pub(super) struct Strata {
+    /// Stratum and rank of each item.
+    of: Vec<(usize, f64)>,
+    sizes: Vec<f64>,
+}
+
+impl Strata {
+    pub(super) fn new(future: &[f64], known: &Residuals) -> Self {
+        let rest = known.of_future();
+        let foretold = |item: usize| future[item] - rest[item];
+        let mut order: Vec<usize> = (0..future.len()).collect();
+        order.sort_by(|a, b| foretold(*a).total_cmp(&foretold(*b)));
+        let mut strata = Self { of: vec![(0, 0.0); future.len()], sizes: Vec::new() };
+        for (number, stratum) in order.chunks(STRATUM).enumerate() {
+            let own = ranks(&stratum.iter().map(|item| rest[*item]).collect::<Vec<_>>());
+            stratum.iter().zip(own).for_each(|(item, rank)| strata.of[*item] = (number, rank));
+            strata.sizes.push(stratum.len() as f64);
+        }
+        strata
+    }
+
+    /// How `items`, those that have a text, are parted from the others.
+    pub(super) fn parted_by(&self, items: &[usize]) -> Parting {
+        let mut with = vec![(0.0, 0.0); self.sizes.len()]; // how many, and the sum of their ranks
+        for item in items {
+            let (stratum, rank) = self.of[*item];
+            with[stratum].0 += 1.0;
+            with[stratum].1 += rank;
+        }
+        let (mut sum, mut n_pairs, mut variance) = (0.0, 0.0, 0.0);
+        for ((n_with, rank_sum), size) in with.into_iter().zip(&self.sizes) {
+            let pairs = n_with * (size - n_with);
+            // Mann and Whitney's statistic, from its mean.
+            sum += rank_sum - n_with * (n_with + 1.0) / 2.0 - pairs / 2.0;
+            n_pairs += pairs;
+            variance += pairs * (size + 1.0) / 12.0;
+        }
+        let of = |whole: f64, by: f64| if by > 0.0 { whole / by } else { 0.0 };
+        Parting { difference: of(2.0 * sum, n_pairs), z: of(sum, variance.sqrt()) }
     }
 }
 
@@ -206,15 +265,43 @@ mod tests {
         let future: Vec<f64> = (0..400).map(|i| f64::from(i) + chance(i)).collect();
         let (past, future) = (ranks(&past), ranks(&future));
         let known = Residuals::new(&future, std::slice::from_ref(&past));
-        let popular: Vec<bool> = past.iter().map(|rank| *rank > 200.0).collect();
-        assert!(!Parting::new(&popular, &future, &known).is_of_the_future());
-        let lucky: Vec<bool> = (0..400).map(|i| chance(i) > 0.0).collect();
-        let found = Parting::new(&lucky, &future, &known);
+        let strata = Strata::new(&future, &known);
+        let popular: Vec<usize> = (0..400).filter(|item| past[*item] > 200.0).collect();
+        assert!(!strata.parted_by(&popular).is_of_the_future());
+        let (lucky, unlucky): (Vec<usize>, Vec<usize>) =
+            (0..400).partition(|item| chance(*item as u32) > 0.0);
+        let found = strata.parted_by(&lucky);
         assert!(found.is_of_the_future() && found.difference > 0.9, "{found:?}");
-        let unlucky: Vec<bool> = lucky.iter().map(|has| !has).collect();
-        assert!(Parting::new(&unlucky, &future, &known).difference < -0.9);
-        let none = Parting::new(&[false; 400], &future, &known);
-        assert_eq!(none, Parting { difference: 0.0, z: 0.0 });
+        assert!((strata.parted_by(&unlucky).difference + found.difference).abs() < 1e-12);
+        assert_eq!(strata.parted_by(&[]), Parting { difference: 0.0, z: 0.0 });
+    }
+
+    #[test]
+    fn a_column_of_two_values_is_known_by_its_items() {
+        let chance =
+            |i: u32, by: u32| f64::from(i.wrapping_mul(2_654_435_761).rotate_left(by) % 89);
+        let past = ranks(&(0..300).map(|i| chance(i, 3)).collect::<Vec<_>>());
+        let future = ranks(&(0..300).map(|i| chance(i, 3) + chance(i, 11)).collect::<Vec<_>>());
+        let controls = [past.clone(), ranks(&(0..300).map(|i| chance(i, 20)).collect::<Vec<_>>())];
+        let known = Residuals::new(&future, &controls);
+        let items: Vec<usize> = (0..300).filter(|i| chance(*i as u32, 11) > 60.0).collect();
+        let mut column = vec![0.0; 300];
+        items.iter().for_each(|item| column[*item] = 1.0);
+        let whole = Knowledge::new(&ranks(&column), &future, &past, &known);
+        let short = Knowledge::of_items(&items, &future, &past, &known);
+        // The same sums in another order.
+        for (a, b) in [
+            (whole.with_future, short.with_future),
+            (whole.with_past, short.with_past),
+            (whole.partial, short.partial),
+            (whole.z, short.z),
+        ] {
+            assert!((a - b).abs() < 1e-9, "{whole:?} {short:?}");
+        }
+        assert!(short.partial > 0.5, "{short:?}");
+        let all: Vec<usize> = (0..300).collect();
+        assert_eq!(Knowledge::of_items(&all, &future, &past, &known).partial, 0.0);
+        assert_eq!(Knowledge::of_items(&[], &[], &[], &Residuals::new(&[], &[])).partial, 0.0);
     }
 
     #[test]
