@@ -125,7 +125,9 @@ pub use mlp::{Mlp, MlpConfig, MlpGradients, MlpWorkspace, Pass};
 pub use optim::{AdaGrad, Adam, Optimizer, ParameterState, RowWiseAdaGrad, Rule, Sgd};
 pub use parallel::DataParallel;
 pub use parameters::{Gradient, Gradients, Name, Parameters, Trainable, Values};
-pub use positive_definite::{PositiveDefinite, gram, invert, multiply};
+pub use positive_definite::{
+    ConjugateGradient, PositiveDefinite, WeightedRows, gram, invert, multiply,
+};
 pub use precision::Precision;
 pub use ragged::Ragged;
 pub use recurrent::{

@@ -43,38 +43,47 @@ impl WithSimd for Dots<'_> {
         let (blocks, rest) = items.as_chunks::<8>();
         let (to_blocks, to_rest) = products.as_chunks_mut::<8>();
         for (items, products) in blocks.iter().zip(to_blocks) {
-            dots(simd, vector, table, items, products);
+            *products = dot_each(simd, vector, &rows_of(table, vector.len(), items));
         }
         for (item, product) in rest.iter().zip(to_rest) {
-            dots(simd, vector, table, &[*item], std::array::from_mut(product));
+            [*product] = dot_each(simd, vector, &rows_of(table, vector.len(), &[*item]));
         }
     }
 }
 
-/// Several products at a time, each in a register of its own, so that none waits for another.
+/// The rows of some items.
+#[inline(always)]
+pub(super) fn rows_of<'a, const N: usize>(
+    table: &'a [f32],
+    d: usize,
+    items: &[u32; N],
+) -> [&'a [f32]; N] {
+    let mut rows = [&table[..0]; N];
+    for (row, item) in rows.iter_mut().zip(items) {
+        *row = &table[*item as usize * d..][..d];
+    }
+    rows
+}
+
+/// The product of a vector with each of several rows of its length, in a register of its own, so that none waits for another.
 ///
 /// Loops in place of `map`: its closure would not be compiled for the instruction set.
 #[inline(always)]
 #[expect(unsafe_code, reason = "a bounds check for each load would cost as much as its product")]
 #[expect(clippy::needless_range_loop, reason = "registers of a block read best by number")]
-fn dots<S: Simd, const N: usize>(
+pub(super) fn dot_each<S: Simd, const N: usize>(
     simd: S,
     vector: &[f32],
-    table: &[f32],
-    items: &[u32; N],
-    products: &mut [f32; N],
-) {
+    rows: &[&[f32]; N],
+) -> [f32; N] {
     let d = vector.len();
-    let mut rows = [&table[..0]; N];
-    for r in 0..N {
-        rows[r] = &table[items[r] as usize * d..][..d];
-    }
+    assert!(rows.iter().all(|row| row.len() == d), "rows are as long as the vector");
     let (vectors, rest) = S::as_simd_f32s(vector);
     let mut sums = [simd.splat_f32s(0.0); N];
     for at in 0..vectors.len() {
         for r in 0..N {
-            // SAFETY: `vectors` are the whole vectors of a slice of `d` values and each row has `d` values, so that
-            // vector `at` lies within it; `f32s` is plain old data and is read unaligned.
+            // SAFETY: `vectors` are the whole vectors of a slice of `d` values and each row has `d` values by the assertion
+            // above, so that vector `at` lies within it; `f32s` is plain old data and is read unaligned.
             let values = unsafe {
                 rows[r].as_ptr().add(at * S::F32_LANES).cast::<S::f32s>().read_unaligned()
             };
@@ -88,9 +97,11 @@ fn dots<S: Simd, const N: usize>(
             sums[r] = simd.mul_add_e_f32s(values, of_vector, sums[r]);
         }
     }
+    let mut products = [0.0; N];
     for r in 0..N {
         products[r] = simd.reduce_sum_f32s(sums[r]);
     }
+    products
 }
 
 struct Sums<'a> {

@@ -5,6 +5,7 @@
 //! tiles ([`crate::parallel`]), one level above.
 
 mod bf16;
+mod conjugate_gradient;
 mod exp_columns;
 mod gather;
 mod instruction_set;
@@ -17,6 +18,7 @@ mod triangle;
 mod vector;
 
 pub(crate) use bf16::{Bf16Panels, has_bf16_arithmetic, round_to_bf16};
+pub(crate) use conjugate_gradient::ConjugateGradientRun;
 pub(crate) use exp_columns::exp2_columns;
 pub(crate) use gather::{Term, add_terms, dot_gathered, sum_gathered};
 pub use instruction_set::InstructionSet;

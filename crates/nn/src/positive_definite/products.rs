@@ -6,7 +6,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::error::check_shape;
-use crate::kernels::{Operand, Plus, Product, Target, scale_by, transpose};
+use crate::kernels::{Operand, Part, Plus, Product, Target, scale_by, transpose};
 use crate::{Matrix, NnError};
 
 /// Rows of the result that one thread works on at a time.
@@ -187,13 +187,23 @@ pub fn gram(x: &Matrix) -> Vec<f64> {
             let values = &x.as_slice()[rows.start * k..rows.end * k];
             let mut sums = vec![0.0; k * k];
             let rows = Operand::new(values, rows.len(), k);
-            Product::new(rows.transposed(), rows).write(Target::strided(&mut sums, k));
+            let product = Product::new(rows.transposed(), rows);
+            let product = Product { part: Part::LowerResult(0), ..product };
+            product.write(Target::strided(&mut sums, k));
             sums
         })
         .collect();
     let mut total = vec![0.0; k * k];
-    for tile in tiles {
-        total.iter_mut().zip(tile).for_each(|(sum, value)| *sum += f64::from(value));
+    total.par_chunks_mut(k.max(1)).enumerate().for_each(|(row, total)| {
+        for tile in &tiles {
+            let of_tile = &tile[row * k..][..row + 1];
+            total.iter_mut().zip(of_tile).for_each(|(sum, value)| *sum += f64::from(*value));
+        }
+    });
+    for row in 0..k {
+        for col in row + 1..k {
+            total[row * k + col] = total[col * k + row];
+        }
     }
     total
 }

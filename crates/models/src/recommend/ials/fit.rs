@@ -1,13 +1,13 @@
 //! The sweeps.
 
 use forecart_data::History;
-use forecart_nn::{Init, Matrix, NnError, dot, gram, multiply};
+use forecart_nn::{Init, Matrix, NnError, dot, multiply};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::Ials;
-use super::config::{Confidence, IalsConfig, IalsSolver, NAME};
+use super::config::{IalsConfig, IalsSolver, NAME};
 use super::solve::{Basis, RowSolver, Side};
 use crate::error::ModelError;
 use crate::recommend::contract::{EpochRecord, FitContext, FitRecord};
@@ -76,7 +76,14 @@ pub(super) struct Sweeps<'a> {
     by_item: &'a Interactions,
     /// Users with a choice.
     n_users: usize,
+    /// As they were solved.
     users: Matrix,
+    /// The same in their basis, for which items are solved.
+    users_basis: Basis,
+    /// From that basis to the one of the items, in which the next sweep begins.
+    turn: Option<Matrix>,
+    /// Items as they were solved.
+    solved_items: Matrix,
     pub(super) items: Basis,
 }
 
@@ -104,64 +111,65 @@ impl<'a> Sweeps<'a> {
     ) -> Result<Self, NnError> {
         items.row_mut(0).fill(0.0); // the unknown item is no item
         let n_users = (0..by_user.n_rows()).filter(|user| !by_user.row(*user).0.is_empty()).count();
-        let users = Matrix::zeros(by_user.n_rows(), items.cols());
-        Ok(Self { config, by_user, by_item, n_users, users, items: Basis::of(&items)?.0 })
+        let mut sweeps = Self {
+            config,
+            by_user,
+            by_item,
+            n_users,
+            users: Matrix::zeros(by_user.n_rows(), items.cols()),
+            users_basis: Basis::default(),
+            turn: None,
+            items: Basis::default(),
+            solved_items: Matrix::default(),
+        };
+        sweeps.items.become_of(&items)?;
+        sweeps.solved_items = items;
+        Ok(sweeps)
     }
 
     /// All users for the items as they are, then all items for those users; returns the loss for each choice.
     pub(super) fn sweep(&mut self, context: &FitContext<'_>) -> Result<f64, NnError> {
         let Self { config, by_user, by_item, .. } = *self;
         let n_items = by_item.n_rows() - 1;
+        if let Some(turn) = self.turn.take() {
+            // Where the conjugate gradient starts from: the users as they were, in the basis of the items.
+            multiply(&self.users_basis.vectors, &turn, &mut self.users)?;
+        }
         let side = Side::new(config, &self.items, n_items);
         solve_all(config, &side, by_user, &mut self.users, context)?;
-        let (users, turn) = Basis::of(&self.users)?;
-        let mut items = Matrix::zeros(by_item.n_rows(), turn.cols());
+        let turn = self.users_basis.become_of(&self.users)?;
         if config.solver == IalsSolver::Cg {
-            // Where it starts from: the items as they were, in the basis of the users.
-            multiply(&self.items.vectors, &turn, &mut items)?;
+            multiply(&self.items.vectors, &turn, &mut self.solved_items)?;
         }
-        let side = Side::new(config, &users, self.n_users);
-        solve_all(config, &side, by_item, &mut items, context)?;
-        let loss = self.loss(&users, &items);
-        let (items, turn) = Basis::of(&items)?;
-        if config.solver == IalsSolver::Cg {
-            multiply(&users.vectors, &turn, &mut self.users)?;
-        }
-        self.items = items;
+        let side = Side::new(config, &self.users_basis, self.n_users);
+        let of_choices = solve_all(config, &side, by_item, &mut self.solved_items, context)?;
+        let loss = (of_choices + self.loss_beside_choices()) / by_user.n_stored() as f64;
+        let turn = self.items.become_of(&self.solved_items)?;
+        self.turn = (config.solver == IalsSolver::Cg).then_some(turn);
         Ok(loss)
     }
 
-    /// What is minimized, over the number of choices.
-    fn loss(&self, users: &Basis, items: &Matrix) -> f64 {
+    /// What is minimized, but for the errors at the choices: regularization and the weight of what was not chosen.
+    fn loss_beside_choices(&self) -> f64 {
         let (config, by_user, by_item) = (self.config, self.by_user, self.by_item);
-        let n_items = by_item.n_rows() - 1;
+        let (users, items) = (&self.users_basis, &self.solved_items);
         let square = |row: &[f32]| f64::from(dot(row, row));
+        let n_items = by_item.n_rows() - 1;
         let of_user = |user: usize| {
-            let (cols, counts) = by_user.row(user);
-            let row = users.vectors.row(user);
-            let chosen = cols.iter().zip(counts).map(|(col, count)| {
-                let confidence = match config.confidence {
-                    Confidence::Binary => 1.0,
-                    Confidence::Count => f64::from(*count),
-                };
-                let missing = 1.0 - f64::from(dot(row, items.row(*col as usize)));
-                confidence * missing * missing
-            });
-            chosen.sum::<f64>() + f64::from(config.l2_of(cols.len(), n_items)) * square(row)
+            let l2 = config.l2_of(by_user.row(user).0.len(), n_items);
+            f64::from(l2) * square(users.vectors.row(user))
         };
         let of_users: Vec<f64> = (0..by_user.n_rows()).into_par_iter().map(of_user).collect();
-        let of_items = (1..by_item.n_rows()).map(|item| {
+        let of_item = |item: usize| {
             let l2 = config.l2_of(by_item.row(item).0.len(), self.n_users);
-            f64::from(l2) * square(items.row(item))
-        });
-        // The users' Gram matrix is diagonal in this basis.
-        let k = items.cols();
-        let of_items_gram = gram(items);
-        let unobserved = users.spectrum.iter().enumerate();
-        let unobserved: f64 =
-            unobserved.map(|(d, value)| f64::from(*value) * of_items_gram[d * k + d]).sum();
-        let total = of_users.iter().sum::<f64>() + of_items.sum::<f64>();
-        (total + config.unobserved_weight * unobserved) / by_user.n_stored() as f64
+            let row = items.row(item);
+            // The users' Gram matrix is diagonal in this basis.
+            let terms = row.iter().zip(&users.spectrum);
+            let of_users = terms.map(|(x, of_users)| f64::from(*x).powi(2) * f64::from(*of_users));
+            f64::from(l2) * square(row) + config.unobserved_weight * of_users.sum::<f64>()
+        };
+        let of_items: Vec<f64> = (1..by_item.n_rows()).into_par_iter().map(of_item).collect();
+        of_users.iter().chain(&of_items).sum()
     }
 
     fn ndcg(&self, validation: &Validation<'_>) -> Result<f64, NnError> {
@@ -180,32 +188,38 @@ impl<'a> Sweeps<'a> {
     }
 }
 
-/// Solves each row of `rows` for what is fixed; `solutions` are where the conjugate gradient starts from.
+/// Solves each row of `rows` for what is fixed; `solutions` are where the conjugate gradient starts from. Returns what the choices add
+/// to the loss.
 fn solve_all(
     config: &IalsConfig,
     side: &Side<'_>,
     rows: &Interactions,
     solutions: &mut Matrix,
     context: &FitContext<'_>,
-) -> Result<(), NnError> {
+) -> Result<f64, NnError> {
     let k = solutions.cols();
     let pieces = solutions.as_mut_slice().par_chunks_mut(PIECE * k).enumerate();
-    pieces.try_for_each_init(RowSolver::default, |solver, (piece, solutions)| {
+    let losses = pieces.map_init(RowSolver::default, |solver, (piece, solutions)| {
         if context.progress.is_cancelled() {
-            return Ok(());
+            return Ok(0.0);
         }
         let n_rows = solutions.len() / k;
-        for (row, solution) in (piece * PIECE..).zip(solutions.chunks_exact_mut(k)) {
+        let solutions = (piece * PIECE..).zip(solutions.chunks_exact_mut(k));
+        let losses = solutions.map(|(row, solution)| {
             let (cols, counts) = rows.row(row);
             match config.solver {
                 IalsSolver::Cg => {
+                    let ahead = if row + 1 < rows.n_rows() { rows.row(row + 1).0 } else { &[] };
                     let n_steps = config.cg_steps.get();
-                    solver.approach(side, (cols, counts), n_steps, solution);
+                    Ok(solver.approach(side, (cols, counts), ahead, n_steps, solution))
                 }
-                _ => solver.solve_exactly(side, cols, counts, solution)?,
+                _ => solver.solve_exactly(side, cols, counts, solution),
             }
-        }
+        });
+        let loss = losses.sum::<Result<f64, NnError>>()?;
         context.progress.advance(n_rows as u64);
-        Ok(())
-    })
+        Ok(loss)
+    });
+    let losses: Vec<f64> = losses.collect::<Result<_, NnError>>()?;
+    Ok(losses.iter().sum())
 }

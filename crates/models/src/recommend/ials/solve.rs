@@ -11,7 +11,9 @@
 //!   `w = D⁻¹ Xᵀ y` with `(C⁻¹ + X D⁻¹ Xᵀ) y = 1`: most users of a shop have a handful of choices and tens or hundreds of factors;
 //! - a step of the conjugate gradient costs one pass over `X`, not one over `G`.
 
-use forecart_nn::{Matrix, NnError, PositiveDefinite, dot, gram, multiply};
+use forecart_nn::{
+    ConjugateGradient, Matrix, NnError, PositiveDefinite, WeightedRows, gram, multiply,
+};
 use nalgebra::DMatrix;
 
 use super::config::{Confidence, IalsConfig};
@@ -26,21 +28,21 @@ pub(super) struct Basis {
 }
 
 impl Basis {
-    /// The basis of `vectors`; returns it with its eigenvectors as columns, `[n_factors, n_factors]`.
-    pub(super) fn of(vectors: &Matrix) -> Result<(Self, Matrix), NnError> {
+    /// Becomes the basis of `vectors`, in the memory that it has; returns its eigenvectors as columns, `[n_factors, n_factors]`.
+    pub(super) fn become_of(&mut self, vectors: &Matrix) -> Result<Matrix, NnError> {
         let k = vectors.cols();
         // f64: the small eigenvalues are lost in the rounding of the large ones otherwise.
         let eigen = DMatrix::from_vec(k, k, gram(vectors)).symmetric_eigen();
-        let spectrum = eigen.eigenvalues.iter().map(|value| value.max(0.0) as f32).collect();
+        self.spectrum.clear();
+        self.spectrum.extend(eigen.eigenvalues.iter().map(|value| value.max(0.0) as f32));
         let mut turn = Matrix::zeros(k, k);
         for row in 0..k {
             for (col, value) in turn.row_mut(row).iter_mut().enumerate() {
                 *value = eigen.eigenvectors[(row, col)] as f32;
             }
         }
-        let mut turned = Matrix::default();
-        multiply(vectors, &turn, &mut turned)?;
-        Ok((Self { vectors: turned, spectrum }, turn))
+        multiply(vectors, &turn, &mut self.vectors)?;
+        Ok(turn)
     }
 }
 
@@ -84,14 +86,11 @@ pub(super) struct RowSolver {
     chosen: Matrix,
     diagonal: Vec<f32>,
     right: Vec<f32>,
-    residual: Vec<f32>,
-    scaled: Vec<f32>,
-    direction: Vec<f32>,
-    image: Vec<f32>,
+    gradient: ConjugateGradient,
 }
 
 impl RowSolver {
-    /// Writes the minimum to `solution`; zeros where nothing was chosen.
+    /// Writes the minimum to `solution`; zeros where nothing was chosen. Returns what the choices add to the loss.
     ///
     /// # Errors
     /// [`NnError::OutOfRange`] if values overflow.
@@ -104,10 +103,10 @@ impl RowSolver {
         cols: &[u32],
         counts: &[f32],
         solution: &mut [f32],
-    ) -> Result<(), NnError> {
+    ) -> Result<f64, NnError> {
         solution.fill(0.0);
         match cols.len() {
-            0 => Ok(()),
+            0 => Ok(0.0),
             n if n <= solution.len() => self.solve_by_choices(side, cols, counts, solution),
             _ => self.solve_by_factors(side, cols, counts, solution),
         }
@@ -120,15 +119,20 @@ impl RowSolver {
         cols: &[u32],
         counts: &[f32],
         w: &mut [f32],
-    ) -> Result<(), NnError> {
+    ) -> Result<f64, NnError> {
         self.load_scaled(side, cols, counts);
         self.right.clear();
         self.right.resize(cols.len(), 1.0);
         self.system.solve(&mut self.right)?;
+        // 1 - X w = C⁻¹ y by the system.
+        let terms = self.right.iter().zip(counts);
+        let loss =
+            terms.map(|(y, count)| f64::from(*y).powi(2) / f64::from(side.confidence(*count)));
+        let loss = loss.sum();
         let weights = self.right.iter().copied();
         self.chosen.add_weighted_rows(weights, w);
         w.iter_mut().zip(&self.diagonal).for_each(|(value, scale)| *value *= scale);
-        Ok(())
+        Ok(loss)
     }
 
     /// `chosen = X D^-½`, `diagonal = D^-½`, `system = C⁻¹ + X D⁻¹ Xᵀ`.
@@ -154,11 +158,15 @@ impl RowSolver {
         cols: &[u32],
         counts: &[f32],
         w: &mut [f32],
-    ) -> Result<(), NnError> {
+    ) -> Result<f64, NnError> {
         self.load_factors(side, cols, counts);
         let confidences = counts.iter().map(|count| side.confidence(*count).sqrt());
-        self.chosen.add_weighted_rows(confidences, w);
-        self.system.solve(w)
+        self.chosen.add_weighted_rows(confidences.clone(), w);
+        self.system.solve(w)?;
+        self.right.resize(cols.len(), 0.0);
+        self.chosen.dot_rows(w, &mut self.right);
+        let errors = self.right.iter().zip(confidences).map(|(y, root)| f64::from(root - y));
+        Ok(errors.map(|error| error * error).sum())
     }
 
     /// `chosen = C^½ X`, `diagonal = D`.
@@ -211,66 +219,26 @@ impl RowSolver {
         Ok(shares)
     }
 
-    /// Goes `n_steps` of the conjugate gradient, preconditioned by `D`, on from `solution`; zeros where nothing was chosen.
+    /// Goes `n_steps` of the conjugate gradient, preconditioned by `D`, on from `solution`; zeros where nothing was chosen. Returns what
+    /// the choices add to the loss. `ahead` are the columns of the next row.
     pub(super) fn approach(
         &mut self,
         side: &Side<'_>,
         (cols, counts): (&[u32], &[f32]),
+        ahead: &[u32],
         n_steps: u32,
         solution: &mut [f32],
-    ) {
+    ) -> f64 {
         if cols.is_empty() {
-            return solution.fill(0.0);
+            solution.fill(0.0);
+            return 0.0;
         }
-        self.load(side, cols, counts);
-        let confidences = counts.iter().map(|count| side.confidence(*count).sqrt());
-        self.residual.clear();
-        self.residual.resize(solution.len(), 0.0);
-        self.chosen.add_weighted_rows(confidences, &mut self.residual);
-        // What rounding leaves of a solved system: a step from there would be of noise.
-        let nothing = self.precondition() * f32::EPSILON * f32::EPSILON;
-        self.apply(solution);
-        let residual = self.residual.iter_mut().zip(&self.image);
-        residual.for_each(|(value, image)| *value -= image);
-        let mut square = self.precondition();
-        self.direction.clone_from(&self.scaled);
-        for _ in 0..n_steps {
-            if square <= nothing.max(f32::MIN_POSITIVE) {
-                return;
-            }
-            let direction = std::mem::take(&mut self.direction);
-            self.apply(&direction);
-            let length = square / dot(&direction, &self.image);
-            solution.iter_mut().zip(&direction).for_each(|(value, step)| *value += length * step);
-            self.residual
-                .iter_mut()
-                .zip(&self.image)
-                .for_each(|(value, image)| *value -= length * image);
-            let next = self.precondition();
-            let keep = next / square;
-            square = next;
-            self.direction = direction;
-            self.direction
-                .iter_mut()
-                .zip(&self.scaled)
-                .for_each(|(value, scaled)| *value = scaled + keep * *value);
-        }
-    }
-
-    /// `scaled = D⁻¹ residual`; returns its product with the residual.
-    fn precondition(&mut self) -> f32 {
-        self.scaled.clear();
-        self.scaled.extend(self.residual.iter().zip(&self.diagonal).map(|(r, d)| r / d));
-        dot(&self.residual, &self.scaled)
-    }
-
-    /// `image = (D + Xᵀ C X) x`.
-    fn apply(&mut self, x: &[f32]) {
+        self.diagonal.clear();
+        self.diagonal.extend(side.diagonal(cols.len()));
         self.right.clear();
-        self.right.resize(self.chosen.rows(), 0.0);
-        self.chosen.dot_rows(x, &mut self.right);
-        self.image.clear();
-        self.image.extend(x.iter().zip(&self.diagonal).map(|(value, scale)| value * scale));
-        self.chosen.add_weighted_rows(self.right.iter().copied(), &mut self.image);
+        self.right.extend(counts.iter().map(|count| side.confidence(*count)));
+        let table = &side.fixed.vectors;
+        let terms = WeightedRows { table, rows: cols, weights: &self.right, ahead };
+        self.gradient.approach(terms, &self.diagonal, n_steps, solution)
     }
 }
