@@ -136,9 +136,9 @@ impl Matrix {
 
     /// Asks for rows that are to be read soon, so that they are on their way from memory meanwhile. Rows that do not exist
     /// are passed over.
-    pub fn prefetch_rows(&self, rows: &[u32]) {
-        for &row in rows.iter().filter(|row| (**row as usize) < self.rows) {
-            crate::kernels::prefetch(self.row(row as usize));
+    pub fn prefetch_rows(&self, rows: impl Iterator<Item = usize>) {
+        for row in rows.filter(|row| *row < self.rows) {
+            crate::kernels::prefetch(self.row(row));
         }
     }
 

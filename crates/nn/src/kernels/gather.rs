@@ -2,7 +2,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::dispatch;
+use super::{dispatch, prefetch};
 
 /// The dot product of `vector: [d]` with each of some rows of `table: [n, d]`.
 ///
@@ -174,6 +174,9 @@ pub(crate) struct Term {
     pub(crate) factor: f32,
 }
 
+/// Terms whose sources, which lie anywhere, are asked for before they are added.
+const TERMS_AHEAD: usize = 8;
+
 /// Adds each term to the sum of its row, in turn. `slots` are the places of rows from `first_row` on in
 /// `sums: [n_slots, n_cols]`; the sources are the rows of the first matrix and then those of the second.
 ///
@@ -200,13 +203,21 @@ pub(crate) fn add_terms(
         #[inline(always)]
         fn with_simd<S: Simd>(self, simd: S) {
             let Self { sums, n_cols, first_row, slots, terms, sources: [low, high] } = self;
-            for Term { row, source, factor } in terms {
-                let slot = slots[(row - first_row) as usize] as usize;
-                let start = *source as usize * n_cols;
-                let source = match start.checked_sub(low.len()) {
+            let source_of = |term: &Term| {
+                let start = term.source as usize * n_cols;
+                match start.checked_sub(low.len()) {
                     None => &low[start..][..n_cols],
                     Some(start) => &high[start..][..n_cols],
-                };
+                }
+            };
+            terms.iter().take(TERMS_AHEAD).for_each(|term| prefetch(source_of(term)));
+            for (at, term) in terms.iter().enumerate() {
+                if let Some(later) = terms.get(at + TERMS_AHEAD) {
+                    prefetch(source_of(later));
+                }
+                let Term { row, factor, .. } = term;
+                let slot = slots[(row - first_row) as usize] as usize;
+                let source = source_of(term);
                 let sum = &mut sums[slot * n_cols..][..n_cols];
                 if let ([sum], [value]) = (&mut *sum, source) {
                     *sum = factor.mul_add(*value, *sum);

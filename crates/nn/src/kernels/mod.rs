@@ -30,8 +30,8 @@ pub(crate) use softmax::{softmax, softmax_backward};
 pub(crate) use transpose::transpose;
 pub(crate) use triangle::{TRIANGLE, factor_triangle, solve_triangle};
 pub(crate) use vector::AdamStep;
-pub use vector::dot;
 pub(crate) use vector::{
     Map, Zip, adam, add_scaled, dot_rows, drop_by_hash, exp_scaled, exp_shifted, map, map_into,
-    scale_by, sigmoid, sum_rows, tanh, zip,
+    scale_by, scale_into, sigmoid, sum_rows, tanh, zip,
 };
+pub use vector::{dot, scaled_sum};

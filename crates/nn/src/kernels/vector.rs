@@ -254,17 +254,49 @@ pub(crate) fn dot_rows(rows: &[f32], vector: &[f32], products: &mut [f32]) {
     }
 }
 
+#[derive(Clone, Copy)]
+struct Scale(f32);
+
+impl Map for Scale {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s {
+        simd.mul_f32s(simd.splat_f32s(self.0), x)
+    }
+}
+
 /// `x *= factor`.
 pub(crate) fn scale_by(factor: f32, x: &mut [f32]) {
-    #[derive(Clone, Copy)]
-    struct Scale(f32);
-    impl Map for Scale {
+    map(Scale(factor), x);
+}
+
+/// `y = factor * x`.
+///
+/// # Panics
+/// If the slices differ in length.
+pub(crate) fn scale_into(factor: f32, x: &[f32], y: &mut [f32]) {
+    map_into(Scale(factor), x, y);
+}
+
+/// `y = factor * x + z`.
+///
+/// # Panics
+/// If the slices differ in length.
+pub fn scaled_sum(factor: f32, x: &[f32], z: &[f32], y: &mut [f32]) {
+    struct Op<'a>(f32, &'a [f32], &'a [f32], &'a mut [f32]);
+    impl WithSimd for Op<'_> {
+        type Output = ();
+
         #[inline(always)]
-        fn apply<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s {
-            simd.mul_f32s(simd.splat_f32s(self.0), x)
+        fn with_simd<S: Simd>(self, _: S) {
+            let Self(factor, x, z, y) = self;
+            // Plain code: the compiler turns it into the vectors of the instruction set.
+            for (y, (x, z)) in y.iter_mut().zip(x.iter().zip(z)) {
+                *y = factor * x + z;
+            }
         }
     }
-    map(Scale(factor), x);
+    assert!(x.len() == y.len() && z.len() == y.len(), "one of each a value");
+    dispatch(Op(factor, x, z, y));
 }
 
 /// `Σ_i term(values[0][i], values[1][i], ...)` inside of a kernel, of slices of one length; `single` is the same term for
@@ -526,6 +558,9 @@ mod tests {
             let mut z = y.clone();
             add_scaled(2.0, &x, &mut z);
             assert!(z.iter().zip(x.iter().zip(&y)).all(|(z, (x, y))| *z == 2.0 * x + y));
+            let mut w = vec![f32::NAN; n];
+            scaled_sum(2.0, &x, &y, &mut w);
+            assert_eq!(w, z);
             let mut e = x.clone();
             let (max, sum) = exp_shifted(&mut e);
             assert_eq!(max, x.iter().copied().fold(f32::NEG_INFINITY, f32::max));

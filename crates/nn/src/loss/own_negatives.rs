@@ -4,7 +4,7 @@ use super::check_mean_over;
 use crate::{
     Matrix, NnError, RowGradients,
     error::{check_finite, check_indices, check_length, check_shape},
-    kernels::{add_scaled, dot, dot_gathered, sum_gathered},
+    kernels::{dot, dot_gathered, scale_into, sum_gathered},
 };
 
 /// The candidates of each row: its label and negatives that no other row sees.
@@ -82,7 +82,7 @@ impl OwnNegatives<'_> {
 
         let logits = &mut workspace.logits;
         logits.reshape(n, 1 + k);
-        d_hidden.reset(n, d);
+        d_hidden.reshape(n, d);
         let mut sum = 0.0_f64;
         for row in 0..n {
             let ((label, negatives), logits) = (self.row(row), logits.row_mut(row));
@@ -96,7 +96,7 @@ impl OwnNegatives<'_> {
             sum += row_loss(row, logits);
             // Now, while the candidates' rows are still in the cache.
             let d_hidden = d_hidden.row_mut(row);
-            add_scaled(logits[0], of_label, d_hidden);
+            scale_into(logits[0], of_label, d_hidden);
             sum_gathered(d_hidden, &logits[1..], table.as_slice(), negatives);
         }
         let loss = check_finite(what, sum / mean_over)?;

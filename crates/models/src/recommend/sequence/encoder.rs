@@ -2,7 +2,7 @@
 
 use forecart_data::{History, ItemIdx};
 use forecart_nn::{
-    Dropout, Embedding, Init, LayerNorm, LayerNormCache, Matrix, NnError, Pass, Ragged,
+    Dropout, Embedding, Init, LayerNorm, LayerNormCache, Matrix, NnError, Pass, Ragged, scaled_sum,
 };
 use rand_chacha::ChaCha8Rng;
 
@@ -184,13 +184,10 @@ impl Encoder {
                 Some(mask) if *item == MASK => mask.row(0),
                 _ => items.row(*item as usize),
             };
-            let x = x[0].row_mut(row).iter_mut().zip(vector);
+            let x = x[0].row_mut(row);
             match positions {
-                Some(table) => {
-                    let values = x.zip(table.row(*position as usize));
-                    values.for_each(|((x, v), p)| *x = self.scale * v + p);
-                }
-                None => x.for_each(|(x, v)| *x = self.scale * v),
+                Some(table) => scaled_sum(self.scale, vector, table.row(*position as usize), x),
+                None => x.iter_mut().zip(vector).for_each(|(x, v)| *x = self.scale * v),
             }
         }
         for (table, events) in [(&self.events, events), (&self.next_events, next_events)] {

@@ -31,6 +31,10 @@ const TILE_TOKENS: usize = 128;
 /// share, and the same for any number of them, as sums must be.
 pub(super) const N_GROUPS: usize = 16;
 
+/// Values of the candidates' vectors that are asked for before the forward pass of their tile, if they are not more: they have to stay in
+/// the cache beside its activations.
+const AHEAD_VALUES: usize = 1 << 15;
+
 /// A network in training, with its optimizer and buffers.
 #[derive(Debug)]
 pub(crate) struct Stepper {
@@ -374,15 +378,12 @@ impl Stepper {
                 // As many as there are threads; which one is taken changes no result.
                 let mut labeled = lock(idle).pop().unwrap_or_default();
                 let mut drawn = negatives(key, Some(index), n_item_rows);
-                let losses = spans.iter().map(|span| {
+                let losses = spans.iter().enumerate().map(|(at, span)| {
                     labeled.fill(batch, span.sequences.clone(), vectors.rows(), masking.as_ref());
-                    vectors.prefetch_rows(&labeled.tile.items);
-                    let pass = Pass::Training { key, first_row: span.first_row };
-                    network.encoder.forward(vectors, pass, &mut labeled.tile)?;
-                    labeled.gather();
-                    let loss = if is_shared {
-                        labeled.against_shared(vectors, &shared, mean_over, d_shared)?
-                    } else {
+                    if at == 0 {
+                        ask(vectors, &labeled.tile.items);
+                    }
+                    if !is_shared {
                         labeled.negatives.clear();
                         let n = labeled.labels.len() * n_negatives;
                         match given {
@@ -392,6 +393,22 @@ impl Stepper {
                                 labeled.negatives.extend_from_slice(&given[first..first + n]);
                             }
                         }
+                        if n * vectors.cols() <= AHEAD_VALUES {
+                            ask(vectors, &labeled.labels);
+                            ask(vectors, &labeled.negatives);
+                        }
+                    }
+                    // The inputs of the next tile.
+                    if let Some(next) = spans.get(at + 1) {
+                        let items = batch[next.sequences.clone()].iter().flat_map(|at| at.items);
+                        vectors.prefetch_rows(items.map(|item| item.row()));
+                    }
+                    let pass = Pass::Training { key, first_row: span.first_row };
+                    network.encoder.forward(vectors, pass, &mut labeled.tile)?;
+                    labeled.gather();
+                    let loss = if is_shared {
+                        labeled.against_shared(vectors, &shared, mean_over, d_shared)?
+                    } else {
                         let loss = labeled.against_own(vectors, config.loss, beta, mean_over)?;
                         labeled.keep_candidates(span, &mut terms);
                         loss
@@ -458,6 +475,11 @@ fn sum_of_groups(
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A thread that panicked held a list that is whole at any time.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Asks for the vectors of some items.
+fn ask(vectors: &Matrix, items: &[u32]) {
+    vectors.prefetch_rows(items.iter().map(|item| *item as usize));
 }
 
 /// Items drawn uniformly, for a group of the batch or for all of them.
