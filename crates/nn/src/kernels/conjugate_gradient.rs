@@ -180,7 +180,6 @@ fn square<S: Simd>(simd: S, x: &[f32], inverse: &[f32], scaled: &mut [f32]) -> f
 /// `sums += Σ factor x` over some rows.
 #[inline(always)]
 #[expect(unsafe_code, reason = "a bounds check for each load would cost as much as its product")]
-#[expect(clippy::needless_range_loop, reason = "registers of a block read best by number")]
 fn add_rows<S: Simd, const N: usize>(
     simd: S,
     x: &[&[f32]; N],
@@ -255,7 +254,8 @@ mod tests {
 
     #[test]
     fn every_instruction_set_takes_the_steps_of_the_textbook() {
-        let value = |at: usize| ((at + 1) as f32 * 0.731).sin();
+        // Squares modulo a prime: rows that no few others make up, so that no step is one of rounding errors.
+        let value = |at: usize| ((at + 1).pow(2) % 997) as f32 / 498.5 - 1.0;
         for (n, d) in [(1, 1), (3, 5), (4, 16), (8, 17), (13, 64), (23, 33), (40, 130)] {
             let table: Vec<f32> = (0..50 * d).map(value).collect();
             let rows: Vec<u32> = (0..n).map(|at| (at * 7 % 50) as u32).collect();
@@ -292,9 +292,9 @@ mod tests {
                     });
                     let pairs = w.iter().zip(&want).chain(errors.iter().zip(&want_errors));
                     for (got, want) in pairs {
-                        // f32 sums of some tens of terms.
+                        // f32 sums of some tens of terms, three times one after the other.
                         let off = (f64::from(*got) - want).abs();
-                        assert!(off < 2e-5, "{set:?} {n} {d} {n_steps}: {got} {want}");
+                        assert!(off < 1e-4, "{set:?} {n} {d} {n_steps}: {got} {want}");
                     }
                 }
             }
