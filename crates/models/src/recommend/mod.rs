@@ -40,6 +40,7 @@ mod slim;
 mod trending;
 
 mod attributes;
+mod candidates;
 mod early_stopping;
 mod interactions;
 mod item_table;
@@ -47,6 +48,7 @@ mod leave_one_out;
 mod ranking;
 mod related_items;
 mod sparse;
+mod trained;
 mod vector_model;
 
 pub mod registry;

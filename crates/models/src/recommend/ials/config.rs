@@ -3,12 +3,12 @@
 use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::super::contract::{FitContext, FitRecord, Fitted, ModelSpec};
+use super::super::contract::{FitContext, FitRecord};
 use super::super::early_stopping::N_SCORER_TABLES;
 use super::super::interactions::Interactions;
 use super::super::search_space::Parameter;
+use super::super::trained::{TrainedConfig, trained_spec};
 use super::super::view::TrainingView;
 use super::{Ials, fit};
 use crate::error::ModelError;
@@ -149,15 +149,13 @@ impl IalsConfig {
     /// Fits the factors to `view`.
     ///
     /// # Errors
-    /// As [`ModelSpec::fit`].
+    /// As [`ModelSpec::fit`](crate::recommend::ModelSpec::fit).
     pub fn fit(
         &self,
         view: &TrainingView<'_>,
         context: &FitContext<'_>,
     ) -> Result<(Ials, FitRecord), ModelError> {
-        self.check()?;
-        context.check_memory(NAME, self.needed_bytes(view), "lower `n_factors`")?;
-        context.on_threads(|| fit::fit(&self.resolved(), view, context))
+        self.checked_fit(view, context)
     }
 }
 
@@ -170,21 +168,17 @@ const SEARCH_SPACE: &[Parameter] = &[
     Parameter::log("init_scale", 0.01, 1.0),
 ];
 
-impl ModelSpec for IalsConfig {
-    fn name(&self) -> &'static str {
-        NAME
-    }
+impl TrainedConfig for IalsConfig {
+    type Model = Ials;
 
-    fn hyperparameters(&self) -> Value {
-        serde_json::to_value(self).expect("numbers and names in a struct are JSON")
-    }
+    const NAME: &'static str = NAME;
 
-    fn uses_seed(&self) -> bool {
-        true
-    }
+    const SEARCH_SPACE: &'static [Parameter] = SEARCH_SPACE;
 
-    fn search_space(&self) -> &'static [Parameter] {
-        SEARCH_SPACE
+    const IF_TOO_LARGE: &'static str = "lower `n_factors`";
+
+    fn check(&self) -> Result<(), ModelError> {
+        self.check()
     }
 
     /// Who chose what in both directions, the factors twice, the best ones and what validation holds, 65 Gram matrices, and a
@@ -198,14 +192,17 @@ impl ModelSpec for IalsConfig {
             + (n_factors * n_factors * 4).saturating_mul(65 + 2 * 64)
     }
 
-    fn fit(&self, view: &TrainingView<'_>, context: &FitContext<'_>) -> Result<Fitted, ModelError> {
-        let (model, record) = Self::fit(self, view, context)?;
-        Ok(Fitted { model: Box::new(model), record })
+    fn train(
+        &self,
+        view: &TrainingView<'_>,
+        context: &FitContext<'_>,
+    ) -> Result<(Ials, FitRecord), ModelError> {
+        fit::fit(&self.resolved(), view, context)
     }
 
-    fn for_refit(&self, record: &FitRecord) -> Box<dyn ModelSpec> {
-        let chosen = record.chosen_epoch.and_then(|epoch| u32::try_from(epoch).ok());
-        let n_epochs = chosen.and_then(NonZeroU32::new).unwrap_or(self.n_epochs);
-        Box::new(Self { n_epochs, ..*self })
+    fn with_epochs(&self, n_epochs: NonZeroU32) -> Self {
+        Self { n_epochs, ..*self }
     }
 }
+
+trained_spec!(IalsConfig);
