@@ -1,9 +1,12 @@
 //! Small datasets for unit tests, written and opened like real ones.
 
+pub(crate) mod networks;
+
 use std::num::NonZeroUsize;
 
 use forecart_data::dataset::{Description, EventRow, Tables};
 use forecart_data::encode::FeatureProgram;
+use forecart_data::features::FeatureNames;
 use forecart_data::{
     Dataset, DatasetWriter, EventOrder, ItemFeatures, ItemIdx, Protocol, SeenItems, Silent,
     TextTable, Vocabulary,
@@ -22,6 +25,8 @@ pub(crate) struct Log {
     session_length: Option<u32>,
     /// Of all item rows, or none.
     titles: Vec<String>,
+    /// Names of sparse attributes, and which of them each item row has.
+    sparse: (Vec<String>, Vec<Vec<u32>>),
 }
 
 impl Log {
@@ -35,6 +40,7 @@ impl Log {
             leave_one_out: true,
             session_length: None,
             titles: Vec::new(),
+            sparse: (Vec::new(), Vec::new()),
         }
     }
 
@@ -51,6 +57,30 @@ impl Log {
     /// With a title for each item row.
     pub(crate) fn titled(self, titles: &[&str]) -> Self {
         Self { titles: titles.iter().map(|title| (*title).to_owned()).collect(), ..self }
+    }
+
+    /// With the sparse attributes `names`, of which each item row has some.
+    pub(crate) fn with_sparse(self, names: &[&str], rows: &[&[u32]]) -> Self {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        Self { sparse: (names, rows.iter().map(|row| row.to_vec()).collect()), ..self }
+    }
+
+    fn item_features(&self) -> ItemFeatures {
+        let (names, rows) = &self.sparse;
+        if names.is_empty() {
+            return ItemFeatures::default();
+        }
+        let mut offsets = vec![0_u64];
+        offsets.extend(rows.iter().scan(0, |end, row| {
+            *end += row.len() as u64;
+            Some(*end)
+        }));
+        ItemFeatures {
+            names: FeatureNames { dense: Vec::new(), sparse: names.clone() },
+            dense: Vec::new().into(),
+            sparse_offsets: offsets.into(),
+            sparse_indices: rows.concat().into(),
+        }
     }
 
     /// Sessions of `length` events each, all of them validation.
@@ -90,7 +120,7 @@ pub(crate) fn dataset(log: &Log) -> (tempfile::TempDir, Dataset) {
             .map(|row| log.titles.get(row).map_or("", String::as_str))
             .collect::<TextTable>(),
         encoders: FeatureProgram::default(),
-        item_features: ItemFeatures::default(),
+        item_features: log.item_features(),
         description: Description {
             protocol: match log.session_length {
                 Some(_) => Protocol::Session { gap_minutes: None },

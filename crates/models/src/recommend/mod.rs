@@ -32,12 +32,14 @@ mod ials;
 mod latest;
 mod mlp;
 mod neighbors;
+mod neumf;
 mod popularity;
 mod seq_rules;
 pub(crate) mod sequence;
 mod sessions;
 mod slim;
 mod trending;
+mod two_tower;
 
 mod attributes;
 mod candidates;
@@ -68,6 +70,7 @@ pub use neighbors::{
     Content, ContentConfig, ItemKnn, ItemKnnConfig, NeighborKeys, RuleMeasure, Similarity,
     Together, TogetherConfig, UserKnn, UserKnnConfig, Weighting,
 };
+pub use neumf::{NeuMf, NeuMfConfig};
 pub use popularity::{Popularity, PopularityConfig, Window};
 pub use ranking::{Ranking, RankingSpec};
 pub use related_items::RelatedItems;
@@ -84,4 +87,5 @@ pub use sessions::{
 pub use slim::{Slim, SlimConfig};
 pub use top_k::{Scored, TopK, top_k};
 pub use trending::{Trending, TrendingConfig, TrendingKeys};
+pub use two_tower::{TwoTower, TwoTowerConfig};
 pub use view::{FitOn, Holdout, TrainingView};
