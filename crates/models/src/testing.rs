@@ -1,9 +1,12 @@
 //! Small datasets for unit tests, written and opened like real ones.
 
+pub(crate) mod networks;
+
 use std::num::NonZeroUsize;
 
 use forecart_data::dataset::{Description, EventRow, Tables};
 use forecart_data::encode::FeatureProgram;
+use forecart_data::features::FeatureNames;
 use forecart_data::{
     Dataset, DatasetWriter, EventOrder, History, ItemFeatures, ItemIdx, Protocol, SeenItems,
     Silent, TextTable, Vocabulary,
@@ -24,6 +27,8 @@ pub(crate) struct Log {
     second_is_asked_for: bool,
     /// Of all item rows, or none.
     titles: Vec<String>,
+    /// Names of sparse attributes, and which of them each item row has.
+    sparse: (Vec<String>, Vec<Vec<u32>>),
 }
 
 impl Log {
@@ -38,6 +43,7 @@ impl Log {
             session_length: None,
             second_is_asked_for: false,
             titles: Vec::new(),
+            sparse: (Vec::new(), Vec::new()),
         }
     }
 
@@ -59,6 +65,30 @@ impl Log {
     /// The second, fourth, sixth event of each user are of the kind that is to be predicted.
     pub(crate) fn where_every_second_is_asked_for(self) -> Self {
         Self { second_is_asked_for: true, ..self }
+    }
+
+    /// With the sparse attributes `names`, of which each item row has some.
+    pub(crate) fn with_sparse(self, names: &[&str], rows: &[&[u32]]) -> Self {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        Self { sparse: (names, rows.iter().map(|row| row.to_vec()).collect()), ..self }
+    }
+
+    fn item_features(&self) -> ItemFeatures {
+        let (names, rows) = &self.sparse;
+        if names.is_empty() {
+            return ItemFeatures::default();
+        }
+        let mut offsets = vec![0_u64];
+        offsets.extend(rows.iter().scan(0, |end, row| {
+            *end += row.len() as u64;
+            Some(*end)
+        }));
+        ItemFeatures {
+            names: FeatureNames { dense: Vec::new(), sparse: names.clone() },
+            dense: Vec::new().into(),
+            sparse_offsets: offsets.into(),
+            sparse_indices: rows.concat().into(),
+        }
     }
 
     /// Sessions of `length` events each, all of them validation.
@@ -99,7 +129,7 @@ pub(crate) fn dataset(log: &Log) -> (tempfile::TempDir, Dataset) {
             .map(|row| log.titles.get(row).map_or("", String::as_str))
             .collect::<TextTable>(),
         encoders: FeatureProgram::default(),
-        item_features: ItemFeatures::default(),
+        item_features: log.item_features(),
         description: Description {
             protocol: match log.session_length {
                 Some(_) => Protocol::Session { gap_minutes: None },

@@ -89,7 +89,7 @@ impl<'a> Validation<'a> {
         n_item_rows: usize,
         buffers: impl Fn() -> B + Sync + Send,
         prepare: impl Fn(History<'_>, &mut B) + Sync + Send,
-        score: impl Fn(usize, &B, &mut [f32]) + Sync + Send,
+        score: impl Fn(usize, &mut B, &mut [f32]) + Sync + Send,
     ) -> Vec<f64> {
         let all = || (buffers(), vec![0.0; n_item_rows]);
         let users: Vec<Vec<f64>> = self

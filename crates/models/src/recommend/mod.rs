@@ -32,14 +32,17 @@ mod ials;
 mod latest;
 mod mlp;
 mod neighbors;
+mod neumf;
 mod popularity;
 mod seq_rules;
 pub(crate) mod sequence;
 mod sessions;
 mod slim;
 mod trending;
+mod two_tower;
 
 mod attributes;
+mod candidates;
 mod early_stopping;
 mod interactions;
 mod item_table;
@@ -47,6 +50,7 @@ mod leave_one_out;
 mod ranking;
 mod related_items;
 mod sparse;
+mod trained;
 mod vector_model;
 
 pub mod registry;
@@ -66,6 +70,7 @@ pub use neighbors::{
     Content, ContentConfig, ItemKnn, ItemKnnConfig, NeighborKeys, RuleMeasure, Similarity,
     Together, TogetherConfig, UserKnn, UserKnnConfig, Weighting,
 };
+pub use neumf::{NeuMf, NeuMfConfig};
 pub use popularity::{Popularity, PopularityConfig, Window};
 pub use ranking::{Ranking, RankingSpec};
 pub use related_items::RelatedItems;
@@ -82,4 +87,5 @@ pub use sessions::{
 pub use slim::{Slim, SlimConfig};
 pub use top_k::{Scored, TopK, top_k};
 pub use trending::{Trending, TrendingConfig, TrendingKeys};
+pub use two_tower::{TwoTower, TwoTowerConfig};
 pub use view::{FitOn, Holdout, TrainingView};

@@ -16,6 +16,7 @@ use super::neighbors::{
     Content, ContentConfig, ItemKnn, ItemKnnConfig, Together, TogetherConfig, UserKnn,
     UserKnnConfig,
 };
+use super::neumf::{NeuMf, NeuMfConfig};
 use super::popularity::{Popularity, PopularityConfig, Window};
 use super::related_items::RelatedItemsConfig;
 use super::seq_rules::{SeqRules, SeqRulesConfig};
@@ -23,6 +24,7 @@ use super::sequence::{Preset, Sequence, SequenceSpec};
 use super::sessions::{Stan, StanConfig, Vsknn, VsknnConfig, Vstan, VstanConfig};
 use super::slim::{Slim, SlimConfig};
 use super::trending::{Trending, TrendingConfig};
+use super::two_tower::{TwoTower, TwoTowerConfig};
 use crate::error::{ModelError, nearest};
 use crate::tensors::Tensors;
 
@@ -126,6 +128,13 @@ pub static MODELS: &[Entry] = &[
     entry!("stan", "the same with decays by position and age", StanConfig, Stan),
     entry!("vstan", "the same with rare items raised", VstanConfig, Vstan),
     entry!("mlp", "multi-layer perceptron on the history and the items' features", MlpConfig, Mlp),
+    entry!("neumf", "product of factors and a perceptron on them, joined", NeuMfConfig, NeuMf),
+    entry!(
+        "two-tower",
+        "a network for histories, one for items, new ones too",
+        TwoTowerConfig,
+        TwoTower
+    ),
     sequence!("gated recurrent unit over the history", Gru4Rec, "gru4rec"),
     sequence!("causal self-attention over the history", SasRec, "sasrec"),
     sequence!("self-attention both ways, trained on masked items", Bert4Rec, "bert4rec"),

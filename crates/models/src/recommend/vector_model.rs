@@ -69,6 +69,27 @@ fn is_known(model: &impl VectorModel, item: ItemIdx) -> bool {
     item.is_known() && item.row() < model.vectors().rows()
 }
 
+/// The items whose first `n_dims` columns of `vectors` have the largest cosine with those of `item`; where there is no such item, the
+/// model's answer to a history of it.
+pub(super) fn most_alike(
+    model: &impl Recommender,
+    vectors: &Matrix,
+    n_dims: usize,
+    item: ItemIdx,
+    k: NonZeroUsize,
+) -> Vec<Scored> {
+    let history = [item];
+    let request = TopK::new(k, SeenItems::Exclude);
+    if !item.is_known() || item.row() >= vectors.rows() {
+        return model.recommend(History::of(&history), &request);
+    }
+    let vector = |row: usize| &vectors.row(row)[..n_dims];
+    let norm = |row: usize| dot(vector(row), vector(row)).sqrt().max(f32::MIN_POSITIVE);
+    let cosine = |row: usize| dot(vector(item.row()), vector(row)) / norm(item.row()) / norm(row);
+    let scores: Vec<f32> = (0..vectors.rows()).map(cosine).collect();
+    top_k(&scores, History::of(&history), &request)
+}
+
 /// `None` where there is nothing to see.
 fn user_vector(model: &impl VectorModel, history: History<'_>) -> Option<Vec<f32>> {
     let seen = history.newest(model.max_history());
@@ -148,17 +169,7 @@ impl<M: VectorModel> Recommender for M {
 
     /// By the cosine of the items' vectors, without their biases.
     fn similar(&self, item: ItemIdx, k: NonZeroUsize) -> Vec<Scored> {
-        let history = [item];
-        let request = TopK::new(k, SeenItems::Exclude);
-        if !is_known(self, item) {
-            return self.recommend(History::of(&history), &request);
-        }
-        let vector = |row: usize| &self.vectors().row(row)[..self.n_dims()];
-        let norm = |row: usize| dot(vector(row), vector(row)).sqrt().max(f32::MIN_POSITIVE);
-        let cosine =
-            |row: usize| dot(vector(item.row()), vector(row)) / norm(item.row()) / norm(row);
-        let scores: Vec<f32> = (0..self.n_item_rows()).map(cosine).collect();
-        top_k(&scores, History::of(&history), &request)
+        most_alike(self, self.vectors(), self.n_dims(), item, k)
     }
 
     /// The events' contributions, where the score is their sum; else leave one out: what the score of `item` loses without each known item that the model sees, at its newest event.

@@ -116,12 +116,13 @@ pub(super) fn explain<L: Learner>(
         Ok(())
     });
     let chosen = record.chosen_epoch.and_then(|epoch| record.curve.get(epoch - 1));
+    let (network, optimizer) = learner.state();
     Divergence {
         epoch,
         step,
         what,
-        learning_rate: learner.optimizer().rule().learning_rate(),
-        largest_weight: largest_weight(learner.network()),
+        learning_rate: optimizer.rule().learning_rate(),
+        largest_weight: largest_weight(network),
         // All zero: the step failed before its first gradient.
         largest_gradient: gradients.0.filter(|(_, value)| *value != 0.0),
         best_epoch: chosen.and_then(|chosen| Some((chosen.epoch, chosen.validation_ndcg_at_10?))),

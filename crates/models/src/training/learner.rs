@@ -1,23 +1,20 @@
 //! What a model has to say so that it can be trained.
 
-use forecart_nn::{DropoutKey, Gradient, Name, NnError, Optimizer, Parameters};
+use forecart_nn::{DropoutKey, Gradient, Name, NnError, Optimizer, Trainable};
 
 /// A model in training, with its examples, optimizer and buffers.
 pub(crate) trait Learner {
     /// The weights.
-    type Network: Parameters;
+    type Network: Trainable;
 
     /// Number of examples, which are known by their places `0..n_examples`; at least one.
     fn n_examples(&self) -> usize;
 
-    /// The weights as they are.
-    fn network(&self) -> &Self::Network;
+    /// The weights as they are, and the optimizer with its state.
+    fn state(&self) -> (&Self::Network, &Optimizer);
 
-    /// The optimizer with its state.
-    fn optimizer(&self) -> &Optimizer;
-
-    /// Weights and optimizer, to change.
-    fn parts(&mut self) -> (&mut Self::Network, &mut Optimizer);
+    /// The same, to change, and the gradients of the last step, whether it succeeded or not.
+    fn parts(&mut self) -> Parts<'_, Self::Network>;
 
     /// Computes anew what is derived from the weights; called after they were set from outside.
     ///
@@ -40,14 +37,26 @@ pub(crate) trait Learner {
     /// Those of the layers.
     fn validate(&mut self) -> Result<Option<f64>, NnError>;
 
-    /// Calls `visit` for the gradient of each parameter in the last step, whether it succeeded or not.
+    /// Calls `visit` for the gradient of each parameter in the last step.
     ///
     /// # Errors
     /// The first error of `visit`.
     fn visit_gradients(
         &mut self,
         visit: &mut dyn FnMut(&Name<'_>, Gradient<'_>) -> Result<(), NnError>,
-    ) -> Result<(), NnError>;
+    ) -> Result<(), NnError> {
+        let Parts { network, gradients, .. } = self.parts();
+        network.visit_with_gradients(gradients, &Name::root(), &mut |name, _, gradient| {
+            visit(name, gradient)
+        })
+    }
+}
+
+/// What a step changes and what it left.
+pub(crate) struct Parts<'a, N: Trainable> {
+    pub(crate) network: &'a mut N,
+    pub(crate) optimizer: &'a mut Optimizer,
+    pub(crate) gradients: &'a N::Gradients,
 }
 
 /// The loss of a step.

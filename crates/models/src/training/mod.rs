@@ -24,7 +24,7 @@ mod divergence;
 pub use checkpoint::{Checkpoint, RunIdentity};
 pub use context::FitContext;
 pub use divergence::Divergence;
-pub(crate) use learner::{BatchLoss, Learner};
+pub(crate) use learner::{BatchLoss, Learner, Parts};
 pub use optimizer::LearningRateSchedule;
 pub(crate) use optimizer::OptimizerConfig;
 pub use record::{EpochRecord, FitRecord, MemberRecord};

@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use super::checkpoint::{Exact, Position, RunIdentity, Writer};
 use super::context::FitContext;
 use super::divergence;
-use super::learner::{BatchLoss, Learner};
+use super::learner::{BatchLoss, Learner, Parts};
 use super::optimizer::OptimizerConfig;
 use super::record::{EpochRecord, FitRecord};
 use crate::error::ModelError;
@@ -77,7 +77,7 @@ pub(crate) fn run<L: Learner>(
     run.epochs()?;
     let Run { best, position, .. } = run;
     if let Some(mut best) = best {
-        best.take_parameters(learner.parts().0, plan.model)?;
+        best.take_parameters(learner.parts().network, plan.model)?;
         learner.refresh().map_err(ModelError::training(plan.model, None))?;
     }
     Ok(position.record)
@@ -114,7 +114,8 @@ impl<L: Learner> Run<'_, L> {
             return if checkpoint.keeps_a_choice() { self.write() } else { Ok(()) };
         };
         let model = self.plan.model;
-        let (position, best) = saved.restore(checkpoint.path(), self.learner.parts(), model)?;
+        let Parts { network, optimizer, .. } = self.learner.parts();
+        let (position, best) = saved.restore(checkpoint.path(), (network, optimizer), model)?;
         self.learner.refresh().map_err(ModelError::training(model, None))?;
         let n_done = (position.epoch - 1) as u64 * self.n_examples as u64
             + self.n_examples.min(position.n_batches * self.plan.batch_size) as u64;
@@ -137,7 +138,7 @@ impl<L: Learner> Run<'_, L> {
             if is_better {
                 self.best = None; // before the next one is made, to hold one at a time
                 let mut best = Tensors::default();
-                best.insert_parameters(self.learner.network());
+                best.insert_parameters(self.learner.state().0);
                 self.best = Some(best);
             }
             let Position { epoch, record, .. } = &self.position;
@@ -173,7 +174,7 @@ impl<L: Learner> Run<'_, L> {
         let at = self.position.n_steps;
         let rate = plan.optimizer.rate_at(at, plan.n_epochs, self.steps_per_epoch());
         let failed = ModelError::training(plan.model, self.position.epoch);
-        self.learner.parts().1.set_learning_rate(rate).map_err(failed)?;
+        self.learner.parts().optimizer.set_learning_rate(rate).map_err(failed)?;
         let key = DropoutKey::new(self.context.seed, self.position.n_steps + 1);
         let loss = match self.learner.step(batch, key) {
             Ok(loss) => loss,
@@ -246,7 +247,7 @@ impl<L: Learner> Run<'_, L> {
     }
 
     fn write(&mut self) -> Result<(), ModelError> {
-        let (network, optimizer) = (self.learner.network(), self.learner.optimizer());
+        let (network, optimizer) = self.learner.state();
         if let Some(what) = divergence::of_state(network, optimizer) {
             return Err(self.diverged(what, self.position.n_steps));
         }

@@ -189,6 +189,7 @@ fn older_events_change_nothing_and_the_order_of_the_newest_counts() {
         "bert4rec",
         "hstu",
         "esasrec",
+        "two-tower",
         "fusion",
     ];
     let mut n_checked = 0;
@@ -395,12 +396,13 @@ fn networks_learn_and_what_they_learn_helps_on_validation() {
         ("sasrec", 12, 0.01),
         ("bert4rec", 40, 0.003),
         ("esasrec", 12, 0.01),
+        ("two-tower", 30, 0.01),
     ];
     for (name, n_epochs, learning_rate) in models {
         let mut keys = serde_json::json!({
             "n_epochs": n_epochs, "learning_rate": learning_rate, "patience": n_epochs
         });
-        if name != "mlp" {
+        if !["mlp", "two-tower"].contains(&name) {
             keys["d_model"] = 32.into();
             keys["dropout"] = 0.1.into();
             keys["batch_size"] = 8.into();

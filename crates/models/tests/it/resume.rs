@@ -27,6 +27,14 @@ fn cases(n_epochs: u32) -> Vec<Box<dyn ModelSpec>> {
         "d_model": 8, "n_heads": 2, "batch_size": 20, "n_negatives": 4, "input_scale": 1.0,
         "n_epochs": n_epochs, "patience": n_epochs,
     });
+    let neumf = json!({
+        "n_factors": 8, "mlp_factors": 4, "hidden": [6, 4], "batch_size": 100, "dropout": 0.2, "n_reference": 30,
+        "n_epochs": n_epochs, "patience": n_epochs,
+    });
+    let towers = json!({
+        "d_model": 8, "user_hidden": [6], "item_hidden": [6], "batch_size": 100, "n_negatives": 16,
+        "n_epochs": n_epochs, "patience": n_epochs,
+    });
     let with = |keys: &Value, more: Value| {
         let mut keys = keys.clone();
         keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -38,6 +46,8 @@ fn cases(n_epochs: u32) -> Vec<Box<dyn ModelSpec>> {
     [
         ("mlp", with(&mlp, json!({"loss": "full"}))),
         ("mlp", with(&mlp, json!({"loss": "sampled", "n_negatives": 16, "schedule": "linear"}))),
+        ("neumf", neumf),
+        ("two-tower", with(&towers, json!({"schedule": "linear", "weight_decay": 0.01}))),
         ("sasrec", with(&sequence, json!({"item_updates": "touched"}))),
         ("sasrec", with(&with(&sequence, json!({"loss": "full"})), falling.clone())),
         ("esasrec", with(&sequence, json!({"loss": "full", "precision": "bf16"}))),

@@ -133,6 +133,14 @@ pub(crate) fn specs() -> Vec<Box<dyn ModelSpec>> {
             "input_scale": 1.0,
         }),
         "bpr" => json!({"n_epochs": 3, "n_factors": 8, "batch_size": 100}),
+        "neumf" => json!({
+            "n_epochs": 3, "n_factors": 8, "mlp_factors": 4, "hidden": [6, 4], "batch_size": 100,
+            "n_reference": 30,
+        }),
+        "two-tower" => json!({
+            "n_epochs": 3, "d_model": 8, "user_hidden": [6], "item_hidden": [6], "batch_size": 100,
+            "n_negatives": 16,
+        }),
         "fusion" => json!({"members": [
             {"model": "sasrec", "n_epochs": 2, "d_model": 8, "loss": "full", "input_scale": 1.0},
             {"model": "hstu", "n_epochs": 2, "d_model": 8, "loss": "full", "input_scale": 1.0},
@@ -169,6 +177,11 @@ pub(crate) fn specs() -> Vec<Box<dyn ModelSpec>> {
     specs.push(registry::spec("sasrec", &full).unwrap());
     full["precision"] = json!("bf16");
     specs.push(registry::spec("sasrec", &full).unwrap());
+    let mut plain = keys("two-tower");
+    plain["normalize"] = json!(false);
+    plain["residual"] = json!(false);
+    plain["n_negatives"] = json!(0);
+    specs.push(registry::spec("two-tower", &plain).unwrap());
     let mut mixed = keys("hstu");
     mixed["loss"] = json!("mixed");
     mixed["item_updates"] = json!("touched");

@@ -4,13 +4,13 @@ use std::num::NonZeroU32;
 
 use forecart_nn::{Optimizer, Sgd};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::super::contract::{FitContext, FitRecord, Fitted, ModelSpec};
+use super::super::contract::{FitContext, FitRecord};
 use super::super::early_stopping::N_SCORER_TABLES;
 use super::super::interactions::Interactions;
 use super::super::neighbors::Weighting;
 use super::super::search_space::Parameter;
+use super::super::trained::{TrainedConfig, trained_spec};
 use super::super::view::TrainingView;
 use super::{Bpr, fit};
 use crate::error::ModelError;
@@ -162,15 +162,13 @@ impl BprConfig {
     /// Fits the factors to `view`.
     ///
     /// # Errors
-    /// As [`ModelSpec::fit`].
+    /// As [`ModelSpec::fit`](crate::recommend::ModelSpec::fit).
     pub fn fit(
         &self,
         view: &TrainingView<'_>,
         context: &FitContext<'_>,
     ) -> Result<(Bpr, FitRecord), ModelError> {
-        self.check()?;
-        context.check_memory(NAME, self.needed_bytes(view), "lower `n_factors`")?;
-        context.on_threads(|| fit::fit(self, view, context))
+        self.checked_fit(view, context)
     }
 }
 
@@ -179,25 +177,21 @@ const SEARCH_SPACE: &[Parameter] = &[
     Parameter::choice("n_factors", &["16", "32", "64", "128"]),
     Parameter::choice("negatives", &["uniform", "popularity"]),
     Parameter::log("learning_rate", 5e-4, 0.05),
-    Parameter::log("weight_decay", 1e-3, 1.0),
+    Parameter::log("weight_decay", 1e-3, 3.0),
     Parameter::log("fold_in_l2", 1e-4, 1.0),
 ];
 
-impl ModelSpec for BprConfig {
-    fn name(&self) -> &'static str {
-        NAME
-    }
+impl TrainedConfig for BprConfig {
+    type Model = Bpr;
 
-    fn hyperparameters(&self) -> Value {
-        serde_json::to_value(self).expect("numbers and names in a struct are JSON")
-    }
+    const NAME: &'static str = NAME;
 
-    fn uses_seed(&self) -> bool {
-        true
-    }
+    const SEARCH_SPACE: &'static [Parameter] = SEARCH_SPACE;
 
-    fn search_space(&self) -> &'static [Parameter] {
-        SEARCH_SPACE
+    const IF_TOO_LARGE: &'static str = "lower `n_factors`";
+
+    fn check(&self) -> Result<(), ModelError> {
+        self.check()
     }
 
     /// Factors, two moments and the best factors so far, what validation holds, the pairs in both forms, and the gradients
@@ -211,14 +205,17 @@ impl ModelSpec for BprConfig {
             + u64::from(self.batch_size.get()).saturating_mul(6 * row)
     }
 
-    fn fit(&self, view: &TrainingView<'_>, context: &FitContext<'_>) -> Result<Fitted, ModelError> {
-        let (model, record) = Self::fit(self, view, context)?;
-        Ok(Fitted { model: Box::new(model), record })
+    fn train(
+        &self,
+        view: &TrainingView<'_>,
+        context: &FitContext<'_>,
+    ) -> Result<(Bpr, FitRecord), ModelError> {
+        fit::fit(self, view, context)
     }
 
-    fn for_refit(&self, record: &FitRecord) -> Box<dyn ModelSpec> {
-        let chosen = record.chosen_epoch.and_then(|epoch| u32::try_from(epoch).ok());
-        let n_epochs = chosen.and_then(NonZeroU32::new).unwrap_or(self.n_epochs);
-        Box::new(Self { n_epochs, ..*self })
+    fn with_epochs(&self, n_epochs: NonZeroU32) -> Self {
+        Self { n_epochs, ..*self }
     }
 }
+
+trained_spec!(BprConfig);

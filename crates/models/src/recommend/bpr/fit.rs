@@ -5,8 +5,7 @@ use std::ops::Range;
 
 use forecart_data::History;
 use forecart_nn::{
-    DataParallel, DropoutKey, Embedding, Gradient, Init, Matrix, Name, NnError, Optimizer,
-    Trainable, dot, sigmoid,
+    DataParallel, DropoutKey, Embedding, Init, Matrix, NnError, Optimizer, Trainable, dot, sigmoid,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -21,7 +20,7 @@ use crate::recommend::interactions::{Interactions, distinct_items};
 use crate::recommend::neighbors::Weighting;
 use crate::recommend::popularity::ItemCounts;
 use crate::recommend::view::TrainingView;
-use crate::training::{self, BatchLoss, Learner, Plan};
+use crate::training::{self, BatchLoss, Learner, Parts, Plan};
 
 /// Pairs that one thread works on at a time; not to be changed without notice, since results depend on it in the last bits.
 const TILE_ROWS: usize = 128;
@@ -173,16 +172,13 @@ impl Learner for Trainer<'_> {
         self.pairs.len()
     }
 
-    fn network(&self) -> &Factors {
-        &self.network
+    fn state(&self) -> (&Factors, &Optimizer) {
+        (&self.network, &self.optimizer)
     }
 
-    fn optimizer(&self) -> &Optimizer {
-        &self.optimizer
-    }
-
-    fn parts(&mut self) -> (&mut Factors, &mut Optimizer) {
-        (&mut self.network, &mut self.optimizer)
+    fn parts(&mut self) -> Parts<'_, Factors> {
+        let Self { network, optimizer, parallel, .. } = self;
+        Parts { network, optimizer, gradients: parallel.total() }
     }
 
     fn step(&mut self, batch: &[u32], key: DropoutKey) -> Result<BatchLoss, NnError> {
@@ -242,15 +238,5 @@ impl Learner for Trainer<'_> {
             Ok(())
         };
         self.validation.as_ref().map(|part| part.ndcg(vectors, encode)).transpose()
-    }
-
-    fn visit_gradients(
-        &mut self,
-        visit: &mut dyn FnMut(&Name<'_>, Gradient<'_>) -> Result<(), NnError>,
-    ) -> Result<(), NnError> {
-        let gradients = self.parallel.total();
-        self.network.visit_with_gradients(gradients, &Name::root(), &mut |name, _, gradient| {
-            visit(name, gradient)
-        })
     }
 }

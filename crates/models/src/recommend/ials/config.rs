@@ -3,13 +3,13 @@
 use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::super::contract::{FitContext, FitRecord, Fitted, ModelSpec};
+use super::super::contract::{FitContext, FitRecord};
 use super::super::early_stopping::N_SCORER_TABLES;
 use super::super::interactions::Interactions;
 use super::super::neighbors::Weighting;
 use super::super::search_space::Parameter;
+use super::super::trained::{TrainedConfig, trained_spec};
 use super::super::view::TrainingView;
 use super::{Ials, fit};
 use crate::error::ModelError;
@@ -168,42 +168,36 @@ impl IalsConfig {
     /// Fits the factors to `view`.
     ///
     /// # Errors
-    /// As [`ModelSpec::fit`].
+    /// As [`ModelSpec::fit`](crate::recommend::ModelSpec::fit).
     pub fn fit(
         &self,
         view: &TrainingView<'_>,
         context: &FitContext<'_>,
     ) -> Result<(Ials, FitRecord), ModelError> {
-        self.check()?;
-        context.check_memory(NAME, self.needed_bytes(view), "lower `n_factors`")?;
-        context.on_threads(|| fit::fit(&self.resolved(), view, context))
+        self.checked_fit(view, context)
     }
 }
 
 /// What `tune` varies: the ranges of Rendle et al., RecSys 2022, section 4, and some more.
 const SEARCH_SPACE: &[Parameter] = &[
-    Parameter::choice("n_factors", &["16", "32", "64", "128"]),
+    Parameter::choice("n_factors", &["16", "32", "64", "128", "256"]),
     Parameter::log("unobserved_weight", 0.003, 3.0),
     Parameter::log("l2", 1e-4, 0.3),
     Parameter::float("l2_exponent", 0.0, 1.2),
     Parameter::log("init_scale", 0.01, 1.0),
 ];
 
-impl ModelSpec for IalsConfig {
-    fn name(&self) -> &'static str {
-        NAME
-    }
+impl TrainedConfig for IalsConfig {
+    type Model = Ials;
 
-    fn hyperparameters(&self) -> Value {
-        serde_json::to_value(self).expect("numbers and names in a struct are JSON")
-    }
+    const NAME: &'static str = NAME;
 
-    fn uses_seed(&self) -> bool {
-        true
-    }
+    const SEARCH_SPACE: &'static [Parameter] = SEARCH_SPACE;
 
-    fn search_space(&self) -> &'static [Parameter] {
-        SEARCH_SPACE
+    const IF_TOO_LARGE: &'static str = "lower `n_factors`";
+
+    fn check(&self) -> Result<(), ModelError> {
+        self.check()
     }
 
     /// Who chose what in both directions, the factors twice, the best ones and what validation holds, 65 Gram matrices, and a
@@ -217,14 +211,17 @@ impl ModelSpec for IalsConfig {
             + (n_factors * n_factors * 4).saturating_mul(65 + 2 * 64)
     }
 
-    fn fit(&self, view: &TrainingView<'_>, context: &FitContext<'_>) -> Result<Fitted, ModelError> {
-        let (model, record) = Self::fit(self, view, context)?;
-        Ok(Fitted { model: Box::new(model), record })
+    fn train(
+        &self,
+        view: &TrainingView<'_>,
+        context: &FitContext<'_>,
+    ) -> Result<(Ials, FitRecord), ModelError> {
+        fit::fit(&self.resolved(), view, context)
     }
 
-    fn for_refit(&self, record: &FitRecord) -> Box<dyn ModelSpec> {
-        let chosen = record.chosen_epoch.and_then(|epoch| u32::try_from(epoch).ok());
-        let n_epochs = chosen.and_then(NonZeroU32::new).unwrap_or(self.n_epochs);
-        Box::new(Self { n_epochs, ..*self })
+    fn with_epochs(&self, n_epochs: NonZeroU32) -> Self {
+        Self { n_epochs, ..*self }
     }
 }
+
+trained_spec!(IalsConfig);

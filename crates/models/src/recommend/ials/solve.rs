@@ -119,8 +119,7 @@ impl RowSolver {
         self.system.solve(&mut self.right)?;
         // 1 - X w = C⁻¹ y by the system.
         let terms = self.right.iter().zip(side.config.confidences(cols.len(), counts));
-        let loss =
-            terms.map(|(y, confidence)| f64::from(*y).powi(2) / f64::from(confidence));
+        let loss = terms.map(|(y, confidence)| f64::from(*y).powi(2) / f64::from(confidence));
         let loss = loss.sum();
         let weights = self.right.iter().copied();
         self.chosen.add_weighted_rows(weights, w);

@@ -4,11 +4,11 @@ use std::num::NonZeroU32;
 
 use forecart_nn::Activation;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::super::contract::{FitContext, FitRecord, Fitted, ModelSpec};
+use super::super::contract::{FitContext, FitRecord};
 use super::super::early_stopping::N_SCORER_TABLES;
 use super::super::search_space::Parameter;
+use super::super::trained::{TrainedConfig, trained_spec};
 use super::super::view::TrainingView;
 use super::{Mlp, fit};
 use crate::error::ModelError;
@@ -195,15 +195,13 @@ impl MlpConfig {
     /// Trains on `view`.
     ///
     /// # Errors
-    /// As [`ModelSpec::fit`].
+    /// As [`ModelSpec::fit`](crate::recommend::ModelSpec::fit).
     pub fn fit(
         &self,
         view: &TrainingView<'_>,
         context: &FitContext<'_>,
     ) -> Result<(Mlp, FitRecord), ModelError> {
-        self.check()?;
-        context.check_memory(NAME, self.needed_bytes(view), "lower `d_model` or `batch_size`")?;
-        context.on_threads(|| fit::fit(self, view, context))
+        self.checked_fit(view, context)
     }
 }
 
@@ -217,21 +215,17 @@ const SEARCH_SPACE: &[Parameter] = &[
     Parameter::log_int("batch_size", 64, 1024),
 ];
 
-impl ModelSpec for MlpConfig {
-    fn name(&self) -> &'static str {
-        NAME
-    }
+impl TrainedConfig for MlpConfig {
+    type Model = Mlp;
 
-    fn hyperparameters(&self) -> Value {
-        serde_json::to_value(self).expect("numbers and names in a struct are JSON")
-    }
+    const NAME: &'static str = NAME;
 
-    fn uses_seed(&self) -> bool {
-        true
-    }
+    const SEARCH_SPACE: &'static [Parameter] = SEARCH_SPACE;
 
-    fn search_space(&self) -> &'static [Parameter] {
-        SEARCH_SPACE
+    const IF_TOO_LARGE: &'static str = "lower `d_model` or `batch_size`";
+
+    fn check(&self) -> Result<(), ModelError> {
+        self.check()
     }
 
     /// Weights, two moments, the best weights so far, vectors of items with features, what validation holds, one
@@ -254,15 +248,18 @@ impl ModelSpec for MlpConfig {
             .saturating_add(view.n_events() * 24)
     }
 
-    fn fit(&self, view: &TrainingView<'_>, context: &FitContext<'_>) -> Result<Fitted, ModelError> {
-        let (model, record) = Self::fit(self, view, context)?;
-        Ok(Fitted { model: Box::new(model), record })
+    fn train(
+        &self,
+        view: &TrainingView<'_>,
+        context: &FitContext<'_>,
+    ) -> Result<(Mlp, FitRecord), ModelError> {
+        fit::fit(self, view, context)
     }
 
-    fn for_refit(&self, record: &FitRecord) -> Box<dyn ModelSpec> {
-        let chosen = record.chosen_epoch.and_then(|epoch| u32::try_from(epoch).ok());
-        let n_epochs = chosen.and_then(NonZeroU32::new).unwrap_or(self.n_epochs);
+    fn with_epochs(&self, n_epochs: NonZeroU32) -> Self {
         let decay_epochs = self.optimizer().decay_epochs_of(self.n_epochs.get());
-        Box::new(Self { n_epochs, decay_epochs, ..self.clone() })
+        Self { n_epochs, decay_epochs, ..self.clone() }
     }
 }
+
+trained_spec!(MlpConfig);

@@ -8,9 +8,7 @@ use forecart_nn::loss::{
     FullSoftmaxGradients, FullSoftmaxWorkspace, LogQ, SampledSoftmax, SampledSoftmaxGradients,
     SampledSoftmaxWorkspace, full_softmax, sampled_softmax,
 };
-use forecart_nn::{
-    DataParallel, DropoutKey, Gradient, Matrix, Name, NnError, Optimizer, Pass, Trainable,
-};
+use forecart_nn::{DataParallel, DropoutKey, Matrix, NnError, Optimizer, Pass};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -24,7 +22,7 @@ use crate::recommend::early_stopping::Validation;
 use crate::recommend::item_table::ItemGradients;
 use crate::recommend::popularity::ItemCounts;
 use crate::recommend::view::TrainingView;
-use crate::training::{self, BatchLoss, Learner, Plan};
+use crate::training::{self, BatchLoss, Learner, Parts, Plan};
 
 /// Rows of a batch that one thread works on at a time; not to be changed without notice, since
 /// results depend on it in the last bits.
@@ -144,16 +142,13 @@ impl Learner for Trainer<'_> {
         self.examples.len()
     }
 
-    fn network(&self) -> &Network {
-        &self.network
+    fn state(&self) -> (&Network, &Optimizer) {
+        (&self.network, &self.optimizer)
     }
 
-    fn optimizer(&self) -> &Optimizer {
-        &self.optimizer
-    }
-
-    fn parts(&mut self) -> (&mut Network, &mut Optimizer) {
-        (&mut self.network, &mut self.optimizer)
+    fn parts(&mut self) -> Parts<'_, Network> {
+        let Self { network, optimizer, parallel, .. } = self;
+        Parts { network, optimizer, gradients: parallel.total() }
     }
 
     fn refresh(&mut self) -> Result<(), NnError> {
@@ -224,15 +219,5 @@ impl Learner for Trainer<'_> {
         };
         let ndcg = |part: &Validation<'_>| part.ndcg(network.vectors(), encode);
         self.validation.as_ref().map(ndcg).transpose()
-    }
-
-    fn visit_gradients(
-        &mut self,
-        visit: &mut dyn FnMut(&Name<'_>, Gradient<'_>) -> Result<(), NnError>,
-    ) -> Result<(), NnError> {
-        let gradients = self.parallel.total();
-        self.network.visit_with_gradients(gradients, &Name::root(), &mut |name, _, gradient| {
-            visit(name, gradient)
-        })
     }
 }

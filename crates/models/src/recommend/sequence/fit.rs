@@ -1,7 +1,7 @@
 //! Training on batches of whole sequences.
 
 use forecart_data::History;
-use forecart_nn::{DropoutKey, Gradient, Name, NnError, Optimizer, Trainable};
+use forecart_nn::{DropoutKey, NnError, Optimizer};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -15,7 +15,7 @@ use crate::recommend::contract::{FitContext, FitRecord};
 use crate::recommend::early_stopping::Validation;
 use crate::recommend::popularity::ItemCounts;
 use crate::recommend::view::TrainingView;
-use crate::training::{self, BatchLoss, Learner, Plan};
+use crate::training::{self, BatchLoss, Learner, Parts, Plan};
 
 pub(super) fn fit(
     spec: &SequenceSpec,
@@ -82,16 +82,13 @@ impl Learner for Learning<'_> {
         self.histories.len()
     }
 
-    fn network(&self) -> &Network {
-        &self.stepper.network
+    fn state(&self) -> (&Network, &Optimizer) {
+        (&self.stepper.network, &self.stepper.optimizer)
     }
 
-    fn optimizer(&self) -> &Optimizer {
-        &self.stepper.optimizer
-    }
-
-    fn parts(&mut self) -> (&mut Network, &mut Optimizer) {
-        (&mut self.stepper.network, &mut self.stepper.optimizer)
+    fn parts(&mut self) -> Parts<'_, Network> {
+        let Stepper { network, optimizer, total, .. } = &mut self.stepper;
+        Parts { network, optimizer, gradients: total }
     }
 
     fn step(&mut self, batch: &[u32], key: DropoutKey) -> Result<BatchLoss, NnError> {
@@ -108,21 +105,11 @@ impl Learner for Learning<'_> {
 
     fn validate(&mut self) -> Result<Option<f64>, NnError> {
         self.stepper.network.compose_all();
-        let network = self.network();
+        let network = &self.stepper.network;
         let encode = |histories: &[History<'_>], tile: &mut Tile, hidden: &mut _| {
             encode_newest(network, histories, tile, hidden)
         };
         let ndcg = |part: &Validation<'_>| part.ndcg(network.vectors(), encode);
         self.validation.as_ref().map(ndcg).transpose()
-    }
-
-    fn visit_gradients(
-        &mut self,
-        visit: &mut dyn FnMut(&Name<'_>, Gradient<'_>) -> Result<(), NnError>,
-    ) -> Result<(), NnError> {
-        let Stepper { network, total, .. } = &mut self.stepper;
-        network.visit_with_gradients(total, &Name::root(), &mut |name, _, gradient| {
-            visit(name, gradient)
-        })
     }
 }

@@ -10,7 +10,6 @@ mod arithmetic;
 mod block;
 #[cfg(test)]
 mod block_parity;
-mod candidates;
 mod config;
 mod encoder;
 mod feed_forward;

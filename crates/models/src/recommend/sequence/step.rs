@@ -14,7 +14,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use super::candidates::Candidates;
+use super::super::candidates::Candidates;
 use super::config::{SequenceConfig, SequenceLoss};
 use super::encoder::EncoderGradients;
 use super::labeled_tile::{LabeledTile, Span, is_label};

@@ -18,9 +18,17 @@ impl Candidates {
     /// Candidates of labels that are distributed as `counts` are.
     pub(super) fn of(counts: &ItemCounts) -> Self {
         let count = |row: usize| f64::from(counts.get(ItemIdx(row as u32)));
-        let total: f64 = (0..counts.n_item_rows()).map(count).sum();
-        let log_other = |row: usize| (-count(row) / total).ln_1p();
-        let log_other = (0..counts.n_item_rows()).map(log_other).collect();
+        Self::of_shares((0..counts.n_item_rows()).map(count))
+    }
+
+    /// Candidates of labels of which `n_labels` counts each item.
+    pub(super) fn of_labels(n_labels: &[u64]) -> Self {
+        Self::of_shares(n_labels.iter().map(|count| *count as f64))
+    }
+
+    fn of_shares(counts: impl Iterator<Item = f64> + Clone) -> Self {
+        let total: f64 = counts.clone().sum();
+        let log_other = counts.map(|count| (-count / total).ln_1p()).collect();
         Self { log_other, ..Self::default() }
     }
 
