@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::super::contract::{FitContext, FitRecord};
 use super::super::interactions::Interactions;
 use super::super::mlp::HiddenActivation;
+use super::super::neighbors::Weighting;
 use super::super::search_space::Parameter;
 use super::super::trained::{TrainedConfig, trained_spec};
 use super::super::view::TrainingView;
@@ -193,7 +194,7 @@ impl TrainedConfig for NeuMfConfig {
         let ready = (u64::from(self.n_factors.get()) + first) * 4;
         let n_examples = u64::from(self.batch_size.get()) * (1 + u64::from(self.n_negatives.get()));
         let n_buffers = fit::N_BUFFERS as u64;
-        Interactions::needed_bytes(view)
+        Interactions::needed_bytes(view, Weighting::Binary)
             + view.n_events() * 8
             + (5 * (n_users + n_items)).saturating_mul(row)
             + n_items.saturating_mul(ready + 4 * n_buffers)

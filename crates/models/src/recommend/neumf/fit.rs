@@ -17,6 +17,7 @@ use crate::error::ModelError;
 use crate::recommend::contract::{FitContext, FitRecord};
 use crate::recommend::early_stopping::Validation;
 use crate::recommend::interactions::Interactions;
+use crate::recommend::neighbors::Weighting;
 use crate::recommend::popularity::ItemCounts;
 use crate::recommend::view::TrainingView;
 use crate::training::{self, BatchLoss, Learner, Parts, Plan};
@@ -37,7 +38,7 @@ pub(super) fn fit(
 ) -> Result<(NeuMf, FitRecord), ModelError> {
     let counts = ItemCounts::of(view, NAME)?;
     let mut rng = ChaCha8Rng::seed_from_u64(context.seed);
-    let by_user = Interactions::counted(view);
+    let by_user = Interactions::of(view, Weighting::Binary);
     let known: Vec<u32> =
         (1..view.n_item_rows() as u32).filter(|item| counts.get(ItemIdx(*item)) > 0.0).collect();
     if known.is_empty() {
