@@ -27,6 +27,8 @@ static COUNTER: AtomicU64 = AtomicU64::new(0);
 pub struct Replacement {
     target: PathBuf,
     temporary: PathBuf,
+    /// What takes the target's place: the temporary, or the one file in it.
+    made: PathBuf,
     lock: Option<File>,
 }
 
@@ -51,16 +53,27 @@ impl Replacement {
         Self::locked(target, temporary)
     }
 
+    /// Starts a file in a temporary folder of its own, for writers that put temporaries of theirs beside what they write: they
+    /// go with the folder, after a kill too. The file is not there yet.
+    ///
+    /// # Errors
+    /// [`DataError::Io`] if the temporary folder cannot be made.
+    pub fn file_in_folder(target: &Path) -> Result<Self, DataError> {
+        let mut folder = Self::folder(target)?;
+        folder.made = folder.temporary.join("file");
+        Ok(folder)
+    }
+
     fn locked(target: &Path, temporary: PathBuf) -> Result<Self, DataError> {
         // A file system without locks (some network mounts) only loses the protection of live
         // temporaries from a second writer of the same target.
         let lock = File::open(&temporary).ok().filter(|file| file.try_lock().is_ok());
-        Ok(Self { target: target.to_owned(), temporary, lock })
+        Ok(Self { target: target.to_owned(), made: temporary.clone(), temporary, lock })
     }
 
     /// Where to write: the folder to fill, or the file to write to.
     pub fn path(&self) -> &Path {
-        &self.temporary
+        &self.made
     }
 
     /// Syncs what was written and puts it in the target's place.
@@ -68,14 +81,13 @@ impl Replacement {
     /// # Errors
     /// [`DataError::Io`] if anything cannot be synced or renamed; the target is then as it was.
     pub fn commit(mut self) -> Result<(), DataError> {
-        sync_tree(&self.temporary)?;
-        replace(&self.temporary, &self.target)
-            .map_err(DataError::io("replace", self.target.clone()))?;
+        sync_tree(&self.made)?;
+        replace(&self.made, &self.target).map_err(DataError::io("replace", self.target.clone()))?;
         if let Some(parent) = parent_of(&self.target) {
             sync(parent)?;
         }
         self.lock = None;
-        // After an exchange the temporary name holds the old folder.
+        // After an exchange the temporary name holds the old folder; one around a file is still there.
         remove(&self.temporary);
         Ok(())
     }
@@ -298,6 +310,22 @@ mod tests {
         let second = Replacement::folder(&target).unwrap();
         assert!(live.path().exists() && second.path().exists());
         assert_eq!(names(root.path()).len(), 2);
+    }
+
+    #[test]
+    fn what_a_writer_leaves_beside_a_file_goes_with_its_folder() {
+        let root = tempfile::tempdir().unwrap();
+        let target = root.path().join("state");
+        fs::write(&target, "old").unwrap();
+        let killed = root.path().join(".state.forecart-tmp-1-0");
+        fs::create_dir(&killed).unwrap();
+        fs::write(killed.join(".tmp123"), "half").unwrap();
+        let replacement = Replacement::file_in_folder(&target).unwrap();
+        fs::write(replacement.path(), "new").unwrap();
+        fs::write(replacement.path().with_extension("tmp"), "half").unwrap();
+        replacement.commit().unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"new");
+        assert_eq!(names(root.path()), ["state"]);
     }
 
     #[test]

@@ -299,8 +299,8 @@ fn item_ids_by_later_sales() {
 fn order_lines_under_another_user_id() {
     let mut shop = Shop::new("loo-full");
     let places = shop.by_user();
-    for number in 0..20 {
-        let (_, item, time) = shop.events[*places[number].last().unwrap()];
+    for (number, places) in places.iter().take(20).enumerate() {
+        let (_, item, time) = shop.events[*places.last().unwrap()];
         let other = number + 200;
         shop.events.push((other, item, time));
         // Later ones, so that the line is learned from.

@@ -88,7 +88,7 @@ pub(super) fn write(
     let envelope = serde_json::to_string(&Envelope { content_hash, header });
     let envelope = envelope.map_err(|error| unwritable(&error))?;
     let metadata = HashMap::from([(KEY.to_owned(), envelope)]);
-    let file = Replacement::file(path)?;
+    let file = Replacement::file_in_folder(path)?;
     safetensors::serialize_to_file(tensors, Some(metadata), file.path())
         .map_err(|error| unwritable(&error))?;
     Ok(file.commit()?)

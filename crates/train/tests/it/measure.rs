@@ -133,7 +133,7 @@ fn a_window_of_days_without_times_is_an_error_or_left_out_where_nobody_asked_for
     let report = measure(&dataset, &contestants, &[], &options(1), &Silent).unwrap();
     assert_eq!(report.models.len(), 1);
     let warnings = report.warnings.join("\n");
-    assert!(warnings.contains("left out: popularity-7d"), "{warnings}");
+    assert!(warnings.contains("left out: model popularity-7d"), "{warnings}");
 }
 
 /// One of many that nobody named does not cost the table of the others; a named one does, and so does a baseline, without

@@ -64,7 +64,7 @@ pub struct FusionConfig {
 }
 
 impl Default for FusionConfig {
-    /// Softmax attention, pointwise attention, and what followed what: three ways to be wrong.
+    /// Softmax attention, pointwise attention, what followed what, and two towers without attention: four ways to be wrong.
     fn default() -> Self {
         let member = |model: &str, keys: Value| MemberConfig {
             model: model.to_owned(),
@@ -82,6 +82,7 @@ impl Default for FusionConfig {
                 member("sasrec", network(128)),
                 member("hstu", hstu),
                 member("seq-rules", json!({})),
+                member("two-tower", json!({})),
             ],
             weights: Vec::new(),
             method: FusionMethod::LogProbability,

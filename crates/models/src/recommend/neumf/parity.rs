@@ -12,7 +12,7 @@ use super::fit::step;
 use super::network::{Example, Network, NetworkGradients, Workspace};
 use crate::testing::networks::{Case, key, largest_gradient_error, on_threads, set, values};
 
-fn config(more: serde_json::Value) -> NeuMfConfig {
+fn config(more: &serde_json::Value) -> NeuMfConfig {
     let mut keys = json!({"n_factors": 3, "mlp_factors": 2, "hidden": [4, 3]});
     keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     serde_json::from_value(keys).unwrap()
@@ -44,7 +44,7 @@ fn case() -> Case {
 #[test]
 fn a_step_is_that_of_pytorch() {
     let case = case();
-    let mut network = network(&config(json!({})));
+    let mut network = network(&config(&json!({})));
     case.load(&mut network);
     let (mut optimizer, mut parallel) = learner(&network);
     let examples = examples(&case);
@@ -55,7 +55,7 @@ fn a_step_is_that_of_pytorch() {
 
 #[test]
 fn backward_agrees_with_finite_differences() {
-    let mut network = network(&config(json!({"activation": "tanh", "dropout": 0.25})));
+    let mut network = network(&config(&json!({"activation": "tanh", "dropout": 0.25})));
     // Larger weights than the first ones, so that no gradient is lost in rounding.
     let larger: Vec<f32> =
         (0..values(&network).len()).map(|at| (at as f32 * 0.7).sin() * 0.8).collect();
@@ -73,7 +73,7 @@ fn backward_agrees_with_finite_differences() {
 #[test]
 fn any_number_of_threads_gives_the_same_bytes() {
     let train = |n_threads: usize| {
-        let mut network = network(&config(json!({"dropout": 0.25})));
+        let mut network = network(&config(&json!({"dropout": 0.25})));
         let (mut optimizer, mut parallel) = learner(&network);
         let examples: Vec<Example> = examples(&case()).repeat(9);
         let losses: Vec<f64> = on_threads(n_threads, || {
