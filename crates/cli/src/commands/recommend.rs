@@ -44,15 +44,17 @@ struct ReplyItem<'a> {
 struct Asked<'a> {
     user_id: Option<&'a str>,
     history: Vec<&'a str>,
-    /// Times and values of the history; empty for a visitor, of whom nobody knows them.
+    /// Times, values and kinds of the events; empty for a visitor, of whom nobody knows them.
     timestamps_ms: &'a [i64],
     values: &'a [f32],
+    events: Vec<&'a str>,
     is_known: bool,
 }
 
 impl<'a> Asked<'a> {
     fn visitor(history: Vec<&'a str>) -> Self {
-        Self { user_id: None, history, timestamps_ms: &[], values: &[], is_known: true }
+        let (timestamps_ms, values, events) = (&[][..], &[][..], Vec::new());
+        Self { user_id: None, history, timestamps_ms, values, events, is_known: true }
     }
 }
 
@@ -121,16 +123,18 @@ fn open(path: &Path) -> anyhow::Result<LoadedModel> {
     LoadedModel::open(path).with_context(|| format!("read model {path:?}"))
 }
 
-/// All that the dataset knows of a user, items as ids; nothing for an unknown one.
+/// All that the dataset knows of a user, items and kinds of events by name; nothing for an unknown one.
 fn asked<'a>(dataset: &'a Dataset, id: &'a str) -> Asked<'a> {
     let index = dataset.users.index(id);
     let history =
         index.map_or_else(History::default, |user| dataset.sequences.history(UserIdx(user)));
+    let kinds = history.events.iter();
     Asked {
         user_id: Some(id),
         history: history.items.iter().map(|item| dataset.items.text(item.0)).collect(),
         timestamps_ms: history.timestamps_ms,
         values: history.values,
+        events: kinds.map(|kind| dataset.event_names.text(u32::from(*kind))).collect(),
         is_known: index.is_some(),
     }
 }
@@ -148,7 +152,11 @@ impl<'a> Answers<'a> {
         let started = Instant::now();
         let items: Vec<ItemIdx> = asked.history.iter().map(|id| model.item(id)).collect();
         let (timestamps_ms, values) = (asked.timestamps_ms, asked.values);
-        let history = History { timestamps_ms, values, ..History::of(&items) };
+        // The model's numbers for the kinds of events; the dataset may be another one than it learned from.
+        let names = &model.header().event_names;
+        let number = |kind: &&str| names.iter().position(|name| name == kind).unwrap_or(0) as u8;
+        let events: Vec<u8> = asked.events.iter().map(number).collect();
+        let history = History { items: &items, timestamps_ms, values, events: &events };
         let Answer { items, fallback, n_unknown } = model.recommend(history, k, seen);
         let took_ms = started.elapsed().as_secs_f64() * 1e3;
         let with_reasons = |item: Recommended<'a>| -> anyhow::Result<ReplyItem<'a>> {

@@ -379,3 +379,41 @@ fn a_back_test_refits_at_each_cut() {
     let long = ["evaluate", "--input", "log.csv", "--models", "seq-rules", "--folds", "9"];
     assert_eq!(code(&long), Some(2));
 }
+
+/// What a user bought is left out where `prepare.seen` says so, what the user looked at is not: answers know the kinds of events.
+#[test]
+fn a_known_users_kinds_of_events_reach_the_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut csv = "user,item,event,timestamp\n".to_owned();
+    for user in 0..20 {
+        for (at, kind) in ["purchase", "view", "purchase", "view", "purchase"].iter().enumerate() {
+            let item = (user + at) % 7;
+            csv += &format!("u{user},i{item},{kind},{}\n", 1_600_000_000 + user * 100 + at * 10);
+        }
+    }
+    std::fs::write(folder.path().join("log.csv"), csv).unwrap();
+    let toml = "[prepare]\nseen = \"exclude_target\"\nmin_user_events = 1\nmin_item_events = 1\n\
+                [split]\nkind = \"loo-full\"\ntarget_event = \"purchase\"\n";
+    std::fs::write(folder.path().join("forecart.toml"), toml).unwrap();
+    ok(folder.path(), &["import", "log.csv", "--out", "log"]);
+    ok(folder.path(), &["-c", "forecart.toml", "prepare", "--data", "log", "--out", "dataset"]);
+    ok(
+        folder.path(),
+        &["train", "--data", "dataset", "--model", "popularity", "--out", "m.forecart"],
+    );
+    let arguments =
+        ["recommend", "--data", "dataset", "--model", "m.forecart", "--user", "u0", "-k", "7"];
+    let reply = json(folder.path(), &arguments);
+    let listed: Vec<&str> = reply["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["item_id"].as_str().unwrap())
+        .collect();
+    for bought in ["i0", "i2", "i4"] {
+        assert!(!listed.contains(&bought), "{bought}: {listed:?}");
+    }
+    for looked_at in ["i1", "i3"] {
+        assert!(listed.contains(&looked_at), "{looked_at}: {listed:?}");
+    }
+}

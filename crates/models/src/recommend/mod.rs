@@ -19,6 +19,7 @@
 //! assert!(error.to_string().contains("did you mean \"seq-rules\""));
 //! ```
 
+mod choices;
 mod contract;
 mod search_space;
 mod top_k;

@@ -14,18 +14,16 @@ use super::Bpr;
 use super::config::{BprConfig, BprNegatives, BprOptimizer, NAME};
 use super::fold_in::FoldIn;
 use crate::error::ModelError;
+use crate::recommend::choices::Choices;
 use crate::recommend::contract::{FitContext, FitRecord};
 use crate::recommend::early_stopping::Validation;
-use crate::recommend::interactions::{Interactions, distinct_items};
-use crate::recommend::neighbors::Weighting;
+use crate::recommend::interactions::distinct_items;
 use crate::recommend::popularity::ItemCounts;
 use crate::recommend::view::TrainingView;
 use crate::training::{self, BatchLoss, Learner, Parts, Plan};
 
 /// Pairs that one thread works on at a time; not to be changed without notice, since results depend on it in the last bits.
 const TILE_ROWS: usize = 128;
-/// Items drawn for a pair before the last one is taken, chosen or not.
-const MAX_DRAWS: usize = 16;
 
 pub(super) fn fit(
     config: &BprConfig,
@@ -34,22 +32,16 @@ pub(super) fn fit(
 ) -> Result<(Bpr, FitRecord), ModelError> {
     let counts = ItemCounts::of(view, NAME)?;
     let mut rng = ChaCha8Rng::seed_from_u64(context.seed);
-    let by_user = Interactions::of(view, Weighting::Binary);
-    let known: Vec<u32> = (1..view.n_item_rows() as u32)
-        .filter(|item| counts.get(forecart_data::ItemIdx(*item)) > 0.0)
-        .collect();
-    if known.is_empty() {
-        return Err(ModelError::NoEvents { model: NAME });
-    }
+    let choices = Choices::of(view, &counts, NAME)?;
     let pool = match config.negatives {
-        BprNegatives::Uniform => &known,
-        BprNegatives::Popularity => &by_user.cols,
+        BprNegatives::Uniform => &choices.known,
+        BprNegatives::Popularity => &choices.by_user.cols,
     };
     let reference: Vec<u32> =
         (0..config.n_reference.get()).map(|_| pool[rng.random_range(0..pool.len())]).collect();
-    let network = Factors::new(config, by_user.n_rows(), view.n_item_rows(), &mut rng)
+    let network = Factors::new(config, choices.by_user.n_rows(), view.n_item_rows(), &mut rng)
         .map_err(ModelError::training(NAME, None))?;
-    let mut trainer = Trainer::new(config, view, network, &by_user, pool, &reference)?;
+    let mut trainer = Trainer::new(config, view, network, &choices, pool, &reference)?;
     let plan = Plan {
         model: NAME,
         run: view.run(config, context.seed),
@@ -109,9 +101,7 @@ struct Trainer<'a> {
     network: Factors,
     optimizer: Optimizer,
     parallel: DataParallel<(), FactorGradients>,
-    by_user: &'a Interactions,
-    /// Each user with each chosen item.
-    pairs: Vec<(u32, u32)>,
+    choices: &'a Choices,
     /// What negatives are drawn from.
     pool: &'a [u32],
     reference: &'a [u32],
@@ -123,13 +113,10 @@ impl<'a> Trainer<'a> {
         config: &'a BprConfig,
         view: &TrainingView<'a>,
         network: Factors,
-        by_user: &'a Interactions,
+        choices: &'a Choices,
         pool: &'a [u32],
         reference: &'a [u32],
     ) -> Result<Self, ModelError> {
-        let of_user =
-            |user: usize| by_user.row(user).0.iter().map(move |item| (user as u32, *item));
-        let pairs = (0..by_user.n_rows()).flat_map(of_user).collect();
         let tile_rows = NonZeroUsize::new(TILE_ROWS).expect("128 is not 0");
         let parallel = DataParallel::new(tile_rows, network.new_gradients());
         Ok(Self {
@@ -137,8 +124,7 @@ impl<'a> Trainer<'a> {
             network,
             optimizer: config.new_optimizer()?,
             parallel,
-            by_user,
-            pairs,
+            choices,
             pool,
             reference,
             validation: Validation::of(view, config.max_history.get() as usize),
@@ -149,16 +135,8 @@ impl<'a> Trainer<'a> {
     fn triples(&self, batch: &[u32], key: DropoutKey) -> Vec<Triple> {
         let mut rng = ChaCha8Rng::seed_from_u64(key.to_seed());
         let triple = |place: &u32| {
-            let (user, chosen) = self.pairs[*place as usize];
-            let of_user = self.by_user.row(user as usize).0;
-            let mut draw = || self.pool[rng.random_range(0..self.pool.len())];
-            let mut other = draw();
-            for _ in 1..MAX_DRAWS {
-                if of_user.binary_search(&other).is_err() {
-                    break;
-                }
-                other = draw();
-            }
+            let (user, chosen) = self.choices.pairs[*place as usize];
+            let other = self.choices.draw_other(user, self.pool, &mut rng);
             Triple { user, chosen, other }
         };
         batch.iter().map(triple).collect()
@@ -169,7 +147,7 @@ impl Learner for Trainer<'_> {
     type Network = Factors;
 
     fn n_examples(&self) -> usize {
-        self.pairs.len()
+        self.choices.pairs.len()
     }
 
     fn state(&self) -> (&Factors, &Optimizer) {

@@ -14,6 +14,7 @@ pub use config::{BprConfig, BprNegatives, BprOptimizer};
 
 use self::config::NAME;
 use self::fold_in::FoldIn;
+use super::choices::take_reference;
 use super::contract::ModelSpec;
 use super::interactions::distinct_items;
 use super::popularity::ItemCounts;
@@ -43,12 +44,7 @@ impl Bpr {
         let vectors = tensors.take_matrix("vectors", n_item_rows, cols)?;
         let vectors = Matrix::from_vec(n_item_rows, cols, vectors)
             .map_err(ModelError::training(NAME, None))?;
-        let reference = tensors.take_u32("reference", None)?;
-        if reference.is_empty() || reference.iter().any(|item| *item as usize >= n_item_rows) {
-            return Err(ModelError::damaged(
-                "the items to compare with are none or past the items",
-            ));
-        }
+        let reference = take_reference(tensors, n_item_rows)?;
         Ok(Self { config, vectors, reference, counts: ItemCounts::load(tensors, n_item_rows)? })
     }
 }

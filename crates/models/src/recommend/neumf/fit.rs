@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
-use forecart_data::{History, ItemIdx};
+use forecart_data::History;
 use forecart_nn::{DataParallel, DropoutKey, NnError, Optimizer, Pass, Trainable};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -14,10 +14,9 @@ use super::network::{Example, Network, NetworkGradients, Workspace};
 use super::scorer::Scorer;
 use super::{NeuMf, items_of};
 use crate::error::ModelError;
+use crate::recommend::choices::Choices;
 use crate::recommend::contract::{FitContext, FitRecord};
 use crate::recommend::early_stopping::Validation;
-use crate::recommend::interactions::Interactions;
-use crate::recommend::neighbors::Weighting;
 use crate::recommend::popularity::ItemCounts;
 use crate::recommend::view::TrainingView;
 use crate::training::{self, BatchLoss, Learner, Parts, Plan};
@@ -26,8 +25,6 @@ use crate::training::{self, BatchLoss, Learner, Parts, Plan};
 pub(super) const TILE_ROWS: usize = 256;
 /// Tiles whose buffers are held at a time.
 pub(super) const N_BUFFERS: usize = 16;
-/// Items drawn for an example before the last one is taken, chosen or not.
-const MAX_DRAWS: usize = 16;
 /// Users of the validation part that are looked at after each epoch: each costs a fold-in.
 const MAX_VALIDATION_USERS: usize = 3_000;
 
@@ -38,18 +35,14 @@ pub(super) fn fit(
 ) -> Result<(NeuMf, FitRecord), ModelError> {
     let counts = ItemCounts::of(view, NAME)?;
     let mut rng = ChaCha8Rng::seed_from_u64(context.seed);
-    let by_user = Interactions::of(view, Weighting::Binary);
-    let known: Vec<u32> =
-        (1..view.n_item_rows() as u32).filter(|item| counts.get(ItemIdx(*item)) > 0.0).collect();
-    if known.is_empty() {
-        return Err(ModelError::NoEvents { model: NAME });
-    }
+    let choices = Choices::of(view, &counts, NAME)?;
+    let (known, n_users) = (&choices.known, choices.by_user.n_rows());
     let reference: Vec<u32> =
         (0..config.n_reference.get()).map(|_| known[rng.random_range(0..known.len())]).collect();
     let failed = ModelError::training(NAME, None);
-    let network = Network::new(config, by_user.n_rows(), view.n_item_rows(), &mut rng);
+    let network = Network::new(config, n_users, view.n_item_rows(), &mut rng);
     let network = network.map_err(failed)?;
-    let mut trainer = Trainer::new(config, view, network, &by_user, &known, &reference)?;
+    let mut trainer = Trainer::new(config, view, network, &choices, &reference)?;
     let plan = Plan {
         model: NAME,
         run: view.run(config, context.seed),
@@ -70,12 +63,9 @@ struct Trainer<'a> {
     network: Network,
     optimizer: Optimizer,
     parallel: DataParallel<Workspace, NetworkGradients>,
-    by_user: &'a Interactions,
+    choices: &'a Choices,
     /// Users who chose anything: the vectors of others are as they were drawn.
     chose: Vec<u32>,
-    /// Each user with each chosen item.
-    pairs: Vec<(u32, u32)>,
-    known: &'a [u32],
     reference: &'a [u32],
     validation: Option<Validation<'a>>,
 }
@@ -85,13 +75,10 @@ impl<'a> Trainer<'a> {
         config: &'a NeuMfConfig,
         view: &TrainingView<'a>,
         network: Network,
-        by_user: &'a Interactions,
-        known: &'a [u32],
+        choices: &'a Choices,
         reference: &'a [u32],
     ) -> Result<Self, ModelError> {
-        let of_user =
-            |user: usize| by_user.row(user).0.iter().map(move |item| (user as u32, *item));
-        let pairs = (0..by_user.n_rows()).flat_map(of_user).collect();
+        let by_user = &choices.by_user;
         let chose = (0..by_user.n_rows()).filter(|user| !by_user.row(*user).0.is_empty());
         let tile_rows = NonZeroUsize::new(TILE_ROWS).expect("256 is not 0");
         let parallel = DataParallel::new(tile_rows, network.new_gradients());
@@ -101,10 +88,8 @@ impl<'a> Trainer<'a> {
             network,
             optimizer: config.optimizer().build(NAME)?,
             parallel,
-            by_user,
+            choices,
             chose: chose.map(|user| user as u32).collect(),
-            pairs,
-            known,
             reference,
             validation: Validation::of_at_most(view, max_history, MAX_VALIDATION_USERS),
         })
@@ -116,18 +101,10 @@ impl<'a> Trainer<'a> {
         let n_negatives = self.config.n_negatives.get() as usize;
         let mut examples = Vec::with_capacity(batch.len() * (1 + n_negatives));
         for place in batch {
-            let (user, item) = self.pairs[*place as usize];
+            let (user, item) = self.choices.pairs[*place as usize];
             examples.push(Example { user, item, target: 1.0 });
-            let of_user = self.by_user.row(user as usize).0;
             for _ in 0..n_negatives {
-                let mut draw = || self.known[rng.random_range(0..self.known.len())];
-                let mut item = draw();
-                for _ in 1..MAX_DRAWS {
-                    if of_user.binary_search(&item).is_err() {
-                        break;
-                    }
-                    item = draw();
-                }
+                let item = self.choices.draw_other(user, &self.choices.known, &mut rng);
                 examples.push(Example { user, item, target: 0.0 });
             }
         }
@@ -139,7 +116,7 @@ impl Learner for Trainer<'_> {
     type Network = Network;
 
     fn n_examples(&self) -> usize {
-        self.pairs.len()
+        self.choices.pairs.len()
     }
 
     fn state(&self) -> (&Network, &Optimizer) {

@@ -25,6 +25,7 @@ use self::config::NAME;
 use self::fold_in::{FoldIn, Prior};
 use self::network::Network;
 use self::scorer::Scorer;
+use super::choices::take_reference;
 use super::contract::{Fallback, ModelSpec, Reason, Recommender, ScoreScale};
 use super::interactions::distinct_items;
 use super::leave_one_out::leave_one_out;
@@ -85,12 +86,7 @@ impl NeuMf {
         let rng = &mut ChaCha8Rng::seed_from_u64(0);
         let mut tower = Mlp::new(&network::layers(&config), rng).map_err(failed())?;
         tensors.take_parameters(&mut tower, NAME)?;
-        let reference = tensors.take_u32("reference", None)?;
-        if reference.is_empty() || reference.iter().any(|item| *item as usize >= n_item_rows) {
-            return Err(ModelError::damaged(
-                "the items to compare with are none or past the items",
-            ));
-        }
+        let reference = take_reference(tensors, n_item_rows)?;
         let counts = ItemCounts::load(tensors, n_item_rows)?;
         let network = Embedding::from_table(Matrix::zeros(0, 0)).and_then(|users| {
             Ok(Network { users, items: Embedding::from_table(items)?, product, tower })
