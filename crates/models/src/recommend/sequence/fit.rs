@@ -5,9 +5,9 @@ use forecart_nn::{DropoutKey, NnError, Optimizer};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::config::SequenceSpec;
 use super::encoder::Tile;
 use super::network::Network;
+use super::spec::SequenceSpec;
 use super::step::Stepper;
 use super::{Sequence, encode_newest};
 use crate::error::ModelError;

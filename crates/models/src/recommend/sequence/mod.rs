@@ -3,8 +3,8 @@
 //!
 //! They are one arrangement of layers with different hyperparameters. Start at [`SequenceConfig`], which says what is
 //! computed; then `encoder`, `block`, `feed_forward` and `recurrence` (forward and backward over a tile of sequences),
-//! `network` (all that is learned), `step` with `labeled_tile`, `masking`, `candidates` and `terms` (a batch over threads),
-//! `resolve` (what the data decide), `fit` (the loop); `arithmetic` counts what training costs.
+//! `network` (all that is learned), `step` (a batch over threads), `resolve` (what the data decide), `spec` and `fit` (the
+//! loop); `arithmetic` counts what training costs.
 
 mod arithmetic;
 mod block;
@@ -14,13 +14,11 @@ mod config;
 mod encoder;
 mod feed_forward;
 mod fit;
-mod labeled_tile;
-mod masking;
 pub(crate) mod network;
 mod recurrence;
 mod resolve;
+mod spec;
 pub(crate) mod step;
-mod terms;
 
 use forecart_data::History;
 use forecart_nn::{Matrix, NnError, Pass};
@@ -29,9 +27,9 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
 pub use config::{
-    FeedForwardKind, ItemUpdates, Mixer, Objective, Precision, Preset, SequenceConfig,
-    SequenceLoss, SequenceSpec,
+    FeedForwardKind, ItemUpdates, Mixer, Objective, Precision, Preset, SequenceConfig, SequenceLoss,
 };
+pub use spec::SequenceSpec;
 
 use self::encoder::Tile;
 use self::network::Network;

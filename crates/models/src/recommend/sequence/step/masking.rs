@@ -4,8 +4,8 @@ use forecart_nn::DropoutKey;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::config::{Objective, SequenceConfig};
-use super::encoder::MASK;
+use super::super::config::{Objective, SequenceConfig};
+use super::super::encoder::MASK;
 
 /// The part of a step's key that masks are drawn from, past those of the layers.
 const MASKS: usize = usize::MAX - 1;
@@ -74,7 +74,7 @@ impl Masking {
 mod tests {
     use serde_json::json;
 
-    use super::super::config::Preset;
+    use super::super::super::config::Preset;
     use super::*;
 
     fn masking(keys: &serde_json::Value, step: u64) -> Masking {

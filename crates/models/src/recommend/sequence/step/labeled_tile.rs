@@ -10,10 +10,10 @@ use forecart_nn::loss::{
 };
 use forecart_nn::{DropoutKey, Matrix, NnError, Pass, RowGradients};
 
-use super::config::SequenceLoss;
-use super::encoder::{EncoderGradients, Tile};
+use super::super::config::SequenceLoss;
+use super::super::encoder::{EncoderGradients, Tile};
+use super::super::network::Network;
 use super::masking::Masking;
-use super::network::Network;
 use super::terms::GroupTerms;
 
 /// The sequences of a tile.
