@@ -6,7 +6,7 @@
 use pulp::{Simd, WithSimd};
 
 use super::gather::{dot_each, rows_of};
-use super::vector::dot_with;
+use super::sums::dot_with;
 use super::{dispatch, prefetch};
 
 /// Rows of the next problem that are asked for meanwhile.
@@ -14,7 +14,7 @@ const N_AHEAD: usize = 32;
 /// Of them, those asked for with each block of rows.
 const AHEAD_A_BLOCK: usize = 3;
 
-/// Runs a block of code for eight rows at a time, then for four, two and one: `first` is the place of the first of them, `block` an
+/// Runs a block of code for eight rows at a time, then for four and for one: `first` is the place of the first of them, `block` an
 /// array. A macro, since a closure cannot be generic over the length.
 macro_rules! for_blocks {
     ($rows:expr, |$first:ident, $block:ident| $body:block) => {{

@@ -2,7 +2,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::{dispatch, vector::sum_of};
+use super::{dispatch, sums::sum_of};
 
 /// Rows of `d` columns to normalize.
 pub(crate) struct LayerNormForward<'a> {

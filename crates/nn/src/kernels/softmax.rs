@@ -2,7 +2,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::{dispatch, vector::exp};
+use super::{dispatch, functions::exp};
 
 /// Replaces the first `n_seen` scores by `exp(scale x) / Σ exp(scale x)` and all others by 0.
 ///

@@ -1,6 +1,6 @@
 //! In place of `avx512` where there is no such processor: a value that cannot be made.
 
-use super::super::matmul::{Product, Target};
+use super::super::product::{Product, Target};
 use super::Bf16Panels;
 use super::pack::{Left, PackLeft, PackRight};
 

@@ -8,7 +8,7 @@ use std::arch::x86_64::{
     _mm512_permutexvar_epi16, _mm512_set1_epi32, _mm512_setzero_ps, _mm512_storeu_epi32,
 };
 
-use super::super::matmul::{Part, Plus, Product, Target};
+use super::super::product::{Part, Plus, Product, Target};
 use super::Bf16Panels;
 use super::pack::{Left, PackLeft, PackRight, Rounding};
 use crate::kernels::InstructionSet;

@@ -17,7 +17,7 @@ use std::cell::RefCell;
 use pulp::{Simd, WithSimd};
 
 use super::dispatch;
-use super::matmul::{Operand, Product, Target};
+use super::product::{Operand, Product, Target};
 use crate::Precision;
 use avx512::Avx512Bf16;
 use pack::{PackLeft, PackRight};
@@ -186,7 +186,7 @@ mod tests {
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
-    use super::super::matmul::{Part, Plus};
+    use super::super::product::{Part, Plus};
     use super::round::round;
     use super::*;
 

@@ -2,7 +2,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::super::matmul::Operand;
+use super::super::product::Operand;
 use super::PANEL_COLS;
 use super::round::pair;
 
