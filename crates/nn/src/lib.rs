@@ -100,7 +100,8 @@ mod parallel;
 
 pub use activation::{Activation, sigmoid};
 pub use attention::{
-    Attention, AttentionWorkspace, FoldedHead, RelativeBias, RelativeBiasGradients, Weighting,
+    Attention, AttentionOutput, AttentionWorkspace, FoldedHead, RelativeBias,
+    RelativeBiasGradients, Weighting,
 };
 pub use bf16_table::Bf16Table;
 pub use conv1d::{Conv1dConfig, Conv1dGradients, Conv1dMaxPool, Conv1dWorkspace, Padding};

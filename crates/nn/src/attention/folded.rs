@@ -257,7 +257,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        Attention, AttentionWorkspace, Dropout, DropoutKey, Pass, Ragged, Trainable, Weighting,
+        Attention, AttentionOutput, AttentionWorkspace, Dropout, DropoutKey, Pass, Ragged,
+        Trainable, Weighting,
     };
 
     fn assert_close(what: &str, got: &Matrix, want: &Matrix) {
@@ -289,7 +290,9 @@ mod tests {
         let mut ws = AttentionWorkspace::default();
         let [mut qkv, mut mixed, mut want] = std::array::from_fn(|_| Matrix::default());
         project.forward(&x, &mut qkv).unwrap();
-        attention.forward(&qkv, d, batch, None, pass, &mut mixed, &mut ws).unwrap();
+        attention
+            .forward(&qkv, d, batch, None, pass, AttentionOutput::Write(&mut mixed), &mut ws)
+            .unwrap();
         out.forward(&mixed, &mut want).unwrap();
         let out_alone = want.clone();
         want.set_sum(&out_alone, &rest).unwrap();
@@ -305,7 +308,9 @@ mod tests {
         let mut y = Matrix::default();
         folded.forward(&x, &mut qkv).unwrap();
         folded.start_out(Some(&rest), 11, &mut y).unwrap();
-        attention.forward_onto(&qkv, d, batch, None, pass, &mut y, &mut ws).unwrap();
+        attention
+            .forward(&qkv, d, batch, None, pass, AttentionOutput::AddTo(&mut y), &mut ws)
+            .unwrap();
         assert_close("output", &y, &want);
         let (mut d_project, mut d_out) = gradients();
         let mut dx = Matrix::default();

@@ -42,6 +42,15 @@ pub struct Attention {
     precision: Precision,
 }
 
+/// Where the result of [`Attention::forward`] goes.
+#[derive(Debug)]
+pub enum AttentionOutput<'a> {
+    /// Overwritten, whatever its shape.
+    Write(&'a mut Matrix),
+    /// Added to, `[n_tokens, d]`: what stands beside attention, such as its input.
+    AddTo(&'a mut Matrix),
+}
+
 /// What a forward pass keeps for the backward pass.
 #[derive(Debug, Clone, Default)]
 pub struct AttentionWorkspace {
@@ -92,11 +101,11 @@ impl Attention {
         Self { precision, ..self }
     }
 
-    /// Writes `y: [n_tokens, d]`. `times_ms` are the tokens' times, where the bias looks at them.
+    /// Writes or adds to `y: [n_tokens, d]`. `times_ms` are the tokens' times, where the bias looks at them.
     ///
     /// # Errors
-    /// [`NnError::Shape`] if `qkv` has fewer than `3 d` columns or other than `n_tokens` rows,
-    /// [`NnError::OutOfRange`] if `d` is no multiple of the heads; those of the bias.
+    /// [`NnError::Shape`] if `qkv` has fewer than `3 d` columns or other than `n_tokens` rows, or what is added to does not
+    /// fit; [`NnError::OutOfRange`] if `d` is no multiple of the heads; those of the bias.
     #[expect(clippy::too_many_arguments, reason = "the inputs and outputs of one product")]
     pub fn forward(
         &self,
@@ -105,48 +114,20 @@ impl Attention {
         batch: Ragged<'_>,
         bias: Option<(&RelativeBias, &[i64])>,
         pass: Pass,
-        y: &mut Matrix,
+        y: AttentionOutput<'_>,
         workspace: &mut AttentionWorkspace,
     ) -> Result<(), NnError> {
         self.check(qkv, d, batch, bias)?;
-        y.reshape(batch.n_tokens(), d);
-        self.write(qkv, batch, bias, pass, Plus::Nothing, y, workspace);
-        Ok(())
-    }
-
-    /// [`Self::forward`] that adds to `y: [n_tokens, d]` in place of writing it.
-    ///
-    /// # Errors
-    /// The same, and [`NnError::Shape`] if `y` does not fit.
-    #[expect(clippy::too_many_arguments, reason = "the inputs and outputs of one product")]
-    pub fn forward_onto(
-        &self,
-        qkv: &Matrix,
-        d: usize,
-        batch: Ragged<'_>,
-        bias: Option<(&RelativeBias, &[i64])>,
-        pass: Pass,
-        y: &mut Matrix,
-        workspace: &mut AttentionWorkspace,
-    ) -> Result<(), NnError> {
-        self.check(qkv, d, batch, bias)?;
-        check_shape("what attention adds to", [batch.n_tokens(), d], y.shape())?;
-        self.write(qkv, batch, bias, pass, Plus::Target, y, workspace);
-        Ok(())
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the inputs and outputs of one product")]
-    fn write(
-        &self,
-        qkv: &Matrix,
-        batch: Ragged<'_>,
-        bias: Option<(&RelativeBias, &[i64])>,
-        pass: Pass,
-        plus: Plus<'_>,
-        y: &mut Matrix,
-        workspace: &mut AttentionWorkspace,
-    ) {
-        let d = y.cols();
+        let (y, plus) = match y {
+            AttentionOutput::Write(y) => {
+                y.reshape(batch.n_tokens(), d);
+                (y, Plus::Nothing)
+            }
+            AttentionOutput::AddTo(y) => {
+                check_shape("what attention adds to", [batch.n_tokens(), d], y.shape())?;
+                (y, Plus::Target)
+            }
+        };
         workspace.saved.resize(self.n_scores(batch), 0.0);
         SCRATCH.with_borrow_mut(|Scratch { weights, transposed, .. }| {
             let mut rest = workspace.saved.as_mut_slice();
@@ -191,6 +172,7 @@ impl Attention {
                 }
             }
         });
+        Ok(())
     }
 
     /// Overwrites the first `3 d` columns of `d_qkv`, which has the shape of `qkv`, and adds to the gradients of the

@@ -1,8 +1,8 @@
 //! Attention against its definition, and its backward pass against finite differences.
 
 use forecart_nn::{
-    Attention, AttentionWorkspace, Dropout, DropoutKey, Matrix, Name, Parameters, Pass, Ragged,
-    RelativeBias, Trainable, Weighting,
+    Attention, AttentionOutput, AttentionWorkspace, Dropout, DropoutKey, Matrix, Name, Parameters,
+    Pass, Ragged, RelativeBias, Trainable, Weighting,
 };
 
 use crate::gradients::check;
@@ -46,7 +46,8 @@ fn forward(case: &Case, qkv: &Matrix, d: usize, workspace: &mut AttentionWorkspa
     let mut y = Matrix::default();
     let batch = Ragged::new(&OFFSETS).unwrap();
     let bias = case.bias.as_ref().map(|bias| (bias, &case.times_ms[..]));
-    case.attention.forward(qkv, d, batch, bias, case.pass, &mut y, workspace).unwrap();
+    let out = AttentionOutput::Write(&mut y);
+    case.attention.forward(qkv, d, batch, bias, case.pass, out, workspace).unwrap();
     y
 }
 
@@ -181,10 +182,32 @@ fn wrong_shapes_are_errors() {
         let (batch, mut y) = (Ragged::new(&OFFSETS).unwrap(), Matrix::default());
         let qkv = Matrix::zeros(rows, cols);
         let workspace = &mut AttentionWorkspace::default();
-        case.attention.forward(&qkv, d, batch, None, Pass::Inference, &mut y, workspace)
+        let out = AttentionOutput::Write(&mut y);
+        case.attention.forward(&qkv, d, batch, None, Pass::Inference, out, workspace)
     };
     assert!(run(12, N_TOKENS, 4).is_ok());
     assert!(run(11, N_TOKENS, 4).is_err());
     assert!(run(12, N_TOKENS - 1, 4).is_err());
     assert!(run(12, N_TOKENS, 3).is_err());
+}
+
+/// What is added to keeps its values, to the bit of a sum, and has to be of the shape of the result.
+#[test]
+fn attention_adds_to_what_stands_beside_it() {
+    let (case, d) = (cases(TRAINING).swap_remove(1), 8);
+    let rng = &mut rng(9);
+    let (qkv, beside) = (random(N_TOKENS, 3 * d, 1.0, rng), random(N_TOKENS, d, 1.0, rng));
+    let alone = forward(&case, &qkv, d, &mut AttentionWorkspace::default());
+    let bias = case.bias.as_ref().map(|bias| (bias, &case.times_ms[..]));
+    let add_to = |y: &mut Matrix| {
+        let (batch, out) = (Ragged::new(&OFFSETS).unwrap(), AttentionOutput::AddTo(y));
+        let workspace = &mut AttentionWorkspace::default();
+        case.attention.forward(&qkv, d, batch, bias, case.pass, out, workspace)
+    };
+    let mut y = beside.clone();
+    add_to(&mut y).unwrap();
+    for ((y, beside), alone) in y.as_slice().iter().zip(beside.as_slice()).zip(alone.as_slice()) {
+        assert_eq!(*y, beside + alone);
+    }
+    assert!(add_to(&mut Matrix::zeros(N_TOKENS - 1, d)).is_err());
 }

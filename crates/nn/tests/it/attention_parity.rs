@@ -4,8 +4,9 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 
 use forecart_nn::{
-    Attention, AttentionWorkspace, DataParallel, Dropout, DropoutKey, Gradient, Matrix, Name,
-    Parameters, Pass, Ragged, RelativeBias, RelativeBiasGradients, Trainable, Weighting,
+    Attention, AttentionOutput, AttentionWorkspace, DataParallel, Dropout, DropoutKey, Gradient,
+    Matrix, Name, Parameters, Pass, Ragged, RelativeBias, RelativeBiasGradients, Trainable,
+    Weighting,
 };
 
 use crate::{dot, parity::Case, ragged_offsets, ragged_tile, random, rng};
@@ -47,7 +48,8 @@ fn assert_is_pytorch(name: &str, attention: Attention, pass: Pass, has_bias: boo
     let (mut y, mut d_qkv) = (Matrix::default(), Matrix::zeros(n, 3 * D));
     let workspace = &mut AttentionWorkspace::default();
     let with_times = bias.as_ref().map(|bias| (bias, &times_ms[..]));
-    attention.forward(&qkv, D, batch, with_times, pass, &mut y, workspace).unwrap();
+    let out = AttentionOutput::Write(&mut y);
+    attention.forward(&qkv, D, batch, with_times, pass, out, workspace).unwrap();
     case.assert_close("y", y.as_slice());
     let mut gradients = bias.as_ref().map(Trainable::new_gradients);
     let with_times = bias.as_ref().zip(gradients.as_mut());
@@ -103,7 +105,8 @@ fn any_number_of_threads_gives_the_same_bytes() {
                 let key = DropoutKey::new(5, 1);
                 let pass = Pass::Training { key, first_row: rows.start };
                 let times_ms = &times_ms[rows];
-                attention.forward(tile, D, batch, Some((&bias, times_ms)), pass, y, workspace)?;
+                let (learned, out) = (Some((&bias, times_ms)), AttentionOutput::Write(y));
+                attention.forward(tile, D, batch, learned, pass, out, workspace)?;
                 d_qkv.reshape(tile.rows(), tile.cols());
                 let bias = Some((&bias, times_ms, gradients));
                 attention.backward(tile, D, batch, bias, pass, d_tile, d_qkv, workspace)?;

@@ -1,7 +1,7 @@
 //! One layer of the encoder: attention or a recurrent layer, then a feed-forward network.
 
 use forecart_nn::{
-    Activation, Attention, AttentionWorkspace, Dropout, FoldedHead, GatedResidual,
+    Activation, Attention, AttentionOutput, AttentionWorkspace, Dropout, FoldedHead, GatedResidual,
     GatedResidualGradients, GatedResidualWorkspace, Init, LayerNorm, LayerNormCache, Linear,
     Matrix, NnError, Pass, Ragged, RecurrentWorkspace, RelativeBias, Weighting,
 };
@@ -299,27 +299,20 @@ impl Attend {
                 if is_joined { (Some(x), &mut *y) } else { (None, &mut ws.branch) };
             folded.start_out(rest, x.rows(), branch)?;
             let (qkv, ws) = (&ws.projected, &mut ws.attention);
-            self.attention.forward_onto(qkv, d, batch, bias, pass, branch, ws)?;
+            let out = AttentionOutput::AddTo(branch);
+            self.attention.forward(qkv, d, batch, bias, pass, out, ws)?;
         } else {
             if let Some(norm) = &self.out_norm {
                 Activation::Silu.forward(&ws.projected, &mut ws.active);
-                let (active, attended) = (&ws.active, &mut ws.attended);
-                self.attention.forward(
-                    active,
-                    d,
-                    batch,
-                    bias,
-                    pass,
-                    attended,
-                    &mut ws.attention,
-                )?;
+                let (active, out) = (&ws.active, AttentionOutput::Write(&mut ws.attended));
+                self.attention.forward(active, d, batch, bias, pass, out, &mut ws.attention)?;
                 norm.forward(&ws.attended, &mut ws.out_normed, &mut ws.out_norm)?;
                 ws.mixed.copy_from(&ws.out_normed);
                 multiply_by_gate(&mut ws.mixed, &ws.active);
                 context.drop(self.dropout, Dropped::Branch, &mut ws.mixed);
             } else {
-                let (qkv, mixed) = (&ws.projected, &mut ws.mixed);
-                self.attention.forward(qkv, d, batch, bias, pass, mixed, &mut ws.attention)?;
+                let (qkv, out) = (&ws.projected, AttentionOutput::Write(&mut ws.mixed));
+                self.attention.forward(qkv, d, batch, bias, pass, out, &mut ws.attention)?;
             }
             if is_joined {
                 self.out.forward_beside(&ws.mixed, x, y)?;
