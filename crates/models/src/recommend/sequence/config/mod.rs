@@ -110,8 +110,8 @@ pub struct SequenceConfig {
     pub n_epochs: NonZeroU32,
     /// Epochs without a better NDCG@10 on validation, of 1,000 steps in all at least, before training stops.
     pub patience: NonZeroU32,
-    /// The arithmetic of the products of linear layers and of the softmax over all items; attention, norms and
-    /// recurrent units are f32.
+    /// The arithmetic of the products of linear layers, of attention and of the softmax over all items; norms, recurrent
+    /// units and the other losses are f32.
     pub precision: Precision,
 }
 

@@ -13,6 +13,7 @@ use super::negatives::negatives;
 /// Values of the candidates' vectors that are asked for before the forward pass of their tile, if they are not more: they have to stay in
 /// the cache beside its activations.
 const AHEAD_VALUES: usize = 1 << 15;
+
 impl Stepper {
     /// Loss against a few items drawn for each label: each tile forward, loss and backward before the next.
     pub(super) fn against_few(
