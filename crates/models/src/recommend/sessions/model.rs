@@ -226,6 +226,19 @@ mod tests {
         assert_eq!((scores[3], scores[4]), (0.0, 0.0));
     }
 
+    /// 600 items that no session has, and then one that counts `exp(-600)`, whose square is 0 in f64.
+    #[test]
+    fn an_item_of_almost_no_weight_gives_no_infinite_scores() {
+        let keys = StanKeys {
+            lambda_spw: 1.0,
+            max_history: std::num::NonZeroU32::new(1000).unwrap(),
+            ..StanKeys::default()
+        };
+        let items = [&[1][..], &[6; 600]].concat();
+        let scores = scores(fit(keys, &[(1, &[1, 2])]).as_ref(), &items, 2);
+        assert_eq!(scores, [0.0; 7]);
+    }
+
     #[test]
     fn contributions_sum_to_the_score() {
         let log: [(i64, &[u32]); 3] = [(1, &[1, 2, 4]), (2, &[2, 4]), (3, &[1, 5])];

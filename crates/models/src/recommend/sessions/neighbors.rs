@@ -87,7 +87,8 @@ impl<K: SessionKeys> SessionNeighbors<K> {
                 }
                 Neighbor { session, similarity, shared_weight, shared }
             })
-            .filter(|neighbor| neighbor.similarity > 0.0)
+            // Weights whose squares are too small for a number have no norm: nothing is known of such sessions.
+            .filter(|neighbor| neighbor.similarity > 0.0 && neighbor.similarity.is_finite())
             .collect();
         neighbors.sort_unstable_by(|a, b| {
             b.similarity.total_cmp(&a.similarity).then(b.session.cmp(&a.session))
