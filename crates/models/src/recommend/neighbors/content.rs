@@ -28,9 +28,10 @@ use crate::recommend::view::TrainingView;
 /// No event plays a part: an item without any is found like all others. The score of an item is the sum of its
 /// similarities to the distinct items of the history, each times `decay` to the number of events after its newest.
 ///
-/// Words are runs of letters and digits in lower case; of Chinese, Japanese and Korean, which are written without spaces,
-/// single characters and pairs. Words of more than half of all items say nothing and are left out; so are numbers such as
-/// the price, of which a cosine does not know which are near each other, and what the encoders call unknown or missing.
+/// Words are runs of letters and digits in lower case; of Chinese and Japanese, which are written without spaces, and of
+/// Korean, whose words grow endings, single characters and pairs. Words of more than half of the items that have a title say
+/// nothing and are left out; so are numbers such as the price, of which a cosine does not know which are near each other, and
+/// what the encoders call unknown or missing.
 ///
 /// Source: Salton and Buckley, Information Processing & Management 24(5), 1988 (weights of words); Pazzani and Billsus,
 /// The Adaptive Web, 2007, section 10.2 (items alike to those that a user chose).
@@ -57,7 +58,7 @@ impl Default for ContentConfig {
 /// The items most like each item by the catalog.
 pub type Content = RelatedItems<ContentConfig>;
 
-/// Items that one word may be of, as a share of all.
+/// Items that one word may be of, as a share of those that have a title.
 const MAX_WORD_SHARE: f64 = 0.5;
 
 impl RelatedItemsConfig for ContentConfig {
@@ -228,7 +229,7 @@ impl Block {
     }
 }
 
-/// Whether words of this character are written without spaces: CJK ideographs, kana, hangul.
+/// Whether this character is taken for itself and with its neighbor: CJK ideographs, kana, hangul.
 fn is_unspaced(letter: char) -> bool {
     matches!(letter, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}'
         | '\u{ac00}'..='\u{d7af}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}')
