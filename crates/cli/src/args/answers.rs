@@ -1,0 +1,73 @@
+//! Verbs on a trained model.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::SeenName;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  forecart recommend --model model.forecart --data dataset --user 17850\n  \
+                  forecart recommend --model model.forecart --history 85123A,71053 -k 5 --json"
+)]
+pub(crate) struct RecommendArgs {
+    /// The model file
+    #[arg(short, long, default_value = "model.forecart", value_name = "FILE")]
+    pub(crate) model: PathBuf,
+    /// The dataset that holds the users' histories; needed with --user and --users
+    #[arg(short, long, default_value = "dataset", value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// A user's id
+    #[arg(long, value_name = "ID", required_unless_present_any = ["history", "users"])]
+    pub(crate) user: Vec<String>,
+    /// Item ids, oldest first: a visitor that the log has never seen
+    #[arg(long, value_delimiter = ',', value_name = "IDS", conflicts_with = "user")]
+    pub(crate) history: Option<Vec<String>>,
+    /// A file with a user id on each line, or `all`
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["user", "history"])]
+    pub(crate) users: Option<String>,
+    /// How many items
+    #[arg(short, default_value = "10", value_name = "K")]
+    pub(crate) k: NonZeroUsize,
+    /// Whether items the user has acted on are left out [default: the dataset's rule]
+    #[arg(long)]
+    pub(crate) seen: Option<SeenName>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  forecart similar --model model.forecart --item 85123A -k 5")]
+pub(crate) struct SimilarArgs {
+    /// The model file
+    #[arg(short, long, default_value = "model.forecart", value_name = "FILE")]
+    pub(crate) model: PathBuf,
+    /// The item's id
+    #[arg(long, value_name = "ID")]
+    pub(crate) item: String,
+    /// How many items
+    #[arg(short, default_value = "10", value_name = "K")]
+    pub(crate) k: NonZeroUsize,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  forecart model list\n  forecart model show model.forecart")]
+pub(crate) struct ModelArgs {
+    #[command(subcommand)]
+    pub(crate) verb: ModelVerb,
+}
+
+/// What `forecart model` can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelVerb {
+    /// Show the header and the tensors of a model file without loading its weights
+    #[command(after_help = "Example:\n  forecart model show model.forecart --json")]
+    Show {
+        /// The model file
+        #[arg(default_value = "model.forecart", value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// List the models that `train` and `evaluate` know
+    #[command(after_help = "Example:\n  forecart model list")]
+    List,
+}

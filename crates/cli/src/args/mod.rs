@@ -1,0 +1,108 @@
+//! The command line: verbs, flags, and an example for each.
+//!
+//! Here are the list of verbs and the flags of all of them; those of each stand with its neighbors: `data` (from files to a
+//! dataset), `models` (fit and measure), `answers` (of a trained model), `bench`.
+
+mod answers;
+mod bench;
+mod data;
+mod models;
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+pub(crate) use self::answers::{ModelArgs, ModelVerb, RecommendArgs, SimilarArgs};
+pub(crate) use self::bench::{
+    BenchArgs, BenchVerb, InstructionsName, ModelSize, ScalingArgs, ScalingPart, StepArgs,
+};
+pub(crate) use self::data::{ImportArgs, InitArgs, PrepareArgs, ProtocolName, ValidateArgs};
+pub(crate) use self::models::{EvaluateArgs, FitOnName, SeenName, TrainArgs, TuneArgs};
+
+/// Predicts what the users of an e-commerce shop do next, from its own event log.
+#[derive(Debug, Parser)]
+#[command(
+    name = "forecart",
+    version,
+    about,
+    propagate_version = true,
+    after_help = "Start here:\n  forecart demo                          the whole way on real orders, in a minute\n  \
+                  forecart init --from events.csv        look at your own log and write forecart.toml\n\n\
+                  Exit codes: 0 ok, 1 failure, 2 usage or configuration, 3 data invalid, 4 quality gate not met."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// Flags that every verb understands.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// Configuration file [default: forecart.toml if it exists]
+    #[arg(short, long, global = true, value_name = "FILE", env = "FORECART_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print one JSON object on standard output instead of tables
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Seed of everything random; the same seed gives the same bytes
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Threads [default: all cores]; results do not depend on it
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+    /// Memory that data preparation and training may use, such as 2GiB or 800MB
+    #[arg(long, global = true, value_name = "SIZE")]
+    pub(crate) memory_limit: Option<String>,
+    /// Say more: every step and its numbers
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+}
+
+/// The stages of the way from log to answer.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run the whole way on real orders that come with the program
+    Demo(DemoArgs),
+    /// Look at a file and write a configuration for it
+    Init(InitArgs),
+    /// Read CSV, Parquet or JSONL into the event log
+    Import(ImportArgs),
+    /// Say what an event log is, and what is wrong with it
+    Validate(ValidateArgs),
+    /// Clean, encode, sessionize and split an event log into a dataset
+    Prepare(PrepareArgs),
+    /// Train a model on a dataset
+    Train(TrainArgs),
+    /// Measure models, with intervals and baselines
+    Evaluate(EvaluateArgs),
+    /// Search for better hyperparameters, on validation
+    Tune(TuneArgs),
+    /// What will this user want next?
+    Recommend(RecommendArgs),
+    /// Which items go with this one?
+    Similar(SimilarArgs),
+    /// Look inside model files
+    Model(ModelArgs),
+    /// Generate data and measure the program
+    Bench(BenchArgs),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  forecart demo --out forecart-demo")]
+pub(crate) struct DemoArgs {
+    /// Folder for the log, dataset, model and report
+    #[arg(short, long, default_value = "forecart-demo", value_name = "DIR")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  forecart completions bash > /etc/bash_completion.d/forecart")]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
+}
