@@ -54,6 +54,14 @@ pub enum DataError {
         /// The folder.
         path: PathBuf,
     },
+    /// A folder is not a sample table.
+    #[error(
+        "{path:?} is not a forecart sample table (no manifest.json); make one with `forecart prepare --samples`"
+    )]
+    NotASampleTable {
+        /// The folder.
+        path: PathBuf,
+    },
     /// More entries than a 32-bit index can name.
     #[error("{what} has more than 4,294,967,294 entries")]
     TooMany {

@@ -21,6 +21,8 @@ mod split;
 
 mod background;
 pub mod dataset;
+mod folder;
+pub mod samples;
 pub mod storage;
 
 mod journal;
@@ -32,6 +34,7 @@ pub use features::ItemFeatures;
 pub use id::{ItemId, ItemIdx, UserId, UserIdx};
 pub use journal::Journal;
 pub use progress::{Progress, Silent};
+pub use samples::{SampleTable, SampleWriter};
 pub use sequences::{Column, History, PackedSequences};
 pub use split::{EventOrder, Part, Protocol, Split};
 pub use texts::TextTable;

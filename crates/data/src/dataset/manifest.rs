@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::features::FeatureNames;
+use crate::folder::FileEntry;
 use crate::id::ItemIdx;
 use crate::sequences::History;
 use crate::split::{EventOrder, Protocol};
@@ -84,15 +85,6 @@ pub struct Counts {
     pub n_test: u64,
     /// Validation and test events whose item the vocabulary does not hold.
     pub n_unknown_targets: u64,
-}
-
-/// A file of the dataset.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileEntry {
-    /// Length in bytes.
-    pub n_bytes: u64,
-    /// SHA-256, hexadecimal.
-    pub sha256: String,
 }
 
 /// What the writer of a dataset knows beside the sequences and tables.

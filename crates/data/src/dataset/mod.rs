@@ -15,24 +15,21 @@
 mod manifest;
 mod writer;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use bytemuck::Pod;
-
 pub use manifest::{
-    AttributeMoments, Counts, Description, FORMAT_VERSION, FileEntry, Manifest, Reason, SeenItems,
-    StepReport,
+    AttributeMoments, Counts, Description, FORMAT_VERSION, Manifest, Reason, SeenItems, StepReport,
 };
 pub use writer::{DatasetWriter, EventRow, Tables};
 
 use crate::encode::FeatureProgram;
 use crate::error::DataError;
 use crate::features::ItemFeatures;
+pub use crate::folder::FileEntry;
+use crate::folder::{MANIFEST, check_files, map, read, read_manifest, verify_files};
 use crate::id::{ItemIdx, UserIdx};
-use crate::sequences::{Column, History, PackedSequences};
+use crate::sequences::{History, PackedSequences};
 use crate::split::{Part, Split};
-use crate::storage;
 use crate::texts::TextTable;
 use crate::vocabulary::Vocabulary;
 
@@ -70,20 +67,11 @@ impl Dataset {
     /// [`DataError::NotADataset`], [`DataError::FormatVersion`], [`DataError::Damaged`], or
     /// [`DataError::Io`].
     pub fn open(folder: &Path) -> Result<Self, DataError> {
-        let manifest_path = folder.join("manifest.json");
-        if !manifest_path.is_file() {
+        if !folder.join(MANIFEST).is_file() {
             return Err(DataError::NotADataset { path: folder.to_owned() });
         }
-        let manifest = read_manifest(&manifest_path)?;
-        for (name, entry) in &manifest.files {
-            let path = folder.join(name);
-            let plain = Path::new(name).file_name().is_some_and(|file| file == name.as_str());
-            let found = fs::metadata(&path).map(|metadata| metadata.len()).ok();
-            if !plain || found != Some(entry.n_bytes) {
-                let reason = format!("the manifest says {} bytes", entry.n_bytes);
-                return Err(DataError::damaged(path, reason));
-            }
-        }
+        let manifest: Manifest = read_manifest(folder, "forecart-dataset", FORMAT_VERSION)?;
+        check_files(folder, &manifest.files)?;
         let encoders_path = folder.join("encoders.json");
         let encoders = serde_json::from_slice(&read(&encoders_path)?)
             .map_err(|error| DataError::damaged(&encoders_path, error.to_string()))?;
@@ -154,13 +142,7 @@ impl Dataset {
     /// # Errors
     /// [`DataError::Damaged`] names the first file that differs.
     pub fn verify(&self) -> Result<(), DataError> {
-        for (name, entry) in &self.manifest.files {
-            let path = self.folder.join(name);
-            if storage::sha256_file(&path)? != entry.sha256 {
-                return Err(DataError::damaged(path, "its SHA-256 is not the manifest's"));
-            }
-        }
-        Ok(())
+        verify_files(&self.folder, &self.manifest.files)
     }
 
     /// The folder that was opened.
@@ -232,37 +214,7 @@ impl Dataset {
     }
 }
 
-fn read_manifest(path: &Path) -> Result<Manifest, DataError> {
-    #[derive(serde::Deserialize)]
-    struct Version {
-        format: String,
-        format_version: u32,
-    }
-    let bytes = read(path)?;
-    let damaged = |error: serde_json::Error| DataError::damaged(path, error.to_string());
-    let version: Version = serde_json::from_slice(&bytes).map_err(damaged)?;
-    if version.format != "forecart-dataset" {
-        return Err(DataError::damaged(path, "its `format` is not forecart-dataset"));
-    }
-    if version.format_version > FORMAT_VERSION {
-        return Err(DataError::FormatVersion {
-            path: path.to_owned(),
-            found: version.format_version,
-            supported: FORMAT_VERSION,
-        });
-    }
-    serde_json::from_slice(&bytes).map_err(damaged)
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, DataError> {
-    fs::read(path).map_err(DataError::io("read", path))
-}
-
 fn vocabulary(folder: &Path, name: &str) -> Result<Vocabulary, DataError> {
     let path = folder.join(name);
     Vocabulary::from_bytes(&read(&path)?, &path)
-}
-
-fn map<T: Pod>(folder: &Path, name: &str) -> Result<Column<T>, DataError> {
-    Column::map(&folder.join(name))
 }

@@ -1,18 +1,18 @@
 //! Writes a dataset folder, the sequences as a stream.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use bytemuck::cast_slice;
 
-use super::manifest::{Counts, Description, FORMAT_VERSION, FileEntry, Manifest};
+use super::manifest::{Counts, Description, FORMAT_VERSION, Manifest};
 use crate::background::BackgroundFile;
 use crate::encode::FeatureProgram;
 use crate::error::DataError;
 use crate::features::ItemFeatures;
+use crate::folder::{self, FileEntry};
 use crate::id::ItemIdx;
-use crate::storage::{self, Replacement};
+use crate::storage::Replacement;
 use crate::texts::TextTable;
 use crate::vocabulary::Vocabulary;
 
@@ -164,8 +164,8 @@ impl DatasetWriter {
     /// [`DataError::Inconsistent`] if the tables do not fit what was pushed, [`DataError::Io`]
     /// if anything cannot be written.
     pub fn finish(self, tables: Tables) -> Result<Manifest, DataError> {
-        let Self { folder, n_users, mut counts, .. } = self;
-        let root = folder.path().to_owned();
+        let Self { folder: replacement, n_users, mut counts, .. } = self;
+        let root = replacement.path().to_owned();
         if tables.users.len() != n_users {
             let reason = format!("{} user rows, {n_users} were pushed", tables.users.len());
             return Err(DataError::Inconsistent { reason });
@@ -208,29 +208,21 @@ impl DatasetWriter {
             ("sparse_indices.u32", cast_slice(&features.sparse_indices)),
         ];
         for (name, bytes) in files {
-            let path = root.join(name);
-            fs::write(&path, bytes).map_err(DataError::io("write", &path))?;
-            let entry = FileEntry { n_bytes: bytes.len() as u64, sha256: storage::sha256(bytes) };
-            entries.insert(name.to_owned(), entry);
+            folder::write(&root, name, bytes, &mut entries)?;
         }
         let manifest = manifest(entries, counts, tables);
-        let path = root.join("manifest.json");
-        let json = serde_json::to_vec_pretty(&manifest)
-            .map_err(|error| DataError::Inconsistent { reason: error.to_string() })?;
-        fs::write(&path, json).map_err(DataError::io("write", &path))?;
-        folder.commit()?;
+        folder::write_manifest(&root, &manifest)?;
+        replacement.commit()?;
         Ok(manifest)
     }
 }
 
 fn manifest(files: BTreeMap<String, FileEntry>, counts: Counts, tables: Tables) -> Manifest {
-    let listed: String =
-        files.iter().map(|(name, entry)| format!("{name} {}\n", entry.sha256)).collect();
     Manifest {
         format: "forecart-dataset".into(),
         format_version: FORMAT_VERSION,
         forecart_version: env!("CARGO_PKG_VERSION").into(),
-        content_hash: storage::sha256(listed.as_bytes()),
+        content_hash: folder::content_hash(&files),
         counts,
         description: tables.description,
         feature_names: tables.item_features.names,

@@ -1,5 +1,7 @@
 //! The fitted encoders: any row in, dense numbers and active sparse columns out.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use super::categories::{Categories, hash_bucket};
@@ -229,6 +231,17 @@ impl FeatureProgram {
     /// The number of sparse columns.
     pub fn n_sparse(&self) -> usize {
         self.encoders.iter().map(Encoder::n_sparse).sum()
+    }
+
+    /// The sparse columns of each encoder that has some, in order: the fields of factorization machines, of which a row has one
+    /// column active, or several where the column is a list.
+    pub fn sparse_fields(&self) -> Vec<Range<u32>> {
+        let mut start = 0;
+        let ranges = self.encoders.iter().map(|encoder| {
+            let end = start + encoder.n_sparse() as u32;
+            std::mem::replace(&mut start, end)..end
+        });
+        ranges.filter(|range| !range.is_empty()).collect()
     }
 
     /// Names of the output columns: `price`, `price:missing`, `brand=acme`, `brand=<unknown>`,
