@@ -1,8 +1,12 @@
-//! Will this impression be clicked: networks over sparse and dense fields.
+//! Probabilities of a click, a conversion or a purchase from rows of a table.
 //!
-//! Here are the networks and their training step. What prepares impressions for them and answers for external ids is not
-//! here yet.
+//! Start at [`network`]: one network, of which the models are arrangements; [`trainer`] has its steps.
 
-mod deepfm;
+pub mod network;
+pub mod trainer;
 
-pub use deepfm::{DeepFm, DeepFmConfig, DeepFmGradients, DeepFmTrainer, Impressions};
+pub use network::{FieldNetwork, FieldNetworkConfig, FieldNetworkGradients, FieldRows};
+pub use trainer::FieldTrainer;
+
+#[cfg(test)]
+mod tests;

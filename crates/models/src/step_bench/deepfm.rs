@@ -1,11 +1,11 @@
 //! The row of DeepFM.
 
-use forecart_nn::{Adam, NnError, Optimizer};
+use forecart_nn::{Adam, DropoutKey, NnError, Optimizer};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::{Case, N_BATCHES, insert_parameters, shake};
-use crate::ads::{DeepFm, DeepFmConfig, DeepFmTrainer, Impressions};
+use crate::ads::{FieldNetwork, FieldNetworkConfig, FieldRows, FieldTrainer};
 use crate::tensors::{TensorData, Tensors};
 
 const N_FIELDS: usize = 26;
@@ -15,7 +15,7 @@ const BATCH_SIZE: usize = 4096;
 
 #[derive(Debug)]
 pub(super) struct DeepFmCase {
-    trainer: DeepFmTrainer,
+    trainer: FieldTrainer,
     batches: Vec<Batch>,
 }
 
@@ -29,18 +29,22 @@ struct Batch {
 impl DeepFmCase {
     pub(super) fn new(seed: u64) -> Result<Self, NnError> {
         let rng = &mut ChaCha8Rng::seed_from_u64(seed);
-        let config = DeepFmConfig {
+        let config = FieldNetworkConfig {
             n_rows: TABLE_ROWS,
             n_fields: N_FIELDS,
             n_dims: 16,
             n_dense: N_DENSE,
-            hidden: vec![400; 3],
+            linear: true,
+            interactions: true,
+            n_cross: 0,
+            cross_rank: None,
+            hidden: Some(vec![400; 3]),
             dropout: 0.0,
         };
-        let mut network = DeepFm::new(&config, rng)?;
+        let mut network = FieldNetwork::new(&config, rng)?;
         shake(&mut network, rng)?;
         let batches = (0..N_BATCHES).map(|_| Batch::new(rng)).collect();
-        let trainer = DeepFmTrainer::new(network, Optimizer::new(Adam::default())?, seed);
+        let trainer = FieldTrainer::new(network, Optimizer::new(Adam::default())?);
         Ok(Self { trainer, batches })
     }
 }
@@ -62,7 +66,8 @@ impl Batch {
 impl Case for DeepFmCase {
     fn step(&mut self, batch: usize) -> Result<f64, NnError> {
         let Batch { sparse, dense, clicks } = &self.batches[batch];
-        self.trainer.step(Impressions { sparse, dense, clicks })
+        let rows = FieldRows { rows: sparse, offsets: None, dense, labels: clicks };
+        self.trainer.step(rows, DropoutKey::new(0, batch as u64)) // no dropout
     }
 
     fn tensors(&self) -> Tensors {

@@ -1,0 +1,222 @@
+//! The network and its steps: finite differences, values by hand, threads.
+
+use forecart_nn::{
+    Adam, DropoutKey, Gradient, Matrix, Name, NnError, Optimizer, Parameters, Sgd, gradient_check,
+};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::*;
+
+const N: usize = 7;
+
+/// Three fields of three rows.
+fn config() -> FieldNetworkConfig {
+    FieldNetworkConfig {
+        n_rows: 9,
+        n_fields: 3,
+        n_dense: 2,
+        n_dims: 2,
+        linear: true,
+        interactions: true,
+        n_cross: 0,
+        cross_rank: None,
+        hidden: Some(vec![5, 4]),
+        dropout: 0.2,
+    }
+}
+
+/// The arrangements that models are made of.
+fn arrangements() -> [(&'static str, FieldNetworkConfig); 8] {
+    let linear = FieldNetworkConfig { interactions: false, hidden: None, ..config() };
+    let cross = |rank| FieldNetworkConfig {
+        linear: false,
+        interactions: false,
+        n_cross: 2,
+        cross_rank: rank,
+        ..config()
+    };
+    [
+        ("linear", FieldNetworkConfig { n_dims: 0, ..linear.clone() }),
+        ("linear without fields", FieldNetworkConfig { n_fields: 0, ..linear.clone() }),
+        ("factorization machine", FieldNetworkConfig { interactions: true, ..linear.clone() }),
+        ("perceptron", FieldNetworkConfig { linear: false, interactions: false, ..config() }),
+        ("no dense numbers", FieldNetworkConfig { n_dense: 0, ..config() }),
+        ("deep factorization machine", config()),
+        ("cross network", cross(None)),
+        ("cross network of low rank", cross(Some(2))),
+    ]
+}
+
+fn network(config: &FieldNetworkConfig) -> FieldNetwork {
+    let mut network = FieldNetwork::new(config, &mut ChaCha8Rng::seed_from_u64(1)).unwrap();
+    // Vectors as small as new ones are would leave gradients that a check cannot see.
+    let rng = &mut ChaCha8Rng::seed_from_u64(2);
+    network
+        .visit_mut(&Name::root(), &mut |_, value| {
+            value.as_mut_slice().iter_mut().for_each(|x| *x = rng.random::<f32>() - 0.5);
+            Ok(())
+        })
+        .unwrap();
+    network
+}
+
+/// Samples that fit a network; every other field has two rows active, or none, where `several`.
+struct Samples {
+    rows: Vec<u32>,
+    offsets: Option<Vec<usize>>,
+    dense: Vec<f32>,
+    labels: Vec<f32>,
+}
+
+impl Samples {
+    fn of(network: &FieldNetwork, several: bool) -> Self {
+        let rng = &mut ChaCha8Rng::seed_from_u64(4);
+        let n_slots = N * network.n_fields();
+        let row =
+            |slot: usize, rng: &mut ChaCha8Rng| 3 * (slot as u32 % 3) + rng.random_range(0..3);
+        let (mut rows, mut offsets) = (Vec::new(), vec![0]);
+        for slot in 0..n_slots {
+            let n_active = if several { [1, 2, 1, 0][slot % 4] } else { 1 };
+            rows.extend((0..n_active).map(|_| row(slot, rng)));
+            offsets.push(rows.len());
+        }
+        Self {
+            rows,
+            offsets: several.then_some(offsets),
+            dense: (0..N * network.n_dense()).map(|_| rng.random::<f32>() - 0.5).collect(),
+            labels: (0..N).map(|at| (at % 2) as f32).collect(),
+        }
+    }
+
+    fn rows(&self) -> FieldRows<'_> {
+        let offsets = self.offsets.as_deref();
+        FieldRows { rows: &self.rows, offsets, dense: &self.dense, labels: &self.labels }
+    }
+}
+
+fn step(trainer: &mut FieldTrainer, samples: &Samples, n_threads: usize) -> f64 {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
+    pool.install(|| trainer.step(samples.rows(), DropoutKey::new(1, 1))).unwrap()
+}
+
+fn still(network: FieldNetwork) -> FieldTrainer {
+    let rule = Sgd { learning_rate: 0.0, ..Sgd::default() };
+    FieldTrainer::new(network, Optimizer::new(rule).unwrap())
+}
+
+#[test]
+fn backward_of_every_arrangement_agrees_with_finite_differences() {
+    for (what, config) in arrangements() {
+        for several in [false, true] {
+            let network = network(&config);
+            let samples = Samples::of(&network, several);
+            let mut trainer = still(network.clone());
+            step(&mut trainer, &samples, 2);
+            let (mut analytic, mut point) = (Vec::new(), Vec::new());
+            trainer
+                .visit_gradients(&mut |_, weights, gradient| {
+                    match gradient {
+                        Gradient::Dense(gradient) => analytic.extend(gradient.to_host()),
+                        Gradient::Rows(rows) => {
+                            let mut dense = Matrix::zeros(weights.rows(), weights.cols());
+                            rows.add_to_dense(&mut dense)?;
+                            analytic.extend(dense.to_host());
+                        }
+                    }
+                    Ok(())
+                })
+                .unwrap();
+            network.visit(&Name::root(), &mut |_, value| point.extend(value.to_host()));
+            // A step short enough that no ReLU changes its side.
+            let report = gradient_check(&mut point, &analytic, 0.002, 0.02, |point| {
+                let (mut network, mut rest) = (network.clone(), point);
+                network
+                    .visit_mut(&Name::root(), &mut |_, value| {
+                        let (these, after) = rest.split_at(value.rows() * value.cols());
+                        rest = after;
+                        value.copy_from_host(these)
+                    })
+                    .unwrap();
+                step(&mut still(network), &samples, 1)
+            });
+            assert!(report.error < 5e-3, "{what}, several: {several}: {report:?}");
+        }
+    }
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bytes_and_the_loss_falls() {
+    for (what, config) in arrangements() {
+        let train = |n_threads: usize| {
+            let rule = Adam { learning_rate: 0.02, ..Adam::default() };
+            let network = network(&config);
+            let samples = Samples::of(&network, true);
+            let mut trainer = FieldTrainer::new(network, Optimizer::new(rule).unwrap());
+            (0..80).map(|_| step(&mut trainer, &samples, n_threads)).collect::<Vec<f64>>()
+        };
+        let losses = train(1);
+        assert_eq!(train(3), losses, "{what}");
+        assert!(losses[79] < 0.98 * losses[0], "{what}: {} to {}", losses[0], losses[79]);
+    }
+}
+
+/// Two fields of one dimension and no hidden layer, by hand.
+#[test]
+fn logits_by_hand() {
+    let config = FieldNetworkConfig {
+        n_rows: 2,
+        n_fields: 2,
+        n_dense: 1,
+        n_dims: 1,
+        n_cross: 1,
+        hidden: Some(vec![]),
+        dropout: 0.0,
+        ..config()
+    };
+    let mut network = FieldNetwork::new(&config, &mut ChaCha8Rng::seed_from_u64(1)).unwrap();
+    let values = [
+        ("embedding.weight", vec![2.0, 3.0]),
+        ("linear.weight", vec![0.5, 0.25]),
+        ("dense_linear.weight", vec![10.0]),
+        ("dense_linear.bias", vec![1.0]),
+        ("mlp.layers.0.weight", vec![1.0, -1.0, 4.0]),
+        ("mlp.layers.0.bias", vec![0.0]),
+        // W x + b = (3, 0, 0) for x = (2, 3, 0.5)
+        ("cross.layers.0.u.weight", vec![0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]),
+        ("cross.layers.0.u.bias", vec![0.0, 0.0, 0.0]),
+        ("cross_head.weight", vec![1.0, 10.0, 100.0]),
+        ("cross_head.bias", vec![0.0]),
+    ];
+    network
+        .visit_mut(&Name::root(), &mut |name, value| {
+            let name = name.to_string();
+            let (_, given) = values.iter().find(|(known, _)| *known == name).unwrap();
+            value.copy_from_host(given)
+        })
+        .unwrap();
+    let rows = FieldRows { rows: &[0, 1], offsets: None, dense: &[0.5], labels: &[0.0] };
+    // 10 · 0.5 + 1, 0.5 + 0.25, 2 · 3, 2 - 3 + 4 · 0.5, and x ⊙ (3, 0, 0) + x = (8, 3, 0.5) under the head
+    let expected = 6.0 + 0.75 + 6.0 + 1.0 + (8.0 + 30.0 + 50.0);
+    assert_eq!(network.logits(rows).unwrap().as_slice(), [expected]);
+    // A field of both rows has their mean, one of none has zeros: 6, (0.5 + 0.25) / 2, 0, 2.5 + 2, (2.5, 0, 0.5)
+    let rows = FieldRows { offsets: Some(&[0, 2, 2]), ..rows };
+    let expected = 6.0 + 0.375 + 0.0 + (2.5 + 2.0) + (2.5 + 0.0 + 50.0);
+    assert_eq!(network.logits(rows).unwrap().as_slice(), [expected]);
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let mut trainer = still(network(&config()));
+    let mut refused = |rows: &[u32], offsets: Option<&[usize]>| {
+        let rows = FieldRows { rows, offsets, dense: &[0.0, 0.0], labels: &[1.0] };
+        trainer.step(rows, DropoutKey::new(1, 1)).unwrap_err()
+    };
+    assert!(matches!(refused(&[0, 3], None), NnError::Length { .. }));
+    assert!(matches!(refused(&[0, 3, 9], None), NnError::Index { .. }));
+    assert!(matches!(refused(&[0, 3, 6], Some(&[0, 1, 2])), NnError::Offsets { .. }));
+    assert!(matches!(refused(&[0, 3, 6], Some(&[0, 1, 3])), NnError::Length { .. }));
+    assert!(matches!(refused(&[0, 3, 9], Some(&[0, 1, 2, 3])), NnError::Index { .. }));
+    let none = FieldNetworkConfig { linear: false, interactions: true, hidden: None, ..config() };
+    FieldNetwork::new(&none, &mut ChaCha8Rng::seed_from_u64(1)).unwrap_err();
+}
