@@ -121,6 +121,24 @@ pub enum ModelError {
         /// Name of the model.
         model: &'static str,
     },
+    /// All samples that a model may learn from have one label.
+    #[error(
+        "model {model} has nothing to tell apart: of {n_rows} training samples {n_positive} are positive; check the label column and the split"
+    )]
+    NoLabels {
+        /// Name of the model.
+        model: &'static str,
+        /// Training samples.
+        n_rows: usize,
+        /// Those whose label is 1.
+        n_positive: usize,
+    },
+    /// No column of a sample table can be learned from.
+    #[error("model {model} has nothing to learn from: no column of the samples is a feature")]
+    NoFeatures {
+        /// Name of the model.
+        model: &'static str,
+    },
     /// Training would need more memory than it may use.
     #[error(
         "training {model} needs about {needed_mb} MB, the memory limit is {limit_mb} MB; {hint}"

@@ -120,6 +120,11 @@ impl Tensors {
         self.iter().any(|(other, _)| other == name)
     }
 
+    /// Number of values of all tensors.
+    pub fn n_values(&self) -> usize {
+        self.0.values().map(|tensor| tensor.data.len()).sum()
+    }
+
     /// Rows of the tensor of this name, if there is one.
     pub fn n_rows(&self, name: &str) -> Option<usize> {
         self.0.get(name).and_then(|tensor| tensor.shape.first().copied())

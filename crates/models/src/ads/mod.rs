@@ -1,11 +1,29 @@
 //! Probabilities of a click, a conversion or a purchase from rows of a table.
 //!
-//! Start at [`network`]: one network, of which the models are arrangements; [`trainer`] has its steps.
+//! Start at [`contract`] for what a model is, at [`network`] for what most of them compute: one network over fields, of which they
+//! are arrangements. [`samples`] hands out the rows that may be learned from, [`predictor`] is a model with its encoders.
 
+pub mod contract;
+pub mod samples;
+
+mod features;
 pub mod network;
 pub mod trainer;
 
+pub mod config;
+mod field_model;
+mod fit;
+
+pub mod predictor;
+pub mod registry;
+
+pub use config::{Arrangement, FieldConfig, FieldSpec};
+pub use contract::{OutcomeModel, OutcomeSpec};
+pub use features::Numbers;
+pub use field_model::FieldModel;
 pub use network::{FieldNetwork, FieldNetworkConfig, FieldNetworkGradients, FieldRows};
+pub use predictor::{OutcomePredictor, Prediction};
+pub use samples::{EncodedSamples, SampleView};
 pub use trainer::FieldTrainer;
 
 #[cfg(test)]

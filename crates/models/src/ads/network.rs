@@ -37,6 +37,37 @@ pub struct FieldNetworkConfig {
     pub dropout: f32,
 }
 
+impl FieldNetworkConfig {
+    /// Columns of what enters perceptron and cross network.
+    fn n_in(&self) -> usize {
+        self.n_fields.saturating_mul(self.n_dims).saturating_add(self.n_dense)
+    }
+
+    /// Number of weights of the network.
+    pub(super) fn n_values(&self) -> u64 {
+        let (n_rows, n_in) = (self.n_rows as u64, self.n_in() as u64);
+        let tables = match self.n_fields {
+            0 => 0,
+            _ => n_rows * (self.n_dims as u64 + u64::from(self.linear)),
+        };
+        let linear = if self.linear { self.n_dense as u64 + 1 } else { 0 };
+        let perceptron = self.hidden.as_ref().map_or(0, |hidden| {
+            let hidden = hidden.iter().map(|size| *size as u64);
+            let sizes: Vec<u64> = std::iter::once(n_in).chain(hidden).chain([1]).collect();
+            sizes.windows(2).map(|pair| (pair[0] + 1).saturating_mul(pair[1])).sum()
+        });
+        let layer = match self.cross_rank {
+            None => n_in.saturating_mul(n_in) + n_in,
+            Some(rank) => (2 * rank as u64).saturating_mul(n_in) + n_in,
+        };
+        let crossed = match self.n_cross {
+            0 => 0,
+            n => (n as u64).saturating_mul(layer) + n_in + 1,
+        };
+        tables.saturating_add(linear).saturating_add(perceptron).saturating_add(crossed)
+    }
+}
+
 /// The logit of a sample: the sum of the parts that there are.
 ///
 /// With `x` the dense numbers, `r_f` the active row of field `f`, `v` the embeddings and `e = (v[r_1], .., v[r_F], x)`:
@@ -163,7 +194,7 @@ impl FieldNetwork {
     /// [`NnError::OutOfRange`] for a `dropout` outside of its range or a network of no part.
     pub fn new(config: &FieldNetworkConfig, rng: &mut ChaCha8Rng) -> Result<Self, NnError> {
         let FieldNetworkConfig { n_rows, n_fields, n_dense, n_dims, .. } = *config;
-        let n_in = n_fields * n_dims + n_dense;
+        let n_in = config.n_in();
         let has_vectors = n_fields > 0 && n_dims > 0;
         let mlp = config.hidden.as_ref().map(|hidden| MlpConfig {
             n_in,

@@ -110,12 +110,13 @@ fn backward_of_every_arrangement_agrees_with_finite_differences() {
     for (what, config) in arrangements() {
         for several in [false, true] {
             let network = network(&config);
+            assert_eq!(network.n_parameters() as u64, config.n_values(), "{what}");
             let samples = Samples::of(&network, several);
             let mut trainer = still(network.clone());
             step(&mut trainer, &samples, 2);
             let (mut analytic, mut point) = (Vec::new(), Vec::new());
             trainer
-                .visit_gradients(&mut |_, weights, gradient| {
+                .visit_gradients(&mut |weights, gradient| {
                     match gradient {
                         Gradient::Dense(gradient) => analytic.extend(gradient.to_host()),
                         Gradient::Rows(rows) => {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use forecart_nn::loss::bce_with_logits;
-use forecart_nn::{DropoutKey, Gradient, Name, NnError, Optimizer, Pass, RowTerms, Trainable};
+use forecart_nn::{DropoutKey, NnError, Optimizer, Pass, RowTerms, Trainable};
 use rayon::prelude::*;
 
 use super::network::{DenseGradients, FieldNetwork, FieldNetworkGradients, FieldRows, Workspace};
@@ -128,12 +128,14 @@ impl FieldTrainer {
     #[cfg(test)]
     pub(super) fn visit_gradients(
         &mut self,
-        visit: &mut dyn FnMut(&Name<'_>, &forecart_nn::Matrix, Gradient<'_>) -> Result<(), NnError>,
+        visit: &mut dyn FnMut(
+            &forecart_nn::Matrix,
+            forecart_nn::Gradient<'_>,
+        ) -> Result<(), NnError>,
     ) -> Result<(), NnError> {
         let Self { network, total, .. } = self;
-        network.visit_with_gradients(total, &Name::root(), &mut |name, weights, gradient| {
-            visit(name, weights, gradient)
-        })
+        let root = forecart_nn::Name::root();
+        network.visit_with_gradients(total, &root, &mut |_, weights, gradient| visit(weights, gradient))
     }
 }
 

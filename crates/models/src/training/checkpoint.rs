@@ -27,7 +27,7 @@ use crate::error::ModelError;
 use crate::tensors::Tensors;
 
 /// Written beside the values; a program that reads another one says so.
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -251,20 +251,20 @@ pub(super) struct Position {
     pub(super) n_labels: usize,
     /// Mean loss of the first batch that had a label.
     pub(super) first_loss: Option<Exact>,
-    /// NDCG@10 of the chosen epoch.
-    pub(super) best_ndcg: Option<Exact>,
+    /// What validation said of the chosen epoch, larger is better.
+    pub(super) best_validation: Option<Exact>,
     pub(super) record: FitRecord,
 }
 
 impl Position {
     /// Whether a run of `n_epochs` of `n_batches` can stand here.
     fn is_within(&self, n_epochs: usize, n_batches: usize) -> bool {
-        let Self { epoch, record, best_ndcg, .. } = self;
+        let Self { epoch, record, best_validation, .. } = self;
         (1..=n_epochs).contains(epoch)
             && self.n_batches <= n_batches
             && record.curve.len() == epoch - 1
             && record.chosen_epoch.is_none_or(|chosen| (1..*epoch).contains(&chosen))
-            && (best_ndcg.is_none() || record.chosen_epoch.is_some())
+            && (best_validation.is_none() || record.chosen_epoch.is_some())
     }
 }
 
@@ -340,7 +340,7 @@ impl Saved {
         *optimizer = restored.map_err(|error| file::damaged(path, error.to_string()))?;
         let best = self.tensors.split("best");
         self.tensors.expect_empty().map_err(within)?;
-        let has_best = self.position.best_ndcg.is_some();
+        let has_best = self.position.best_validation.is_some();
         Ok((self.position, has_best.then_some(best)))
     }
 }
@@ -419,7 +419,7 @@ fn values_of(network: &impl Parameters, name: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::training::EpochRecord;
+    use crate::training::{EpochRecord, Measure};
 
     #[test]
     fn values_come_back_to_the_bit() {
@@ -432,7 +432,7 @@ mod tests {
 
     #[test]
     fn a_place_outside_of_the_run_is_noticed() {
-        let curve = vec![EpochRecord::new(1, 2.0, Some(0.1))];
+        let curve = vec![EpochRecord::new(1, 2.0, Measure::Ndcg, Some(0.1))];
         let good = Position {
             epoch: 2,
             n_batches: 3,
@@ -440,7 +440,7 @@ mod tests {
             loss_sum: Exact(1.0),
             n_labels: 4,
             first_loss: Some(Exact(3.0)),
-            best_ndcg: Some(Exact(0.1)),
+            best_validation: Some(Exact(0.1)),
             record: FitRecord { curve, chosen_epoch: Some(1), ..FitRecord::default() },
         };
         assert!(good.is_within(2, 5));

@@ -4,7 +4,7 @@ use std::fmt;
 
 use forecart_nn::{Gradient, Name, NnError, Optimizer, Parameters};
 
-use super::learner::{BatchLoss, Learner};
+use super::learner::{BatchLoss, Learner, Measure};
 use super::optimizer::OptimizerConfig;
 use super::record::FitRecord;
 
@@ -33,8 +33,10 @@ pub struct Divergence {
     pub largest_weight: Option<(String, f32)>,
     /// The same of the last gradients, if the step came to compute any.
     pub largest_gradient: Option<(String, f32)>,
-    /// The epoch that was best on validation before that, with its NDCG@10.
+    /// The epoch that was best on validation before that, and what was measured there, larger is better.
     pub best_epoch: Option<(usize, f64)>,
+    /// What was measured.
+    pub measure: Measure,
     /// Whether gradients were clipped.
     pub is_clipped: bool,
 }
@@ -56,10 +58,11 @@ impl fmt::Display for Divergence {
         if !self.is_clipped {
             f.write_str(", or set `max_grad_norm = 1.0` and `warmup_steps = 100`")?;
         }
-        if let Some((epoch, ndcg)) = self.best_epoch {
+        if let Some((epoch, value)) = self.best_epoch {
+            let shown = self.measure.shown(value);
             write!(
                 f,
-                "; epoch {epoch} was best on validation (NDCG@10 {ndcg:.4}), and `n_epochs = {epoch}` ends there"
+                "; epoch {epoch} was best on validation ({shown}), and `n_epochs = {epoch}` ends there"
             )?;
         }
         Ok(())
@@ -77,9 +80,13 @@ pub(super) fn of_step(loss: BatchLoss, first: f64) -> Option<String> {
 }
 
 /// What is wrong with the mean loss of an epoch or its validation.
-pub(super) fn of_epoch(mean_loss: f64, ndcg: Option<f64>, first: f64) -> Option<String> {
-    if ndcg.is_some_and(|ndcg| !ndcg.is_finite()) {
-        return Some("NDCG@10 on validation is not a number".to_owned());
+pub(super) fn of_epoch(
+    mean_loss: f64,
+    (measure, validation): (Measure, Option<f64>),
+    first: f64,
+) -> Option<String> {
+    if validation.is_some_and(|value| !value.is_finite()) {
+        return Some(measure.not_a_number());
     }
     let too_large = mean_loss > MAX_EPOCH_FACTOR * first.max(MIN_REFERENCE);
     too_large.then(|| {
@@ -125,7 +132,8 @@ pub(super) fn explain<L: Learner>(
         largest_weight: largest_weight(network),
         // All zero: the step failed before its first gradient.
         largest_gradient: gradients.0.filter(|(_, value)| *value != 0.0),
-        best_epoch: chosen.and_then(|chosen| Some((chosen.epoch, chosen.validation_ndcg_at_10?))),
+        best_epoch: chosen.and_then(|chosen| Some((chosen.epoch, chosen.validation()?))),
+        measure: L::MEASURE,
         is_clipped: config.max_grad_norm > 0.0,
     }
 }
@@ -177,9 +185,12 @@ mod tests {
 
     #[test]
     fn an_epoch_worse_than_guessing_is_divergence() {
-        assert_eq!(of_epoch(11.9, Some(0.1), 4.0), None);
-        assert!(of_epoch(12.1, Some(0.1), 4.0).unwrap().contains("12.1"));
-        assert!(of_epoch(1.0, Some(f64::NAN), 4.0).unwrap().contains("NDCG@10"));
+        assert_eq!(of_epoch(11.9, (Measure::Ndcg, Some(0.1)), 4.0), None);
+        assert!(of_epoch(12.1, (Measure::Ndcg, Some(0.1)), 4.0).unwrap().contains("12.1"));
+        for (measure, name) in [(Measure::Ndcg, "NDCG@10"), (Measure::LogLoss, "log loss")] {
+            let found = of_epoch(1.0, (measure, Some(f64::NAN)), 4.0).unwrap();
+            assert!(found.contains(name), "{found}");
+        }
     }
 
     #[test]
@@ -205,6 +216,7 @@ mod tests {
             largest_weight: Some(("items".into(), -3e9)),
             largest_gradient: None,
             best_epoch: Some((1, 0.05)),
+            measure: Measure::Ndcg,
             is_clipped: false,
         };
         let want = "in epoch 2, step 31, with a learning rate of 1e3: loss of a tile is not finite: NaN; the largest \

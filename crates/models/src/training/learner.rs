@@ -1,11 +1,48 @@
 //! What a model has to say so that it can be trained.
 
 use forecart_nn::{DropoutKey, Gradient, Name, NnError, Optimizer, Trainable};
+use serde::{Deserialize, Serialize};
+
+/// What validation measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Measure {
+    /// NDCG@10 of the lists.
+    #[default]
+    Ndcg,
+    /// Mean log loss of the probabilities, in nats; the loop sees it with its sign turned, for larger is better there.
+    LogLoss,
+}
+
+impl Measure {
+    /// Name and value, for people.
+    pub(crate) fn shown(self, larger_is_better: f64) -> String {
+        match self {
+            Self::Ndcg => format!("NDCG@10 {larger_is_better:.4}"),
+            Self::LogLoss => format!("log loss {:.4}", -larger_is_better),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ndcg => "NDCG@10",
+            Self::LogLoss => "the log loss",
+        }
+    }
+
+    /// What to say of a value that is not a number.
+    pub(crate) fn not_a_number(self) -> String {
+        format!("{} on validation is not a number", self.name())
+    }
+}
 
 /// A model in training, with its examples, optimizer and buffers.
 pub(crate) trait Learner {
     /// The weights.
     type Network: Trainable;
+
+    /// What [`Self::validate`] measures.
+    const MEASURE: Measure = Measure::Ndcg;
 
     /// Number of examples, which are known by their places `0..n_examples`; at least one.
     fn n_examples(&self) -> usize;
@@ -31,7 +68,7 @@ pub(crate) trait Learner {
     /// [`NnError::NonFinite`] for a loss or a gradient that is not finite; weights are then those before the step.
     fn step(&mut self, batch: &[u32], key: DropoutKey) -> Result<BatchLoss, NnError>;
 
-    /// Larger is better; `None` where there is nothing to validate on.
+    /// [`Self::MEASURE`], larger is better; `None` where there is nothing to validate on.
     ///
     /// # Errors
     /// Those of the layers.

@@ -24,6 +24,7 @@ mod divergence;
 pub use checkpoint::{Checkpoint, RunIdentity};
 pub use context::FitContext;
 pub use divergence::Divergence;
+pub use learner::Measure;
 pub(crate) use learner::{BatchLoss, Learner, Parts};
 pub use optimizer::LearningRateSchedule;
 pub(crate) use optimizer::OptimizerConfig;

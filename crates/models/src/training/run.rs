@@ -65,7 +65,7 @@ pub(crate) fn run<L: Learner>(
             loss_sum: Exact(0.0),
             n_labels: 0,
             first_loss: None,
-            best_ndcg: None,
+            best_validation: None,
             record: FitRecord::default(),
         },
         best: None,
@@ -201,30 +201,33 @@ impl<L: Learner> Run<'_, L> {
 
     /// Records the epoch; whether its weights are the best so far.
     fn validate(&mut self) -> Result<bool, ModelError> {
-        let Position { epoch, loss_sum, n_labels, first_loss, best_ndcg, .. } = self.position;
+        let Position { epoch, loss_sum, n_labels, first_loss, best_validation, .. } = self.position;
         let failed = ModelError::training(self.plan.model, epoch);
         let mean_loss = loss_sum.0 / n_labels.max(1) as f64;
-        let ndcg = self.learner.validate().map_err(failed)?;
+        let validation = self.learner.validate().map_err(failed)?;
         let first = first_loss.map_or(mean_loss, |Exact(first)| first);
-        if let Some(what) = divergence::of_epoch(mean_loss, ndcg, first) {
+        if let Some(what) = divergence::of_epoch(mean_loss, (L::MEASURE, validation), first) {
             return Err(self.diverged(what, self.position.n_steps));
         }
-        self.position.record.curve.push(EpochRecord::new(epoch, mean_loss, ndcg));
-        self.context.progress.note(&self.note(mean_loss, ndcg));
-        self.context.progress.epoch_ended(epoch, ndcg);
-        let is_better = ndcg.is_none_or(|ndcg| best_ndcg.is_none_or(|Exact(best)| ndcg > best));
+        let entry = EpochRecord::new(epoch, mean_loss, L::MEASURE, validation);
+        self.position.record.curve.push(entry);
+        self.context.progress.note(&self.note(mean_loss, validation));
+        self.context.progress.epoch_ended(epoch, validation);
+        let is_better =
+            validation.is_none_or(|value| best_validation.is_none_or(|Exact(best)| value > best));
         if is_better {
             self.position.record.chosen_epoch = Some(epoch);
-            self.position.best_ndcg = ndcg.map(Exact);
+            self.position.best_validation = validation.map(Exact);
         }
-        Ok(is_better && ndcg.is_some())
+        Ok(is_better && validation.is_some())
     }
 
-    fn note(&self, loss: f64, ndcg: Option<f64>) -> String {
+    fn note(&self, loss: f64, validation: Option<f64>) -> String {
         let Position { epoch, n_steps, .. } = self.position;
         let n_epochs = self.plan.n_epochs;
         let validation =
-            ndcg.map(|ndcg| format!(", validation NDCG@10 {ndcg:.4}")).unwrap_or_default();
+            validation.map(|value| format!(", validation {}", L::MEASURE.shown(value)));
+        let validation = validation.unwrap_or_default();
         let n_left = (n_epochs - epoch) * self.steps_per_epoch();
         let n_done = (n_steps - self.clock.first_step).max(1);
         let left = self.clock.since.elapsed().mul_f64(n_left as f64 / n_done as f64);

@@ -11,6 +11,7 @@ use super::config::{IalsConfig, IalsSolver, NAME};
 use super::solve::{Basis, RowSolver, Side};
 use crate::error::ModelError;
 use crate::recommend::contract::{EpochRecord, FitContext, FitRecord};
+use crate::training::Measure;
 use crate::recommend::early_stopping::Validation;
 use crate::recommend::interactions::{Interactions, distinct_items};
 use crate::recommend::popularity::ItemCounts;
@@ -50,7 +51,7 @@ pub(super) fn fit(
             Some(validation) => Some(sweeps.ndcg(validation).map_err(failed(epoch))?),
             None => None,
         };
-        record.curve.push(EpochRecord::new(epoch, loss, ndcg));
+        record.curve.push(EpochRecord::new(epoch, loss, Measure::Ndcg, ndcg));
         context.progress.epoch_ended(epoch, ndcg);
         let of_validation =
             ndcg.map(|ndcg| format!(", validation NDCG@10 {ndcg:.4}")).unwrap_or_default();

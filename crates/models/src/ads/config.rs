@@ -1,0 +1,356 @@
+//! Hyperparameters of the models over fields, and the published models as sets of defaults.
+
+use std::num::NonZeroU32;
+
+use forecart_data::encode::FeatureSpec;
+use forecart_data::samples::SampleColumn;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::contract::{OutcomeModel, OutcomeSpec};
+use super::features::{Encoding, Numbers};
+use super::network::FieldNetworkConfig;
+use super::samples::EncodedSamples;
+use super::{field_model, fit};
+use crate::error::{ModelError, nearest};
+use crate::recommend::Parameter;
+use crate::training::{FitContext, FitRecord, LearningRateSchedule, OptimizerConfig};
+
+/// An arrangement of a [`super::FieldNetwork`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrangement {
+    /// Logistic regression.
+    Lr,
+    /// Rendle, ICDM 2010: a factorization machine.
+    Fm,
+    /// A multi-layer perceptron over embeddings.
+    Mlp,
+    /// Cheng et al., DLRS 2016: linear model and perceptron.
+    WideDeep,
+    /// Guo et al., IJCAI 2017: linear model, factorization machine and perceptron.
+    DeepFm,
+    /// Wang et al., WWW 2021: cross network and perceptron, side by side.
+    DcnV2,
+}
+
+impl Arrangement {
+    /// All, simplest first.
+    pub const ALL: [Self; 6] =
+        [Self::Lr, Self::Fm, Self::Mlp, Self::WideDeep, Self::DeepFm, Self::DcnV2];
+
+    /// The name in the registry.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lr => "lr",
+            Self::Fm => "fm",
+            Self::Mlp => "mlp",
+            Self::WideDeep => "wide-deep",
+            Self::DeepFm => "deepfm",
+            Self::DcnV2 => "dcn-v2",
+        }
+    }
+
+    /// What it does, in one line.
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Lr => "logistic regression: a weight for each value; explains itself",
+            Self::Fm => "factorization machine: weights and the products of any two fields",
+            Self::Mlp => "multi-layer perceptron over embeddings of the fields",
+            Self::WideDeep => "logistic regression and perceptron together",
+            Self::DeepFm => "factorization machine and perceptron on one table of embeddings",
+            Self::DcnV2 => "explicit products of values up to a degree, beside a perceptron",
+        }
+    }
+
+    fn has_linear(self) -> bool {
+        !matches!(self, Self::Mlp | Self::DcnV2)
+    }
+
+    fn has_interactions(self) -> bool {
+        matches!(self, Self::Fm | Self::DeepFm)
+    }
+
+    fn has_perceptron(self) -> bool {
+        !matches!(self, Self::Lr | Self::Fm)
+    }
+
+    /// Whether a hyperparameter means something to it.
+    fn has(self, key: &str) -> bool {
+        match key {
+            "n_dims" => self != Self::Lr,
+            "hidden" | "dropout" => self.has_perceptron(),
+            "n_cross" | "cross_rank" => self == Self::DcnV2,
+            _ => true,
+        }
+    }
+}
+
+/// Hyperparameters of the models over fields.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FieldConfig {
+    /// What becomes of a column of numbers.
+    pub numbers: Numbers,
+    /// Buckets of a column of numbers, `2..=4096`, where there are any.
+    pub n_buckets: u32,
+    /// Texts in fewer training rows are unknown ones.
+    pub min_count: NonZeroU32,
+    /// Columns of an embedding.
+    pub n_dims: NonZeroU32,
+    /// Columns of each hidden layer of the perceptron.
+    pub hidden: Vec<NonZeroU32>,
+    /// Layers of the cross network.
+    pub n_cross: NonZeroU32,
+    /// Columns of the cross network's low-rank weights; 0 for full ones.
+    pub cross_rank: u32,
+    /// Share of hidden values that are left out at random while training, in `0.0..1.0`.
+    pub dropout: f64,
+    /// Step size of Adam.
+    pub learning_rate: f64,
+    /// Decoupled weight decay (AdamW).
+    pub weight_decay: f64,
+    /// How the learning rate goes on after the warm-up.
+    pub schedule: LearningRateSchedule,
+    /// Steps over which the learning rate rises from 0 in a line.
+    pub warmup_steps: u32,
+    /// Epochs after which a falling learning rate is 0; 0 for `n_epochs`.
+    pub decay_epochs: u32,
+    /// Gradients whose norm over all weights is larger are scaled down to it; 0 for never (Pascanu et al., ICML 2013).
+    pub max_grad_norm: f64,
+    /// Samples a step.
+    pub batch_size: NonZeroU32,
+    /// Passes over the training samples, at most where validation may stop them.
+    pub n_epochs: NonZeroU32,
+    /// Epochs without a smaller log loss on validation, of 1,000 steps in all at least, before training stops.
+    pub patience: NonZeroU32,
+}
+
+impl Default for FieldConfig {
+    fn default() -> Self {
+        let positive = |n: u32| NonZeroU32::new(n).expect("the defaults are not 0");
+        Self {
+            numbers: Numbers::Both,
+            n_buckets: 16,
+            min_count: positive(2), // one row alone says nothing of its text
+            n_dims: positive(8),
+            hidden: vec![positive(64), positive(32)],
+            n_cross: positive(2),
+            cross_rank: 0,
+            dropout: 0.2,
+            learning_rate: 1e-3,
+            weight_decay: 1e-2,
+            schedule: LearningRateSchedule::Constant,
+            warmup_steps: 0,
+            decay_epochs: 0,
+            max_grad_norm: 0.0,
+            batch_size: positive(256),
+            n_epochs: positive(50),
+            patience: positive(3),
+        }
+    }
+}
+
+/// A model over fields.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FieldSpec {
+    /// Which.
+    pub arrangement: Arrangement,
+    /// Its hyperparameters; those that it does not have are at their defaults.
+    pub config: FieldConfig,
+}
+
+/// What `tune` varies.
+const SEARCH_SPACE: &[Parameter] = &[
+    Parameter::log("learning_rate", 1e-4, 3e-2),
+    Parameter::log("weight_decay", 1e-5, 1.0),
+    Parameter::log_int("n_buckets", 4, 64),
+    Parameter::log_int("batch_size", 64, 2048),
+];
+
+/// What `tune` varies of a network.
+const NETWORK_SEARCH_SPACE: &[Parameter] = &[
+    Parameter::log("learning_rate", 1e-4, 3e-2),
+    Parameter::log("weight_decay", 1e-5, 1.0),
+    Parameter::log_int("n_buckets", 4, 64),
+    Parameter::log_int("batch_size", 64, 2048),
+    Parameter::log_int("n_dims", 2, 64),
+    Parameter::float("dropout", 0.0, 0.6),
+];
+
+/// What `tune` varies of a factorization machine.
+const MACHINE_SEARCH_SPACE: &[Parameter] = &[
+    Parameter::log("learning_rate", 1e-4, 3e-2),
+    Parameter::log("weight_decay", 1e-5, 1.0),
+    Parameter::log_int("n_buckets", 4, 64),
+    Parameter::log_int("batch_size", 64, 2048),
+    Parameter::log_int("n_dims", 2, 64),
+];
+
+impl FieldSpec {
+    /// The defaults with `keys` (a JSON object or null) in their place.
+    ///
+    /// # Errors
+    /// [`ModelError::UnknownKey`] for one that the arrangement does not have, [`ModelError::Hyperparameter`].
+    pub fn from_keys(arrangement: Arrangement, keys: &Value) -> Result<Self, ModelError> {
+        let model = arrangement.name();
+        let mut merged = own_keys(arrangement, &FieldConfig::default());
+        match keys {
+            Value::Null => {}
+            Value::Object(keys) => {
+                for (key, value) in keys {
+                    let Some(place) = merged.get_mut(key) else {
+                        let suggestion = nearest(key, merged.keys().map(String::as_str));
+                        let known = merged.keys().cloned().collect();
+                        let key = key.clone();
+                        return Err(ModelError::UnknownKey { model, key, suggestion, known });
+                    };
+                    *place = value.clone();
+                }
+            }
+            _ => return Err(ModelError::hyperparameter(model, "", "the keys are no table")),
+        }
+        let mut all = to_object(&FieldConfig::default());
+        for (key, value) in merged {
+            // One at a time, for an error that names the key.
+            let before = all.insert(key.clone(), value);
+            if let Err(error) = serde_json::from_value::<FieldConfig>(Value::Object(all.clone())) {
+                _ = before;
+                return Err(ModelError::hyperparameter(model, key, error.to_string()));
+            }
+        }
+        let config = serde_json::from_value(Value::Object(all))
+            .map_err(|error| ModelError::hyperparameter(model, "", error.to_string()))?;
+        let spec = Self { arrangement, config };
+        spec.check()?;
+        Ok(spec)
+    }
+
+    /// Refuses values outside of their ranges.
+    ///
+    /// # Errors
+    /// [`ModelError::Hyperparameter`].
+    pub fn check(&self) -> Result<(), ModelError> {
+        let Self { arrangement, config } = self;
+        let refuse = |name: &str, reason: String| {
+            Err(ModelError::hyperparameter(arrangement.name(), name, reason))
+        };
+        if !(0.0..1.0).contains(&config.dropout) {
+            return refuse("dropout", format!("{} is not in 0.0..1.0", config.dropout));
+        }
+        if !(2..=4096).contains(&config.n_buckets) {
+            return refuse("n_buckets", format!("{} is not in 2..=4096", config.n_buckets));
+        }
+        // A bound, since sizes in a model file are read by anyone.
+        let sizes = config.hidden.iter().chain([&config.n_dims]);
+        if let Some(size) = sizes.into_iter().find(|size| size.get() > 1 << 16) {
+            return refuse("hidden", format!("{size} columns are more than 65,536"));
+        }
+        if config.hidden.len() > 64 || config.n_cross.get() > 64 {
+            return refuse("hidden", "more than 64 layers".into());
+        }
+        if config.cross_rank > 1 << 16 {
+            return refuse("cross_rank", format!("{} is more than 65,536", config.cross_rank));
+        }
+        self.optimizer().check(arrangement.name())
+    }
+
+    pub(super) fn optimizer(&self) -> OptimizerConfig {
+        let config = &self.config;
+        OptimizerConfig {
+            learning_rate: config.learning_rate,
+            weight_decay: config.weight_decay,
+            schedule: config.schedule,
+            warmup_steps: config.warmup_steps,
+            decay_epochs: config.decay_epochs,
+            max_grad_norm: config.max_grad_norm,
+        }
+    }
+
+    /// The network for samples of so many rows of tables, fields and dense numbers.
+    pub(super) fn network(
+        &self,
+        n_rows: usize,
+        n_fields: usize,
+        n_dense: usize,
+    ) -> FieldNetworkConfig {
+        let Self { arrangement, config } = self;
+        let hidden = config.hidden.iter().map(|size| size.get() as usize).collect();
+        let n_dims = if *arrangement == Arrangement::Lr { 0 } else { config.n_dims.get() };
+        let is_crossed = *arrangement == Arrangement::DcnV2;
+        FieldNetworkConfig {
+            n_rows,
+            n_fields,
+            n_dense,
+            n_dims: n_dims as usize,
+            linear: arrangement.has_linear(),
+            interactions: arrangement.has_interactions(),
+            n_cross: if is_crossed { config.n_cross.get() as usize } else { 0 },
+            cross_rank: (config.cross_rank > 0).then_some(config.cross_rank as usize),
+            hidden: arrangement.has_perceptron().then_some(hidden),
+            dropout: config.dropout as f32,
+        }
+    }
+}
+
+fn to_object(config: &FieldConfig) -> Map<String, Value> {
+    match serde_json::to_value(config).expect("numbers and names in a struct are JSON") {
+        Value::Object(keys) => keys,
+        _ => unreachable!("a struct is an object"),
+    }
+}
+
+/// The keys that mean something to the arrangement.
+fn own_keys(arrangement: Arrangement, config: &FieldConfig) -> Map<String, Value> {
+    to_object(config).into_iter().filter(|(key, _)| arrangement.has(key)).collect()
+}
+
+impl OutcomeSpec for FieldSpec {
+    fn name(&self) -> &'static str {
+        self.arrangement.name()
+    }
+
+    fn hyperparameters(&self) -> Value {
+        Value::Object(own_keys(self.arrangement, &self.config))
+    }
+
+    fn search_space(&self) -> &'static [Parameter] {
+        match self.arrangement {
+            Arrangement::Lr => SEARCH_SPACE,
+            Arrangement::Fm => MACHINE_SEARCH_SPACE,
+            _ => NETWORK_SEARCH_SPACE,
+        }
+    }
+
+    fn features(&self, columns: &[SampleColumn]) -> FeatureSpec {
+        let FieldConfig { numbers, n_buckets, min_count, .. } = self.config;
+        Encoding { numbers, n_buckets, min_count: min_count.get().into() }.spec(columns)
+    }
+
+    /// Weights, two moments, gradients and the best weights so far, and the gradients of a batch's fields.
+    fn needed_bytes(&self, samples: &EncodedSamples) -> u64 {
+        let n_fields = samples.fields().len();
+        let network = self.network(samples.n_rows(), n_fields, samples.n_dense());
+        let in_tables = (network.n_rows as u64).saturating_mul(network.n_dims as u64 + 1);
+        let in_layers = network.n_values().saturating_sub(in_tables);
+        let a_sample = (n_fields * (network.n_dims + 1) + samples.n_dense()) as u64;
+        let batch = u64::from(self.config.batch_size.get()).saturating_mul(a_sample);
+        in_tables
+            .saturating_mul(4)
+            .saturating_add(in_layers.saturating_mul(14))
+            .saturating_add(batch)
+            .saturating_mul(4)
+    }
+
+    fn fit(
+        &self,
+        train: &EncodedSamples,
+        validation: &EncodedSamples,
+        identity: &str,
+        context: &FitContext<'_>,
+    ) -> Result<(Box<dyn OutcomeModel>, FitRecord), ModelError> {
+        let (network, record) = fit::fit(self, train, validation, identity, context)?;
+        let fields = train.fields().to_vec();
+        let model = field_model::FieldModel { spec: self.clone(), fields, network };
+        Ok((Box::new(model), record))
+    }
+}

@@ -1,0 +1,90 @@
+//! What every model of a binary outcome is: fitted on a view, it gives a logit for any row.
+
+use std::fmt::Debug;
+
+use forecart_data::encode::FeatureSpec;
+use forecart_data::samples::SampleColumn;
+use serde_json::Value;
+
+use super::samples::{EncodedSamples, SampleView};
+use crate::error::ModelError;
+use crate::recommend::Parameter;
+use crate::tensors::Tensors;
+use crate::training::{FitContext, FitRecord};
+
+/// A model with its hyperparameters, before it has seen data.
+pub trait OutcomeSpec: Debug + Send + Sync {
+    /// The name in the registry.
+    fn name(&self) -> &'static str;
+
+    /// All hyperparameters, defaults included; the registry makes the same spec of them.
+    fn hyperparameters(&self) -> Value;
+
+    /// What `tune` may vary.
+    fn search_space(&self) -> &'static [Parameter] {
+        &[]
+    }
+
+    /// Which encoders it wants for these columns.
+    fn features(&self, columns: &[SampleColumn]) -> FeatureSpec;
+
+    /// Memory that a fit needs at most, beside the samples, in bytes.
+    fn needed_bytes(&self, samples: &EncodedSamples) -> u64;
+
+    /// Learns from `train`, chooses by `validation`. `identity` says which samples these are, for a checkpoint.
+    ///
+    /// # Errors
+    /// [`ModelError::Memory`], [`ModelError::Diverged`], [`ModelError::Cancelled`], [`ModelError::Training`] or those of a checkpoint.
+    fn fit(
+        &self,
+        train: &EncodedSamples,
+        validation: &EncodedSamples,
+        identity: &str,
+        context: &FitContext<'_>,
+    ) -> Result<(Box<dyn OutcomeModel>, FitRecord), ModelError>;
+}
+
+/// A fitted model of a binary outcome.
+pub trait OutcomeModel: Debug + Send + Sync {
+    /// The name in the registry.
+    fn name(&self) -> &'static str;
+
+    /// The hyperparameters that it was fitted with.
+    fn hyperparameters(&self) -> Value;
+
+    /// The logit of each sample, before calibration; the labels are not read. The same for a sample alone and among others.
+    ///
+    /// # Errors
+    /// [`ModelError::Training`] if the samples are not of the model's fields.
+    fn logits(&self, samples: &EncodedSamples) -> Result<Vec<f32>, ModelError>;
+
+    /// What it has learned, for the model file.
+    fn tensors(&self) -> Tensors;
+}
+
+/// A model that has been fitted, with the encoders that were fitted on the same rows.
+///
+/// # Errors
+/// Those of [`OutcomeSpec::fit`], [`ModelError::NoLabels`] where all labels are equal, [`ModelError::NoFeatures`] where no column can be learned from.
+pub(super) fn fit(
+    spec: &dyn OutcomeSpec,
+    view: &SampleView<'_>,
+    context: &FitContext<'_>,
+) -> Result<super::predictor::Fit, ModelError> {
+    view.check(spec.name())?;
+    let features = spec.features(view.columns());
+    if features.is_empty() {
+        return Err(ModelError::NoFeatures { model: spec.name() });
+    }
+    context.on_threads(|| {
+        let mut fitter = forecart_data::encode::Fitter::new(&features)?;
+        view.train().iter().for_each(|row| fitter.observe(&view.row(*row)));
+        let encoders = fitter.finish();
+        let train = view.encode(view.train(), &encoders);
+        let validation = view.encode(view.validation(), &encoders);
+        let hint = "lower `n_dims`, `hidden` or `batch_size`, or raise `min_count`";
+        context.check_memory(spec.name(), spec.needed_bytes(&train), hint)?;
+        let (model, record) = spec.fit(&train, &validation, &view.identity(), context)?;
+        Ok(super::predictor::Fit { encoders, model, record, validation })
+    })
+}

@@ -1,0 +1,72 @@
+//! Which encoders a model wants for the columns that there are.
+
+use forecart_data::encode::{
+    BucketEncoding, ColumnSpec, FeatureSpec, Fill, NumericStep, TimePart,
+};
+use forecart_data::samples::{ColumnKind, Role, SampleColumn};
+use serde::{Deserialize, Serialize};
+
+/// What becomes of a column of numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Numbers {
+    /// One number: `sign(x) ln(1 + |x|)`, standardized.
+    Standardized,
+    /// A field of buckets that hold about equally many training rows each.
+    Buckets,
+    /// Both.
+    Both,
+}
+
+/// How columns become numbers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Encoding {
+    pub(super) numbers: Numbers,
+    pub(super) n_buckets: u32,
+    /// Texts in fewer training rows are unknown ones.
+    pub(super) min_count: u64,
+}
+
+impl Encoding {
+    /// Encoders of the columns that models may learn from, in their order. Moments become where they stand in the day and in the
+    /// week: where they stand in the year is mostly the past.
+    pub(super) fn spec(&self, columns: &[SampleColumn]) -> FeatureSpec {
+        let mut specs = Vec::new();
+        for column in columns {
+            let is_read = matches!(column.role, Role::Feature | Role::Position | Role::Time);
+            match column.kind {
+                _ if !is_read => {}
+                ColumnKind::Number => self.push_number(&column.name, &mut specs),
+                ColumnKind::Category => specs.push(ColumnSpec::one_hot(&column.name, self.min_count)),
+                ColumnKind::List => specs.push(ColumnSpec::MultiHot {
+                    column: column.name.clone(),
+                    separator: None,
+                    min_count: self.min_count,
+                    max_entries: None,
+                }),
+                ColumnKind::Time => specs.push(ColumnSpec::Time {
+                    column: column.name.clone(),
+                    parts: vec![TimePart::HourOfDay, TimePart::DayOfWeek],
+                    utc_offset_minutes: 0,
+                }),
+            }
+        }
+        FeatureSpec { columns: specs }
+    }
+
+    fn push_number(&self, name: &str, specs: &mut Vec<ColumnSpec>) {
+        if self.numbers != Numbers::Buckets {
+            specs.push(ColumnSpec::Numeric {
+                column: name.to_owned(),
+                steps: vec![NumericStep::Log1p, NumericStep::Standardize],
+                fill: Fill::Mean,
+                indicator: true,
+            });
+        }
+        if self.numbers != Numbers::Standardized {
+            let buckets =
+                NumericStep::Buckets { n_buckets: self.n_buckets, encoding: BucketEncoding::OneHot };
+            specs.push(ColumnSpec::numeric(name, vec![buckets]));
+        }
+    }
+}
