@@ -1,6 +1,8 @@
 //! Measures recommenders honestly: full ranking, ties that earn nothing, intervals, paired
 //! significance, and a report that always shows the baselines.
 //!
+//! Probabilities are measured by [`probability`].
+//!
 //! This crate knows no model. Whatever implements [`Scorer`] is measured by [`evaluate()`] on a
 //! prepared dataset.
 //!
@@ -29,6 +31,7 @@ mod significance;
 
 pub mod backtest;
 pub mod leakage;
+pub mod probability;
 pub mod report;
 pub mod scaling;
 pub mod tuning;

@@ -6,6 +6,7 @@ mod backtest;
 
 mod leakage;
 
+mod probability;
 mod protocols;
 mod report;
 mod scaling;
