@@ -92,6 +92,15 @@ pub fn interval(
     Ok(ratios(&columns, bootstrap).remove(0).interval(bootstrap))
 }
 
+/// Groups numbered from 0 without gaps, in the order of the numbers given, and how many there are.
+pub(crate) fn numbered(groups: &[u32]) -> (Vec<u32>, usize) {
+    let mut distinct = groups.to_vec();
+    distinct.sort_unstable();
+    distinct.dedup();
+    let number = |group: &u32| distinct.partition_point(|known| known < group) as u32;
+    (groups.iter().map(number).collect(), distinct.len())
+}
+
 /// The units that make up one resample of `n_units`. Every resample has its own stream of the generator, so the result
 /// does not depend on threads.
 pub(crate) fn draws(

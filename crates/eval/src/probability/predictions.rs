@@ -1,5 +1,6 @@
 //! Probabilities beside what happened.
 
+use crate::bootstrap::numbered;
 use crate::error::EvalError;
 
 /// A probability and a label for each row, checked; with weights and groups where there are some.
@@ -71,12 +72,8 @@ impl Predictions {
     /// [`EvalError::Input`] if there are not as many as rows.
     pub fn with_groups(mut self, groups: &[u32]) -> Result<Self, EvalError> {
         same_length(self.n_rows(), groups.len(), "groups")?;
-        let mut distinct = groups.to_vec();
-        distinct.sort_unstable();
-        distinct.dedup();
-        let dense = |group: &u32| distinct.partition_point(|known| known < group) as u32;
-        self.groups = Some(groups.iter().map(dense).collect());
-        self.n_groups = distinct.len();
+        let (groups, n_groups) = numbered(groups);
+        (self.groups, self.n_groups) = (Some(groups), n_groups);
         Ok(self)
     }
 

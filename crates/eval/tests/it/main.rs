@@ -6,6 +6,7 @@ mod backtest;
 
 mod leakage;
 
+mod off_policy;
 mod probability;
 mod protocols;
 mod report;
