@@ -59,7 +59,7 @@ impl Interval {
     }
 
     /// The percentile interval of `values`.
-    fn of(values: &mut [f64], confidence: f64) -> Self {
+    pub(crate) fn of(values: &mut [f64], confidence: f64) -> Self {
         values.sort_unstable_by(f64::total_cmp);
         let tail = (1.0 - confidence) / 2.0;
         Self { low: quantile(values, tail), high: quantile(values, 1.0 - tail) }
@@ -92,6 +92,27 @@ pub fn interval(
     Ok(ratios(&columns, bootstrap).remove(0).interval(bootstrap))
 }
 
+/// Groups numbered from 0 without gaps, in the order of the numbers given, and how many there are.
+pub(crate) fn numbered(groups: &[u32]) -> (Vec<u32>, usize) {
+    let mut distinct = groups.to_vec();
+    distinct.sort_unstable();
+    distinct.dedup();
+    let number = |group: &u32| distinct.partition_point(|known| known < group) as u32;
+    (groups.iter().map(number).collect(), distinct.len())
+}
+
+/// The units that make up one resample of `n_units`. Every resample has its own stream of the generator, so the result
+/// does not depend on threads.
+pub(crate) fn draws(
+    bootstrap: &Bootstrap,
+    resample: usize,
+    n_units: usize,
+) -> impl Iterator<Item = usize> {
+    let mut generator = ChaCha8Rng::seed_from_u64(bootstrap.seed);
+    generator.set_stream(resample as u64);
+    (0..n_units).map(move |_| generator.random_range(0..n_units as u32) as usize)
+}
+
 /// For each group, the sum of a metric over its cases and the number of cases.
 pub(crate) type GroupSums = Vec<(f64, f64)>;
 
@@ -107,9 +128,8 @@ impl Resampled {
 
 /// Resamples all columns alike: `sum / n` of each column in each resample.
 ///
-/// A resample in which a column has no case at all is left out of that column. Every resample has
-/// its own stream of the generator, so the result does not depend on threads, and resample `r` of
-/// `n` groups is the same for any columns.
+/// A resample in which a column has no case at all is left out of that column. Resample `r` of `n`
+/// groups is the same for any columns.
 pub(crate) fn ratios(columns: &[GroupSums], bootstrap: &Bootstrap) -> Vec<Resampled> {
     let n_groups = columns.first().map_or(0, Vec::len);
     debug_assert!(columns.iter().all(|column| column.len() == n_groups));
@@ -134,11 +154,8 @@ pub(crate) fn ratios(columns: &[GroupSums], bootstrap: &Bootstrap) -> Vec<Resamp
     let resamples: Vec<Vec<f64>> = (0..bootstrap.n_resamples)
         .into_par_iter()
         .map(|resample| {
-            let mut generator = ChaCha8Rng::seed_from_u64(bootstrap.seed);
-            generator.set_stream(resample as u64);
             let mut sums = vec![0.0; width];
-            for _ in 0..n_groups {
-                let group = generator.random_range(0..n_groups as u32) as usize;
+            for group in draws(bootstrap, resample, n_groups) {
                 let row = &table[group * width..(group + 1) * width];
                 sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
             }

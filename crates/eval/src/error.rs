@@ -65,6 +65,14 @@ pub enum EvalError {
         /// What does not fit.
         reason: String,
     },
+    /// Rows that cannot be measured.
+    #[error("the {what} cannot be measured: {reason}")]
+    Input {
+        /// `predictions`, for example.
+        what: &'static str,
+        /// Which row, and what does not fit.
+        reason: String,
+    },
     /// A plot or a JSON text could not be made.
     #[error("cannot render the {what}: {reason}")]
     Render {

@@ -1,6 +1,9 @@
 //! Measures recommenders honestly: full ranking, ties that earn nothing, intervals, paired
 //! significance, and a report that always shows the baselines.
 //!
+//! Probabilities are measured by [`probability`], policies that were not in place by
+//! [`off_policy`].
+//!
 //! This crate knows no model. Whatever implements [`Scorer`] is measured by [`evaluate()`] on a
 //! prepared dataset.
 //!
@@ -29,6 +32,8 @@ mod significance;
 
 pub mod backtest;
 pub mod leakage;
+pub mod off_policy;
+pub mod probability;
 pub mod report;
 pub mod scaling;
 pub mod tuning;

@@ -65,7 +65,8 @@ fn subtract(left: &GroupSums, right: &GroupSums) -> GroupSums {
     left.iter().zip(right).map(|((a, n), (b, _))| (a - b, *n)).collect()
 }
 
-fn comparison(observed: f64, resampled: Resampled, bootstrap: &Bootstrap) -> Comparison {
+/// The comparison of an observed difference with its resamples; see [`compare`] for the p-value.
+pub(crate) fn comparison(observed: f64, resampled: Resampled, bootstrap: &Bootstrap) -> Comparison {
     let n_not_above = resampled.0.iter().filter(|d| **d <= 0.0).count();
     let n_not_below = resampled.0.iter().filter(|d| **d >= 0.0).count();
     let extreme = (1 + n_not_above.min(n_not_below)) as f64;

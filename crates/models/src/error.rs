@@ -139,6 +139,12 @@ pub enum ModelError {
         /// Name of the model.
         model: &'static str,
     },
+    /// Rows that no probabilities can be fitted to, or a fit that is none.
+    #[error("probabilities cannot be calibrated: {reason}")]
+    Calibration {
+        /// What does not fit.
+        reason: String,
+    },
     /// Training would need more memory than it may use.
     #[error(
         "training {model} needs about {needed_mb} MB, the memory limit is {limit_mb} MB; {hint}"

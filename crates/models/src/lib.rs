@@ -5,8 +5,9 @@
 //! Nothing here measures a model: that is the part of another crate, so that no model can grade
 //! itself.
 //!
-//! Start reading at [`recommend`]; the loop of the models that learn by gradient steps is [`training`].
-//! Start reading at [`recommend`]; [`ads`] has networks for click prediction, [`step_bench`] measures training steps.
+//! Start reading at [`recommend`]; the loop of the models that learn by gradient steps is [`training`]. [`ads`] has
+//! networks for click prediction, [`calibration`] turns scores into probabilities,
+//! [`step_bench`] measures training steps.
 
 mod error;
 mod tensors;
@@ -14,6 +15,7 @@ mod tensors;
 mod testing;
 
 pub mod ads;
+pub mod calibration;
 pub mod model_file;
 pub mod recommend;
 pub mod step_bench;

@@ -6,6 +6,8 @@ mod backtest;
 
 mod leakage;
 
+mod off_policy;
+mod probability;
 mod protocols;
 mod report;
 mod scaling;

@@ -1,6 +1,7 @@
 //! Integration tests of `forecart-models`.
 
 mod bpr;
+mod calibration;
 mod contract;
 mod divergence;
 mod extremes;
