@@ -187,6 +187,16 @@ pub enum ModelError {
         /// What does not fit.
         reason: String,
     },
+    /// A model file is for another task than is asked of it.
+    #[error("{path:?} is a model for the task {found:?}, this needs one for {expected}")]
+    OtherTask {
+        /// The file.
+        path: PathBuf,
+        /// Its task.
+        found: String,
+        /// The tasks that would do.
+        expected: &'static str,
+    },
     /// A model file was written by a version that this program does not read.
     #[error(
         "{path:?} has model format version {found} (written by forecart {forecart_version}), this \

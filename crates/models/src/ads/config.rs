@@ -321,9 +321,9 @@ impl OutcomeSpec for FieldSpec {
         }
     }
 
-    fn features(&self, columns: &[SampleColumn]) -> FeatureSpec {
+    fn features(&self, columns: &[SampleColumn], span_ms: i64) -> FeatureSpec {
         let FieldConfig { numbers, n_buckets, min_count, .. } = self.config;
-        Encoding { numbers, n_buckets, min_count: min_count.get().into() }.spec(columns)
+        Encoding { numbers, n_buckets, min_count: min_count.get().into() }.spec(columns, span_ms)
     }
 
     /// Weights, two moments, gradients and the best weights so far, and the gradients of a batch's fields.

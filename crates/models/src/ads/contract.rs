@@ -6,7 +6,7 @@ use forecart_data::encode::FeatureSpec;
 use forecart_data::samples::SampleColumn;
 use serde_json::Value;
 
-use super::samples::{EncodedSamples, SampleView};
+use super::samples::EncodedSamples;
 use crate::error::ModelError;
 use crate::recommend::Parameter;
 use crate::tensors::Tensors;
@@ -25,8 +25,8 @@ pub trait OutcomeSpec: Debug + Send + Sync {
         &[]
     }
 
-    /// Which encoders it wants for these columns.
-    fn features(&self, columns: &[SampleColumn]) -> FeatureSpec;
+    /// Which encoders it wants for these columns, of training rows that span so many milliseconds (0 where they have no times).
+    fn features(&self, columns: &[SampleColumn], span_ms: i64) -> FeatureSpec;
 
     /// Memory that a fit needs at most, beside the samples, in bytes.
     fn needed_bytes(&self, samples: &EncodedSamples) -> u64;
@@ -60,31 +60,4 @@ pub trait OutcomeModel: Debug + Send + Sync {
 
     /// What it has learned, for the model file.
     fn tensors(&self) -> Tensors;
-}
-
-/// A model that has been fitted, with the encoders that were fitted on the same rows.
-///
-/// # Errors
-/// Those of [`OutcomeSpec::fit`], [`ModelError::NoLabels`] where all labels are equal, [`ModelError::NoFeatures`] where no column can be learned from.
-pub(super) fn fit(
-    spec: &dyn OutcomeSpec,
-    view: &SampleView<'_>,
-    context: &FitContext<'_>,
-) -> Result<super::predictor::Fit, ModelError> {
-    view.check(spec.name())?;
-    let features = spec.features(view.columns());
-    if features.is_empty() {
-        return Err(ModelError::NoFeatures { model: spec.name() });
-    }
-    context.on_threads(|| {
-        let mut fitter = forecart_data::encode::Fitter::new(&features)?;
-        view.train().iter().for_each(|row| fitter.observe(&view.row(*row)));
-        let encoders = fitter.finish();
-        let train = view.encode(view.train(), &encoders);
-        let validation = view.encode(view.validation(), &encoders);
-        let hint = "lower `n_dims`, `hidden` or `batch_size`, or raise `min_count`";
-        context.check_memory(spec.name(), spec.needed_bytes(&train), hint)?;
-        let (model, record) = spec.fit(&train, &validation, &view.identity(), context)?;
-        Ok(super::predictor::Fit { encoders, model, record, validation })
-    })
 }

@@ -1,8 +1,6 @@
 //! Which encoders a model wants for the columns that there are.
 
-use forecart_data::encode::{
-    BucketEncoding, ColumnSpec, FeatureSpec, Fill, NumericStep, TimePart,
-};
+use forecart_data::encode::{BucketEncoding, ColumnSpec, FeatureSpec, Fill, NumericStep, TimePart};
 use forecart_data::samples::{ColumnKind, Role, SampleColumn};
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +16,8 @@ pub enum Numbers {
     Both,
 }
 
+const DAY_MS: i64 = 86_400_000;
+
 /// How columns become numbers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Encoding {
@@ -28,25 +28,34 @@ pub(super) struct Encoding {
 }
 
 impl Encoding {
-    /// Encoders of the columns that models may learn from, in their order. Moments become where they stand in the day and in the
-    /// week: where they stand in the year is mostly the past.
-    pub(super) fn spec(&self, columns: &[SampleColumn]) -> FeatureSpec {
+    /// Encoders of the columns that models may learn from, in their order. Moments become where they stand in the day, and in the
+    /// week, where the training rows span it twice: of a cycle that was seen once or in part nothing can be known.
+    pub(super) fn spec(&self, columns: &[SampleColumn], span_ms: i64) -> FeatureSpec {
+        let cycles = [(TimePart::HourOfDay, 2 * DAY_MS), (TimePart::DayOfWeek, 14 * DAY_MS)];
+        let parts: Vec<TimePart> = cycles
+            .into_iter()
+            .filter(|(_, least)| span_ms >= *least)
+            .map(|(part, _)| part)
+            .collect();
         let mut specs = Vec::new();
         for column in columns {
             let is_read = matches!(column.role, Role::Feature | Role::Position | Role::Time);
             match column.kind {
                 _ if !is_read => {}
                 ColumnKind::Number => self.push_number(&column.name, &mut specs),
-                ColumnKind::Category => specs.push(ColumnSpec::one_hot(&column.name, self.min_count)),
+                ColumnKind::Category => {
+                    specs.push(ColumnSpec::one_hot(&column.name, self.min_count))
+                }
                 ColumnKind::List => specs.push(ColumnSpec::MultiHot {
                     column: column.name.clone(),
                     separator: None,
                     min_count: self.min_count,
                     max_entries: None,
                 }),
+                ColumnKind::Time if parts.is_empty() => {}
                 ColumnKind::Time => specs.push(ColumnSpec::Time {
                     column: column.name.clone(),
-                    parts: vec![TimePart::HourOfDay, TimePart::DayOfWeek],
+                    parts: parts.clone(),
                     utc_offset_minutes: 0,
                 }),
             }
@@ -64,8 +73,10 @@ impl Encoding {
             });
         }
         if self.numbers != Numbers::Standardized {
-            let buckets =
-                NumericStep::Buckets { n_buckets: self.n_buckets, encoding: BucketEncoding::OneHot };
+            let buckets = NumericStep::Buckets {
+                n_buckets: self.n_buckets,
+                encoding: BucketEncoding::OneHot,
+            };
             specs.push(ColumnSpec::numeric(name, vec![buckets]));
         }
     }

@@ -22,7 +22,7 @@ pub use contract::{OutcomeModel, OutcomeSpec};
 pub use features::Numbers;
 pub use field_model::FieldModel;
 pub use network::{FieldNetwork, FieldNetworkConfig, FieldNetworkGradients, FieldRows};
-pub use predictor::{OutcomePredictor, Prediction};
+pub use predictor::{OutcomePredictor, Positions, Prediction};
 pub use samples::{EncodedSamples, SampleView};
 pub use trainer::FieldTrainer;
 

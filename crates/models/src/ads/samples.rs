@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use forecart_data::encode::{EncodedRow, FeatureProgram, Row};
-use forecart_data::samples::SampleColumn;
+use forecart_data::encode::{EncodedRow, FeatureProgram};
+use forecart_data::samples::{Role, SampleColumn, SampleRow};
 use forecart_data::{Part, SampleTable};
 use rayon::prelude::*;
 
@@ -47,7 +47,7 @@ impl<'a> SampleView<'a> {
     }
 
     /// The row, as encoders read it.
-    pub fn row(&self, row: u32) -> impl Row + use<'a> {
+    pub fn row(&self, row: u32) -> SampleRow<'a> {
         self.table.row(row)
     }
 
@@ -56,10 +56,29 @@ impl<'a> SampleView<'a> {
         rows.iter().map(|row| self.table.label(*row) as f32).collect()
     }
 
+    /// Time from the first training row to the last; 0 where they have none.
+    pub(super) fn span_ms(&self) -> i64 {
+        let Some((_, times)) = self.table.with_role(Role::Time) else { return 0 };
+        let times = self.train.iter().filter_map(|row| times.time_ms(*row as usize));
+        let ends = times.fold(None, |ends: Option<(i64, i64)>, time| {
+            let (first, last) = ends.unwrap_or((time, time));
+            Some((first.min(time), last.max(time)))
+        });
+        ends.map_or(0, |(first, last)| last.saturating_sub(first))
+    }
+
+    /// Share of the negative samples that is left in the table.
+    pub(super) fn negatives_kept(&self) -> f64 {
+        self.table.manifest.description.negatives_kept
+    }
+
     /// What decides about the result of a fit on this view, for a checkpoint.
     pub(super) fn identity(&self) -> String {
-        let rows: Vec<u8> =
-            [&self.train, &self.validation].into_iter().flatten().flat_map(|row| row.to_le_bytes()).collect();
+        let rows: Vec<u8> = [&self.train, &self.validation]
+            .into_iter()
+            .flatten()
+            .flat_map(|row| row.to_le_bytes())
+            .collect();
         let rows = forecart_data::storage::sha256(&rows);
         format!("{} {} {rows}", self.table.manifest.content_hash, self.train.len())
     }

@@ -135,7 +135,9 @@ impl FieldTrainer {
     ) -> Result<(), NnError> {
         let Self { network, total, .. } = self;
         let root = forecart_nn::Name::root();
-        network.visit_with_gradients(total, &root, &mut |_, weights, gradient| visit(weights, gradient))
+        network.visit_with_gradients(total, &root, &mut |_, weights, gradient| {
+            visit(weights, gradient)
+        })
     }
 }
 

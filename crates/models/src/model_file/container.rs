@@ -8,7 +8,7 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo, View};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::header::{FORMAT, FORMAT_VERSION, Header};
+use super::header::{FORMAT, FORMAT_VERSION, FileHeader};
 use crate::error::ModelError;
 use crate::tensors::{Tensor, TensorData, Tensors};
 
@@ -42,16 +42,20 @@ pub(crate) fn to_safetensors(tensors: &Tensors) -> Result<Vec<u8>, ModelError> {
 }
 
 /// The bytes of a file, and the header with its content hash filled in.
-pub(super) fn write(header: &Header, tensors: &Tensors) -> Result<(Vec<u8>, Header), ModelError> {
+pub(super) fn write<H: FileHeader>(
+    header: &H,
+    tensors: &Tensors,
+) -> Result<(Vec<u8>, H), ModelError> {
     let unwritable = |error: &dyn std::fmt::Display| ModelError::damaged(error.to_string());
     let views: Vec<(String, Bytes)> =
         tensors.iter().map(|(name, tensor)| (name.to_owned(), Bytes::from(tensor))).collect();
-    let mut header = Header { content_hash: "0".repeat(64), ..header.clone() };
+    let mut header = header.clone();
+    *header.content_hash_mut() = "0".repeat(64);
     let text = serde_json::to_string(&header).map_err(|error| unwritable(&error))?;
     let hashed = views.iter().map(|(name, view)| {
         (name.as_str(), view.dtype, view.shape.as_slice(), view.bytes.as_slice())
     });
-    header.content_hash = content_hash(without_hash(&text)?.1, hashed);
+    *header.content_hash_mut() = content_hash(without_hash(&text)?.1, hashed);
     let text = serde_json::to_string(&header).map_err(|error| unwritable(&error))?;
     let metadata = HashMap::from([(KEY.to_owned(), text)]);
     let bytes =
@@ -60,7 +64,7 @@ pub(super) fn write(header: &Header, tensors: &Tensors) -> Result<(Vec<u8>, Head
 }
 
 /// The header and the tensors of a file.
-pub(super) fn read(bytes: &[u8]) -> Result<(Header, Tensors), ModelError> {
+pub(super) fn read<H: FileHeader>(bytes: &[u8]) -> Result<(H, Tensors), ModelError> {
     let (json, data) = split(bytes)?;
     let front = Front::parse(json)?;
     front.check_data_len(data.len())?;
@@ -79,7 +83,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Header, Tensors), ModelError> {
     for (name, info) in &infos {
         tensors.insert_checked(name.clone(), tensor(name, info, values(info))?);
     }
-    Ok((front.header, tensors))
+    Ok((front.header()?, tensors))
 }
 
 /// The parts of a file that its JSON tells: all but the values.
@@ -87,7 +91,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Header, Tensors), ModelError> {
 pub(super) struct Front {
     metadata: Metadata,
     text: String,
-    pub(super) header: Header,
+    task: String,
 }
 
 impl Front {
@@ -101,8 +105,22 @@ impl Front {
             .and_then(|entries| entries.get(KEY))
             .ok_or_else(|| ModelError::damaged("safetensors, but not written by forecart"))?
             .clone();
-        let header = parse_header(&text)?;
-        Ok(Self { metadata, text, header })
+        let task = checked_task(&text)?;
+        Ok(Self { metadata, text, task })
+    }
+
+    /// The header of a model for the tasks that `H` is of.
+    pub(super) fn header<H: FileHeader>(&self) -> Result<H, ModelError> {
+        if !H::is_of(&self.task) {
+            let (found, expected) = (self.task.clone(), H::TASKS);
+            return Err(ModelError::OtherTask { path: "model file".into(), found, expected });
+        }
+        serde_json::from_str(&self.text).map_err(|error| unreadable(&error))
+    }
+
+    /// What the model is for.
+    pub(super) fn task(&self) -> &str {
+        &self.task
     }
 
     /// Refuses a file whose values are fewer or more than the JSON says.
@@ -151,16 +169,24 @@ fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), ModelError> {
     Ok(rest.split_at(json_len(*first, rest.len() as u64)?))
 }
 
-fn parse_header(text: &str) -> Result<Header, ModelError> {
+fn unreadable(error: &serde_json::Error) -> ModelError {
+    ModelError::damaged(format!("header: {error}"))
+}
+
+/// What a model is for, of a header that this program can read. Alone, for a newer version may have a header that this
+/// program cannot read as a whole.
+fn checked_task(text: &str) -> Result<String, ModelError> {
     #[derive(Deserialize)]
     struct Version {
         format: String,
         format_version: u32,
         forecart_version: String,
     }
-    let unreadable = |error: serde_json::Error| ModelError::damaged(format!("header: {error}"));
-    // First alone: a newer version may have a header that this program cannot read as a whole.
-    let version: Version = serde_json::from_str(text).map_err(unreadable)?;
+    #[derive(Deserialize)]
+    struct Task {
+        task: String,
+    }
+    let version: Version = serde_json::from_str(text).map_err(|error| unreadable(&error))?;
     if version.format != FORMAT {
         return Err(ModelError::damaged(format!("its `format` is not {FORMAT}")));
     }
@@ -172,7 +198,8 @@ fn parse_header(text: &str) -> Result<Header, ModelError> {
             forecart_version: version.forecart_version,
         });
     }
-    serde_json::from_str(text).map_err(unreadable)
+    let Task { task } = serde_json::from_str(text).map_err(|error| unreadable(&error))?;
+    Ok(task)
 }
 
 /// The hash at the beginning of a header text, and the text after it.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use forecart_data::dataset::Counts;
 use forecart_data::{Dataset, Protocol, SeenItems};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -14,6 +15,30 @@ pub const FORMAT_VERSION: u32 = 1;
 
 /// What `format` says in every model file.
 pub(super) const FORMAT: &str = "forecart-model";
+
+/// The JSON header of a model file, of one kind of task.
+pub(super) trait FileHeader: Clone + Serialize + DeserializeOwned {
+    /// The tasks, for people.
+    const TASKS: &'static str;
+
+    /// Whether a model for `task` has such a header.
+    fn is_of(task: &str) -> bool;
+
+    /// Its first field.
+    fn content_hash_mut(&mut self) -> &mut String;
+}
+
+impl FileHeader for Header {
+    const TASKS: &'static str = "recommend";
+
+    fn is_of(task: &str) -> bool {
+        task == "recommend"
+    }
+
+    fn content_hash_mut(&mut self) -> &mut String {
+        &mut self.content_hash
+    }
+}
 
 /// How a model came to be, beside its hyperparameters.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

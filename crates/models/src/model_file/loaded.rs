@@ -1,7 +1,6 @@
 //! A model with its vocabulary: answers for the shop's own ids.
 
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -11,8 +10,9 @@ use forecart_data::{
 };
 use serde::Serialize;
 
-use super::container::{self, Front, TensorEntry};
+use super::container;
 use super::header::{DatasetFacts, FORMAT, FORMAT_VERSION, GateRecord, Header, Provenance};
+use super::inspection::with_path;
 use crate::error::ModelError;
 use crate::recommend::{Fallback, Reason, Recommender, Scored, TopK, registry};
 use crate::tensors::{TensorData, Tensors};
@@ -110,7 +110,7 @@ impl LoadedModel {
     /// [`ModelError::Damaged`], [`ModelError::FormatVersion`]; [`ModelError::UnknownModel`],
     /// [`ModelError::UnknownKey`] or [`ModelError::Hyperparameter`] for a model of another program.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ModelError> {
-        let (header, mut tensors) = container::read(bytes)?;
+        let (header, mut tensors): (Header, _) = container::read(bytes)?;
         let part = |name: &str| PathBuf::from(format!("model file, tensor {name}"));
         let items = Vocabulary::from_bytes(&tensors.take_u8("items")?, &part("items"))?;
         let titles = TextTable::from_bytes(&tensors.take_u8("titles")?, &part("titles"))?;
@@ -321,56 +321,4 @@ pub enum NamedReason<'a> {
         /// Place among all items, from 1.
         rank: usize,
     },
-}
-
-/// What a model file says about itself.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Inspection {
-    /// The header.
-    pub header: Header,
-    /// The tensors, in the order of their names.
-    pub tensors: Vec<TensorEntry>,
-    /// Size of the file.
-    pub n_bytes: u64,
-}
-
-/// Reads the header of a model file and the list of its tensors, not their values; so the content
-/// hash is not checked.
-///
-/// # Errors
-/// [`ModelError::Data`] if it cannot be read, [`ModelError::Damaged`] or
-/// [`ModelError::FormatVersion`].
-pub fn inspect(path: &Path) -> Result<Inspection, ModelError> {
-    let front = || -> Result<(Front, u64), ModelError> {
-        let mut file = File::open(path).map_err(DataError::io("read", path))?;
-        let n_bytes = file.metadata().map_err(DataError::io("read", path))?.len();
-        let mut first = [0; 8];
-        if n_bytes < first.len() as u64 {
-            return Err(ModelError::damaged("it is shorter than any model file"));
-        }
-        file.read_exact(&mut first).map_err(DataError::io("read", path))?;
-        let n_rest = n_bytes - first.len() as u64;
-        let mut json = vec![0; container::json_len(first, n_rest)?];
-        file.read_exact(&mut json).map_err(DataError::io("read", path))?;
-        let front = Front::parse(&json)?;
-        front.check_data_len(usize::try_from(n_rest).unwrap_or(usize::MAX) - json.len())?;
-        Ok((front, n_bytes))
-    };
-    let (front, n_bytes) = front().map_err(|error| with_path(error, path))?;
-    Ok(Inspection { tensors: front.entries(), header: front.header, n_bytes })
-}
-
-fn with_path(error: ModelError, path: &Path) -> ModelError {
-    match error {
-        ModelError::Damaged { reason, .. } => ModelError::Damaged { path: path.to_owned(), reason },
-        ModelError::FormatVersion { found, supported, forecart_version, .. } => {
-            let path = path.to_owned();
-            ModelError::FormatVersion { path, found, supported, forecart_version }
-        }
-        ModelError::Data(DataError::Damaged { path: part, reason }) => {
-            let reason = format!("{}: {reason}", part.display());
-            ModelError::Damaged { path: path.to_owned(), reason }
-        }
-        other => other,
-    }
 }

@@ -10,14 +10,20 @@
 //!   encoders           U8   the fitted encoders of item attributes, JSON
 //!   model.*                 what the model has learned
 //! ```
+//! A model of a binary outcome ([`OutcomeModelFile`]) has `encoders` and `model.*`; its calibration stands in the header.
+//!
 //! Every safetensors reader opens it; nothing in it is executed. Start at [`LoadedModel`], at
 //! [`inspect`] for the header alone.
 
 pub(crate) mod container;
 mod header;
+mod inspection;
 mod loaded;
+mod outcome;
 
 pub use container::TensorEntry;
 pub(crate) use container::to_safetensors;
 pub use header::{DatasetFacts, FORMAT_VERSION, GateRecord, Header, Provenance};
-pub use loaded::{Answer, Inspection, LoadedModel, NamedReason, Recommended, inspect};
+pub use inspection::{AnyHeader, Inspection, inspect};
+pub use loaded::{Answer, LoadedModel, NamedReason, Recommended};
+pub use outcome::{OutcomeHeader, OutcomeModelFile, SampleFacts};

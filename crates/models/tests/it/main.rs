@@ -7,5 +7,6 @@ mod divergence;
 mod extremes;
 mod model_file;
 mod neighbors;
+mod outcomes;
 mod resume;
 mod shop;

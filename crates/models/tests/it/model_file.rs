@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use forecart_data::SeenItems;
 use forecart_models::ModelError;
-use forecart_models::model_file::{FORMAT_VERSION, LoadedModel, NamedReason, inspect};
+use forecart_models::model_file::{AnyHeader, FORMAT_VERSION, LoadedModel, NamedReason, inspect};
 use forecart_models::recommend::registry;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -61,19 +61,20 @@ fn the_header_says_what_the_model_is_and_where_it_came_from() {
     let path = root.path().join("rules");
     let model = rules();
     model.save(&path).unwrap();
-    let found = inspect(&path).unwrap();
-    assert_eq!(&found.header, model.header());
-    assert_eq!(found.header.content_hash.len(), 64);
-    assert_eq!(found.header.hyperparameters["window"], 2);
-    assert_eq!(found.header.dataset.counts.n_items, 60);
-    assert_eq!(found.header.event_names, ["", "purchase"]);
-    assert_eq!(found.n_bytes, model.to_bytes().unwrap().len() as u64);
-    let names: Vec<&str> = found.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+    let inspection = inspect(&path).unwrap();
+    let AnyHeader::Recommend(header) = &inspection.header else { panic!("another task") };
+    assert_eq!(header.as_ref(), model.header());
+    assert_eq!(header.content_hash.len(), 64);
+    assert_eq!(header.hyperparameters["window"], 2);
+    assert_eq!(header.dataset.counts.n_items, 60);
+    assert_eq!(header.event_names, ["", "purchase"]);
+    assert_eq!(inspection.n_bytes, model.to_bytes().unwrap().len() as u64);
+    let names: Vec<&str> = inspection.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
     let want = ["encoders", "items", "model.item_counts", "model.items", "model.offsets"];
     assert_eq!(names[..5], want);
-    let counts = &found.tensors[2];
+    let counts = &inspection.tensors[2];
     assert_eq!((counts.dtype.as_str(), &counts.shape[..], counts.n_bytes), ("F32", &[61][..], 244));
-    let text = serde_json::to_string(&found.header).unwrap();
+    let text = serde_json::to_string(&inspection.header).unwrap();
     assert!(!text.contains("thread"), "the number of threads is not part of a model");
 }
 

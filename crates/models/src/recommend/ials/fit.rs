@@ -11,11 +11,11 @@ use super::config::{IalsConfig, IalsSolver, NAME};
 use super::solve::{Basis, RowSolver, Side};
 use crate::error::ModelError;
 use crate::recommend::contract::{EpochRecord, FitContext, FitRecord};
-use crate::training::Measure;
 use crate::recommend::early_stopping::Validation;
 use crate::recommend::interactions::{Interactions, distinct_items};
 use crate::recommend::popularity::ItemCounts;
 use crate::recommend::view::TrainingView;
+use crate::training::Measure;
 
 /// Rows that a thread solves at a time.
 const PIECE: usize = 32;

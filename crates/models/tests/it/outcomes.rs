@@ -1,0 +1,345 @@
+//! The contract of all models of a binary outcome, on generated clicks whose probability is known.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use forecart_data::encode::{Row, Value};
+use forecart_data::samples::{
+    Cell, ColumnKind, Role, SampleColumn, SampleDescription, SampleSplit,
+};
+use forecart_data::{Part, SampleTable, SampleWriter, Silent};
+use forecart_models::ModelError;
+use forecart_models::ads::{OutcomePredictor, Positions, Prediction, SampleView, registry};
+use forecart_models::model_file::{AnyHeader, LoadedModel, OutcomeModelFile, inspect};
+use forecart_models::training::FitContext;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde_json::{Value as Json, json};
+
+const N: usize = 6000;
+
+/// Clicks by a table: men click sports, women click fashion (a product of two fields that no sum of them can say), cheap things are
+/// clicked more, and so is what stands on top.
+fn probability(is_man: bool, is_sports: bool, price: f64, position: f64) -> f64 {
+    let taste = if is_man == is_sports { 1.2 } else { -1.2 };
+    1.0 / (1.0 + (-(taste - 0.8 * price.ln() - 0.5 * position)).exp())
+}
+
+fn write(folder: &Path) {
+    let column = |name: &str, kind, role| SampleColumn { name: name.into(), kind, role };
+    let columns = vec![
+        column("user", ColumnKind::Category, Role::Group),
+        column("gender", ColumnKind::Category, Role::Feature),
+        column("category", ColumnKind::Category, Role::Feature),
+        column("tags", ColumnKind::List, Role::Feature),
+        column("price", ColumnKind::Number, Role::Feature),
+        column("position", ColumnKind::Number, Role::Position),
+        column("at", ColumnKind::Time, Role::Time),
+        column("click", ColumnKind::Number, Role::Label),
+    ];
+    let mut writer = SampleWriter::new(folder, columns).unwrap();
+    let rng = &mut ChaCha8Rng::seed_from_u64(5);
+    let mut parts = Vec::new();
+    for row in 0..N {
+        let (is_man, is_sports) = (rng.random::<bool>(), rng.random::<bool>());
+        let price = (rng.random::<f64>() * 2.0).exp();
+        let position = f64::from(rng.random_range(0..4u8));
+        let p = probability(is_man, is_sports, price, position);
+        let user = format!("u{}", row % 97);
+        let tags: &[&str] = [&["new"][..], &["new", "sale"], &[]][row % 3];
+        writer
+            .push(&[
+                Cell::Text(&user),
+                Cell::Text(if is_man { "m" } else { "f" }),
+                Cell::Text(if is_sports { "sports" } else { "fashion" }),
+                Cell::List(tags),
+                if row % 50 == 7 { Cell::Missing } else { Cell::Number(price) },
+                Cell::Number(position),
+                Cell::Time(1_700_000_000_000 + row as i64 * 60_000),
+                Cell::Number(f64::from(u8::from(rng.random::<f64>() < p))),
+            ])
+            .unwrap();
+        parts.push([0, 0, 0, 0, 0, 0, 1, 1, 2, 2][row * 10 / N]);
+    }
+    let description = SampleDescription {
+        task: "click".into(),
+        split: SampleSplit::Order,
+        negatives_kept: 1.0,
+        data_hash: "00".into(),
+        config: json!({}),
+        steps: Vec::new(),
+    };
+    writer.finish(&parts, description).unwrap();
+}
+
+fn table() -> &'static SampleTable {
+    static TABLE: OnceLock<(tempfile::TempDir, SampleTable)> = OnceLock::new();
+    let (_, table) = TABLE.get_or_init(|| {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("samples");
+        write(&folder);
+        let table = SampleTable::open(&folder).unwrap();
+        (root, table)
+    });
+    table
+}
+
+fn context(n_threads: usize) -> FitContext<'static> {
+    FitContext {
+        seed: 3,
+        n_threads: NonZeroUsize::new(n_threads).unwrap(),
+        progress: &Silent,
+        memory_limit_bytes: None,
+        checkpoint: None,
+    }
+}
+
+fn keys() -> Json {
+    json!({"learning_rate": 0.01, "n_epochs": 12, "batch_size": 128})
+}
+
+fn fit(name: &str, n_threads: usize) -> OutcomeModelFile {
+    let spec = registry::spec(name, &keys()).unwrap();
+    let view = SampleView::new(table());
+    let (predictor, record) =
+        OutcomePredictor::fit(spec.as_ref(), &view, &context(n_threads)).unwrap();
+    assert!(record.chosen_epoch.is_some(), "{name}");
+    OutcomeModelFile::new(predictor, table(), Some(3), record).unwrap()
+}
+
+fn fitted() -> &'static [OutcomeModelFile] {
+    static FITTED: OnceLock<Vec<OutcomeModelFile>> = OnceLock::new();
+    FITTED.get_or_init(|| registry::models().map(|(name, _)| fit(name, 2)).collect())
+}
+
+fn test_predictions(file: &OutcomeModelFile) -> Vec<Prediction> {
+    let rows = table().rows(Part::Test);
+    let rows = rows.iter().map(|row| table().row(*row));
+    file.predictor().predict(rows, Positions::AsLogged).unwrap()
+}
+
+/// Mean log loss in nats.
+fn log_loss(predictions: &[Prediction]) -> f64 {
+    let rows = table().rows(Part::Test);
+    let losses = predictions.iter().zip(&rows).map(|(prediction, row)| {
+        let p = prediction.probability;
+        if table().label(*row) == 1.0 { -p.ln() } else { -(1.0 - p).ln() }
+    });
+    losses.sum::<f64>() / rows.len() as f64
+}
+
+/// What nobody can do better than: the loss of the probabilities that the clicks were drawn by.
+fn ceiling() -> f64 {
+    let rows = table().rows(Part::Test);
+    let number = |row: u32, column: &str| table().row(row).value(column).number();
+    let text = |row: u32, column: &str, is: &str| table().row(row).value(column) == Value::Text(is);
+    let predictions: Vec<Prediction> = rows
+        .iter()
+        .map(|row| {
+            let price = number(*row, "price").unwrap_or(std::f64::consts::E);
+            let position = number(*row, "position").unwrap();
+            let (is_man, is_sports) = (text(*row, "gender", "m"), text(*row, "category", "sports"));
+            Prediction { probability: probability(is_man, is_sports, price, position), logit: 0.0 }
+        })
+        .collect();
+    log_loss(&predictions)
+}
+
+#[test]
+fn models_that_know_of_products_come_near_what_can_be_known_and_a_sum_does_not() {
+    let ceiling = ceiling();
+    let losses: Vec<(&str, f64)> = fitted()
+        .iter()
+        .map(|file| (file.predictor().model().name(), log_loss(&test_predictions(file))))
+        .collect();
+    for (name, loss) in &losses {
+        match *name {
+            "lr" => assert!(*loss > ceiling + 0.07, "{losses:?}, {ceiling}"),
+            _ => assert!(*loss < ceiling + 0.04, "{losses:?}, {ceiling}"),
+        }
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_with_one_thread_or_three() {
+    for file in fitted() {
+        let name = file.header().model.clone();
+        let bytes = file.to_bytes().unwrap();
+        assert_eq!(fit(&name, 1).to_bytes().unwrap(), bytes, "{name}");
+        assert_eq!(fit(&name, 3).to_bytes().unwrap(), bytes, "{name}");
+    }
+}
+
+#[test]
+fn a_file_that_was_written_and_read_predicts_the_same_bits() {
+    let root = tempfile::tempdir().unwrap();
+    for file in fitted() {
+        let name = &file.header().model;
+        let path = root.path().join(name);
+        file.save(&path).unwrap();
+        let read = OutcomeModelFile::open(&path).unwrap();
+        assert_eq!(read.header(), file.header(), "{name}");
+        assert_eq!(read.to_bytes().unwrap(), file.to_bytes().unwrap(), "{name}");
+        let bits = |file| -> Vec<(u64, u32)> {
+            let predictions: Vec<Prediction> = test_predictions(file);
+            predictions.iter().map(|p| (p.probability.to_bits(), p.logit.to_bits())).collect()
+        };
+        assert_eq!(bits(&read), bits(file), "{name}");
+        let inspection = inspect(&path).unwrap();
+        let AnyHeader::Outcome(header) = inspection.header else { panic!("another task") };
+        assert_eq!((header.task.as_str(), &header.model), ("click", name));
+        let error = LoadedModel::open(&path).unwrap_err();
+        assert!(matches!(error, ModelError::OtherTask { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_row_alone_gets_the_bits_that_it_gets_among_others_in_any_form() {
+    for file in fitted() {
+        let among = test_predictions(file);
+        for (place, row) in table().rows(Part::Test).into_iter().enumerate().take(40) {
+            let row = table().row(row);
+            let alone = file.predictor().predict([row], Positions::AsLogged).unwrap();
+            assert_eq!(alone[0], among[place]);
+            // The same row as a request brings it.
+            let mut object = serde_json::Map::new();
+            for name in ["gender", "category", "tags", "price", "position", "at"] {
+                let value = match row.value(name) {
+                    Value::Missing => continue,
+                    Value::Number(number) => json!(number),
+                    Value::Text(text) => json!(text),
+                    Value::List(texts) => json!(texts),
+                };
+                object.insert(name.into(), value);
+            }
+            let asked = file.predictor().predict([object], Positions::AsLogged).unwrap();
+            assert_eq!(asked[0], among[place]);
+        }
+    }
+}
+
+#[test]
+fn what_no_training_row_had_is_answered_with_a_probability() {
+    for file in fitted() {
+        let odd = [
+            json!({}),
+            json!({"gender": "x", "category": "", "tags": ["never seen", "new"], "price": -1e300, "at": 1e300}),
+            json!({"gender": 5, "category": ["a", "b"], "tags": "new", "price": "12.5", "position": "top"}),
+            json!({"price": "not a number", "at": null}),
+        ];
+        let rows = odd.iter().map(|row| row.as_object().unwrap().clone());
+        let predictions = file.predictor().predict(rows, Positions::Neutral).unwrap();
+        for prediction in predictions {
+            let p = prediction.probability;
+            assert!(p > 0.0 && p < 1.0 && prediction.logit.is_finite(), "{prediction:?}");
+        }
+    }
+}
+
+#[test]
+fn a_position_counts_in_training_and_is_the_same_for_all_when_served() {
+    for file in fitted() {
+        let row = |position: f64| {
+            let row =
+                json!({"gender": "m", "category": "sports", "price": 2.0, "position": position});
+            row.as_object().unwrap().clone()
+        };
+        let predict = |positions| {
+            let rows = [row(0.0), row(3.0)];
+            let found = file.predictor().predict(rows, positions).unwrap();
+            [found[0].probability, found[1].probability]
+        };
+        let [top, bottom] = predict(Positions::AsLogged);
+        assert!(top > bottom + 0.05, "{}: {top}, {bottom}", file.header().model);
+        let [top, bottom] = predict(Positions::Neutral);
+        assert_eq!(top, bottom);
+    }
+}
+
+#[test]
+fn probabilities_are_as_large_as_what_happens() {
+    for file in fitted() {
+        let predictions = test_predictions(file);
+        let mean =
+            predictions.iter().map(|p| p.probability).sum::<f64>() / predictions.len() as f64;
+        let rows = table().rows(Part::Test);
+        let rate = rows.iter().map(|row| table().label(*row)).sum::<f64>() / rows.len() as f64;
+        // Three standard errors of the difference between the rates of two parts of this size: one that calibrates, one that measures.
+        let error = (2.0 * rate * (1.0 - rate) / rows.len() as f64).sqrt();
+        assert!((mean - rate).abs() < 3.0 * error, "{}: {mean}, {rate}", file.header().model);
+    }
+}
+
+#[test]
+fn the_test_part_changes_nothing_that_is_learned() {
+    let view = SampleView::new(table());
+    let test = table().rows(Part::Test);
+    assert!(!view.train().iter().chain(view.validation()).any(|row| test.contains(row)));
+    let spec = registry::spec("lr", &keys()).unwrap();
+    let few = SampleView::of_rows(table(), view.train()[..500].to_vec(), Vec::new());
+    let (predictor, record) = OutcomePredictor::fit(spec.as_ref(), &few, &context(1)).unwrap();
+    // Without validation rows, all epochs and no calibration.
+    assert_eq!(record.curve.len(), 12);
+    assert_eq!(predictor.serving().calibrator, forecart_models::calibration::Calibrator::None);
+}
+
+#[test]
+fn what_cannot_be_learned_from_says_why() {
+    let spec = registry::spec("deepfm", &Json::Null).unwrap();
+    let negative: Vec<u32> =
+        (0..N as u32).filter(|row| table().label(*row) == 0.0).take(50).collect();
+    let view = SampleView::of_rows(table(), negative, Vec::new());
+    let error = OutcomePredictor::fit(spec.as_ref(), &view, &context(1)).unwrap_err();
+    assert!(matches!(error, ModelError::NoLabels { n_rows: 50, n_positive: 0, .. }), "{error}");
+    let limited = FitContext { memory_limit_bytes: Some(1000), ..context(1) };
+    let error =
+        OutcomePredictor::fit(spec.as_ref(), &SampleView::new(table()), &limited).unwrap_err();
+    assert!(matches!(error, ModelError::Memory { .. }), "{error}");
+}
+
+#[test]
+fn keys_are_checked_by_name() {
+    let refused = |name: &str, keys: Json| registry::spec(name, &keys).unwrap_err();
+    let error = refused("depfm", Json::Null);
+    assert!(error.to_string().contains("did you mean \"deepfm\""), "{error}");
+    let error = refused("lr", json!({"hidden": [4]}));
+    assert!(matches!(error, ModelError::UnknownKey { .. }), "{error}"); // a linear model has none
+    let error = refused("deepfm", json!({"learning_rat": 0.1}));
+    assert!(error.to_string().contains("learning_rate"), "{error}");
+    for (keys, name) in [
+        (json!({"dropout": 1.0}), "dropout"),
+        (json!({"learning_rate": -1.0}), "learning_rate"),
+        (json!({"n_dims": 0}), "n_dims"),
+        (json!({"hidden": [70000]}), "hidden"),
+        (json!({"n_buckets": 1}), "n_buckets"),
+        (json!({"numbers": "raw"}), "numbers"),
+    ] {
+        let error = refused("deepfm", keys);
+        assert!(
+            matches!(&error, ModelError::Hyperparameter { name: found, .. } if found == name),
+            "{error}"
+        );
+    }
+    for (name, _) in registry::models() {
+        let spec = registry::spec(name, &Json::Null).unwrap();
+        let again = registry::spec(name, &spec.hyperparameters()).unwrap();
+        assert_eq!(again.hyperparameters(), spec.hyperparameters());
+        let keys = spec.hyperparameters();
+        assert!(spec.search_space().iter().all(|p| keys.get(p.name).is_some()), "{name}");
+    }
+}
+
+#[test]
+fn any_damaged_byte_is_an_error_never_a_panic() {
+    let bytes = fitted()[4].to_bytes().unwrap();
+    let rng = &mut ChaCha8Rng::seed_from_u64(9);
+    for _ in 0..300 {
+        let mut damaged = bytes.clone();
+        let place = rng.random_range(0..damaged.len());
+        damaged[place] ^= 1 << rng.random_range(0..8u8);
+        OutcomeModelFile::from_bytes(&damaged).unwrap_err();
+        OutcomeModelFile::from_bytes(&bytes[..place]).unwrap_err();
+    }
+    OutcomeModelFile::from_bytes(&bytes).unwrap();
+}
