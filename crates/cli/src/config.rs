@@ -13,10 +13,11 @@ use forecart_prepare::config::{RawDataConfig, RawEventsConfig};
 use forecart_prepare::prepare::{
     Fold, PrepareConfig, RawPrepareConfig, RawSplitConfig, SplitKind, folds,
 };
+use forecart_prepare::samples::{RawSamplesConfig, SamplesConfig};
 use forecart_prepare::{DataConfig, Resources, ValidateConfig};
 use serde::Deserialize;
 
-use crate::args::{Common, ProtocolName};
+use crate::args::{Common, ProtocolName, TaskName};
 
 const ENVIRONMENT_PREFIX: &str = "FORECART__";
 
@@ -45,6 +46,8 @@ struct RawConfig {
     prepare: RawPrepareConfig,
     split: RawSplitConfig,
     models: BTreeMap<String, toml::Table>,
+    samples: RawSamplesConfig,
+    outcome_models: BTreeMap<String, toml::Table>,
     limits: RawLimits,
 }
 
@@ -143,6 +146,25 @@ impl Config {
     pub(crate) fn model(&self, name: &str) -> anyhow::Result<serde_json::Value> {
         let table = self.raw.models.get(name).cloned().unwrap_or_default();
         Ok(serde_json::to_value(table)?)
+    }
+
+    /// The table `[outcome_models.NAME]`, empty if there is none.
+    pub(crate) fn outcome_model(&self, name: &str) -> anyhow::Result<serde_json::Value> {
+        let table = self.raw.outcome_models.get(name).cloned().unwrap_or_default();
+        Ok(serde_json::to_value(table)?)
+    }
+
+    /// The checked `[samples]` section; what is given overrides the file's.
+    pub(crate) fn samples(
+        &self,
+        label: Option<String>,
+        task: Option<TaskName>,
+    ) -> anyhow::Result<SamplesConfig> {
+        let mut raw = self.raw.samples.clone();
+        raw.label = label.or(raw.label);
+        raw.task = task.map(|task| task.name().to_owned()).or(raw.task);
+        raw.seed = Some(self.given_seed.or(raw.seed).unwrap_or(self.seed));
+        SamplesConfig::try_from(raw).with_context(|| self.origin.clone())
     }
 
     /// Limits of data preparation, with intermediate files in `scratch`.

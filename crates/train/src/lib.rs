@@ -2,12 +2,13 @@
 //!
 //! [`train`] fits one model for service; [`measure`] fits several and puts them side by side in a
 //! report. Validation chooses, test is read once: [`measure`] reads it through one guard whose log
-//! stands in the report. Models and metrics live in their own crates.
+//! stands in the report. [`measure_outcomes`] does it for probabilities from sample tables. Models and metrics live in their own crates.
 
 mod error;
 mod fit;
 mod measure;
 mod memory;
+mod outcome;
 mod scaling;
 mod tune;
 
@@ -15,5 +16,8 @@ pub use error::TrainError;
 pub use fit::{TrainOptions, Trained, train};
 pub use measure::{AsScorer, Contestant, Given, MeasureOptions, measure};
 pub use memory::peak_memory_bytes;
+pub use outcome::{
+    CONSTANT, OutcomeOptions, OutcomeReport, OutcomeRow, measure_outcomes, train_outcome,
+};
 pub use scaling::{Size, train_size};
 pub use tune::{BATCH, Budget, SearchId, TuneOptions, survival, tune};

@@ -51,6 +51,28 @@ pub(crate) struct SimilarArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  forecart predict --model model.forecart --in rows.csv --out predictions.csv\n  \
+                  head -1000 rows.csv | forecart predict --model model.forecart --in -\n\n\
+                  Rows are read as a stream, so that a file may be of any size. Where an ad stands counts for\n\
+                  nothing: every row is taken to stand in the same place, unless --as-logged is given."
+)]
+pub(crate) struct PredictArgs {
+    /// The model file
+    #[arg(short, long, default_value = "model.forecart", value_name = "FILE")]
+    pub(crate) model: PathBuf,
+    /// Rows with the columns that the model knows: CSV, JSONL or Parquet
+    #[arg(long = "in", value_name = "FILE")]
+    pub(crate) input: PathBuf,
+    /// Where to write a line number and a probability for each row [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Positions count as the rows say
+    #[arg(long)]
+    pub(crate) as_logged: bool,
+}
+
+#[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  forecart model list\n  forecart model show model.forecart")]
 pub(crate) struct ModelArgs {
     #[command(subcommand)]

@@ -41,20 +41,55 @@ pub(crate) struct ValidateArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  forecart prepare --data log --out dataset --protocol time")]
+#[command(
+    after_help = "Examples:\n  forecart prepare --data log --out dataset --protocol time\n  \
+                  forecart prepare --samples sessions.csv --label Revenue --task purchase --out samples"
+)]
 pub(crate) struct PrepareArgs {
     /// The event log
     #[arg(short, long, default_value = "log", value_name = "DIR")]
     pub(crate) data: PathBuf,
-    /// Folder for the dataset
-    #[arg(short, long, default_value = "dataset", value_name = "DIR")]
-    pub(crate) out: PathBuf,
+    /// Folder for the dataset [default: dataset, or samples for --samples]
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
     /// How to split; overrides the configuration
     #[arg(long)]
     pub(crate) protocol: Option<ProtocolName>,
-    /// Event log of test sessions, for `--protocol session`
+    /// Event log of test sessions, for `--protocol session`; for --samples, a file with the test rows
     #[arg(long, value_name = "DIR")]
     pub(crate) test: Option<PathBuf>,
+    /// Rows with a label in place of an event log: CSV, JSONL, Parquet, libsvm, libffm or VW text; columns and split are set in
+    /// `[samples]`
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["data", "protocol"])]
+    pub(crate) samples: Vec<PathBuf>,
+    /// The column of --samples that says what happened
+    #[arg(long, value_name = "COLUMN", requires = "samples")]
+    pub(crate) label: Option<String>,
+    /// What a positive label of --samples is [default: click]
+    #[arg(long, requires = "samples")]
+    pub(crate) task: Option<TaskName>,
+}
+
+/// What is predicted of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TaskName {
+    /// A click on an ad
+    Click,
+    /// A purchase after the click
+    Conversion,
+    /// A purchase
+    Purchase,
+}
+
+impl TaskName {
+    /// As in files.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Click => "click",
+            Self::Conversion => "conversion",
+            Self::Purchase => "purchase",
+        }
+    }
 }
 
 /// A way to split; see `forecart_data::Protocol`.

@@ -13,11 +13,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub(crate) use self::answers::{ModelArgs, ModelVerb, RecommendArgs, SimilarArgs};
+pub(crate) use self::answers::{ModelArgs, ModelVerb, PredictArgs, RecommendArgs, SimilarArgs};
 pub(crate) use self::bench::{
     BenchArgs, BenchVerb, InstructionsName, ModelSize, ScalingArgs, ScalingPart, StepArgs,
 };
-pub(crate) use self::data::{ImportArgs, InitArgs, PrepareArgs, ProtocolName, ValidateArgs};
+pub(crate) use self::data::{
+    ImportArgs, InitArgs, PrepareArgs, ProtocolName, TaskName, ValidateArgs,
+};
 pub(crate) use self::models::{EvaluateArgs, FitOnName, SeenName, TrainArgs, TuneArgs};
 
 /// Predicts what the users of an e-commerce shop do next, from its own event log.
@@ -84,6 +86,8 @@ pub(crate) enum Verb {
     Recommend(RecommendArgs),
     /// Which items go with this one?
     Similar(SimilarArgs),
+    /// How probable is a click, a conversion, a purchase?
+    Predict(PredictArgs),
     /// Look inside model files
     Model(ModelArgs),
     /// Generate data and measure the program

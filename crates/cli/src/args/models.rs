@@ -5,17 +5,18 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::ProtocolName;
+use super::{ProtocolName, TaskName};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  forecart train --data dataset --out model.forecart\n  \
                   forecart train --model item-knn --fit-on train-validation\n  \
+                  forecart train --task click --data samples --model deepfm\n  \
                   forecart train --model sasrec --out model.forecart  # stopped with Ctrl-C, or killed\n  \
                   forecart train --model sasrec --out model.forecart  # goes on from its last checkpoint\n\n\
                   A network saves itself to OUT.checkpoint about every 30 seconds of training; the same\n\
                   command goes on from there, to exactly the model of a run that was never stopped.")]
 pub(crate) struct TrainArgs {
-    /// The dataset
+    /// The dataset, or a sample table
     #[arg(short, long, default_value = "dataset", value_name = "DIR")]
     pub(crate) data: PathBuf,
     /// Which model: `default`, or a name of `forecart model list`
@@ -30,6 +31,9 @@ pub(crate) struct TrainArgs {
     /// Train from the beginning, though a stopped run left a checkpoint
     #[arg(long)]
     pub(crate) restart: bool,
+    /// What is predicted, of a sample table [default: what the table says]
+    #[arg(long)]
+    pub(crate) task: Option<TaskName>,
 }
 
 /// Which events a model may learn from.
@@ -56,7 +60,7 @@ pub(crate) struct EvaluateArgs {
     /// A raw log: it is imported, prepared, trained on and measured in a temporary folder
     #[arg(long, value_name = "FILE", conflicts_with = "data")]
     pub(crate) input: Vec<PathBuf>,
-    /// A prepared dataset
+    /// A prepared dataset, or a sample table
     #[arg(short, long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
     /// Models to fit and measure, `all`, or `default`; the simple baselines are always in the table

@@ -5,7 +5,7 @@ use std::time::Instant;
 use forecart_data::{Manifest, storage};
 use forecart_prepare::{LogManifest, ValidationReport};
 
-use super::Context;
+use super::{Context, samples};
 use crate::args::{ImportArgs, InitArgs, PrepareArgs, ValidateArgs};
 use crate::failure::{DataInvalid, UsageError};
 use crate::output::{self, count};
@@ -171,13 +171,17 @@ fn validation_table(report: &ValidationReport) -> String {
 }
 
 pub(crate) fn prepare(context: &Context, arguments: &PrepareArgs) -> anyhow::Result<()> {
+    if !arguments.samples.is_empty() {
+        return samples::prepare(context, arguments);
+    }
     let started = Instant::now();
+    let out = arguments.out.clone().unwrap_or_else(|| PathBuf::from("dataset"));
     let config = context.config.prepare(arguments.protocol, arguments.test.clone())?;
-    let resources = context.resources_beside(&arguments.out);
+    let resources = context.resources_beside(&out);
     let manifest = forecart_prepare::prepare::prepare(
         &arguments.data,
         &config,
-        &arguments.out,
+        &out,
         &resources,
         &context.display,
     )?;
@@ -188,7 +192,7 @@ pub(crate) fn prepare(context: &Context, arguments: &PrepareArgs) -> anyhow::Res
     print_dataset(&manifest)?;
     output::line(&format!(
         "wrote {} in {:.1} s; next: forecart train --data {0}",
-        arguments.out.display(),
+        out.display(),
         started.elapsed().as_secs_f64(),
     ))
 }

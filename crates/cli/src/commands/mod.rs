@@ -6,7 +6,10 @@ mod data;
 mod demo;
 mod evaluate;
 mod model;
+mod outcome;
+mod predict;
 mod recommend;
+mod samples;
 mod scaling;
 mod train;
 mod tune;
@@ -67,6 +70,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Verb::Tune(arguments) => tune::run(&context, &arguments),
         Verb::Recommend(arguments) => recommend::recommend(&context, &arguments),
         Verb::Similar(arguments) => recommend::similar(&context, &arguments),
+        Verb::Predict(arguments) => predict::run(&context, &arguments),
         Verb::Model(arguments) => model::run(&context, &arguments),
         Verb::Bench(arguments) => bench::run(&context, &arguments),
         Verb::Completions(_) => Ok(()),

@@ -1,6 +1,7 @@
 //! `model show`, `model list`.
 
 use anyhow::Context as _;
+use forecart_models::ads::registry as outcomes;
 use forecart_models::model_file;
 use forecart_models::recommend::registry;
 
@@ -46,7 +47,17 @@ pub(crate) fn run(context: &Context, arguments: &ModelArgs) -> anyhow::Result<()
                         "search_space": space,
                     }))
                 });
-                return output::json(&models.collect::<anyhow::Result<Vec<_>>>()?);
+                let outcomes = outcomes::models().map(|(name, about)| {
+                    let space = outcomes::spec(name, &serde_json::Value::Null)?.search_space();
+                    Ok(serde_json::json!({
+                        "name": name,
+                        "about": about,
+                        "tasks": ["click", "conversion", "purchase"],
+                        "search_space": space,
+                    }))
+                });
+                let all = models.chain(outcomes).collect::<anyhow::Result<Vec<_>>>()?;
+                return output::json(&all);
             }
             let rows = registry::MODELS.iter().map(|entry| {
                 let space = registry::spec(entry.name, &serde_json::Value::Null)?.search_space();
@@ -56,7 +67,12 @@ pub(crate) fn run(context: &Context, arguments: &ModelArgs) -> anyhow::Result<()
             let rows = rows.collect::<anyhow::Result<Vec<_>>>()?;
             let header = ["model", "what it does", "what `tune` varies"];
             output::line(&output::table(&header, &rows, usize::MAX))?;
-            output::line(&format!("`default` is {}", registry::DEFAULT_MODEL))
+            output::line(&format!("`default` is {}", registry::DEFAULT_MODEL))?;
+            output::line("")?;
+            let rows = outcomes::models().map(|(name, about)| vec![name.to_owned(), about.to_owned()]);
+            let header = ["model of a click, conversion or purchase", "what it does"];
+            output::line(&output::table(&header, &rows.collect::<Vec<_>>(), usize::MAX))?;
+            output::line(&format!("`default` is {}", outcomes::DEFAULT_MODEL))
         }
     }
 }

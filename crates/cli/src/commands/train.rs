@@ -2,17 +2,29 @@
 
 use std::path::{Path, PathBuf};
 
-use forecart_data::{Dataset, Progress as _};
+use forecart_data::{Dataset, Progress as _, SampleTable};
 use forecart_models::model_file::{LoadedModel, Provenance};
 use forecart_models::recommend::{FitOn, registry};
 use forecart_models::training::Checkpoint;
 use forecart_train::{TrainOptions, Trained, train};
 
-use super::Context;
+use super::{Context, outcome};
 use crate::args::TrainArgs;
+use crate::failure::UsageError;
 use crate::output;
 
 pub(crate) fn run(context: &Context, arguments: &TrainArgs) -> anyhow::Result<()> {
+    if SampleTable::is_at(&arguments.data) {
+        return outcome::train(context, arguments);
+    }
+    if let Some(task) = arguments.task {
+        let message = format!(
+            "--task {} learns from a sample table, and {:?} is none: make one with `forecart prepare --samples`",
+            task.name(),
+            arguments.data
+        );
+        return Err(UsageError(message).into());
+    }
     let name = registry::entry(&arguments.model)?.name;
     let spec = registry::spec(name, &context.config.model(name)?)?;
     let dataset = Dataset::open(&arguments.data)?;
@@ -66,7 +78,7 @@ pub(crate) fn run(context: &Context, arguments: &TrainArgs) -> anyhow::Result<()
 }
 
 /// Where the training of the model file `out` saves itself.
-fn checkpoint_of(out: &Path) -> PathBuf {
+pub(crate) fn checkpoint_of(out: &Path) -> PathBuf {
     let mut path = out.as_os_str().to_owned();
     path.push(".checkpoint");
     PathBuf::from(path)

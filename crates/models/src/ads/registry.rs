@@ -10,12 +10,16 @@ use super::field_model::FieldModel;
 use crate::error::{ModelError, nearest};
 use crate::tensors::Tensors;
 
+/// The model that is trained when none is named: on the plain tables that were measured it is nearest to the best one.
+pub const DEFAULT_MODEL: &str = "deepfm";
+
 /// Names and one line about each, simplest first.
 pub fn models() -> impl Iterator<Item = (&'static str, &'static str)> {
     Arrangement::ALL.into_iter().map(|arrangement| (arrangement.name(), arrangement.about()))
 }
 
 fn find(name: &str) -> Result<Arrangement, ModelError> {
+    let name = if name == "default" { DEFAULT_MODEL } else { name };
     let found = Arrangement::ALL.into_iter().find(|arrangement| arrangement.name() == name);
     found.ok_or_else(|| ModelError::UnknownModel {
         name: name.to_owned(),

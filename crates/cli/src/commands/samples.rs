@@ -1,0 +1,76 @@
+//! `prepare --samples`: from a table of rows to a sample table.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use forecart_prepare::samples::{SamplesReport, prepare_samples};
+
+use super::Context;
+use crate::args::PrepareArgs;
+use crate::output::{self, count};
+
+pub(crate) fn prepare(context: &Context, arguments: &PrepareArgs) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let out = arguments.out.clone().unwrap_or_else(|| PathBuf::from("samples"));
+    let config = context.config.samples(arguments.label.clone(), arguments.task)?;
+    let data = context.config.data(None)?;
+    let test: Vec<PathBuf> = arguments.test.iter().cloned().collect();
+    let resources = context.resources_beside(&out);
+    let report = prepare_samples(
+        &arguments.samples,
+        &test,
+        &data,
+        &config,
+        &out,
+        &resources,
+        &context.display,
+    )?;
+    context.display.end();
+    if context.json {
+        return output::json(&report);
+    }
+    print(&report)?;
+    output::line(&format!(
+        "wrote {} in {:.1} s; next: forecart evaluate --data {0} --models all",
+        out.display(),
+        started.elapsed().as_secs_f64(),
+    ))
+}
+
+/// What the columns are taken for, what was decided, and the parts.
+fn print(report: &SamplesReport) -> anyhow::Result<()> {
+    let rows: Vec<Vec<String>> = report
+        .columns
+        .iter()
+        .map(|column| {
+            vec![
+                column.name.clone(),
+                column.kind.to_string(),
+                column.why.clone(),
+                column.examples.join(", "),
+                count(column.n_distinct),
+                count(column.n_missing),
+            ]
+        })
+        .collect();
+    let header = ["column", "is", "because", "for example", "different", "missing"];
+    output::line(&output::table(&header, &rows, 4))?;
+    for decision in &report.decisions {
+        output::line(decision)?;
+    }
+    let names = ["train", "validation", "test"];
+    let parts = report.parts.iter().enumerate().map(|(at, part)| {
+        let name = match report.parts.len() {
+            3 => names[at].to_owned(),
+            _ => format!("fold {}", at + 1),
+        };
+        vec![
+            name,
+            count(part.n_rows),
+            count(part.n_positive),
+            format!("{:.4}", part.n_positive as f64 / (part.n_rows as f64).max(1.0)),
+        ]
+    });
+    let parts: Vec<Vec<String>> = parts.collect();
+    output::line(&output::table(&["part", "rows", "positive", "rate"], &parts, 1))
+}
