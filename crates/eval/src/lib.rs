@@ -2,7 +2,7 @@
 //! significance, and a report that always shows the baselines.
 //!
 //! Probabilities are measured by [`probability`], policies that were not in place by
-//! [`off_policy`].
+//! [`off_policy`], forecasts of units sold by [`demand`].
 //!
 //! This crate knows no model. Whatever implements [`Scorer`] is measured by [`evaluate()`] on a
 //! prepared dataset.
@@ -31,6 +31,7 @@ mod bootstrap;
 mod significance;
 
 pub mod backtest;
+pub mod demand;
 pub mod leakage;
 pub mod off_policy;
 pub mod probability;

@@ -145,6 +145,12 @@ pub enum ModelError {
         /// What does not fit.
         reason: String,
     },
+    /// Units sold that no demand can be forecast from.
+    #[error("demand cannot be forecast: {reason}")]
+    Demand {
+        /// What does not fit.
+        reason: String,
+    },
     /// Training would need more memory than it may use.
     #[error(
         "training {model} needs about {needed_mb} MB, the memory limit is {limit_mb} MB; {hint}"

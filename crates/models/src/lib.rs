@@ -6,7 +6,7 @@
 //! itself.
 //!
 //! Start reading at [`recommend`]; the loop of the models that learn by gradient steps is [`training`]. [`ads`] has
-//! networks for click prediction, [`calibration`] turns scores into probabilities,
+//! networks for click prediction, [`purchase`] forecasts units sold, [`calibration`] turns scores into probabilities,
 //! [`step_bench`] measures training steps.
 
 mod error;
@@ -17,6 +17,7 @@ mod testing;
 pub mod ads;
 pub mod calibration;
 pub mod model_file;
+pub mod purchase;
 pub mod recommend;
 pub mod step_bench;
 pub mod training;

@@ -12,12 +12,31 @@ use crate::error::EvalError;
 use crate::significance::holm;
 
 /// What parts the rows.
-#[derive(Debug, Clone, Copy)]
-pub struct SegmentColumn<'a> {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentColumn {
     /// The names of the segments.
-    pub names: &'a [String],
+    pub names: Vec<String>,
     /// For each row, which name.
-    pub of_rows: &'a [u32],
+    pub of_rows: Vec<u32>,
+}
+
+impl SegmentColumn {
+    /// From the name of each row's segment; segments in the order of their names.
+    ///
+    /// ```
+    /// let column = forecart_eval::probability::SegmentColumn::of_names(&["top", "side", "top"]);
+    /// assert_eq!((column.names, column.of_rows), (vec!["side".into(), "top".into()], vec![1, 0, 1]));
+    /// ```
+    pub fn of_names(rows: &[impl AsRef<str>]) -> Self {
+        let mut names: Vec<&str> = rows.iter().map(AsRef::as_ref).collect();
+        names.sort_unstable();
+        names.dedup();
+        let place = |row: &_| names.partition_point(|name| *name < AsRef::as_ref(row)) as u32;
+        Self {
+            of_rows: rows.iter().map(place).collect(),
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+        }
+    }
 }
 
 /// Rows of one segment.
@@ -57,7 +76,7 @@ pub struct Offset {
 /// [`EvalError::Input`] if the column does not fit the rows or a segment has weights of 0 alone, [`EvalError::Option`].
 pub fn segments(
     predictions: &Predictions,
-    column: SegmentColumn<'_>,
+    column: &SegmentColumn,
     options: &MeasureOptions,
 ) -> Result<Vec<Segment>, EvalError> {
     let SegmentColumn { names, of_rows } = column;
@@ -169,9 +188,8 @@ mod tests {
     #[test]
     fn the_segment_that_is_off_raises_the_alarm() {
         let (predictions, of_rows) = drawn(6, 1, |s| if s == 4 { 3.0 } else { 1.0 }, false);
-        let names = names(7);
-        let column = SegmentColumn { names: &names, of_rows: &of_rows };
-        let found = segments(&predictions, column, &options(ResampledUnit::Rows)).unwrap();
+        let column = SegmentColumn { names: names(7), of_rows };
+        let found = segments(&predictions, &column, &options(ResampledUnit::Rows)).unwrap();
         assert_eq!(alarms(&found), ["slot 4"]);
         // The last name has no row.
         assert_eq!(found.len(), 6);
@@ -181,11 +199,10 @@ mod tests {
     }
 
     fn n_false_alarms(is_alike: bool, unit: ResampledUnit) -> usize {
-        let names = names(10);
         let has_alarm = |seed: &u64| {
             let (predictions, of_rows) = drawn(10, *seed, |_| 1.0, is_alike);
-            let column = SegmentColumn { names: &names, of_rows: &of_rows };
-            !alarms(&segments(&predictions, column, &options(unit)).unwrap()).is_empty()
+            let column = SegmentColumn { names: names(10), of_rows };
+            !alarms(&segments(&predictions, &column, &options(unit)).unwrap()).is_empty()
         };
         (0..100u64).filter(has_alarm).count()
     }
@@ -205,10 +222,9 @@ mod tests {
     #[test]
     fn a_column_that_does_not_fit_is_refused() {
         let (predictions, mut of_rows) = drawn(2, 1, |_| 1.0, false);
-        let names = names(2);
         let run = |of_rows: &[u32]| {
-            let column = SegmentColumn { names: &names, of_rows };
-            segments(&predictions, column, &options(ResampledUnit::Rows)).unwrap_err().to_string()
+            let column = SegmentColumn { names: names(2), of_rows: of_rows.to_vec() };
+            segments(&predictions, &column, &options(ResampledUnit::Rows)).unwrap_err().to_string()
         };
         of_rows[3] = 2;
         assert!(run(&of_rows).contains("row 3 is in segment 2, of 2 names"));

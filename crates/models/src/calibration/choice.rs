@@ -7,7 +7,8 @@ use super::rows::CalibrationRows;
 
 /// An isotonic curve is fitted only where there are this many rows of each label: with fewer it follows chance.
 ///
-/// Source: Niculescu-Mizil and Caruana, ICML 2005, section 5: below about 1000 rows Platt's line is the better one.
+/// Source: Niculescu-Mizil and Caruana, ICML 2005: with fewer than about 1000 rows it does worse than Platt's line. We
+/// count the rows of the rarer label, since most clicks and purchases are rare.
 pub const MIN_FOR_ISOTONIC: usize = 1000;
 
 /// A method and what it cost on the held-out rows.

@@ -3,6 +3,7 @@
 mod bpr;
 mod calibration;
 mod contract;
+mod demand;
 mod divergence;
 mod extremes;
 mod model_file;

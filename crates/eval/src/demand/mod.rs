@@ -1,0 +1,10 @@
+//! Measures forecasts of units sold: their mean ([`wape`]), their quantiles ([`pinball_loss`], [`coverage`]), and both as they
+//! would have been in the last periods ([`backtest`]).
+//!
+//! No forecast is made here: whatever gives a [`Forecast`] is measured.
+
+mod backtest;
+mod metrics;
+
+pub use backtest::{BacktestOptions, Coverage, DemandBacktest, DemandMeasures, Forecast, backtest};
+pub use metrics::{coverage, pinball_loss, wape};

@@ -1,0 +1,24 @@
+//! How many units of an item will be sold in each of the next periods, a week for example: mean and quantiles.
+//!
+//! [`DemandMethod`] is fitted on the units of past periods, oldest first, and gives a [`DemandFit`], which is asked for
+//! the next ones. What an item is out of is not known here: a period without stock is a period without sales.
+//!
+//! - [`DemandMethod::SeasonalNaive`], [`DemandMethod::MovingAverage`] and [`DemandMethod::SimpleSmoothing`] for what sells
+//!   in most periods;
+//! - [`DemandMethod::Croston`], [`DemandMethod::Sba`] and [`DemandMethod::Tsb`] for intermittent demand, most of whose
+//!   periods are 0.
+//!
+//! Start reading at [`DemandMethod`]. What measures forecasts is not here: that is the part of another crate.
+
+mod method;
+
+mod average;
+mod croston;
+mod naive;
+mod smoothing;
+mod tsb;
+
+mod level;
+mod spread;
+
+pub use method::{DemandFit, DemandForecast, DemandMethod};
