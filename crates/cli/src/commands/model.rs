@@ -69,7 +69,8 @@ pub(crate) fn run(context: &Context, arguments: &ModelArgs) -> anyhow::Result<()
             output::line(&output::table(&header, &rows, usize::MAX))?;
             output::line(&format!("`default` is {}", registry::DEFAULT_MODEL))?;
             output::line("")?;
-            let rows = outcomes::models().map(|(name, about)| vec![name.to_owned(), about.to_owned()]);
+            let rows =
+                outcomes::models().map(|(name, about)| vec![name.to_owned(), about.to_owned()]);
             let header = ["model of a click, conversion or purchase", "what it does"];
             output::line(&output::table(&header, &rows.collect::<Vec<_>>(), usize::MAX))?;
             output::line(&format!("`default` is {}", outcomes::DEFAULT_MODEL))

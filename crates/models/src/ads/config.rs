@@ -14,6 +14,7 @@ use super::samples::EncodedSamples;
 use super::{field_model, fit};
 use crate::error::{ModelError, nearest};
 use crate::recommend::Parameter;
+use crate::recommend::registry::parse_keys_of;
 use crate::training::{FitContext, FitRecord, LearningRateSchedule, OptimizerConfig};
 
 /// An arrangement of a [`super::FieldNetwork`].
@@ -193,33 +194,15 @@ impl FieldSpec {
     /// [`ModelError::UnknownKey`] for one that the arrangement does not have, [`ModelError::Hyperparameter`].
     pub fn from_keys(arrangement: Arrangement, keys: &Value) -> Result<Self, ModelError> {
         let model = arrangement.name();
-        let mut merged = own_keys(arrangement, &FieldConfig::default());
-        match keys {
-            Value::Null => {}
-            Value::Object(keys) => {
-                for (key, value) in keys {
-                    let Some(place) = merged.get_mut(key) else {
-                        let suggestion = nearest(key, merged.keys().map(String::as_str));
-                        let known = merged.keys().cloned().collect();
-                        let key = key.clone();
-                        return Err(ModelError::UnknownKey { model, key, suggestion, known });
-                    };
-                    *place = value.clone();
-                }
-            }
-            _ => return Err(ModelError::hyperparameter(model, "", "the keys are no table")),
+        let own = own_keys(arrangement, &FieldConfig::default());
+        let foreign =
+            keys.as_object().and_then(|keys| keys.keys().find(|key| !own.contains_key(*key)));
+        if let Some(key) = foreign {
+            let (key, suggestion) = (key.clone(), nearest(key, own.keys().map(String::as_str)));
+            let known = own.keys().cloned().collect();
+            return Err(ModelError::UnknownKey { model, key, suggestion, known });
         }
-        let mut all = to_object(&FieldConfig::default());
-        for (key, value) in merged {
-            // One at a time, for an error that names the key.
-            let before = all.insert(key.clone(), value);
-            if let Err(error) = serde_json::from_value::<FieldConfig>(Value::Object(all.clone())) {
-                _ = before;
-                return Err(ModelError::hyperparameter(model, key, error.to_string()));
-            }
-        }
-        let config = serde_json::from_value(Value::Object(all))
-            .map_err(|error| ModelError::hyperparameter(model, "", error.to_string()))?;
+        let config = parse_keys_of(model, &FieldConfig::default(), keys)?;
         let spec = Self { arrangement, config };
         spec.check()?;
         Ok(spec)

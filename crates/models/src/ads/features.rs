@@ -14,6 +14,8 @@ pub enum Numbers {
     Buckets,
     /// Both.
     Both,
+    /// The number itself, for models that ask whether it is above a value.
+    AsTheyAre,
 }
 
 const DAY_MS: i64 = 86_400_000;
@@ -64,15 +66,24 @@ impl Encoding {
     }
 
     fn push_number(&self, name: &str, specs: &mut Vec<ColumnSpec>) {
-        if self.numbers != Numbers::Buckets {
+        let (is_dense, has_buckets) = match self.numbers {
+            Numbers::Standardized | Numbers::AsTheyAre => (true, false),
+            Numbers::Buckets => (false, true),
+            Numbers::Both => (true, true),
+        };
+        if is_dense {
+            let steps = match self.numbers {
+                Numbers::AsTheyAre => Vec::new(),
+                _ => vec![NumericStep::Log1p, NumericStep::Standardize],
+            };
             specs.push(ColumnSpec::Numeric {
                 column: name.to_owned(),
-                steps: vec![NumericStep::Log1p, NumericStep::Standardize],
+                steps,
                 fill: Fill::Mean,
                 indicator: true,
             });
         }
-        if self.numbers != Numbers::Standardized {
+        if has_buckets {
             let buckets = NumericStep::Buckets {
                 n_buckets: self.n_buckets,
                 encoding: BucketEncoding::OneHot,

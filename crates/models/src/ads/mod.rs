@@ -14,6 +14,9 @@ pub mod config;
 mod field_model;
 mod fit;
 
+mod gbdt;
+mod trees;
+
 pub mod predictor;
 pub mod registry;
 
@@ -21,6 +24,7 @@ pub use config::{Arrangement, FieldConfig, FieldSpec};
 pub use contract::{OutcomeModel, OutcomeSpec};
 pub use features::Numbers;
 pub use field_model::FieldModel;
+pub use gbdt::{Gbdt, GbdtConfig};
 pub use network::{FieldNetwork, FieldNetworkConfig, FieldNetworkGradients, FieldRows};
 pub use predictor::{OutcomePredictor, Positions, Prediction};
 pub use samples::{EncodedSamples, SampleView};

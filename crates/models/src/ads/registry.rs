@@ -7,21 +7,36 @@ use serde_json::Value;
 use super::config::{Arrangement, FieldSpec};
 use super::contract::{OutcomeModel, OutcomeSpec};
 use super::field_model::FieldModel;
+use super::gbdt::{self, Gbdt, GbdtConfig};
 use crate::error::{ModelError, nearest};
+use crate::recommend::registry::parse_keys;
 use crate::tensors::Tensors;
 
-/// The model that is trained when none is named: on the plain tables that were measured it is nearest to the best one.
-pub const DEFAULT_MODEL: &str = "deepfm";
+/// Stands for [`DEFAULT_MODEL`] wherever a name is asked for.
+pub const DEFAULT: &str = "default";
+
+/// The model that is trained when none is named: of plain tables, the one that most often wins.
+pub const DEFAULT_MODEL: &str = gbdt::NAME;
 
 /// Names and one line about each, simplest first.
 pub fn models() -> impl Iterator<Item = (&'static str, &'static str)> {
-    Arrangement::ALL.into_iter().map(|arrangement| (arrangement.name(), arrangement.about()))
+    let trees = (gbdt::NAME, "gradient-boosted trees: steps, and one value by another");
+    let arrangements = Arrangement::ALL.into_iter();
+    arrangements.map(|arrangement| (arrangement.name(), arrangement.about())).chain([trees])
 }
 
-fn find(name: &str) -> Result<Arrangement, ModelError> {
-    let name = if name == "default" { DEFAULT_MODEL } else { name };
+enum Entry {
+    Fields(Arrangement),
+    Gbdt,
+}
+
+fn find(name: &str) -> Result<Entry, ModelError> {
+    let name = if name == DEFAULT { DEFAULT_MODEL } else { name };
+    if name == gbdt::NAME {
+        return Ok(Entry::Gbdt);
+    }
     let found = Arrangement::ALL.into_iter().find(|arrangement| arrangement.name() == name);
-    found.ok_or_else(|| ModelError::UnknownModel {
+    found.map(Entry::Fields).ok_or_else(|| ModelError::UnknownModel {
         name: name.to_owned(),
         suggestion: nearest(name, models().map(|(name, _)| name)),
         known: models().map(|(name, _)| name).collect(),
@@ -33,7 +48,16 @@ fn find(name: &str) -> Result<Arrangement, ModelError> {
 /// # Errors
 /// [`ModelError::UnknownModel`], [`ModelError::UnknownKey`] or [`ModelError::Hyperparameter`].
 pub fn spec(name: &str, keys: &Value) -> Result<Box<dyn OutcomeSpec>, ModelError> {
-    Ok(Box::new(FieldSpec::from_keys(find(name)?, keys)?))
+    Ok(match find(name)? {
+        Entry::Fields(arrangement) => Box::new(FieldSpec::from_keys(arrangement, keys)?),
+        Entry::Gbdt => Box::new(trees(keys)?),
+    })
+}
+
+fn trees(keys: &Value) -> Result<GbdtConfig, ModelError> {
+    let config: GbdtConfig = parse_keys(gbdt::NAME, keys)?;
+    config.check()?;
+    Ok(config)
 }
 
 /// A fitted model from what it gave to its file.
@@ -44,6 +68,11 @@ pub(super) fn load(
     fields: Vec<Range<u32>>,
     n_dense: usize,
 ) -> Result<Box<dyn OutcomeModel>, ModelError> {
-    let spec = FieldSpec::from_keys(find(name)?, keys)?;
-    Ok(Box::new(FieldModel::load(spec, &mut tensors, fields, n_dense)?))
+    Ok(match find(name)? {
+        Entry::Fields(arrangement) => {
+            let spec = FieldSpec::from_keys(arrangement, keys)?;
+            Box::new(FieldModel::load(spec, &mut tensors, fields, n_dense)?)
+        }
+        Entry::Gbdt => Box::new(Gbdt::load(trees(keys)?, &mut tensors, fields, n_dense)?),
+    })
 }

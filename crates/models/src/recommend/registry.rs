@@ -192,7 +192,7 @@ pub fn load(
 }
 
 /// `T` from its defaults and `keys`; the error names the key.
-pub(super) fn parse_keys<T>(model: &'static str, keys: &Value) -> Result<T, ModelError>
+pub(crate) fn parse_keys<T>(model: &'static str, keys: &Value) -> Result<T, ModelError>
 where
     T: Default + Serialize + DeserializeOwned,
 {
@@ -200,7 +200,7 @@ where
 }
 
 /// The same from other defaults.
-pub(super) fn parse_keys_of<T>(
+pub(crate) fn parse_keys_of<T>(
     model: &'static str,
     defaults: &T,
     keys: &Value,

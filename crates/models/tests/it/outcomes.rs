@@ -95,12 +95,16 @@ fn context(n_threads: usize) -> FitContext<'static> {
     }
 }
 
-fn keys() -> Json {
-    json!({"learning_rate": 0.01, "n_epochs": 12, "batch_size": 128})
+/// Of the networks: what learns these few rows in a second.
+fn keys(name: &str) -> Json {
+    match name {
+        "gbdt" => Json::Null,
+        _ => json!({"learning_rate": 0.01, "n_epochs": 12, "batch_size": 128}),
+    }
 }
 
 fn fit(name: &str, n_threads: usize) -> OutcomeModelFile {
-    let spec = registry::spec(name, &keys()).unwrap();
+    let spec = registry::spec(name, &keys(name)).unwrap();
     let view = SampleView::new(table());
     let (predictor, record) =
         OutcomePredictor::fit(spec.as_ref(), &view, &context(n_threads)).unwrap();
@@ -156,6 +160,8 @@ fn models_that_know_of_products_come_near_what_can_be_known_and_a_sum_does_not()
     for (name, loss) in &losses {
         match *name {
             "lr" => assert!(*loss > ceiling + 0.07, "{losses:?}, {ceiling}"),
+            // Neither field says anything alone, so that the first of two splits is made by chance.
+            "gbdt" => assert!(*loss < ceiling + 0.06, "{losses:?}, {ceiling}"),
             _ => assert!(*loss < ceiling + 0.04, "{losses:?}, {ceiling}"),
         }
     }
@@ -276,7 +282,7 @@ fn the_test_part_changes_nothing_that_is_learned() {
     let view = SampleView::new(table());
     let test = table().rows(Part::Test);
     assert!(!view.train().iter().chain(view.validation()).any(|row| test.contains(row)));
-    let spec = registry::spec("lr", &keys()).unwrap();
+    let spec = registry::spec("lr", &keys("lr")).unwrap();
     let few = SampleView::of_rows(table(), view.train()[..500].to_vec(), Vec::new());
     let (predictor, record) = OutcomePredictor::fit(spec.as_ref(), &few, &context(1)).unwrap();
     // Without validation rows, all epochs and no calibration.
@@ -332,14 +338,15 @@ fn keys_are_checked_by_name() {
 
 #[test]
 fn any_damaged_byte_is_an_error_never_a_panic() {
-    let bytes = fitted()[4].to_bytes().unwrap();
     let rng = &mut ChaCha8Rng::seed_from_u64(9);
-    for _ in 0..300 {
-        let mut damaged = bytes.clone();
-        let place = rng.random_range(0..damaged.len());
-        damaged[place] ^= 1 << rng.random_range(0..8u8);
-        OutcomeModelFile::from_bytes(&damaged).unwrap_err();
-        OutcomeModelFile::from_bytes(&bytes[..place]).unwrap_err();
+    for bytes in [4, 6].map(|at: usize| fitted()[at].to_bytes().unwrap()) {
+        for _ in 0..300 {
+            let mut damaged = bytes.clone();
+            let place = rng.random_range(0..damaged.len());
+            damaged[place] ^= 1 << rng.random_range(0..8u8);
+            OutcomeModelFile::from_bytes(&damaged).unwrap_err();
+            OutcomeModelFile::from_bytes(&bytes[..place]).unwrap_err();
+        }
+        OutcomeModelFile::from_bytes(&bytes).unwrap();
     }
-    OutcomeModelFile::from_bytes(&bytes).unwrap();
 }
