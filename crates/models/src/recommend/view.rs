@@ -162,6 +162,13 @@ impl<'a> TrainingView<'a> {
         self.dataset.manifest.description.target_event
     }
 
+    /// Whether the event at `place` of `history` is of the kind that is to be predicted. Where nothing is known of events,
+    /// all are.
+    pub fn is_asked(&self, history: History<'_>, place: usize) -> bool {
+        let is_of = |target: u8| history.events.get(place).is_none_or(|event| *event == target);
+        self.target_event().is_none_or(is_of)
+    }
+
     /// Whether events have times, not an order alone.
     pub fn has_time(&self) -> bool {
         self.dataset.manifest.description.has_time
