@@ -108,7 +108,10 @@ pub fn tune(
 ) -> Result<Vec<Trial>, TrainError> {
     let spec = registry::spec(&options.model, &options.keys)?;
     if spec.search_space().is_empty() {
-        return Err(TrainError::NothingToTune { model: spec.name() });
+        let instead = spec
+            .tuned_instead()
+            .unwrap_or_else(|| "`forecart model list` says which models have".to_owned());
+        return Err(TrainError::NothingToTune { model: spec.name(), instead });
     }
     let (recorder, known) = Recorder::open(journal, &options.id(dataset)?)?;
     if !known.is_empty() {

@@ -110,9 +110,31 @@ fn another_search_and_a_model_without_a_space_are_refused() {
         matches!(&error, TrainError::OtherSearch { reason, .. } if reason.contains("seed")),
         "{error}"
     );
-    let none = TuneOptions { model: "popularity".into(), ..options };
-    let error = tune(&dataset, &none, &folder.path().join("none"), &Silent).unwrap_err();
-    assert!(matches!(error, TrainError::NothingToTune { model: "popularity" }), "{error}");
+    for (model, keys, what_to_do) in [
+        ("popularity", json!({}), "forecart model list"),
+        ("fusion", json!({}), "(hstu, sasrec, seq-rules, two-tower)"),
+        ("fusion", json!({"members": [{"model": "popularity"}]}), "choose others as members"),
+    ] {
+        let none = TuneOptions { model: model.into(), keys, ..options.clone() };
+        let error = tune(&dataset, &none, &folder.path().join("none"), &Silent).unwrap_err();
+        assert!(
+            matches!(&error, TrainError::NothingToTune { instead, .. } if instead.contains(what_to_do)),
+            "{error}"
+        );
+    }
+}
+
+/// By reciprocal rank no weight is chosen; what a rank counts may be.
+#[test]
+fn a_fusion_by_reciprocal_rank_is_searched() {
+    let (folder, dataset) = shop();
+    let members = json!([{"model": "seq-rules"}, {"model": "popularity"}]);
+    let keys = json!({"method": "reciprocal-rank", "members": members});
+    let trials = search(&dataset, &options("fusion", keys, 6), &folder.path().join("journal"));
+    assert_eq!(trials[0].parameters["rrf_k"], 60.0);
+    let tried: std::collections::BTreeSet<String> = trials.iter().map(Trial::keys).collect();
+    assert_eq!(tried.len(), 6, "{tried:?}");
+    assert!(trials.iter().all(|trial| trial.value.is_some()), "{trials:#?}");
 }
 
 /// See `training_stops_by_the_lists_that_are_measured`.
