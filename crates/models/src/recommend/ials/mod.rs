@@ -274,16 +274,17 @@ mod tests {
         }
     }
 
-    /// Without regularization worth the name there is no bound on the factors; the error says what bounds them.
+    /// Regularization is what bounds factors; where it does not, the error says so.
     #[test]
-    fn a_fit_without_bounds_says_what_bounds_it() {
-        const SAME: &[u32] = &[1, 2, 3];
-        let (_folder, dataset) = dataset(&Log::new(3, &[SAME; 3]).all_for_training());
-        let view = TrainingView::new(&dataset, FitOn::Train);
-        let config = IalsConfig { l2: 1e-30, unobserved_weight: 0.0, ..IalsConfig::default() };
-        let error = config.fit(&view, &one_thread()).unwrap_err();
-        let source = std::error::Error::source(&error).unwrap().to_string();
-        assert!(source.contains("a larger `l2` bounds it"), "{error}: {source}");
+    fn factors_that_overflow_name_what_bounds_them() {
+        let mut model = fitted(IalsConfig::default(), 6, USERS);
+        model.basis.vectors.fill(f32::NAN);
+        let mut solution = vec![0.0; model.n_dims()];
+        let solved = RowSolver::default().solve_exactly(&model.side(), &[1, 2], &[], &mut solution);
+        let turned = Basis::default().become_of(&model.basis.vectors).map(|_| 0.0);
+        for error in [solved.unwrap_err(), turned.unwrap_err()] {
+            assert!(error.to_string().contains("a larger `l2` bounds it"), "{error}");
+        }
     }
 
     #[test]

@@ -47,11 +47,11 @@ impl Basis {
         // As much as rounding leaves unknown of the eigenvalues. Where all users are alike there is one factor, and the others
         // are rounding of rounding, smaller in each sweep, until rotations by them divide 0 by 0.
         let shift = f64::EPSILON * products.trace();
+        if !shift.is_finite() {
+            return Err(NnError::NonFinite { what: UNBOUNDED, value: shift });
+        }
         (0..k).for_each(|at| products[(at, at)] += shift);
         let eigen = products.symmetric_eigen();
-        if let Some(value) = eigen.eigenvalues.iter().find(|value| !value.is_finite()) {
-            return Err(NnError::NonFinite { what: UNBOUNDED, value: *value });
-        }
         self.spectrum.clear();
         let of_products = eigen.eigenvalues.iter().map(|value| (value - shift).max(0.0));
         self.spectrum.extend(of_products.map(|value| value as f32));
