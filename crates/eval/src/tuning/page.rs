@@ -36,8 +36,6 @@ impl Search {
                 "NDCG@10 on validation after each epoch: the chosen trial in orange, those ended early in gray";
             (svg, caption.to_owned())
         }));
-        let both = plots::validation_and_test(&self.report)?;
-        figures.push((both.svg, both.caption));
         for name in self.trials[self.chosen].parameters.keys() {
             if let Some(svg) = self.against(name)? {
                 figures.push((
@@ -46,6 +44,9 @@ impl Search {
                 ));
             }
         }
+        // Lower than the others, so last.
+        let both = plots::validation_and_test(&self.report)?;
+        figures.push((both.svg, both.caption));
         page::push_figures(&mut page, figures.iter().map(|(svg, caption)| (&**svg, &**caption)));
         page.push_str("<h2>Chosen</h2>\n");
         let _ = writeln!(
