@@ -88,12 +88,7 @@ impl EvaluateOptions {
 
     /// Which seen items are masked on `dataset`.
     pub(crate) fn seen_on(&self, dataset: &Dataset) -> SeenItems {
-        let description = &dataset.manifest.description;
-        let default = match description.protocol {
-            Protocol::Session { .. } => SeenItems::Keep,
-            _ => description.seen,
-        };
-        self.seen.unwrap_or(default)
+        self.seen.unwrap_or_else(|| dataset.manifest.description.seen_when_measured())
     }
 
     /// The protocol id: everything that makes two numbers comparable, beside the data itself.

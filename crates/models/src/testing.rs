@@ -12,7 +12,7 @@ use forecart_data::{
     Silent, TextTable, Vocabulary,
 };
 
-use crate::recommend::{FitContext, Recommender};
+use crate::recommend::{Fallback, FitContext, Reason, Recommender};
 
 /// Users' events as `(item, time in ms)`, and how many of the newest are not for training.
 #[derive(Debug, Clone)]
@@ -156,6 +156,30 @@ pub(crate) fn scores(model: &dyn Recommender, items: &[u32]) -> Vec<f32> {
     let mut scores = vec![f32::NAN; model.n_item_rows()];
     model.score_all(History::of(&items), &mut scores);
     scores
+}
+
+/// What the events of a history brought together; they are all the reasons that there are.
+pub(crate) fn total_contribution(reasons: &[Reason]) -> f32 {
+    let contribution = |reason: &Reason| match reason {
+        Reason::Event { contribution, .. } => *contribution,
+        other => panic!("the history speaks: {other:?}"),
+    };
+    reasons.iter().map(contribution).sum()
+}
+
+/// That `model` scores as the definition does, in f64 and with dense vectors: f32 values, f32 sums of a few terms. Where
+/// that says nothing, neither may the model.
+pub(crate) fn assert_defined(model: &dyn Recommender, history: &[u32], want: &[f64]) {
+    if want.iter().all(|score| *score <= 0.0) {
+        let items: Vec<ItemIdx> = history.iter().copied().map(ItemIdx).collect();
+        assert_eq!(model.fallback(History::of(&items)), Some(Fallback::NothingKnown));
+        return;
+    }
+    let got = scores(model, history);
+    assert_eq!(got.len(), want.len());
+    for (got, want) in got.iter().zip(want) {
+        assert!((f64::from(*got) - want).abs() <= 1e-6 + 1e-6 * want, "{got} {want}");
+    }
 }
 
 /// That scores are what was worked out: f32 sums of a few terms near 1.

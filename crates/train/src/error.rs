@@ -42,12 +42,12 @@ pub enum TrainError {
     #[error(transparent)]
     Data(#[from] DataError),
     /// A model that has nothing to tune.
-    #[error(
-        "{model} has no hyperparameters to search; `forecart model list` says which models have"
-    )]
+    #[error("{model} has no hyperparameters to search; {instead}")]
     NothingToTune {
         /// The model's name.
         model: &'static str,
+        /// What to do.
+        instead: String,
     },
     /// The journal of a search is that of another one.
     #[error(

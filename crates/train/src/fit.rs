@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
-use forecart_data::{Dataset, Progress};
+use forecart_data::{Dataset, Progress, SeenItems};
 use forecart_models::recommend::{
     FitContext, FitOn, FitRecord, ModelSpec, Recommender, TrainingView,
 };
@@ -23,6 +23,9 @@ pub struct TrainOptions {
     pub n_threads: NonZeroUsize,
     /// Training that is estimated to need more is refused before it starts.
     pub memory_limit_bytes: Option<u64>,
+    /// Which seen items lists leave out on the validation part, where it decides about the model: as in the measurement
+    /// that the model is fitted for. `None` takes what the dataset says.
+    pub seen: Option<SeenItems>,
     /// Where a model that is trained by epochs saves itself and goes on from; the result does not depend on it. To be
     /// [removed](Checkpoint::remove) by the caller once the model is safe.
     pub checkpoint: Option<Checkpoint>,
@@ -73,7 +76,10 @@ pub fn train(
         memory_limit_bytes: options.memory_limit_bytes,
         checkpoint: options.checkpoint.as_ref(),
     };
-    let view = TrainingView::new(dataset, options.fit_on).with_early_stopping();
+    let view_of = |fit_on: FitOn| {
+        TrainingView::new(dataset, fit_on).with_early_stopping().with_seen(options.seen)
+    };
+    let view = view_of(options.fit_on);
     let needed_bytes = spec.needed_bytes(&view);
     let needed_mb = needed_bytes.div_ceil(1_000_000);
     let statement = format!("{} needs about {needed_mb} MB beside the dataset", spec.name());
@@ -81,7 +87,7 @@ pub fn train(
         true => progress.announce(&statement),
         false => progress.note(&statement),
     }
-    let train_view = TrainingView::new(dataset, FitOn::Train).with_early_stopping();
+    let train_view = view_of(FitOn::Train);
     let has_validation = train_view.validation().is_some();
     if spec.uses_seed() && !has_validation {
         progress.announce(&format!(

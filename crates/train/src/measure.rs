@@ -68,7 +68,8 @@ pub struct MeasureOptions {
     pub memory_limit_bytes: Option<u64>,
     /// Models see the newest so many events; `None` is what [`TrainingView::usual_length`] says of the data.
     pub max_history: Option<NonZeroUsize>,
-    /// Whether seen items are masked; `None` takes what the dataset says.
+    /// Whether seen items are masked, where models are measured and where validation decides about them; `None` takes
+    /// what the dataset says.
     pub seen: Option<SeenItems>,
     /// The metric that decides.
     pub primary: Metric,
@@ -165,6 +166,7 @@ impl Bench<'_> {
                 seed: *seed,
                 n_threads: self.options.n_threads,
                 memory_limit_bytes: self.options.memory_limit_bytes,
+                seen: self.options.seen,
                 checkpoint: None,
             };
             let trained = train(self.dataset, spec, &options, self.progress)?;

@@ -96,6 +96,7 @@ fn trains_in_a_process_of_its_own() {
         seed: 1,
         n_threads: NonZeroUsize::new(2).unwrap(),
         memory_limit_bytes: None,
+        seen: None,
         checkpoint: Some(checkpoint),
     };
     let trained = train(&dataset, spec.as_ref(), &options, &Silent).unwrap();

@@ -81,6 +81,7 @@ pub(crate) fn run(context: &Context, arguments: &DemoArgs) -> anyhow::Result<()>
         seed: context.config.seed,
         n_threads: context.config.threads(),
         memory_limit_bytes: context.config.memory_limit_bytes,
+        seen: None,
         checkpoint: None,
     };
     context.display.begin(&format!("train {DEMO_MODEL}"), None);

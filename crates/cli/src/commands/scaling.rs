@@ -144,6 +144,7 @@ fn train_sizes(
         seed: context.config.seed,
         n_threads: context.config.threads(),
         memory_limit_bytes: context.config.memory_limit_bytes,
+        seen: None,
         checkpoint: None,
     };
     let mut trainings = Vec::new();

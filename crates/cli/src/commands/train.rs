@@ -37,6 +37,7 @@ pub(crate) fn run(context: &Context, arguments: &TrainArgs) -> anyhow::Result<()
         seed: context.config.seed,
         n_threads: context.config.threads(),
         memory_limit_bytes: context.config.memory_limit_bytes,
+        seen: None,
         checkpoint: Some(checkpoint.clone()),
     };
     context.display.begin(&format!("train {name}"), None);

@@ -113,6 +113,17 @@ pub struct Description {
     pub attribute_moments: Vec<AttributeMoments>,
 }
 
+impl Description {
+    /// Which seen items lists leave out where this dataset is measured and nobody asks otherwise: those of
+    /// [`Self::seen`], and none under the session protocol, which asks for repeats too.
+    pub fn seen_when_measured(&self) -> SeenItems {
+        match self.protocol {
+            Protocol::Session { .. } => SeenItems::Keep,
+            Protocol::LooFull | Protocol::GlobalTime { .. } => self.seen,
+        }
+    }
+}
+
 /// An item attribute whose values are moments, put against the cut: something that happened after the test part began
 /// cannot have been known at the cut.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

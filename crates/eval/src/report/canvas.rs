@@ -96,6 +96,9 @@ pub(crate) fn trimmed(value: f64) -> String {
     if text == "-0" { "0".into() } else { text.into() }
 }
 
+/// Lines across the x axis, at most.
+pub(crate) const N_X_LABELS: usize = 7;
+
 /// Number axes with a grid; `labels` write the numbers of x and y.
 pub(crate) fn mesh<X, Y>(
     chart: &mut ChartContext<'_, SVGBackend<'_>, Cartesian2d<X, Y>>,
@@ -106,10 +109,24 @@ where
     X: Ranged<ValueType = f64> + ValueFormatter<f64>,
     Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
 {
+    mesh_with(chart, x_name, N_X_LABELS, labels)
+}
+
+/// The same with at most `n_x_labels` lines across the x axis.
+pub(crate) fn mesh_with<X, Y>(
+    chart: &mut ChartContext<'_, SVGBackend<'_>, Cartesian2d<X, Y>>,
+    x_name: &str,
+    n_x_labels: usize,
+    labels: [&dyn Fn(f64) -> String; 2],
+) -> DrawResult
+where
+    X: Ranged<ValueType = f64> + ValueFormatter<f64>,
+    Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
+{
     let [x_label, y_label] = labels;
     chart
         .configure_mesh()
-        .x_labels(7)
+        .x_labels(n_x_labels)
         .y_labels(6)
         .x_label_formatter(&|x| x_label(*x))
         .y_label_formatter(&|y| y_label(*y))

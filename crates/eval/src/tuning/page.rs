@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 use plotters::prelude::*;
 
 use super::{Search, Trial, TrialState, plain};
-use crate::backtest::push_html_table;
 use crate::error::EvalError;
-use crate::report::canvas::{BASELINE, HEIGHT, INK, PAPER, color_of, draw, mesh, span, trimmed};
+use crate::report::canvas::{
+    BASELINE, HEIGHT, INK, N_X_LABELS, PAPER, color_of, draw, mesh_with, span, trimmed,
+};
 use crate::report::formatted_secs;
 use crate::report::page::{self, escaped};
 use crate::report::plots;
@@ -35,8 +36,6 @@ impl Search {
                 "NDCG@10 on validation after each epoch: the chosen trial in orange, those ended early in gray";
             (svg, caption.to_owned())
         }));
-        let both = plots::validation_and_test(&self.report)?;
-        figures.push((both.svg, both.caption));
         for name in self.trials[self.chosen].parameters.keys() {
             if let Some(svg) = self.against(name)? {
                 figures.push((
@@ -45,6 +44,9 @@ impl Search {
                 ));
             }
         }
+        // Lower than the others, so last.
+        let both = plots::validation_and_test(&self.report)?;
+        figures.push((both.svg, both.caption));
         page::push_figures(&mut page, figures.iter().map(|(svg, caption)| (&**svg, &**caption)));
         page.push_str("<h2>Chosen</h2>\n");
         let _ = writeln!(
@@ -53,15 +55,50 @@ impl Search {
             self.to_toml().lines().map(escaped).collect::<Vec<_>>().join("\n")
         );
         page.push_str("<h2>Every trial</h2>\n");
-        let header = ["trial", "ended", "validation", "epochs", "s", "values"].map(String::from);
-        let rows: Vec<Vec<String>> = self.trials.iter().map(row).collect();
-        push_html_table(&mut page, &header, &rows);
+        self.push_trials(&mut page);
         page.push_str(
             "<p class=\"soft\">Trial 0 has the defaults. Validation chose; the test part was read once for the defaults \
              and once for what was chosen, after the search.</p>\n",
         );
         page::end(&mut page);
         Ok(page)
+    }
+
+    /// A row for each trial, with a column for each parameter; the chosen one is marked.
+    fn push_trials(&self, page: &mut String) {
+        let chosen = &self.trials[self.chosen];
+        let names: Vec<&String> = chosen.parameters.keys().collect();
+        let has_epochs = self.trials.iter().any(|trial| !trial.epochs.is_empty());
+        page.push_str(
+            "<div class=\"scroll\"><table>\n<thead><tr><th>trial</th><th>validation</th>",
+        );
+        names.iter().for_each(|name| page.push_str(&format!("<th>{}</th>", escaped(name))));
+        page.push_str(if has_epochs { "<th>epochs</th>" } else { "" });
+        page.push_str("<th>s</th><th class=\"words\">ended</th></tr></thead>\n<tbody>\n");
+        for trial in &self.trials {
+            let is_chosen = trial.number == chosen.number;
+            let class = if is_chosen { " class=\"first\"" } else { "" };
+            let tags = [(trial.number == 0, "default"), (is_chosen, "chosen")];
+            let tags = tags.iter().filter(|(is_so, _)| *is_so);
+            let tags: String =
+                tags.map(|(_, tag)| format!("<span class=\"tag\">{tag}</span>")).collect();
+            let value = trial.value.map_or_else(|| "–".into(), |value| format!("{value:.4}"));
+            let _ = write!(
+                page,
+                "<tr{class}><th scope=\"row\">{}{tags}</th><td>{value}</td>",
+                trial.number
+            );
+            for name in &names {
+                let value = trial.parameters.get(*name).map_or_else(|| "–".into(), plain);
+                let _ = write!(page, "<td>{}</td>", escaped(&value));
+            }
+            if has_epochs {
+                let _ = write!(page, "<td>{}</td>", trial.epochs.len());
+            }
+            let (secs, ended) = (formatted_secs(trial.secs), escaped(&ended(trial)));
+            let _ = writeln!(page, "<td>{secs}</td><td class=\"words\">{ended}</td></tr>");
+        }
+        page.push_str("</tbody></table></div>\n");
     }
 
     fn values(&self, state: TrialState) -> impl Iterator<Item = (&Trial, f64)> {
@@ -91,7 +128,8 @@ impl Search {
                 .x_label_area_size(48)
                 .y_label_area_size(62)
                 .build_cartesian_2d(x.0..x.1, y.0..y.1)?;
-            mesh(&mut chart, "trial", [&trimmed, &trimmed])?;
+            let n_x = N_X_LABELS.min(self.trials.len());
+            mesh_with(&mut chart, "trial", n_x, [&trimmed, &trimmed])?;
             chart.draw_series(LineSeries::new(course, INK.stroke_width(2)))?;
             let at = |(trial, value): (&Trial, f64)| (trial.number as f64, value);
             let pruned: Vec<_> = self.values(TrialState::Pruned).map(at).collect();
@@ -121,7 +159,8 @@ impl Search {
                 .map(|(value, epoch)| (f64::from(epoch), *value))
                 .collect()
         };
-        let x = span(trials.iter().map(|trial| trial.epochs.len() as f64), true);
+        let n_epochs = trials.iter().map(|trial| trial.epochs.len()).max().unwrap_or(0);
+        let x = span([n_epochs as f64].into_iter(), true);
         let y = span(trials.iter().flat_map(|trial| &trial.epochs).copied(), false);
         let svg = draw("epochs of trials", HEIGHT, |area| {
             let mut chart = ChartBuilder::on(area)
@@ -130,7 +169,7 @@ impl Search {
                 .x_label_area_size(48)
                 .y_label_area_size(62)
                 .build_cartesian_2d(x.0..x.1, y.0..y.1)?;
-            mesh(&mut chart, "epoch", [&trimmed, &trimmed])?;
+            mesh_with(&mut chart, "epoch", N_X_LABELS.min(n_epochs + 1), [&trimmed, &trimmed])?;
             for trial in trials {
                 let (color, width) = match trial.state {
                     _ if trial.number == chosen => (color_of(1), 3),
@@ -169,13 +208,14 @@ impl Search {
             if is_log { (value > 0.0).then(|| value.log10()) } else { Some(value) }
         };
         let chosen = self.trials[self.chosen].number;
-        let points: Vec<(bool, f64, f64)> = self
+        let mut points: Vec<(bool, f64, f64)> = self
             .values(TrialState::Complete)
             .filter_map(|(trial, value)| Some((trial.number == chosen, place(trial)?, value)))
             .collect();
         if points.is_empty() {
             return Ok(None);
         }
+        points.sort_by_key(|(is_chosen, ..)| *is_chosen); // above those at its place
         let all = (0..choices.len()).map(|place| place as f64);
         let x = span(points.iter().map(|point| point.1).chain(all), false);
         let y = span(points.iter().map(|point| point.2), false);
@@ -193,7 +233,9 @@ impl Search {
                 .x_label_area_size(48)
                 .y_label_area_size(62)
                 .build_cartesian_2d(x.0..x.1, y.0..y.1)?;
-            mesh(&mut chart, &x_name, [&label, &trimmed])?;
+            // Lines at the choices alone, not between them.
+            let n_x = if choices.is_empty() { N_X_LABELS } else { choices.len() };
+            mesh_with(&mut chart, &x_name, n_x, [&label, &trimmed])?;
             chart.draw_series(points.iter().map(|(is_chosen, x, y)| {
                 let (size, color) = if *is_chosen { (6, color_of(1)) } else { (4, color_of(0)) };
                 Circle::new((*x, *y), size, color.filled())
@@ -210,22 +252,11 @@ fn short(value: f64) -> String {
     if rounded < 0.001 { format!("{rounded:e}") } else { trimmed(rounded) }
 }
 
-fn row(trial: &Trial) -> Vec<String> {
-    let ended = match trial.state {
+/// How a trial ended, in words.
+fn ended(trial: &Trial) -> String {
+    match trial.state {
         TrialState::Complete => "finished".to_owned(),
         TrialState::Pruned => "early".to_owned(),
         TrialState::Failed => format!("failed: {}", trial.reason.as_deref().unwrap_or("–")),
-    };
-    let epochs = match trial.epochs.len() {
-        0 => "–".to_owned(),
-        n => n.to_string(),
-    };
-    vec![
-        trial.number.to_string(),
-        ended,
-        trial.value.map_or_else(|| "–".into(), |value| format!("{value:.4}")),
-        epochs,
-        formatted_secs(trial.secs),
-        trial.keys(),
-    ]
+    }
 }

@@ -73,6 +73,12 @@ fn the_page_is_self_contained_and_escapes_values() {
         assert!(!page.contains(forbidden), "{forbidden}");
     }
     assert!(page.contains("failed: more than 10 MB"));
+    for name in ["decay", "n_neighbors", "weighting"] {
+        assert_eq!(page.matches(&format!("<th>{name}</th>")).count(), 1, "{name}");
+    }
+    let chosen = "<tr class=\"first\"><th scope=\"row\">1<span class=\"tag\">chosen</span></th>";
+    assert_eq!(page.matches("class=\"first\"").count(), 1);
+    assert!(page.contains(chosen), "{page}");
     // The course, epochs, validation and test, and three parameters, one of them a choice.
     assert_eq!(page.matches("<figure>").count(), 6);
     assert!(page.contains("against weighting") && page.contains("after each epoch"));

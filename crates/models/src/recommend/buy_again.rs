@@ -307,10 +307,7 @@ impl Recommender for BuyAgain {
     }
 
     fn fallback(&self, history: History<'_>) -> Option<Fallback> {
-        if history.items.is_empty() {
-            return Some(Fallback::NoHistory);
-        }
-        self.due(history).is_empty().then_some(Fallback::NothingKnown)
+        Fallback::unless(|| !self.due(history).is_empty(), history)
     }
 
     fn recommend(&self, history: History<'_>, request: &TopK<'_>) -> Vec<Scored> {

@@ -47,6 +47,11 @@ pub trait ModelSpec: Debug + Send + Sync {
         &[]
     }
 
+    /// What to tune in place of a model whose [`Self::search_space`] is empty, in words for people; `None` if nothing.
+    fn tuned_instead(&self) -> Option<String> {
+        None
+    }
+
     /// Memory that fitting needs at its peak, beside the dataset: an estimate, stated before it
     /// starts.
     fn needed_bytes(&self, view: &TrainingView<'_>) -> u64;
@@ -79,6 +84,16 @@ pub enum Fallback {
     NoHistory,
     /// The history holds no item that the model has learned anything about.
     NothingKnown,
+}
+
+impl Fallback {
+    /// The reason for popularity, unless the model `speaks` of the history.
+    pub(super) fn unless(speaks: impl FnOnce() -> bool, history: History<'_>) -> Option<Self> {
+        if history.items.is_empty() {
+            return Some(Self::NoHistory);
+        }
+        (!speaks()).then_some(Self::NothingKnown)
+    }
 }
 
 /// Why an item was scored as it was.

@@ -42,6 +42,7 @@ mod slim;
 mod trending;
 mod two_tower;
 
+mod asked_events;
 mod attributes;
 mod candidates;
 mod early_stopping;

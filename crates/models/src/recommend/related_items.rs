@@ -197,10 +197,7 @@ impl<C: RelatedItemsConfig> Recommender for RelatedItems<C> {
     }
 
     fn fallback(&self, history: History<'_>) -> Option<Fallback> {
-        if history.items.is_empty() {
-            return Some(Fallback::NoHistory);
-        }
-        self.speaking(history).is_empty().then_some(Fallback::NothingKnown)
+        Fallback::unless(|| !self.speaking(history).is_empty(), history)
     }
 
     fn recommend(&self, history: History<'_>, request: &TopK<'_>) -> Vec<Scored> {

@@ -169,7 +169,9 @@ mod tests {
 
     use super::*;
     use crate::recommend::{Fallback, FitOn, Reason, Recommender};
-    use crate::testing::{Log, assert_close, dataset, one_thread, scores};
+    use crate::testing::{
+        Log, assert_close, assert_defined, dataset, one_thread, scores, total_contribution,
+    };
 
     fn config(window: u32) -> SeqRulesConfig {
         let window = NonZeroU32::new(window).unwrap();
@@ -205,13 +207,7 @@ mod tests {
         let model = SeqRules::of_users(config(2), 3, &[&[1, 2, 3], &[1, 3]]);
         let items = [ItemIdx(1), ItemIdx(2)];
         let reasons = model.reasons(History::of(&items), ItemIdx(3), 9);
-        let total: f32 = reasons
-            .iter()
-            .map(|reason| match reason {
-                Reason::Event { contribution, .. } => *contribution,
-                other => panic!("the history speaks: {other:?}"),
-            })
-            .sum();
+        let total = total_contribution(&reasons);
         assert!((total - scores(&model, &[1, 2])[3]).abs() < 1e-6);
         let first = reasons[0];
         assert!(matches!(first, Reason::Event { position: 1, item: ItemIdx(2), .. }), "{first:?}");
@@ -286,17 +282,7 @@ mod tests {
             let borrowed: Vec<&[u32]> = users.iter().map(Vec::as_slice).collect();
             let model = SeqRules::of_users(config, 7, &borrowed);
             let want = naive(&config, 8, &users, &history);
-            if want.iter().any(|score| *score > 0.0) {
-                for (got, want) in scores(&model, &history).iter().zip(&want) {
-                    // f32 values, f32 sums of at most 3 terms.
-                    prop_assert!((f64::from(*got) - want).abs() <= 1e-6 + 1e-6 * want);
-                }
-            } else {
-                let items: Vec<ItemIdx> = history.iter().copied().map(ItemIdx).collect();
-                prop_assert_eq!(
-                    model.fallback(History::of(&items)), Some(Fallback::NothingKnown)
-                );
-            }
+            assert_defined(&model, &history, &want);
         }
     }
 }

@@ -133,12 +133,8 @@ impl<M: VectorModel> Recommender for M {
     }
 
     fn fallback(&self, history: History<'_>) -> Option<Fallback> {
-        if history.items.is_empty() {
-            return Some(Fallback::NoHistory);
-        }
         let seen = history.newest(self.max_history());
-        let is_silent = !seen.items.iter().any(|item| self.knows(*item));
-        is_silent.then_some(Fallback::NothingKnown)
+        Fallback::unless(|| seen.items.iter().any(|item| self.knows(*item)), history)
     }
 
     /// In tiles of users, whose scores are one product of matrices.

@@ -1,6 +1,8 @@
 //! What a model may see while it is fitted, and nothing else.
 
-use forecart_data::{Dataset, History, ItemFeatures, ItemIdx, Part, Protocol, TextTable, UserIdx};
+use forecart_data::{
+    Dataset, History, ItemFeatures, ItemIdx, Part, Protocol, SeenItems, TextTable, UserIdx,
+};
 use serde::{Deserialize, Serialize};
 
 use super::contract::ModelSpec;
@@ -34,12 +36,14 @@ pub struct TrainingView<'a> {
     dataset: &'a Dataset,
     fit_on: FitOn,
     stops_early: bool,
+    seen: SeenItems,
 }
 
 impl<'a> TrainingView<'a> {
     /// A view of `dataset` up to the end of `fit_on`.
     pub fn new(dataset: &'a Dataset, fit_on: FitOn) -> Self {
-        Self { dataset, fit_on, stops_early: false }
+        let seen = dataset.manifest.description.seen_when_measured();
+        Self { dataset, fit_on, stops_early: false, seen }
     }
 
     /// Lets models look at the validation part in order to stop training, when fitted on
@@ -48,16 +52,28 @@ impl<'a> TrainingView<'a> {
         Self { stops_early: self.fit_on == FitOn::Train, ..self }
     }
 
+    /// Lets the validation part leave `seen` out of lists, as the measurement will that the model is fitted for; `None`
+    /// keeps the rule of the dataset.
+    pub fn with_seen(self, seen: Option<SeenItems>) -> Self {
+        Self { seen: seen.unwrap_or(self.seen), ..self }
+    }
+
     /// What decides about the result of fitting `spec` on this view, for a checkpoint.
     pub fn run(&self, spec: &dyn ModelSpec, seed: u64) -> RunIdentity {
         let part = match self.fit_on {
             FitOn::Train => "train",
             FitOn::TrainValidation => "train-validation",
         };
+        // The hash is of the events; what is asked of them, and what lists leave out, stands beside them.
+        let target = self.target_event();
+        let target =
+            target.map_or("any event", |event| self.dataset.event_names.text(event.into()));
         RunIdentity::new(spec.name(), &spec.hyperparameters(), seed)
             .with("dataset", &self.dataset.manifest.content_hash)
             .with("fit_on", part)
             .with("early_stopping", if self.stops_early { "yes" } else { "no" })
+            .with("target_event", target)
+            .with("seen", &format!("{:?}", self.seen))
     }
 
     /// The part that is handed out.
@@ -146,6 +162,13 @@ impl<'a> TrainingView<'a> {
         self.dataset.manifest.description.target_event
     }
 
+    /// Whether the event at `place` of `history` is of the kind that is to be predicted. Where nothing is known of events,
+    /// all are.
+    pub fn is_asked(&self, history: History<'_>, place: usize) -> bool {
+        let is_of = |target: u8| history.events.get(place).is_none_or(|event| *event == target);
+        self.target_event().is_none_or(is_of)
+    }
+
     /// Whether events have times, not an order alone.
     pub fn has_time(&self) -> bool {
         self.dataset.manifest.description.has_time
@@ -161,7 +184,7 @@ impl<'a> TrainingView<'a> {
     /// it.
     pub fn validation(&self) -> Option<Holdout<'a>> {
         let any = self.dataset.manifest.counts.n_validation > 0;
-        (self.stops_early && any).then_some(Holdout { dataset: self.dataset })
+        (self.stops_early && any).then_some(Holdout { dataset: self.dataset, seen: self.seen })
     }
 }
 
@@ -169,6 +192,7 @@ impl<'a> TrainingView<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct Holdout<'a> {
     dataset: &'a Dataset,
+    seen: SeenItems,
 }
 
 impl<'a> Holdout<'a> {
@@ -200,9 +224,9 @@ impl<'a> Holdout<'a> {
         })
     }
 
-    /// Whether items of the history are left out of lists when this dataset is measured.
-    pub fn seen(&self) -> forecart_data::SeenItems {
-        self.dataset.manifest.description.seen
+    /// Which items of the history are left out of lists when the model is measured.
+    pub fn seen(&self) -> SeenItems {
+        self.seen
     }
 }
 
@@ -225,6 +249,17 @@ mod tests {
     fn a_left_out_event_is_asked_for_after_all_before_it() {
         let log = Log::new(9, &[&[1, 2, 3, 4], &[5], &[6, 7, 8]]);
         assert_eq!(cases(&log), [(vec![1, 2], vec![3]), (vec![6], vec![7])]);
+    }
+
+    /// A checkpoint of a fit that validation decided about by other lists is none of this one; what the dataset says may be
+    /// said once more.
+    #[test]
+    fn a_run_is_known_by_what_its_lists_leave_out() {
+        let (_folder, dataset) = dataset(&Log::new(9, &[&[1, 2, 3, 4]]));
+        let view = TrainingView::new(&dataset, FitOn::Train).with_early_stopping();
+        let run = |view: TrainingView<'_>| view.run(&crate::recommend::MlpConfig::default(), 1);
+        assert_eq!(run(view.with_seen(Some(SeenItems::Exclude))), run(view));
+        assert_ne!(run(view.with_seen(Some(SeenItems::Keep))), run(view));
     }
 
     /// Sessions of three events: each event but the first is asked for, after those of its session alone.

@@ -1,5 +1,6 @@
 //! The loop.
 
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use forecart_nn::{DropoutKey, NnError};
@@ -28,13 +29,23 @@ pub(crate) struct Plan {
     /// All that decides about the result.
     pub(crate) run: RunIdentity,
     /// Passes over the examples, at most where validation may stop them.
-    pub(crate) n_epochs: usize,
+    pub(crate) n_epochs: NonZeroU32,
     /// Examples a step.
-    pub(crate) batch_size: usize,
+    pub(crate) batch_size: NonZeroU32,
     /// Epochs without a better validation before training stops, or as many as have [`LEAST_PATIENCE`] steps.
-    pub(crate) patience: usize,
+    pub(crate) patience: NonZeroU32,
     /// Learning rate and clipping.
     pub(crate) optimizer: OptimizerConfig,
+}
+
+impl Plan {
+    fn n_epochs(&self) -> usize {
+        self.n_epochs.get() as usize
+    }
+
+    fn batch_size(&self) -> usize {
+        self.batch_size.get() as usize
+    }
 }
 
 /// Trains `learner`; it ends with the weights of the best epoch on validation, or of the last one where there is no
@@ -71,7 +82,7 @@ pub(crate) fn run<L: Learner>(
         best: None,
         clock: Clock { since: Instant::now(), first_step: 0 },
     };
-    let steps = (n_examples as u64).saturating_mul(plan.n_epochs as u64);
+    let steps = (n_examples as u64).saturating_mul(u64::from(plan.n_epochs.get()));
     context.progress.begin(&format!("training {}", plan.model), Some(steps));
     run.resume()?;
     run.epochs()?;
@@ -103,13 +114,13 @@ struct Clock {
 
 impl<L: Learner> Run<'_, L> {
     fn steps_per_epoch(&self) -> usize {
-        self.n_examples.div_ceil(self.plan.batch_size)
+        self.n_examples.div_ceil(self.plan.batch_size())
     }
 
     /// Goes to where the checkpoint stands, if there is one.
     fn resume(&mut self) -> Result<(), ModelError> {
         let Some(checkpoint) = self.context.checkpoint else { return Ok(()) };
-        let size = (self.plan.n_epochs, self.steps_per_epoch());
+        let size = (self.plan.n_epochs(), self.steps_per_epoch());
         let Some(saved) = checkpoint.read(&self.plan.run, size)? else {
             return if checkpoint.keeps_a_choice() { self.write() } else { Ok(()) };
         };
@@ -118,7 +129,7 @@ impl<L: Learner> Run<'_, L> {
         let (position, best) = saved.restore(checkpoint.path(), (network, optimizer), model)?;
         self.learner.refresh().map_err(ModelError::training(model, None))?;
         let n_done = (position.epoch - 1) as u64 * self.n_examples as u64
-            + self.n_examples.min(position.n_batches * self.plan.batch_size) as u64;
+            + self.n_examples.min(position.n_batches * self.plan.batch_size()) as u64;
         self.context.progress.skip(n_done);
         self.context.progress.announce(&format!(
             "{model} goes on from {:?}: epoch {}, step {}",
@@ -132,7 +143,7 @@ impl<L: Learner> Run<'_, L> {
     }
 
     fn epochs(&mut self) -> Result<(), ModelError> {
-        while self.position.epoch <= self.plan.n_epochs {
+        while self.position.epoch <= self.plan.n_epochs() {
             self.epoch()?;
             let is_better = self.validate()?;
             if is_better {
@@ -144,7 +155,7 @@ impl<L: Learner> Run<'_, L> {
             let Position { epoch, record, .. } = &self.position;
             let n_waited = *epoch - record.chosen_epoch.unwrap_or(*epoch);
             let n_steps = n_waited.saturating_mul(self.steps_per_epoch());
-            if n_waited >= self.plan.patience && n_steps >= LEAST_PATIENCE {
+            if n_waited >= self.plan.patience.get() as usize && n_steps >= LEAST_PATIENCE {
                 return Ok(());
             }
             self.position.epoch += 1;
@@ -157,7 +168,7 @@ impl<L: Learner> Run<'_, L> {
     /// The batches of the epoch that are not done yet.
     fn epoch(&mut self) -> Result<(), ModelError> {
         let order = order(self.context.seed, self.position.epoch, self.n_examples);
-        let batches = order.chunks(self.plan.batch_size).skip(self.position.n_batches);
+        let batches = order.chunks(self.plan.batch_size()).skip(self.position.n_batches);
         for batch in batches {
             self.stop_if_cancelled()?;
             if self.writer.as_ref().is_some_and(Writer::is_due) {
@@ -172,7 +183,7 @@ impl<L: Learner> Run<'_, L> {
     fn step(&mut self, batch: &[u32]) -> Result<(), ModelError> {
         let plan = self.plan;
         let at = self.position.n_steps;
-        let rate = plan.optimizer.rate_at(at, plan.n_epochs, self.steps_per_epoch());
+        let rate = plan.optimizer.rate_at(at, plan.n_epochs(), self.steps_per_epoch());
         let failed = ModelError::training(plan.model, self.position.epoch);
         self.learner.parts().optimizer.set_learning_rate(rate).map_err(failed)?;
         let key = DropoutKey::new(self.context.seed, self.position.n_steps + 1);
@@ -224,7 +235,7 @@ impl<L: Learner> Run<'_, L> {
 
     fn note(&self, loss: f64, validation: Option<f64>) -> String {
         let Position { epoch, n_steps, .. } = self.position;
-        let n_epochs = self.plan.n_epochs;
+        let n_epochs = self.plan.n_epochs();
         let validation =
             validation.map(|value| format!(", validation {}", L::MEASURE.shown(value)));
         let validation = validation.unwrap_or_default();

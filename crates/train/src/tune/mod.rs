@@ -80,6 +80,18 @@ impl TuneOptions {
         let spec = registry::spec(&self.model, &self.keys)?;
         Ok(SearchId::new(self, spec.as_ref(), dataset))
     }
+
+    /// How a trial is measured.
+    fn on_validation(&self, label: impl Into<String>) -> EvaluateOptions {
+        self.measured(EvaluateOptions::validation(label))
+    }
+
+    /// `how` with what this search asks of a measurement.
+    fn measured(&self, mut how: EvaluateOptions) -> EvaluateOptions {
+        how.max_history = self.max_history;
+        how.seen = self.seen;
+        how
+    }
 }
 
 /// Searches, and returns every trial in order. `journal` is created, or gone on from.
@@ -96,7 +108,10 @@ pub fn tune(
 ) -> Result<Vec<Trial>, TrainError> {
     let spec = registry::spec(&options.model, &options.keys)?;
     if spec.search_space().is_empty() {
-        return Err(TrainError::NothingToTune { model: spec.name() });
+        let instead = spec
+            .tuned_instead()
+            .unwrap_or_else(|| "`forecart model list` says which models have".to_owned());
+        return Err(TrainError::NothingToTune { model: spec.name(), instead });
     }
     let (recorder, known) = Recorder::open(journal, &options.id(dataset)?)?;
     if !known.is_empty() {
@@ -242,6 +257,7 @@ impl Search<'_> {
                 .options
                 .memory_limit_bytes
                 .map(|bytes| bytes / n_workers as u64),
+            seen: self.options.seen,
             checkpoint: None,
         };
         let fitted = train(self.dataset, spec.as_ref(), &options, &watch);
@@ -266,9 +282,7 @@ impl Search<'_> {
                 trial.value = watch.best().filter(|_| self.options.metric == Metric::ndcg(10));
             }
             Ok(trained) => {
-                let mut options = EvaluateOptions::validation(format!("trial {number}"));
-                options.max_history = self.options.max_history;
-                options.seen = self.options.seen;
+                let options = self.options.on_validation(format!("trial {number}"));
                 let scorer = AsScorer(trained.model.as_ref());
                 let found = evaluate(self.dataset, &scorer, &options, &Silent)?;
                 trial.value = found.metric(self.options.metric)?.map(short);

@@ -37,20 +37,17 @@ pub fn survival(
             seed: options.seed,
             n_threads: options.n_threads,
             memory_limit_bytes: options.memory_limit_bytes,
+            seen: options.seen,
             checkpoint: None,
         };
         let trained = train(dataset, spec.as_ref(), &fit, progress)?;
         let scorer = AsScorer(trained.model.as_ref());
-        let measure = |mut how: EvaluateOptions| {
-            how.max_history = options.max_history;
-            how.seen = options.seen;
-            evaluate(dataset, &scorer, &how, progress)
-        };
-        let validation = measure(EvaluateOptions::validation(name))?;
+        let measure = |how: EvaluateOptions| evaluate(dataset, &scorer, &how, progress);
+        let validation = measure(options.on_validation(name))?;
         let run = Run {
             validation: Some(validation),
             model_bytes: Some(trained.learned_bytes),
-            ..Run::new(measure(EvaluateOptions::test(name, &guard))?)
+            ..Run::new(measure(options.measured(EvaluateOptions::test(name, &guard)))?)
         };
         models.push(ModelRuns {
             name: name.into(),

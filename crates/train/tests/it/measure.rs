@@ -24,14 +24,29 @@ pub(crate) fn shop() -> (tempfile::TempDir, Dataset) {
 
 /// The same with so many of the events before the last for validation.
 pub(crate) fn shop_with_validation(n_validation: u32) -> (tempfile::TempDir, Dataset) {
+    let walk = |user: u32, position: u32| (user + position + position / 2) % N_ITEMS + 1;
+    shop_of(walk, n_validation, SeenItems::Exclude)
+}
+
+/// User `u` has one of five baskets of three items and buys them in turn, again and again: what is held out has been
+/// bought before. The dataset leaves out `seen`.
+pub(crate) fn shop_of_repeats(seen: SeenItems) -> (tempfile::TempDir, Dataset) {
+    shop_of(|user, position| user % 5 * 3 + position % 3 + 1, 1, seen)
+}
+
+/// `item_of(user, position)` are the events; the last one is for test, the `n_validation` before it for validation.
+fn shop_of(
+    item_of: impl Fn(u32, u32) -> u32,
+    n_validation: u32,
+    seen: SeenItems,
+) -> (tempfile::TempDir, Dataset) {
     let root = tempfile::tempdir().unwrap();
     let folder = root.path().join("dataset");
     let mut writer = DatasetWriter::new(&folder, false).unwrap();
     for user in 0..N_USERS {
         let n = 5 + user % 7;
         for position in 0..n {
-            let item = (user + position + position / 2) % N_ITEMS + 1;
-            let item = ItemIdx(item);
+            let item = ItemIdx(item_of(user, position));
             let row = EventRow { item, timestamp_ms: 0, event: 1, session: 0, value: 1.0 };
             writer.push(row).unwrap();
         }
@@ -50,7 +65,7 @@ pub(crate) fn shop_with_validation(n_validation: u32) -> (tempfile::TempDir, Dat
         item_features: ItemFeatures::default(),
         description: Description {
             protocol: Protocol::LooFull,
-            seen: SeenItems::Exclude,
+            seen,
             target_event: None,
             has_time: false,
             order: EventOrder::File,
@@ -157,6 +172,30 @@ fn what_cannot_be_fitted_is_left_out_where_nobody_asked_for_it() {
     }
 }
 
+/// Everything held out has been bought before, so no list has it where seen items are left out: there validation tells
+/// nothing. What is asked for decides, whatever the dataset was prepared for.
+#[test]
+fn training_stops_by_the_lists_that_are_measured() {
+    for (of_dataset, asked, finds) in [
+        (SeenItems::Exclude, Some(SeenItems::Keep), true),
+        (SeenItems::Keep, Some(SeenItems::Exclude), false),
+        (SeenItems::Keep, None, true),
+    ] {
+        let (_folder, dataset) = shop_of_repeats(of_dataset);
+        let options = MeasureOptions { seen: asked, ..options(1) };
+        let report = measure(&dataset, &[contestant("mlp")], &[], &options, &Silent).unwrap();
+        let mlp = report.model("mlp").unwrap();
+        assert_eq!(mlp.mean(Metric::ndcg(10)).unwrap() > 0.0, finds);
+        for point in mlp.training.iter().flat_map(|curve| &curve.points) {
+            assert_eq!(
+                point.validation.unwrap() > 0.0,
+                finds,
+                "{of_dataset:?} {asked:?} {point:?}"
+            );
+        }
+    }
+}
+
 #[test]
 fn a_limit_on_memory_refuses_before_training() {
     let options = MeasureOptions { memory_limit_bytes: Some(1000), ..options(1) };
@@ -174,6 +213,7 @@ fn a_refit_trains_as_long_as_validation_chose() {
             seed: 1,
             n_threads: NonZeroUsize::MIN,
             memory_limit_bytes: None,
+            seen: None,
             checkpoint: None,
         };
         train(&dataset, spec.as_ref(), &options, &Silent).unwrap()
@@ -196,6 +236,7 @@ fn a_given_model_is_measured_as_it_is_and_only_on_its_own_dataset() {
             seed: 0,
             n_threads: NonZeroUsize::MIN,
             memory_limit_bytes: None,
+            seen: None,
             checkpoint: None,
         };
         let trained = train(&dataset, spec.as_ref(), &options, &Silent).unwrap();

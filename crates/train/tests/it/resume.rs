@@ -69,6 +69,7 @@ fn a_refit_stopped_at_any_step_gives_the_same_model_and_repeats_nothing() {
             seed: 3,
             n_threads: NonZeroUsize::MIN,
             memory_limit_bytes: None,
+            seen: None,
             checkpoint: checkpoint.cloned(),
         };
         let trained = train(&dataset, spec(rate).as_ref(), &options, &stop);
@@ -106,6 +107,7 @@ fn without_a_validation_part_all_epochs_are_trained_once_and_that_is_said() {
             seed: 3,
             n_threads: NonZeroUsize::MIN,
             memory_limit_bytes: None,
+            seen: None,
             checkpoint: None,
         };
         let counts = Stop { after: u64::MAX, ..Stop::default() };

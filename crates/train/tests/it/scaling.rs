@@ -15,6 +15,7 @@ fn options() -> TrainOptions {
         seed: 1,
         n_threads: NonZeroUsize::new(2).unwrap(),
         memory_limit_bytes: None,
+        seen: None,
         checkpoint: None,
     }
 }

@@ -4,13 +4,13 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use forecart_data::{Dataset, Silent};
+use forecart_data::{Dataset, SeenItems, Silent};
 use forecart_eval::Metric;
 use forecart_eval::tuning::{Trial, TrialState};
 use forecart_train::{Budget, TrainError, TuneOptions, survival, tune};
 use serde_json::{Value, json};
 
-use crate::measure::shop;
+use crate::measure::{shop, shop_of_repeats};
 
 fn options(model: &str, keys: Value, n_trials: usize) -> TuneOptions {
     TuneOptions {
@@ -110,9 +110,51 @@ fn another_search_and_a_model_without_a_space_are_refused() {
         matches!(&error, TrainError::OtherSearch { reason, .. } if reason.contains("seed")),
         "{error}"
     );
-    let none = TuneOptions { model: "popularity".into(), ..options };
-    let error = tune(&dataset, &none, &folder.path().join("none"), &Silent).unwrap_err();
-    assert!(matches!(error, TrainError::NothingToTune { model: "popularity" }), "{error}");
+    for (model, keys, what_to_do) in [
+        ("popularity", json!({}), "forecart model list"),
+        ("fusion", json!({}), "(hstu, sasrec, seq-rules, two-tower)"),
+        ("fusion", json!({"members": [{"model": "popularity"}]}), "choose others as members"),
+    ] {
+        let none = TuneOptions { model: model.into(), keys, ..options.clone() };
+        let error = tune(&dataset, &none, &folder.path().join("none"), &Silent).unwrap_err();
+        assert!(
+            matches!(&error, TrainError::NothingToTune { instead, .. } if instead.contains(what_to_do)),
+            "{error}"
+        );
+    }
+}
+
+/// By reciprocal rank no weight is chosen; what a rank counts may be.
+#[test]
+fn a_fusion_by_reciprocal_rank_is_searched() {
+    let (folder, dataset) = shop();
+    let members = json!([{"model": "seq-rules"}, {"model": "popularity"}]);
+    let keys = json!({"method": "reciprocal-rank", "members": members});
+    let trials = search(&dataset, &options("fusion", keys, 6), &folder.path().join("journal"));
+    assert_eq!(trials[0].parameters["rrf_k"], 60.0);
+    let tried: std::collections::BTreeSet<String> = trials.iter().map(Trial::keys).collect();
+    assert_eq!(tried.len(), 6, "{tried:?}");
+    assert!(trials.iter().all(|trial| trial.value.is_some()), "{trials:#?}");
+}
+
+/// See `training_stops_by_the_lists_that_are_measured`.
+#[test]
+fn trials_stop_by_the_lists_that_are_measured() {
+    let (folder, dataset) = shop_of_repeats(SeenItems::Exclude);
+    let options = TuneOptions { seen: Some(SeenItems::Keep), ..mlp(2) };
+    let path = folder.path().join("journal");
+    let trials = search(&dataset, &options, &path);
+    assert!(trials.iter().flat_map(|trial| &trial.epochs).all(|ndcg| *ndcg > 0.0), "{trials:#?}");
+    // The same events, measured otherwise: none of these trials is one of that search.
+    let (_folder, dataset) = shop_of_repeats(SeenItems::Keep);
+    let options = TuneOptions { seen: None, ..options };
+    assert_eq!(search(&dataset, &options, &path), trials, "the dataset says what was asked for");
+    let options = TuneOptions { seen: Some(SeenItems::Exclude), ..options };
+    let error = tune(&dataset, &options, &path, &Silent).unwrap_err();
+    assert!(
+        matches!(&error, TrainError::OtherSearch { reason, .. } if reason.contains("mask-none")),
+        "{error}"
+    );
 }
 
 /// A trial that needs more memory than there is fails alone, with its reason.

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::contract::{FitContext, FitRecord, Fitted, MemberRecord, ModelSpec};
 use super::super::registry;
+use super::super::search_space::Parameter;
 use super::super::view::TrainingView;
 use super::{Fusion, shown, weights};
 use crate::error::ModelError;
@@ -147,6 +148,9 @@ fn seed_of(seed: u64, place: usize) -> u64 {
     seed ^ ((place as u64) << 32)
 }
 
+/// What `tune` varies where ranks are fused.
+const BY_RANK: &[Parameter] = &[Parameter::log("rrf_k", 1.0, 1000.0)];
+
 impl ModelSpec for FusionConfig {
     fn name(&self) -> &'static str {
         NAME
@@ -158,6 +162,33 @@ impl ModelSpec for FusionConfig {
 
     fn uses_seed(&self) -> bool {
         self.specs().is_ok_and(|specs| specs.iter().any(|spec| spec.uses_seed()))
+    }
+
+    /// Weights are chosen in every fit: there is nothing to search but what a rank counts.
+    fn search_space(&self) -> &'static [Parameter] {
+        match self.method {
+            FusionMethod::LogProbability => &[],
+            FusionMethod::ReciprocalRank => BY_RANK,
+        }
+    }
+
+    fn tuned_instead(&self) -> Option<String> {
+        let specs = self.specs().unwrap_or_default();
+        let mut names: Vec<&str> = specs
+            .iter()
+            .filter(|spec| !spec.search_space().is_empty())
+            .map(|spec| spec.name())
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        let members = match names.is_empty() {
+            true => "choose others as members".to_owned(),
+            false => format!(
+                "tune its members one by one ({}), and put the keys of each best.toml beside its name in models.fusion.members",
+                names.join(", ")
+            ),
+        };
+        Some(format!("every fit chooses its weights on validation: {members}"))
     }
 
     /// One member is fitted at a time, beside those that are.

@@ -144,7 +144,7 @@ mod tests {
     use super::*;
     use crate::recommend::interactions::Interactions;
     use crate::recommend::{Fallback, FitOn, Reason, Recommender, TopK, TrainingView};
-    use crate::testing::{Log, dataset, one_thread, scores};
+    use crate::testing::{Log, dataset, one_thread, scores, total_contribution};
 
     #[derive(Deserialize)]
     struct Fixture {
@@ -245,17 +245,45 @@ mod tests {
                 let model = fitted(config, 6, USERS);
                 let items = known(&[4, 1, 1, 2, 6]);
                 let reasons = model.reasons(History::of(&items), ItemIdx(3), 9);
-                let total: f32 = reasons.iter().map(contribution).sum();
+                let total = total_contribution(&reasons);
                 assert!((total - scores(&model, &[4, 1, 1, 2, 6])[3]).abs() < 1e-5);
                 assert!(matches!(reasons[0], Reason::Event { position: 2 | 3, .. }), "{reasons:?}");
             }
         }
     }
 
-    fn contribution(reason: &Reason) -> f32 {
-        match reason {
-            Reason::Event { contribution, .. } => *contribution,
-            other => panic!("{other:?}, but the history speaks"),
+    /// One item, one user, everybody the same: one factor is all that there is to find. From the fifth sweep on, rounding
+    /// made of the others what is not a number, and the fit failed.
+    #[test]
+    fn a_log_of_users_who_are_alike_is_fitted() {
+        const SAME: &[u32] = &[1, 2, 3];
+        let logs: [&[&[u32]]; 5] =
+            [&[&[1]], &[&[1], &[1], &[1]], &[&[1, 1, 1]], &[SAME], &[SAME; 30]];
+        for users in logs {
+            for n_factors in [1, 4, 128].map(|n| std::num::NonZeroU32::new(n).unwrap()) {
+                for solver in [IalsSolver::Cholesky, IalsSolver::Cg] {
+                    let config = IalsConfig { n_factors, solver, ..IalsConfig::default() };
+                    let scores = scores(&fitted(config, 3, users), &[1]);
+                    let has_others = users[0].contains(&2);
+                    assert!((0.5..1.1).contains(&scores[1]), "{users:?} {config:?}: {scores:?}");
+                    for other in &scores[2..] {
+                        assert!((*other > 0.5) == has_others, "{users:?} {config:?}: {scores:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Regularization is what bounds factors; where it does not, the error says so.
+    #[test]
+    fn factors_that_overflow_name_what_bounds_them() {
+        let mut model = fitted(IalsConfig::default(), 6, USERS);
+        model.basis.vectors.fill(f32::NAN);
+        let mut solution = vec![0.0; model.n_dims()];
+        let solved = RowSolver::default().solve_exactly(&model.side(), &[1, 2], &[], &mut solution);
+        let turned = Basis::default().become_of(&model.basis.vectors).map(|_| 0.0);
+        for error in [solved.unwrap_err(), turned.unwrap_err()] {
+            assert!(error.to_string().contains("a larger `l2` bounds it"), "{error}");
         }
     }
 

@@ -18,6 +18,17 @@ use nalgebra::DMatrix;
 
 use super::config::IalsConfig;
 
+/// What a system that cannot be solved is for, and what to do.
+const UNBOUNDED: &str = "a factor (a larger `l2` bounds it)";
+
+/// The error of a system that is not positive definite: of factors, or of products of them, that are too large for f32.
+fn unbounded(error: NnError) -> NnError {
+    match error {
+        NnError::OutOfRange { .. } => NnError::NonFinite { what: UNBOUNDED, value: f64::INFINITY },
+        other => other,
+    }
+}
+
 /// Factors in the basis of the eigenvectors of their Gram matrix.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Basis {
@@ -32,9 +43,18 @@ impl Basis {
     pub(super) fn become_of(&mut self, vectors: &Matrix) -> Result<Matrix, NnError> {
         let k = vectors.cols();
         // f64: the small eigenvalues are lost in the rounding of the large ones otherwise.
-        let eigen = DMatrix::from_vec(k, k, gram(vectors)).symmetric_eigen();
+        let mut products = DMatrix::from_vec(k, k, gram(vectors));
+        // As much as rounding leaves unknown of the eigenvalues. Where all users are alike there is one factor, and the others
+        // are rounding of rounding, smaller in each sweep, until rotations by them divide 0 by 0.
+        let shift = f64::EPSILON * products.trace();
+        if !shift.is_finite() {
+            return Err(NnError::NonFinite { what: UNBOUNDED, value: shift });
+        }
+        (0..k).for_each(|at| products[(at, at)] += shift);
+        let eigen = products.symmetric_eigen();
         self.spectrum.clear();
-        self.spectrum.extend(eigen.eigenvalues.iter().map(|value| value.max(0.0) as f32));
+        let of_products = eigen.eigenvalues.iter().map(|value| (value - shift).max(0.0));
+        self.spectrum.extend(of_products.map(|value| value as f32));
         let mut turn = Matrix::zeros(k, k);
         for row in 0..k {
             for (col, value) in turn.row_mut(row).iter_mut().enumerate() {
@@ -86,7 +106,7 @@ impl RowSolver {
     /// Writes the minimum to `solution`; zeros where nothing was chosen. Returns what the choices add to the loss.
     ///
     /// # Errors
-    /// [`NnError::OutOfRange`] if values overflow.
+    /// [`NnError::NonFinite`] if values overflow.
     ///
     /// # Panics
     /// If a column is past the fixed ones.
@@ -116,7 +136,7 @@ impl RowSolver {
         self.load_scaled(side, cols, counts);
         self.right.clear();
         self.right.resize(cols.len(), 1.0);
-        self.system.solve(&mut self.right)?;
+        self.system.solve(&mut self.right).map_err(unbounded)?;
         // 1 - X w = C⁻¹ y by the system.
         let terms = self.right.iter().zip(side.config.confidences(cols.len(), counts));
         let loss = terms.map(|(y, confidence)| f64::from(*y).powi(2) / f64::from(confidence));
@@ -154,7 +174,7 @@ impl RowSolver {
         self.load_factors(side, cols, counts);
         let confidences = side.config.confidences(cols.len(), counts).map(f32::sqrt);
         self.chosen.add_weighted_rows(confidences.clone(), w);
-        self.system.solve(w)?;
+        self.system.solve(w).map_err(unbounded)?;
         self.right.resize(cols.len(), 0.0);
         self.chosen.dot_rows(w, &mut self.right);
         let errors = self.right.iter().zip(confidences).map(|(y, root)| f64::from(root - y));
@@ -198,12 +218,12 @@ impl RowSolver {
                 item.iter().zip(&self.diagonal).map(|(value, scale)| value * scale).collect();
             let mut shares = vec![0.0; cols.len()];
             self.chosen.dot_rows(&scaled, &mut shares);
-            self.system.solve(&mut shares)?;
+            self.system.solve(&mut shares).map_err(unbounded)?;
             return Ok(shares);
         }
         self.load_factors(side, cols, counts);
         let mut by_factor = item.to_vec();
-        self.system.solve(&mut by_factor)?;
+        self.system.solve(&mut by_factor).map_err(unbounded)?;
         let mut shares = vec![0.0; cols.len()];
         self.chosen.dot_rows(&by_factor, &mut shares);
         let confidences = side.config.confidences(cols.len(), counts).map(f32::sqrt);

@@ -65,8 +65,8 @@ impl From<HiddenActivation> for Activation {
 ///
 /// `h = b + MLP([b, v_n])`, score of an item `= h · v + bias`.
 ///
-/// Trained to predict each event of a sequence from those before it, by softmax cross-entropy and
-/// Adam, on batches of events in an order drawn from the seed.
+/// Trained to predict each event of a sequence from those before it (or each of the target event, where the dataset has
+/// one), by softmax cross-entropy and Adam, on batches of events in an order drawn from the seed.
 ///
 /// Source: a history as an average of embeddings and a softmax over items as in Covington, Adams
 /// and Sargin, RecSys 2016, sections 3.2 and 3.3. We differ: recent events weigh more, input and

@@ -17,6 +17,7 @@ use super::config::{MlpConfig, NAME};
 use super::gradients::NetworkGradients;
 use super::network::{Network, Workspace, backward, forward};
 use crate::error::ModelError;
+use crate::recommend::asked_events::AskedEvents;
 use crate::recommend::contract::{FitContext, FitRecord};
 use crate::recommend::early_stopping::Validation;
 use crate::recommend::item_table::ItemGradients;
@@ -42,9 +43,9 @@ pub(super) fn fit(
     let plan = Plan {
         model: NAME,
         run: view.run(config, context.seed),
-        n_epochs: config.n_epochs.get() as usize,
-        batch_size: config.batch_size.get() as usize,
-        patience: config.patience.get() as usize,
+        n_epochs: config.n_epochs,
+        batch_size: config.batch_size,
+        patience: config.patience,
         optimizer: config.optimizer(),
     };
     let record = training::run(&mut trainer, &plan, context)?;
@@ -53,26 +54,17 @@ pub(super) fn fit(
     Ok((Mlp { config: config.clone(), vectors, layers: network.layers, counts }, record))
 }
 
-/// An event to predict: where it stands and where its sequence begins.
-#[derive(Debug, Clone, Copy)]
-struct Example {
-    start: usize,
-    place: usize,
-}
-
 struct Trainer<'a> {
     config: &'a MlpConfig,
     network: Network,
     optimizer: Optimizer,
     parallel: DataParallel<TileWorkspace, NetworkGradients>,
     is_full: bool,
-    /// All sequences end to end.
-    items: Vec<ItemIdx>,
-    examples: Vec<Example>,
+    asked: AskedEvents,
     /// Logarithm of the share of each item among the labels, `[n_item_rows]`.
     log_q: Vec<f32>,
     validation: Option<Validation<'a>>,
-    batch: Vec<Example>,
+    batch: Vec<usize>,
 }
 
 #[derive(Debug, Default)]
@@ -88,26 +80,14 @@ impl<'a> Trainer<'a> {
         view: &TrainingView<'a>,
         network: Network,
     ) -> Result<Self, ModelError> {
-        let (mut items, mut examples) = (Vec::new(), Vec::new());
-        for user in view.users() {
-            let start = items.len();
-            items.extend_from_slice(view.history(user).items);
-            let places = (start + 1)..items.len();
-            let examples_of = places.filter(|place| items[*place].is_known());
-            examples.extend(examples_of.map(|place| Example { start, place }));
-        }
-        if examples.is_empty() {
-            return Err(ModelError::NoEvents { model: NAME });
-        }
-        let mut counts = vec![0_u64; view.n_item_rows()];
-        for example in &examples {
-            counts[items[example.place].row()] += 1;
-        }
-        let n_examples = examples.len() as f64;
+        let max_history = config.max_history.get() as usize;
+        let asked = AskedEvents::of(view, max_history, NAME)?;
+        let n_examples = asked.len() as f64;
         // Items that are no label are never drawn, so their value is never read.
-        let log_q = counts.iter().map(|count| (count.max(&1).to_owned() as f64 / n_examples).ln());
+        let n_labels = asked.n_labels(view.n_item_rows());
+        let log_q = n_labels.into_iter().map(|count| (count.max(1) as f64 / n_examples).ln());
         let optimizer = config.optimizer().build(NAME)?;
-        let is_full = config.is_full(examples.len() as u64, view.n_item_rows() as u64);
+        let is_full = config.is_full(asked.len() as u64, view.n_item_rows() as u64);
         let tile_rows = NonZeroUsize::new(TILE_ROWS).expect("64 is not 0");
         let parallel = DataParallel::new(tile_rows, network.gradients(is_full));
         Ok(Self {
@@ -116,10 +96,9 @@ impl<'a> Trainer<'a> {
             optimizer,
             parallel,
             is_full,
-            items,
             log_q: log_q.map(|value| value as f32).collect(),
-            examples,
-            validation: Validation::of(view, config.max_history.get() as usize),
+            asked,
+            validation: Validation::of(view, max_history),
             batch: Vec::new(),
         })
     }
@@ -130,7 +109,7 @@ impl<'a> Trainer<'a> {
             return Vec::new();
         }
         let mut rng = ChaCha8Rng::seed_from_u64(key.layer(usize::MAX).to_seed());
-        let draw = |_| self.items[self.examples[rng.random_range(0..self.examples.len())].place].0;
+        let draw = |_| self.asked.label(rng.random_range(0..self.asked.len())).0;
         (0..self.config.n_negatives.get()).map(draw).collect()
     }
 }
@@ -139,7 +118,7 @@ impl Learner for Trainer<'_> {
     type Network = Network;
 
     fn n_examples(&self) -> usize {
-        self.examples.len()
+        self.asked.len()
     }
 
     fn state(&self) -> (&Network, &Optimizer) {
@@ -157,22 +136,19 @@ impl Learner for Trainer<'_> {
 
     fn step(&mut self, batch: &[u32], key: DropoutKey) -> Result<BatchLoss, NnError> {
         self.batch.clear();
-        self.batch.extend(batch.iter().map(|place| self.examples[*place as usize]));
+        self.batch.extend(batch.iter().map(|example| *example as usize));
         let negatives = &self.negatives(key)[..];
-        let (network, config, items) = (&self.network, self.config, &self.items);
+        let (network, config, asked) = (&self.network, self.config, &self.asked);
         let (log_q, is_full, batch) = (&self.log_q, self.is_full, &self.batch);
         let new_gradients = || network.gradients(is_full);
         let tile = |rows: Range<usize>,
                     ws: &mut TileWorkspace,
                     gradients: &mut NetworkGradients| {
             let pass = Pass::Training { key, first_row: rows.start };
-            let rows = &batch[rows];
-            let max_history = config.max_history.get() as usize;
-            let histories: Vec<&[ItemIdx]> = rows
-                .iter()
-                .map(|row| &items[row.start.max(row.place.saturating_sub(max_history))..row.place])
-                .collect();
-            let labels: Vec<u32> = rows.iter().map(|row| items[row.place].0).collect();
+            let examples = batch[rows].iter();
+            let histories: Vec<&[ItemIdx]> =
+                examples.clone().map(|example| asked.history(*example)).collect();
+            let labels: Vec<u32> = examples.map(|example| asked.label(*example).0).collect();
             let vectors = network.vectors();
             let parts = (vectors, &network.layers, config);
             forward(parts, &histories, pass, &mut ws.network)?;

@@ -200,10 +200,7 @@ impl Recommender for UserKnn {
     }
 
     fn fallback(&self, history: History<'_>) -> Option<Fallback> {
-        if history.items.is_empty() {
-            return Some(Fallback::NoHistory);
-        }
-        self.nearest(&self.row_of(history)).is_empty().then_some(Fallback::NothingKnown)
+        Fallback::unless(|| !self.nearest(&self.row_of(history)).is_empty(), history)
     }
 
     fn recommend(&self, history: History<'_>, request: &TopK<'_>) -> Vec<Scored> {
@@ -266,7 +263,7 @@ mod tests {
 
     use super::*;
     use crate::recommend::FitOn;
-    use crate::testing::{Log, dataset, one_thread, scores};
+    use crate::testing::{Log, dataset, one_thread, scores, total_contribution};
 
     fn fit(n_neighbors: u32, users: &[&[u32]]) -> Box<dyn Recommender> {
         let (_folder, dataset) = dataset(&Log::new(5, users).all_for_training());
@@ -294,16 +291,11 @@ mod tests {
         let model = fit(9, &[&[1, 2, 3], &[4, 1, 3], &[2, 3], &[5]]);
         let items = [1, 2, 0, 2].map(ItemIdx);
         let reasons = model.reasons(History::of(&items), ItemIdx(3), 9);
-        let total: f32 = reasons
-            .iter()
-            .map(|reason| match reason {
-                Reason::Event { position, item, contribution } => {
-                    assert!(matches!((position, item.0), (0, 1) | (3, 2)), "{reason:?}");
-                    *contribution
-                }
-                other => panic!("the history speaks: {other:?}"),
-            })
-            .sum();
+        let total = total_contribution(&reasons);
+        for reason in &reasons {
+            let Reason::Event { position, item, .. } = reason else { panic!("{reason:?}") };
+            assert!(matches!((position, item.0), (0, 1) | (3, 2)), "{reason:?}");
+        }
         assert!((total - scores(model.as_ref(), &[1, 2, 0, 2])[3]).abs() < 1e-6);
         assert_eq!(reasons.len(), 2);
     }

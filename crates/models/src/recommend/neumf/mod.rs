@@ -159,11 +159,8 @@ impl Recommender for NeuMf {
     }
 
     fn fallback(&self, history: History<'_>) -> Option<Fallback> {
-        if history.items.is_empty() {
-            return Some(Fallback::NoHistory);
-        }
-        let is_silent = !self.seen(history).items.iter().any(|item| self.knows(*item));
-        is_silent.then_some(Fallback::NothingKnown)
+        let seen = self.seen(history);
+        Fallback::unless(|| seen.items.iter().any(|item| self.knows(*item)), history)
     }
 
     /// By the cosine of the items' vectors, both parts together.

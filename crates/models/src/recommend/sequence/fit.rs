@@ -58,9 +58,9 @@ pub(super) fn fit(
     let plan = Plan {
         model: name,
         run: view.run(spec, context.seed),
-        n_epochs: config.n_epochs.get() as usize,
-        batch_size: config.batch_size.get() as usize,
-        patience: config.patience.get() as usize,
+        n_epochs: config.n_epochs,
+        batch_size: config.batch_size,
+        patience: config.patience,
         optimizer,
     };
     let record = training::run(&mut learning, &plan, context)?;

@@ -58,10 +58,7 @@ impl<K: SessionKeys> Recommender for SessionNeighbors<K> {
     }
 
     fn fallback(&self, history: History<'_>) -> Option<Fallback> {
-        if history.items.is_empty() {
-            return Some(Fallback::NoHistory);
-        }
-        self.current(history).is_empty().then_some(Fallback::NothingKnown)
+        Fallback::unless(|| !self.current(history).is_empty(), history)
     }
 
     fn recommend(&self, history: History<'_>, request: &TopK<'_>) -> Vec<Scored> {
@@ -109,7 +106,7 @@ mod tests {
     use super::*;
     use crate::TensorData;
     use crate::recommend::{FitOn, TrainingView};
-    use crate::testing::{Log, assert_close, dataset, one_thread};
+    use crate::testing::{Log, assert_close, dataset, one_thread, total_contribution};
 
     const DAY: i64 = 24 * 60 * 60 * 1000;
 
@@ -246,13 +243,7 @@ mod tests {
         let (items, times) = ([2, 1, 2].map(ItemIdx), [3 * DAY; 3]);
         let history = History { timestamps_ms: &times, ..History::of(&items) };
         let reasons = model.reasons(history, ItemIdx(4), 9);
-        let total: f32 = reasons
-            .iter()
-            .map(|reason| match reason {
-                Reason::Event { contribution, .. } => *contribution,
-                other => panic!("the session speaks: {other:?}"),
-            })
-            .sum();
+        let total = total_contribution(&reasons);
         let score = scores(model.as_ref(), &[2, 1, 2], 3)[4];
         assert!(score > 0.0 && (total - score).abs() < 1e-6 * score, "{total} {score}");
         assert!(matches!(reasons[0], Reason::Event { position: 2, item: ItemIdx(2), .. }));

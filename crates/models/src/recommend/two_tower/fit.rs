@@ -12,6 +12,7 @@ use super::network::{Examples, Network, NetworkGradients, Workspace, write_user}
 use super::tower::TowerPass;
 use super::{TwoTower, known_or_unknown};
 use crate::error::ModelError;
+use crate::recommend::asked_events::AskedEvents;
 use crate::recommend::candidates::Candidates;
 use crate::recommend::contract::{FitContext, FitRecord};
 use crate::recommend::early_stopping::Validation;
@@ -35,9 +36,9 @@ pub(super) fn fit(
     let plan = Plan {
         model: NAME,
         run: view.run(config, context.seed),
-        n_epochs: config.n_epochs.get() as usize,
-        batch_size: config.batch_size.get() as usize,
-        patience: config.patience.get() as usize,
+        n_epochs: config.n_epochs,
+        batch_size: config.batch_size,
+        patience: config.patience,
         optimizer: config.optimizer(),
     };
     let record = training::run(&mut trainer, &plan, context)?;
@@ -47,19 +48,10 @@ pub(super) fn fit(
     Ok((model.map_err(ModelError::training(NAME, None))?, record))
 }
 
-/// An event to predict: where it stands and where its sequence begins.
-#[derive(Debug, Clone, Copy)]
-struct Example {
-    start: usize,
-    place: usize,
-}
-
 struct Trainer<'a> {
     config: &'a TwoTowerConfig,
     stepper: Stepper,
-    /// All sequences end to end.
-    items: Vec<ItemIdx>,
-    examples: Vec<Example>,
+    asked: AskedEvents,
     candidates: Candidates,
     /// Items with an event.
     known: Vec<u32>,
@@ -73,34 +65,14 @@ impl<'a> Trainer<'a> {
         network: Network,
         has_event: &[bool],
     ) -> Result<Self, ModelError> {
-        let (mut items, mut examples) = (Vec::new(), Vec::new());
-        let mut n_labels = vec![0_u64; view.n_item_rows()];
         let max_history = config.max_history.get() as usize;
-        for user in view.users() {
-            let (history, start) = (view.history(user), items.len());
-            items.extend_from_slice(history.items);
-            for at in 1..history.items.len() {
-                let is_asked = view
-                    .target_event()
-                    .is_none_or(|target| history.events.get(at).is_none_or(|kind| *kind == target));
-                let before = &history.items[at.saturating_sub(max_history)..at];
-                let is_example = history.items[at].is_known() && is_asked;
-                if is_example && before.iter().any(|item| item.is_known()) {
-                    n_labels[history.items[at].row()] += 1;
-                    examples.push(Example { start, place: start + at });
-                }
-            }
-        }
-        if examples.is_empty() {
-            return Err(ModelError::NoEvents { model: NAME });
-        }
+        let asked = AskedEvents::of(view, max_history, NAME)?;
         let known = (0..has_event.len() as u32).filter(|row| has_event[*row as usize]);
         Ok(Self {
             config,
             stepper: Stepper::new(network, config.optimizer().build(NAME)?),
-            items,
-            examples,
-            candidates: Candidates::of_labels(&n_labels),
+            candidates: Candidates::of_labels(&asked.n_labels(view.n_item_rows())),
+            asked,
             known: known.collect(),
             validation: Validation::of(view, max_history),
         })
@@ -111,7 +83,7 @@ impl Learner for Trainer<'_> {
     type Network = Network;
 
     fn n_examples(&self) -> usize {
-        self.examples.len()
+        self.asked.len()
     }
 
     fn state(&self) -> (&Network, &Optimizer) {
@@ -124,14 +96,11 @@ impl Learner for Trainer<'_> {
     }
 
     fn step(&mut self, batch: &[u32], key: DropoutKey) -> Result<BatchLoss, NnError> {
-        let Self { config, items, examples, candidates, known, .. } = self;
-        let max_history = config.max_history.get() as usize;
-        let batch = batch.iter().map(|place| examples[*place as usize]);
-        let histories: Vec<&[ItemIdx]> = batch
-            .clone()
-            .map(|at| &items[at.start.max(at.place.saturating_sub(max_history))..at.place])
-            .collect();
-        let labels: Vec<u32> = batch.map(|at| items[at.place].0).collect();
+        let Self { config, asked, candidates, known, .. } = self;
+        let examples = batch.iter().map(|example| *example as usize);
+        let histories: Vec<&[ItemIdx]> =
+            examples.clone().map(|example| asked.history(example)).collect();
+        let labels: Vec<u32> = examples.map(|example| asked.label(example).0).collect();
         let mut rng = ChaCha8Rng::seed_from_u64(key.to_seed());
         let drawn: Vec<u32> =
             (0..config.n_negatives).map(|_| known[rng.random_range(0..known.len())]).collect();
