@@ -35,9 +35,9 @@ pub(super) fn fit(
     let plan = Plan {
         model,
         run: run.with("samples", identity),
-        n_epochs: spec.config.n_epochs.get() as usize,
-        batch_size: spec.config.batch_size.get() as usize,
-        patience: spec.config.patience.get() as usize,
+        n_epochs: spec.config.n_epochs,
+        batch_size: spec.config.batch_size,
+        patience: spec.config.patience,
         optimizer: spec.optimizer(),
     };
     let record = training::run(&mut learner, &plan, context)?;
