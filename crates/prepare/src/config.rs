@@ -13,7 +13,8 @@ use crate::PrepareError;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawDataConfig {
-    /// `auto`, `csv`, `jsonl`, `parquet`, `recbole`, `pairs`, `sequences` or `item-sequences`.
+    /// `auto`, `csv`, `jsonl`, `parquet`, `recbole`, `pairs`, `sequences` or `item-sequences`; for sample tables also
+    /// `libsvm`, `libffm` and `vw`.
     pub format: Option<String>,
     /// One character, several marks (`::`), `tab`, `whitespace` (runs of blanks and tabs) or `auto`.
     pub delimiter: Option<String>,
@@ -82,6 +83,12 @@ pub enum Format {
     Sequences,
     /// `item item ...` a line; the line is the user.
     ItemSequences,
+    /// `label index:value ...` a line, for sample tables.
+    LibSvm,
+    /// `label field:index:value ...` a line, for sample tables.
+    LibFfm,
+    /// The text format of Vowpal Wabbit, for sample tables.
+    Vw,
 }
 
 impl Format {
@@ -95,10 +102,23 @@ impl Format {
             Self::Pairs => "pairs",
             Self::Sequences => "sequences",
             Self::ItemSequences => "item-sequences",
+            Self::LibSvm => "libsvm",
+            Self::LibFfm => "libffm",
+            Self::Vw => "vw",
         }
     }
 
-    const ALL: [Self; 7] = [
+    /// Whether a line is a row of columns; else a sequence or features.
+    pub(crate) const fn has_columns(self) -> bool {
+        matches!(self, Self::Csv | Self::Jsonl | Self::Parquet | Self::RecBole | Self::Pairs)
+    }
+
+    /// Whether a line is a label and features.
+    pub(crate) const fn is_sparse(self) -> bool {
+        matches!(self, Self::LibSvm | Self::LibFfm | Self::Vw)
+    }
+
+    const ALL: [Self; 10] = [
         Self::Csv,
         Self::Jsonl,
         Self::Parquet,
@@ -106,6 +126,9 @@ impl Format {
         Self::Pairs,
         Self::Sequences,
         Self::ItemSequences,
+        Self::LibSvm,
+        Self::LibFfm,
+        Self::Vw,
     ];
 }
 
@@ -442,6 +465,8 @@ struct RawFile {
     _prepare: toml::Table,
     #[serde(rename = "split")]
     _split: toml::Table,
+    #[serde(rename = "samples")]
+    _samples: toml::Table,
     #[serde(rename = "models")]
     _models: toml::Table,
     #[serde(rename = "limits")]

@@ -16,6 +16,7 @@ pub mod generate;
 pub mod init;
 pub mod log;
 pub mod prepare;
+pub mod samples;
 pub mod session;
 pub mod validate;
 
@@ -27,4 +28,5 @@ pub use init::{InitReport, init_from};
 pub use log::LogManifest;
 pub use prepare::{PrepareConfig, RawPrepareConfig, RawSplitConfig, prepare};
 pub use resources::Resources;
+pub use samples::{RawSamplesConfig, SampleRows, SamplesConfig, SamplesReport, prepare_samples};
 pub use validate::{ValidateConfig, ValidationReport, validate};

@@ -91,7 +91,7 @@ pub(crate) fn guarded<T>(
 }
 
 /// Columns of a batch in one of the forms that cells are made from.
-enum Values {
+pub(crate) enum Values {
     Text(StringArray),
     Int(Int64Array),
     Float(Float64Array),
@@ -101,7 +101,11 @@ enum Values {
 impl Values {
     /// # Errors
     /// What the column's type is, where it cannot be `kind`.
-    fn new(array: &ArrayRef, kind: Kind, zone: Option<&TimeZone>) -> Result<Self, String> {
+    pub(crate) fn new(
+        array: &ArrayRef,
+        kind: Kind,
+        zone: Option<&TimeZone>,
+    ) -> Result<Self, String> {
         let to = |data_type: &DataType| {
             let options = CastOptions { safe: false, ..CastOptions::default() };
             cast_with_options(array, data_type, &options).map_err(|error| error.to_string())
@@ -162,7 +166,7 @@ impl Values {
         }
     }
 
-    fn cell(&self, row: usize) -> Cell<'_> {
+    pub(crate) fn cell(&self, row: usize) -> Cell<'_> {
         match self {
             Self::Text(array) if array.is_valid(row) => Cell::Text(array.value(row)),
             Self::Int(array) if array.is_valid(row) => Cell::Int(array.value(row)),

@@ -6,7 +6,6 @@ use rustc_hash::FxHashSet;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::cell::Cell;
-use super::plan::InputPlan;
 use crate::PrepareError;
 use crate::error::Place;
 use crate::read::blocks::Blocks;
@@ -47,26 +46,22 @@ fn sample(bytes: &[u8], layout: &mut Layout) {
             return;
         }
         let Ok(line) = std::str::from_utf8(line) else { continue };
-        let mut cells = vec![Cell::Null; layout.names.len()];
-        if fill(line, &layout.names, &mut cells).is_ok() {
-            layout.sample.push(cells.iter().map(Cell::shown).collect());
+        let mut row = vec![Cell::Null; layout.names.len()];
+        if cells(line, &layout.names, &mut row).is_ok() {
+            layout.sample.push(row.iter().map(Cell::shown).collect());
         }
     }
 }
 
-/// The cells of one line, by the plan's columns.
+/// The cells of one line, by the columns' names.
 ///
 /// # Errors
 /// What serde says of a line that is no object.
 pub(crate) fn cells<'a>(
     line: &'a str,
-    plan: &InputPlan,
+    names: &[String],
     cells: &mut [Cell<'a>],
 ) -> Result<(), String> {
-    fill(line, &plan.layout.names, cells)
-}
-
-fn fill<'a>(line: &'a str, names: &[String], cells: &mut [Cell<'a>]) -> Result<(), String> {
     let mut json = serde_json::Deserializer::from_str(line);
     json.deserialize_map(Row { names, cells })
         .and_then(|()| json.end())

@@ -5,14 +5,14 @@
 //! that can be read, duplicates and cancellations included.
 
 mod catalog;
-mod cell;
-mod columnar;
+pub(crate) mod cell;
+pub(crate) mod columnar;
 mod counts;
-mod jsonl;
-mod parse;
+pub(crate) mod jsonl;
+pub(crate) mod parse;
 pub(crate) mod pipeline;
 pub(crate) mod plan;
-mod rejects;
+pub(crate) mod rejects;
 mod rows;
 pub(crate) mod time;
 mod writer;
@@ -71,7 +71,7 @@ pub fn import(
         config,
         n_threads: resources.n_threads,
     };
-    progress.begin("import", n_bytes(&found.events, &plans));
+    progress.begin("import", n_bytes(&found.events, plans.iter().map(|plan| plan.layout.format)));
     let mut totals = Totals::new(plans.len());
     let hashes = pipeline::run(&task, &mut writer, progress, |part| totals.add(part, &table))?;
     drop(writer);
@@ -145,8 +145,8 @@ fn is_too_many(manifest: &LogManifest, config: &DataConfig) -> bool {
 }
 
 /// Bytes of all inputs, if progress can be told by them.
-fn n_bytes(paths: &[PathBuf], plans: &[InputPlan]) -> Option<u64> {
-    if plans.iter().any(|plan| plan.layout.format == Format::Parquet) {
+pub(crate) fn n_bytes(paths: &[PathBuf], mut formats: impl Iterator<Item = Format>) -> Option<u64> {
+    if formats.any(|format| format == Format::Parquet) {
         return None;
     }
     let is_packed = |path: &PathBuf| {
@@ -198,7 +198,7 @@ fn layout_of(path: &Path, mut blocks: Blocks, config: &DataConfig) -> Result<Lay
 }
 
 /// SHA-256 of the one input, or of the sorted lines `name sha256` of many.
-fn data_hash(inputs: &[Input]) -> String {
+pub(crate) fn data_hash(inputs: &[Input]) -> String {
     if let [only] = inputs {
         return only.sha256.clone();
     }

@@ -10,6 +10,7 @@ use super::rows::{Parsed, RowBuilder};
 use crate::PrepareError;
 use crate::config::{DataConfig, Format};
 use crate::read::blocks::{TextBlock, too_long};
+use crate::read::dialect::Layout;
 use crate::read::records::{Field, Records};
 
 /// Parses a block of whole records. Bad rows are counted in the result.
@@ -22,19 +23,58 @@ pub(crate) fn parse_block(
     table: &Table,
     config: &DataConfig,
 ) -> Result<Parsed, PrepareError> {
+    let mut rows = RowBuilder::new(plan, table, config, block.bytes.len() / 32 + 1);
+    let input = TextInput {
+        layout: &plan.layout,
+        file_name: &plan.file_name,
+        max_line_bytes: config.max_line_bytes,
+    };
+    each_record(block, &input, |found, start, lines| match found {
+        Found::Cells(cells) => rows.push(cells, || lines.at(start)),
+        Found::Record(record) => push_sequence(&mut rows, plan, record, lines),
+        Found::Bad(fault) => rows.reject(lines.at(start), &fault),
+    })?;
+    rows.finish()
+}
+
+/// How the records of a text are read.
+pub(crate) struct TextInput<'a> {
+    pub(crate) layout: &'a Layout,
+    pub(crate) file_name: &'a str,
+    pub(crate) max_line_bytes: usize,
+}
+
+/// What stands in a record.
+pub(crate) enum Found<'b, 'f> {
+    /// A value for each column of the layout.
+    Cells(&'f [Cell<'b>]),
+    /// The fields of a format whose lines are no rows of columns.
+    Record(&'f Record<'b, 'f>),
+    /// No row.
+    Bad(Fault),
+}
+
+/// Calls `each` with every record of a block and the place where it starts.
+///
+/// # Errors
+/// [`PrepareError::Input`] for a line past the limit.
+pub(crate) fn each_record<'b>(
+    block: &'b TextBlock,
+    input: &TextInput<'_>,
+    mut each: impl FnMut(Found<'b, '_>, usize, &mut Lines<'b>),
+) -> Result<(), PrepareError> {
+    let layout = input.layout;
     let bytes = block.bytes.as_slice();
     // Checked once for the whole block; one bad byte sends only its own record another way.
     let text = std::str::from_utf8(bytes).ok();
-    let n_rows = bytes.len() / 32 + 1;
-    let mut rows = RowBuilder::new(plan, table, config, n_rows);
-    let mut records = Records::new(bytes, plan.layout.dialect);
+    let mut records = Records::new(bytes, layout.dialect);
     let mut lines = Lines { bytes, position: 0, line: block.first_line };
-    let mut fields = Vec::with_capacity(plan.layout.names.len() + 1);
-    let mut cells = Vec::with_capacity(plan.layout.names.len() + 1);
+    let mut fields = Vec::with_capacity(layout.names.len() + 1);
+    let mut cells: Vec<Cell<'b>> = Vec::with_capacity(layout.names.len() + 1);
     while let Some((start, end)) = records.next(&mut fields) {
-        if end - start > config.max_line_bytes {
-            let path = std::path::Path::new(&plan.file_name);
-            return Err(too_long(path, lines.at(start), config.max_line_bytes));
+        if end - start > input.max_line_bytes {
+            let path = std::path::Path::new(input.file_name);
+            return Err(too_long(path, lines.at(start), input.max_line_bytes));
         }
         let (text, origin) = match text {
             Some(text) => (text, 0),
@@ -45,52 +85,51 @@ pub(crate) fn parse_block(
                     let column =
                         fields.iter().position(|field| start + error.valid_up_to() < field.end);
                     let found = found.trim_end().to_owned();
-                    rows.reject(lines.at(start), &Fault { code: Code::NotUtf8, column, found });
+                    let fault = Fault { code: Code::NotUtf8, column, found };
+                    each(Found::Bad(fault), start, &mut lines);
                     continue;
                 }
             },
         };
         let record = Record { text, origin, start, end, fields: &fields };
-        match plan.layout.format {
-            Format::Sequences | Format::ItemSequences => {
-                push_sequence(&mut rows, plan, &record, &mut lines);
-            }
+        match layout.format {
+            format if !format.has_columns() => each(Found::Record(&record), start, &mut lines),
             Format::Jsonl => {
-                cells.resize(plan.layout.names.len(), Cell::Null);
-                match jsonl::cells(record.line(), plan, &mut cells) {
-                    Ok(()) => rows.push(&cells, || lines.at(start)),
+                cells.resize(layout.names.len(), Cell::Null);
+                match jsonl::cells(record.line(), &layout.names, &mut cells) {
+                    Ok(()) => each(Found::Cells(&cells), start, &mut lines),
                     Err(found) => {
                         let fault = Fault { code: Code::BadJson, column: None, found };
-                        rows.reject(lines.at(start), &fault);
+                        each(Found::Bad(fault), start, &mut lines);
                     }
                 }
                 cells.clear();
             }
-            _ if fields.len() != plan.layout.names.len() => {
+            _ if fields.len() != layout.names.len() => {
                 let found = format!(
                     "{} fields instead of {}: {}",
                     fields.len(),
-                    plan.layout.names.len(),
+                    layout.names.len(),
                     record.line()
                 );
                 let fault = Fault { code: Code::FieldCount, column: None, found };
-                rows.reject(lines.at(start), &fault);
+                each(Found::Bad(fault), start, &mut lines);
             }
             _ => {
-                let quote = plan.layout.dialect.quote;
+                let quote = layout.dialect.quote;
                 cells.extend(fields.iter().map(|field| {
                     Cell::field(record.text_of(*field), quote.filter(|_| field.is_escaped))
                 }));
-                rows.push(&cells, || lines.at(start));
+                each(Found::Cells(&cells), start, &mut lines);
                 cells.clear();
             }
         }
     }
-    rows.finish()
+    Ok(())
 }
 
 /// A record's text: all of the block's, or its own.
-struct Record<'a, 'f> {
+pub(crate) struct Record<'a, 'f> {
     text: &'a str,
     /// Where `text` begins in the block.
     origin: usize,
@@ -105,7 +144,7 @@ impl<'a> Record<'a, '_> {
         self.text.get(field.start - self.origin..field.end - self.origin).unwrap_or_default()
     }
 
-    fn line(&self) -> &'a str {
+    pub(crate) fn line(&self) -> &'a str {
         let line = self.text.get(self.start - self.origin..self.end - self.origin);
         line.unwrap_or_default().trim_end_matches(['\n', '\r'])
     }
@@ -140,14 +179,14 @@ fn push_sequence(
 }
 
 /// Line numbers of places in a block that are asked for in order.
-struct Lines<'a> {
+pub(crate) struct Lines<'a> {
     bytes: &'a [u8],
     position: usize,
     line: u64,
 }
 
 impl Lines<'_> {
-    fn at(&mut self, position: usize) -> u64 {
+    pub(crate) fn at(&mut self, position: usize) -> u64 {
         self.line += memchr_iter(b'\n', &self.bytes[self.position..position]).count() as u64;
         self.position = position;
         self.line

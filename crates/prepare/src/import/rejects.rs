@@ -21,6 +21,9 @@ pub(crate) enum Code {
     BadNumber,
     NotFinite,
     RepeatedId,
+    BadLabel,
+    BadFeature,
+    NoBar,
 }
 
 impl Code {
@@ -77,6 +80,23 @@ impl Code {
             Self::RepeatedId => {
                 ("repeated_id", "an id that an earlier row has", "the first row is kept")
             }
+            Self::BadLabel => (
+                "bad_label",
+                "a label that is neither 0 nor 1",
+                "mend the rows, leave the label empty where it is not known, or set \
+                 `samples.positive` to the texts that mean 1",
+            ),
+            Self::BadFeature => (
+                "bad_feature",
+                "a feature that is not written as its format says",
+                "write `index:value` (libsvm), `field:index:value` (libffm), or `name` or \
+                 `name:value` (vw), with whole numbers from 0 as indices and fields",
+            ),
+            Self::NoBar => (
+                "no_bar",
+                "a line without a bar before its features",
+                "write `label |namespace feature feature:value`",
+            ),
         }
     }
 }
@@ -94,7 +114,7 @@ const N_EXAMPLES: usize = 5;
 const N_SHOWN: usize = 60;
 
 /// Bad rows of a part of the input.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Rejects {
     groups: BTreeMap<Code, (u64, Vec<RejectedRow>)>,
 }

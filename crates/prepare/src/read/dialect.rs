@@ -64,10 +64,14 @@ pub(crate) fn recognize(
         }
         Format::RecBole => Layout::recbole(path, head, is_all, first_line),
         Format::Csv => Layout::csv(path, head, is_all, config),
+        Format::LibSvm | Format::LibFfm | Format::Vw => {
+            let reason = format!("{} is a format of sample tables, not of logs", format.name());
+            Err(PrepareError::config("data.format", format!("{reason}; prepare it as samples")))
+        }
     }
 }
 
-fn check_text(path: &Path, head: &[u8]) -> Result<(), PrepareError> {
+pub(crate) fn check_text(path: &Path, head: &[u8]) -> Result<(), PrepareError> {
     let place = Place::file(path);
     if head.starts_with(&[0xff, 0xfe]) || head.starts_with(&[0xfe, 0xff]) {
         let fix = "convert the file to UTF-8, as with `iconv -f utf-16 -t utf-8`";
@@ -120,7 +124,7 @@ fn sniffed_format(head: &[u8], first_line: &str, config: &DataConfig) -> Format 
 }
 
 /// `name:type` fields of a RecBole header.
-fn recbole_fields(line: &str) -> Option<Vec<(String, String)>> {
+pub(crate) fn recbole_fields(line: &str) -> Option<Vec<(String, String)>> {
     let fields = line.trim_end_matches(['\n', '\r']).split('\t');
     let typed = fields.map(|field| {
         let (name, kind) = field.rsplit_once(':')?;
@@ -183,7 +187,7 @@ impl Layout {
         Self::new(Format::Jsonl, dialect)
     }
 
-    fn new(format: Format, dialect: Dialect) -> Self {
+    pub(crate) fn new(format: Format, dialect: Dialect) -> Self {
         Self {
             format,
             dialect,
