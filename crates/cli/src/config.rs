@@ -163,7 +163,7 @@ impl Config {
         let mut raw = self.raw.samples.clone();
         raw.label = label.or(raw.label);
         raw.task = task.map(|task| task.name().to_owned()).or(raw.task);
-        raw.seed = Some(self.given_seed.or(raw.seed).unwrap_or(self.seed));
+        raw.seed = self.given_seed.unwrap_or(raw.seed);
         SamplesConfig::try_from(raw).with_context(|| self.origin.clone())
     }
 

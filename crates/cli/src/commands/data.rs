@@ -1,8 +1,10 @@
 //! `init`, `import`, `validate`, `prepare`: from a log to a dataset.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use forecart_data::{Manifest, storage};
+use forecart_prepare::log::Rejected;
 use forecart_prepare::{LogManifest, ValidationReport};
 
 use super::{Context, samples};
@@ -120,18 +122,22 @@ fn columns(manifest: &LogManifest) -> String {
 
 /// Rows that were not kept, or look wrong, with examples.
 fn print_rejected(manifest: &LogManifest) -> anyhow::Result<()> {
-    for (word, list) in [("rejected", &manifest.rejected), ("warning", &manifest.warnings)] {
-        for entry in list {
-            output::line(&format!(
-                "  {word}: {} row{}: {}; {}",
-                count(entry.n_rows),
-                if entry.n_rows == 1 { "" } else { "s" },
-                entry.reason,
-                entry.fix
-            ))?;
-            for example in &entry.examples {
-                output::line(&format!("    {example}"))?;
-            }
+    print_rows("rejected", &manifest.rejected)?;
+    print_rows("warning", &manifest.warnings)
+}
+
+/// The reasons of a list, with examples.
+pub(super) fn print_rows(word: &str, list: &[Rejected]) -> anyhow::Result<()> {
+    for entry in list {
+        output::line(&format!(
+            "  {word}: {} row{}: {}; {}",
+            count(entry.n_rows),
+            if entry.n_rows == 1 { "" } else { "s" },
+            entry.reason,
+            entry.fix
+        ))?;
+        for example in &entry.examples {
+            output::line(&format!("    {example}"))?;
         }
     }
     Ok(())

@@ -1,8 +1,8 @@
 //! `train` and `evaluate` on a sample table: probabilities of a click, a conversion, a purchase.
 
 use anyhow::Context as _;
+use forecart_data::SampleTable;
 use forecart_data::storage::write_file;
-use forecart_data::{Progress as _, SampleTable};
 use forecart_eval::Interval;
 use forecart_eval::probability::{MeasureOptions, ProbabilityMetric as Metric};
 use forecart_models::ads::{OutcomeSpec, registry};

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use forecart_data::samples::Role;
 use forecart_prepare::samples::{SamplesReport, prepare_samples};
 
 use super::Context;
+use super::data::print_rows;
 use crate::args::PrepareArgs;
 use crate::output::{self, count};
 
@@ -37,18 +39,37 @@ pub(crate) fn prepare(context: &Context, arguments: &PrepareArgs) -> anyhow::Res
     ))
 }
 
+/// The first few, short enough for a table.
+fn shown(examples: &[String]) -> String {
+    let mut short = examples.iter().take(3).map(|text| match text.char_indices().nth(16) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.clone(),
+    });
+    short.by_ref().collect::<Vec<_>>().join(", ")
+}
+
 /// What the columns are taken for, what was decided, and the parts.
 fn print(report: &SamplesReport) -> anyhow::Result<()> {
     let rows: Vec<Vec<String>> = report
         .columns
         .iter()
         .map(|column| {
+            let kind = column.kind.map_or("not kept", |kind| kind.name());
+            let role = match column.role {
+                None | Some(Role::Feature) => "",
+                Some(Role::Label) => " (label)",
+                Some(Role::Time) => " (when)",
+                Some(Role::Group) => " (whose)",
+                Some(Role::Position) => " (position)",
+            };
+            let more = if column.has_more_distinct { "+" } else { "" };
+            let n_distinct = column.n_distinct.map(|n| format!("{}{more}", count(n)));
             vec![
                 column.name.clone(),
-                column.kind.to_string(),
-                column.why.clone(),
-                column.examples.join(", "),
-                count(column.n_distinct),
+                format!("{kind}{role}"),
+                column.reason.clone(),
+                shown(&column.examples),
+                n_distinct.unwrap_or_default(),
                 count(column.n_missing),
             ]
         })
@@ -58,6 +79,7 @@ fn print(report: &SamplesReport) -> anyhow::Result<()> {
     for decision in &report.decisions {
         output::line(decision)?;
     }
+    print_rows("rejected", &report.rejected)?;
     let names = ["train", "validation", "test"];
     let parts = report.parts.iter().enumerate().map(|(at, part)| {
         let name = match report.parts.len() {
