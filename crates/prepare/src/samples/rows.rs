@@ -173,7 +173,8 @@ impl SampleRows {
         data: &DataConfig,
         config: &SamplesConfig,
     ) -> Result<Self, PrepareError> {
-        let input = Input::look(path, data, config.raw.feature_names.as_deref())?;
+        let known: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+        let input = Input::look(path, data, config.raw.feature_names.as_deref(), &known)?;
         let separator = config.raw.list_separator.as_deref().unwrap_or(SEPARATOR);
         let (mut names, mut slots) = (Vec::new(), Vec::new());
         for column in columns.iter().filter(|column| column.role != Role::Label) {
