@@ -111,7 +111,7 @@ impl RowPlan {
 /// How the moments of a column are written, from its first values.
 pub(super) fn moments(
     values: &[String],
-    place: Place,
+    place: &Place,
     data: &DataConfig,
 ) -> Result<(Moments, String), PrepareError> {
     let refuse = |reason: String| {
@@ -188,7 +188,7 @@ impl SampleRows {
                     let place = Place::file(path).field(&column.name);
                     // A column without any time in its first rows is read as milliseconds.
                     let values = if is_empty { vec!["0".to_owned()] } else { values };
-                    Some(moments(&values, place, data)?.0)
+                    Some(moments(&values, &place, data)?.0)
                 }
                 _ => None,
             };
