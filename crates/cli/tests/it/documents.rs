@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use forecart_prepare::RawSamplesConfig;
 use forecart_prepare::config::{RawDataConfig, RawEventsConfig};
 use forecart_prepare::prepare::{RawPrepareConfig, RawSplitConfig};
 use serde::de::DeserializeOwned;
@@ -57,10 +58,12 @@ fn documents_link_to_files_that_exist() {
 }
 
 #[test]
-fn the_notice_names_the_hash_of_the_shipped_sample() {
-    let sample = root().join("samples/online_retail.parquet");
-    let hash = forecart_data::storage::sha256_file(&sample).unwrap();
-    assert!(read("NOTICE").contains(&hash), "{hash}");
+fn the_notice_names_the_hashes_of_the_shipped_samples() {
+    for name in ["online_retail", "online_shoppers"] {
+        let sample = root().join(format!("samples/{name}.parquet"));
+        let hash = forecart_data::storage::sha256_file(&sample).unwrap();
+        assert!(read("NOTICE").contains(&hash), "{name}: {hash}");
+    }
 }
 
 /// Names of all keys of a raw section, as its error for an unknown one lists them.
@@ -80,6 +83,7 @@ fn the_document_on_configuration_names_every_key_and_its_examples_are_valid() {
         keys::<RawEventsConfig>(),
         keys::<RawPrepareConfig>(),
         keys::<RawSplitConfig>(),
+        keys::<RawSamplesConfig>(),
     ];
     for key in sections.concat().iter().filter(|key| !["columns", "names"].contains(&key.as_str()))
     {

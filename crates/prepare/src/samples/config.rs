@@ -115,6 +115,15 @@ impl Default for SamplesConfig {
     }
 }
 
+impl SamplesConfig {
+    /// The columns that the configuration names.
+    pub(super) fn named_columns(&self) -> Vec<&str> {
+        let RawSamplesConfig { label, time, group, position, ignore, columns, .. } = &self.raw;
+        let roles = [label, time, group, position].into_iter().flatten();
+        roles.chain(ignore).chain(columns.keys()).map(String::as_str).collect()
+    }
+}
+
 impl TryFrom<RawSamplesConfig> for SamplesConfig {
     type Error = PrepareError;
 

@@ -11,6 +11,7 @@ use forecart_data::storage;
 use jiff::tz::TimeZone;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
+use super::label;
 use super::sparse::{self, FeatureNames};
 use crate::PrepareError;
 use crate::config::{DataConfig, Delimiter, Format};
@@ -54,11 +55,13 @@ pub(super) enum RowFound<'b, 'f> {
 }
 
 impl Input {
-    /// Looks at a file; no row is read for it but those of its head (and the keys of JSON lines).
+    /// Looks at a file; no row is read for it but those of its head (and the keys of JSON lines). A first line with one of the
+    /// `known` names, or with a label's, is a header also where no row below it holds a number.
     pub(super) fn look(
         path: &Path,
         data: &DataConfig,
         feature_names: Option<&Path>,
+        known: &[&str],
     ) -> Result<Self, PrepareError> {
         let layout = if columnar::is_parquet(path)? {
             if let Some(format) = data.format.filter(|format| *format != Format::Parquet) {
@@ -69,7 +72,7 @@ impl Input {
         } else {
             let source = Source::open(path)?;
             let blocks = Blocks::open(source, data.block_bytes, data.max_line_bytes)?;
-            text_layout(path, blocks, data)?
+            text_layout(path, blocks, data, known)?
         };
         Self::new(path, layout, feature_names)
     }
@@ -104,7 +107,7 @@ impl Input {
         let path = Path::new("input");
         let source = Source::of_bytes("input", bytes.to_vec())?;
         let blocks = Blocks::open(source, data.block_bytes, data.max_line_bytes)?;
-        let input = Self::new(path, text_layout(path, blocks, data)?, None)?;
+        let input = Self::new(path, text_layout(path, blocks, data, &[])?, None)?;
         Ok(Self { bytes: Some(bytes.to_vec()), ..input })
     }
 
@@ -226,7 +229,12 @@ fn json_list(array: &ArrayRef) -> Result<String, String> {
     serde_json::to_string(&texts).map_err(|error| error.to_string())
 }
 
-fn text_layout(path: &Path, mut blocks: Blocks, data: &DataConfig) -> Result<Layout, PrepareError> {
+fn text_layout(
+    path: &Path,
+    mut blocks: Blocks,
+    data: &DataConfig,
+    known: &[&str],
+) -> Result<Layout, PrepareError> {
     let (head, is_all) = blocks.head();
     if head.iter().all(u8::is_ascii_whitespace) {
         let reason = "the file is empty";
@@ -254,6 +262,9 @@ fn text_layout(path: &Path, mut blocks: Blocks, data: &DataConfig) -> Result<Lay
     {
         data.format = Some(Format::Csv);
     }
+    if data.header.is_none() && data.names.is_none() && names_columns(first_line, known) {
+        data.header = Some(true);
+    }
     let is_criteo = !states_columns && is_criteo_row(first_line);
     if is_criteo {
         data.delimiter = Some(Delimiter::Byte(b'\t'));
@@ -268,6 +279,12 @@ fn text_layout(path: &Path, mut blocks: Blocks, data: &DataConfig) -> Result<Lay
         jsonl::find_columns(&mut blocks, &mut layout)?;
     }
     Ok(layout)
+}
+
+/// Whether a line names a column, between whichever delimiters.
+fn names_columns(line: &str, known: &[&str]) -> bool {
+    let fields = line.split([',', '\t', ';', '|']).map(|field| field.trim().trim_matches('"'));
+    fields.into_iter().any(|field| known.contains(&field) || label::is_outcome(field))
 }
 
 /// Whether a line is one of Criteo's: a label, 13 whole numbers and 26 codes of 8 hexadecimal digits, with tabs between; any

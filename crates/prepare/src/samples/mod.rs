@@ -98,7 +98,8 @@ pub fn prepare_samples(
         found.decisions.extend(test.decisions);
     }
     let names = config.raw.feature_names.as_deref();
-    let look = |path: &PathBuf| Input::look(path, data, names);
+    let known = config.named_columns();
+    let look = |path: &PathBuf| Input::look(path, data, names, &known);
     let opened = found.events.iter().map(look).collect::<Result<Vec<_>, _>>()?;
     let mut plan = Plan::new(&opened, n_training, data, config, progress)?;
     plan.decisions.extend(found.decisions);
@@ -266,7 +267,10 @@ impl Reader<'_> {
             Given::Time(time) => Some(time),
             _ => None,
         };
-        let is_open = matches!(values[self.plan.label_at], Given::Number(label) if label.is_nan());
+        let is_open = match values[self.plan.label_at] {
+            Given::Number(label) => label.is_nan(),
+            _ => true,
+        };
         if time.is_none() && self.goes_by_time && !is_open {
             return Err(Fault { code: Code::MissingTime, column: None, found: String::new() });
         }

@@ -371,7 +371,7 @@ impl Plan {
         let moments = match kind {
             ColumnKind::Time => {
                 let place = Place::file(path).field(name);
-                let (moments, decision) = moments(&profile.sample, place, data)?;
+                let (moments, decision) = moments(&profile.sample, &place, data)?;
                 let zone = if data.time_zone.is_none() {
                     "; those that state no zone are taken as UTC"
                 } else {

@@ -111,7 +111,7 @@ impl RowPlan {
 /// How the moments of a column are written, from its first values.
 pub(super) fn moments(
     values: &[String],
-    place: Place,
+    place: &Place,
     data: &DataConfig,
 ) -> Result<(Moments, String), PrepareError> {
     let refuse = |reason: String| {
@@ -173,7 +173,8 @@ impl SampleRows {
         data: &DataConfig,
         config: &SamplesConfig,
     ) -> Result<Self, PrepareError> {
-        let input = Input::look(path, data, config.raw.feature_names.as_deref())?;
+        let known: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+        let input = Input::look(path, data, config.raw.feature_names.as_deref(), &known)?;
         let separator = config.raw.list_separator.as_deref().unwrap_or(SEPARATOR);
         let (mut names, mut slots) = (Vec::new(), Vec::new());
         for column in columns.iter().filter(|column| column.role != Role::Label) {
@@ -187,7 +188,7 @@ impl SampleRows {
                     let place = Place::file(path).field(&column.name);
                     // A column without any time in its first rows is read as milliseconds.
                     let values = if is_empty { vec!["0".to_owned()] } else { values };
-                    Some(moments(&values, place, data)?.0)
+                    Some(moments(&values, &place, data)?.0)
                 }
                 _ => None,
             };

@@ -341,7 +341,7 @@ impl SparsePlan {
                 let Some((space, name)) = name.split_once(':') else { continue };
                 let space = plan.spaces.entry(space.to_owned()).or_default();
                 space.numbers.insert(name.to_owned(), at);
-            } else {
+            } else if kind != ColumnKind::Time {
                 let space = plan.spaces.entry(name.to_owned()).or_default();
                 space.texts = Some(at);
                 space.is_list = kind == ColumnKind::List;

@@ -6,4 +6,5 @@ mod memory;
 mod mutations;
 mod prepare;
 mod properties;
+mod samples;
 mod support;
