@@ -100,10 +100,13 @@ fn of_model(error: &ModelError) -> u8 {
         | ModelError::UnknownKey { .. }
         | ModelError::Hyperparameter { .. }
         | ModelError::OtherRun { .. }
+        | ModelError::OtherTask { .. }
         | ModelError::UnknownItem { .. } => 2,
         ModelError::NeedsTime { .. }
         | ModelError::NeedsCatalog { .. }
         | ModelError::NoEvents { .. }
+        | ModelError::NoLabels { .. }
+        | ModelError::NoFeatures { .. }
         | ModelError::Damaged { .. }
         | ModelError::DamagedCheckpoint { .. }
         | ModelError::FormatVersion { .. } => 3,

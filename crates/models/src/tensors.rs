@@ -87,7 +87,10 @@ impl Tensors {
     /// Adds all weights of `network` under their names.
     pub fn insert_parameters(&mut self, network: &impl Parameters) {
         network.visit(&Name::root(), &mut |name, value| {
-            self.insert_matrix(name.to_string(), value.to_host(), value.cols());
+            // The shape as it is: a matrix without columns still has rows.
+            let tensor =
+                Tensor { shape: value.shape().to_vec(), data: TensorData::F32(value.to_host()) };
+            self.0.insert(name.to_string(), tensor);
         });
     }
 

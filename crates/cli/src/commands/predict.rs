@@ -4,12 +4,14 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 
 use anyhow::Context as _;
-use forecart_data::storage::Replacement;
+use forecart_data::Progress as _;
+use forecart_data::storage::{Replacement, Scratch};
 use forecart_models::ads::Positions;
 use forecart_models::model_file::OutcomeModelFile;
 use forecart_prepare::samples::SampleRows;
 
 use super::Context;
+use super::data::print_rows;
 use crate::args::PredictArgs;
 use crate::output;
 
@@ -17,7 +19,23 @@ pub(crate) fn run(context: &Context, arguments: &PredictArgs) -> anyhow::Result<
     let file = OutcomeModelFile::open(&arguments.model)?;
     let header = file.header();
     let data = context.config.data(None)?;
-    let mut rows = SampleRows::open(&arguments.input, &header.samples.columns, &data)?;
+    // What a pipe gives can be read once, and a file is looked at before it is read.
+    let piped = match arguments.input.as_os_str() == "-" {
+        true => Some(Scratch::new(&std::env::temp_dir())?),
+        false => None,
+    };
+    let input = match &piped {
+        Some(scratch) => {
+            let path = scratch.path().join("standard-input");
+            let mut file = File::create(&path).with_context(|| format!("write {path:?}"))?;
+            std::io::copy(&mut std::io::stdin().lock(), &mut file)
+                .context("read standard input")?;
+            path
+        }
+        None => arguments.input.clone(),
+    };
+    let config = context.config.samples(None, None)?;
+    let mut rows = SampleRows::open_with(&input, &header.samples.columns, &data, &config)?;
     let positions = if arguments.as_logged { Positions::AsLogged } else { Positions::Neutral };
     let replacement = arguments.out.as_deref().map(Replacement::file).transpose()?;
     let mut out: Box<dyn Write> = match &replacement {
@@ -47,7 +65,14 @@ pub(crate) fn run(context: &Context, arguments: &PredictArgs) -> anyhow::Result<
     }
     out.flush()?;
     drop(out);
-    let Some(replacement) = replacement else { return Ok(()) };
+    let rejected = rows.rejected();
+    let Some(replacement) = replacement else {
+        // Standard output holds the predictions; what is missing from them is said beside it.
+        for entry in &rejected {
+            context.display.announce(&format!("left out {} rows: {}", entry.n_rows, entry.reason));
+        }
+        return Ok(());
+    };
     replacement.commit()?;
     let path = arguments.out.as_deref().unwrap_or(&arguments.input);
     output::line(&format!(
@@ -57,5 +82,6 @@ pub(crate) fn run(context: &Context, arguments: &PredictArgs) -> anyhow::Result<
         sum / (n_rows as f64).max(1.0),
         header.model,
         header.task,
-    ))
+    ))?;
+    print_rows("left out", &rejected)
 }

@@ -5,4 +5,5 @@ mod commands;
 mod documents;
 mod killed;
 mod leaks;
+mod outcome;
 mod scaling;

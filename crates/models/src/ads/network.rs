@@ -188,7 +188,7 @@ pub(super) struct Workspace {
 }
 
 impl FieldNetwork {
-    /// A network with drawn weights; those of single rows and the biases start at zero.
+    /// A network with drawn weights; those of the linear part and the biases start at zero.
     ///
     /// # Errors
     /// [`NnError::OutOfRange`] for a `dropout` outside of its range or a network of no part.
@@ -209,7 +209,9 @@ impl FieldNetwork {
         let embedding = has_vectors.then(|| Embedding::new(n_rows, n_dims, INIT, rng));
         let linear = (config.linear && n_fields > 0)
             .then(|| Embedding::from_table(Matrix::zeros(n_rows, 1)));
-        let dense_linear = config.linear.then(|| Linear::new(n_dense, 1, Init::Xavier, rng));
+        let dense_linear = config
+            .linear
+            .then(|| Linear::from_parts(Matrix::zeros(1, n_dense), Some(Matrix::zeros(1, 1))));
         let mlp = mlp.map(|mlp| Mlp::new(&mlp, rng));
         let head = has_cross.then(|| Linear::new(n_in, 1, Init::Xavier, rng));
         let cross = has_cross.then(|| CrossNetwork::new(&cross, rng));

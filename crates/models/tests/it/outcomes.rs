@@ -62,15 +62,18 @@ fn write(folder: &Path) {
             .unwrap();
         parts.push([0, 0, 0, 0, 0, 0, 1, 1, 2, 2][row * 10 / N]);
     }
-    let description = SampleDescription {
+    writer.finish(&parts, description()).unwrap();
+}
+
+fn description() -> SampleDescription {
+    SampleDescription {
         task: "click".into(),
         split: SampleSplit::Order,
         negatives_kept: 1.0,
         data_hash: "00".into(),
         config: json!({}),
         steps: Vec::new(),
-    };
-    writer.finish(&parts, description).unwrap();
+    }
 }
 
 fn table() -> &'static SampleTable {
@@ -288,6 +291,55 @@ fn the_test_part_changes_nothing_that_is_learned() {
     // Without validation rows, all epochs and no calibration.
     assert_eq!(record.curve.len(), 12);
     assert_eq!(predictor.serving().calibrator, forecart_models::calibration::Calibrator::None);
+}
+
+/// 400 rows of one column, which says the label nine times of ten.
+fn of_one_column(folder: &Path, kind: ColumnKind) -> SampleTable {
+    let column = |name: &str, kind, role| SampleColumn { name: name.into(), kind, role };
+    let columns =
+        vec![column("x", kind, Role::Feature), column("click", ColumnKind::Number, Role::Label)];
+    let mut writer = SampleWriter::new(folder, columns).unwrap();
+    for row in 0..400 {
+        let (is_high, is_odd) = (row % 2 == 0, row % 20 == 1);
+        let text = if is_high { "high" } else { "low" };
+        let x = match kind {
+            ColumnKind::Number => Cell::Number(f64::from(u8::from(is_high))),
+            ColumnKind::List if is_high => Cell::List(&["high", "always"]),
+            ColumnKind::List => Cell::List(&["always", "low"]),
+            _ => Cell::Text(text),
+        };
+        writer.push(&[x, Cell::Number(f64::from(u8::from(is_high != is_odd)))]).unwrap();
+    }
+    let parts: Vec<u8> = (0..400).map(|row| [0, 0, 0, 1, 2][row / 80]).collect();
+    writer.finish(&parts, description()).unwrap();
+    SampleTable::open(folder).unwrap()
+}
+
+#[test]
+fn a_table_of_one_column_of_any_kind_is_enough() {
+    let root = tempfile::tempdir().unwrap();
+    for kind in [ColumnKind::Number, ColumnKind::Category, ColumnKind::List] {
+        let table = of_one_column(&root.path().join(kind.name()), kind);
+        let view = SampleView::new(&table);
+        for (name, _) in registry::models() {
+            let mut keys = keys(name);
+            if let Some(n_epochs) = keys.get_mut("n_epochs") {
+                *n_epochs = json!(100); // of two steps
+            }
+            let spec = registry::spec(name, &keys).unwrap();
+            let (predictor, record) =
+                OutcomePredictor::fit(spec.as_ref(), &view, &context(2)).unwrap();
+            let rows = [table.row(0), table.row(3)];
+            let [high, low] = &predictor.predict(rows, Positions::AsLogged).unwrap()[..] else {
+                panic!("two rows")
+            };
+            assert!(high.probability > low.probability + 0.3, "{name}: {high:?}, {low:?}");
+            let file = OutcomeModelFile::new(predictor, &table, Some(3), record).unwrap();
+            let read = OutcomeModelFile::from_bytes(&file.to_bytes().unwrap()).unwrap();
+            let again = read.predictor().predict([table.row(0)], Positions::AsLogged).unwrap();
+            assert_eq!(&again[0], high, "{name}");
+        }
+    }
 }
 
 #[test]

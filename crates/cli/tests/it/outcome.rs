@@ -1,0 +1,153 @@
+//! Probabilities from a plain table, through the command line.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+fn sample() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../samples/online_shoppers.parquet")
+}
+
+fn forecart(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_forecart"));
+    command.current_dir(folder).env_remove("FORECART_CONFIG").args(arguments).output().unwrap()
+}
+
+fn good(output: &Output) -> String {
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{message}");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn refused(output: &Output, code: i32) -> String {
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{message}");
+    message
+}
+
+/// The bundled sessions as a sample table, in `samples`.
+fn prepared(folder: &Path) -> Value {
+    let sample = sample();
+    let arguments = [
+        "prepare",
+        "--samples",
+        sample.to_str().unwrap(),
+        "--label",
+        "Revenue",
+        "--task",
+        "purchase",
+        "--json",
+    ];
+    serde_json::from_str(&good(&forecart(folder, &arguments))).unwrap()
+}
+
+#[test]
+fn from_sessions_to_probabilities() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path();
+    let report = prepared(folder);
+    let kinds: Vec<(&str, &str)> = report["columns"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|column| (column["name"].as_str().unwrap(), column["kind"].as_str().unwrap()))
+        .collect();
+    for (name, kind) in [
+        ("Administrative", "number"),
+        ("BounceRates", "number"),
+        ("Browser", "category"),
+        ("Month", "category"),
+        ("Weekend", "category"),
+    ] {
+        assert!(kinds.contains(&(name, kind)), "{name}: {kinds:?}");
+    }
+    // What published models of these sessions reach, less three standard errors.
+    let measured =
+        forecart(folder, &["evaluate", "--data", "samples", "--models", "lr,gbdt", "--json"]);
+    let measured: Value = serde_json::from_str(&good(&measured)).unwrap();
+    let rows = measured["rows"].as_array().unwrap();
+    let names: Vec<&str> = rows.iter().map(|row| row["model"].as_str().unwrap()).collect();
+    assert_eq!(names, ["gbdt", "lr", "constant"]); // the lowest log loss first
+    let auc = |row: &Value| row["measured"]["measurements"][0]["value"].as_f64().unwrap();
+    assert!(auc(&rows[0]) > 0.92 && auc(&rows[1]) > 0.89, "{measured}");
+    assert_eq!(auc(&rows[2]), 0.5);
+
+    good(&forecart(folder, &["train", "--task", "purchase", "--data", "samples", "--model", "lr"]));
+    let before = fs::read(folder.join("model.forecart")).unwrap();
+    good(&forecart(folder, &["train", "--data", "samples", "--model", "lr", "--threads", "1"]));
+    assert_eq!(fs::read(folder.join("model.forecart")).unwrap(), before);
+    let shown = good(&forecart(folder, &["model", "show", "model.forecart"]));
+    assert!(shown.contains("purchase") && shown.contains("calibrator"), "{shown}");
+
+    let sample = sample();
+    let said =
+        good(&forecart(folder, &["predict", "--in", sample.to_str().unwrap(), "--out", "p.csv"]));
+    assert!(said.contains("12,330 rows"), "{said}");
+    let predictions = fs::read_to_string(folder.join("p.csv")).unwrap();
+    let lines: Vec<&str> = predictions.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (12_331, "line,probability"));
+    let probabilities = lines[1..].iter().map(|line| line.split_once(',').unwrap().1);
+    let sum: f64 = probabilities.map(|p| p.parse::<f64>().unwrap()).sum();
+    assert!((sum / 12_330.0 - 0.1547).abs() < 0.01, "{sum}");
+
+    // The same row through a pipe, as another format: the same bits.
+    let row = concat!(
+        r#"{"Administrative":0,"Administrative_Duration":0,"Informational":0,"Informational_Duration":0,"ProductRelated":1,"#,
+        r#""ProductRelated_Duration":0,"BounceRates":0.2,"ExitRates":0.2,"PageValues":0,"SpecialDay":0,"Month":"Feb","#,
+        r#""OperatingSystems":1,"Browser":1,"Region":1,"TrafficType":1,"VisitorType":"Returning_Visitor","Weekend":"false"}"#
+    );
+    let mut command = Command::new(env!("CARGO_BIN_EXE_forecart"));
+    let command = command.current_dir(folder).args(["predict", "--in", "-"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    std::io::Write::write_all(child.stdin.as_mut().unwrap(), row.as_bytes()).unwrap();
+    drop(child.stdin.take());
+    let piped = good(&child.wait_with_output().unwrap());
+    let of = |line: &str| line.split_once(',').unwrap().1.to_owned();
+    assert_eq!(of(piped.lines().nth(1).unwrap()), of(lines[1]));
+}
+
+#[test]
+fn folds_are_measured_by_models_that_did_not_learn_from_them() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path();
+    fs::write(folder.join("forecart.toml"), "[samples]\nsplit = \"folds\"\nn_folds = 3\n").unwrap();
+    prepared(folder);
+    let measured = forecart(folder, &["evaluate", "--data", "samples", "--models", "lr", "--json"]);
+    let measured: Value = serde_json::from_str(&good(&measured)).unwrap();
+    let row = &measured["rows"][0];
+    assert_eq!(row["measured"]["n_rows"], 12_330);
+    assert_eq!(row["calibration"].as_array().unwrap().len(), 3);
+    let mean = row["fold_means"][0][1].as_f64().unwrap();
+    assert!(mean > 0.89 && mean < 0.95, "{mean}");
+}
+
+#[test]
+fn what_does_not_fit_says_so_with_its_exit_code() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path();
+    prepared(folder);
+    let run = |arguments: &[&str], code| refused(&forecart(folder, arguments), code);
+    let message = run(&["train", "--data", "samples", "--task", "click"], 2);
+    assert!(message.contains("is for purchase"), "{message}");
+    let message = run(&["train", "--data", "samples", "--model", "gbtd"], 2);
+    assert!(message.contains("did you mean \"gbdt\""), "{message}");
+    let message = run(&["evaluate", "--data", "samples", "--gate", "ndcg@10"], 2);
+    assert!(message.contains("--gate"), "{message}");
+    let message = run(&["train", "--data", "nowhere", "--task", "click"], 2);
+    assert!(message.contains("prepare --samples"), "{message}");
+    fs::write(folder.join("forecart.toml"), "[outcome_models.gbdt]\nmax_leafs = 3\n").unwrap();
+    let message = run(&["train", "--data", "samples"], 2);
+    assert!(message.contains("max_leaves"), "{message}");
+    fs::remove_file(folder.join("forecart.toml")).unwrap();
+
+    fs::write(folder.join("rows.csv"), "a,click\n1,0\n2,1\n3,2\n").unwrap();
+    let message = run(&["prepare", "--samples", "rows.csv", "--label", "clik"], 3);
+    assert!(message.contains("click"), "{message}");
+    run(&["predict", "--model", "rows.csv", "--in", "rows.csv"], 3);
+
+    good(&forecart(folder, &["train", "--data", "samples", "--model", "lr"]));
+    let message = run(&["recommend", "--history", "a"], 2);
+    assert!(message.contains("for the task \"purchase\""), "{message}");
+}
