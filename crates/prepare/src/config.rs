@@ -469,6 +469,8 @@ struct RawFile {
     _samples: toml::Table,
     #[serde(rename = "models")]
     _models: toml::Table,
+    #[serde(rename = "outcome_models")]
+    _outcome_models: toml::Table,
     #[serde(rename = "limits")]
     _limits: toml::Table,
 }
