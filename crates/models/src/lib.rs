@@ -5,8 +5,8 @@
 //! Nothing here measures a model: that is the part of another crate, so that no model can grade
 //! itself.
 //!
-//! Start reading at [`recommend`]; the loop of the models that learn by gradient steps is [`training`]. [`ads`] has
-//! networks for click prediction, [`purchase`] forecasts units sold, [`calibration`] turns scores into probabilities,
+//! Start reading at [`recommend`]; the loop of the models that learn by gradient steps is [`training`]. [`ads`] gives
+//! the probability of a click, a conversion or a purchase from a row of a table, [`purchase`] forecasts units sold, [`calibration`] turns scores into probabilities,
 //! [`step_bench`] measures training steps.
 
 mod error;
