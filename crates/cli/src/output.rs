@@ -9,8 +9,12 @@ use serde::Serialize;
 /// Writes a line to standard output. A closed pipe (`forecart ... | head`) ends the program as it
 /// ends others: quietly.
 pub(crate) fn line(text: &str) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    match writeln!(out, "{text}") {
+    written(writeln!(std::io::stdout().lock(), "{text}"))
+}
+
+/// What became of writing to standard output, with the quiet end of [`line()`].
+pub(crate) fn written(result: std::io::Result<()>) -> anyhow::Result<()> {
+    match result {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
         result => result.context("write to standard output"),
     }

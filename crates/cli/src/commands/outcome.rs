@@ -25,7 +25,7 @@ fn options(context: &Context, checkpoint: Option<Checkpoint>) -> OutcomeOptions 
 }
 
 fn spec(context: &Context, name: &str) -> anyhow::Result<Box<dyn OutcomeSpec>> {
-    let name = if name == "default" { registry::DEFAULT_MODEL } else { name };
+    let name = registry::resolved(name);
     Ok(registry::spec(name, &context.config.outcome_model(name)?)?)
 }
 
@@ -115,6 +115,9 @@ fn refuse_flags(arguments: &EvaluateArgs) -> anyhow::Result<()> {
         ("--seen", arguments.seen.is_some()),
         ("--no-baselines", arguments.no_baselines),
         ("--seeds", arguments.seeds.get() > 1),
+        ("--test", arguments.test.is_some()),
+        ("--allow-leaks", arguments.allow_leaks),
+        ("--deterministic", arguments.deterministic),
         ("--fit-on", arguments.fit_on == FitOnName::TrainValidation),
     ];
     match given.iter().find(|(_, is_given)| *is_given) {

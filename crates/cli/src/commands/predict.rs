@@ -47,7 +47,7 @@ pub(crate) fn run(context: &Context, arguments: &PredictArgs) -> anyhow::Result<
         None => Box::new(BufWriter::new(std::io::stdout().lock())),
     };
     if !context.json {
-        writeln!(out, "line,probability")?;
+        output::written(writeln!(out, "line,probability"))?;
     }
     let (mut n_rows, mut sum) = (0u64, 0.0);
     while let Some(block) = rows.next_block()? {
@@ -55,15 +55,15 @@ pub(crate) fn run(context: &Context, arguments: &PredictArgs) -> anyhow::Result<
         let predictions = file.predictor().predict(block, positions)?;
         for (line, prediction) in lines.iter().zip(&predictions) {
             let p = prediction.probability;
-            match context.json {
-                true => writeln!(out, "{{\"line\":{line},\"probability\":{p}}}")?,
-                false => writeln!(out, "{line},{p}")?,
-            }
+            output::written(match context.json {
+                true => writeln!(out, "{{\"line\":{line},\"probability\":{p}}}"),
+                false => writeln!(out, "{line},{p}"),
+            })?;
             n_rows += 1;
             sum += p;
         }
     }
-    out.flush()?;
+    output::written(out.flush())?;
     drop(out);
     let rejected = rows.rejected();
     let Some(replacement) = replacement else {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use forecart_data::samples::Role;
+use forecart_data::samples::{Role, SampleSplit};
 use forecart_prepare::samples::{SamplesReport, prepare_samples};
 
 use super::Context;
@@ -41,11 +41,11 @@ pub(crate) fn prepare(context: &Context, arguments: &PrepareArgs) -> anyhow::Res
 
 /// The first few, short enough for a table.
 fn shown(examples: &[String]) -> String {
-    let mut short = examples.iter().take(3).map(|text| match text.char_indices().nth(16) {
+    let short = examples.iter().take(3).map(|text| match text.char_indices().nth(16) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.clone(),
     });
-    short.by_ref().collect::<Vec<_>>().join(", ")
+    short.collect::<Vec<_>>().join(", ")
 }
 
 /// What the columns are taken for, what was decided, and the parts.
@@ -82,9 +82,9 @@ fn print(report: &SamplesReport) -> anyhow::Result<()> {
     print_rows("rejected", &report.rejected)?;
     let names = ["train", "validation", "test"];
     let parts = report.parts.iter().enumerate().map(|(at, part)| {
-        let name = match report.parts.len() {
-            3 => names[at].to_owned(),
-            _ => format!("fold {}", at + 1),
+        let name = match report.split {
+            SampleSplit::Folds { .. } => format!("fold {}", at + 1),
+            _ => names[at].to_owned(),
         };
         vec![
             name,

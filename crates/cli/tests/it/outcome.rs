@@ -114,6 +114,10 @@ fn folds_are_measured_by_models_that_did_not_learn_from_them() {
     let folder = root.path();
     fs::write(folder.join("forecart.toml"), "[samples]\nsplit = \"folds\"\nn_folds = 3\n").unwrap();
     prepared(folder);
+    let sample = sample();
+    let arguments = ["prepare", "--samples", sample.to_str().unwrap(), "--label", "Revenue"];
+    let said = good(&forecart(folder, &[&arguments[..], &["--task", "purchase"]].concat()));
+    assert!(said.contains("fold 3") && !said.contains("validation"), "{said}");
     let measured = forecart(folder, &["evaluate", "--data", "samples", "--models", "lr", "--json"]);
     let measured: Value = serde_json::from_str(&good(&measured)).unwrap();
     let row = &measured["rows"][0];
@@ -121,6 +125,21 @@ fn folds_are_measured_by_models_that_did_not_learn_from_them() {
     assert_eq!(row["calibration"].as_array().unwrap().len(), 3);
     let mean = row["fold_means"][0][1].as_f64().unwrap();
     assert!(mean > 0.89 && mean < 0.95, "{mean}");
+}
+
+#[test]
+fn a_pipe_that_closes_early_ends_predictions_quietly() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path();
+    prepared(folder);
+    good(&forecart(folder, &["train", "--data", "samples", "--model", "lr"]));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_forecart"));
+    let command = command.current_dir(folder).args(["predict", "--in", sample().to_str().unwrap()]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take()); // as `head` does
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert!(output.status.success());
 }
 
 #[test]
@@ -135,6 +154,8 @@ fn what_does_not_fit_says_so_with_its_exit_code() {
     assert!(message.contains("did you mean \"gbdt\""), "{message}");
     let message = run(&["evaluate", "--data", "samples", "--gate", "ndcg@10"], 2);
     assert!(message.contains("--gate"), "{message}");
+    let message = run(&["evaluate", "--data", "samples", "--deterministic"], 2);
+    assert!(message.contains("--deterministic"), "{message}");
     let message = run(&["train", "--data", "nowhere", "--task", "click"], 2);
     assert!(message.contains("prepare --samples"), "{message}");
     fs::write(folder.join("forecart.toml"), "[outcome_models.gbdt]\nmax_leafs = 3\n").unwrap();
