@@ -1,12 +1,11 @@
 //! The network and its steps: finite differences, values by hand, threads.
 
-use forecart_nn::{
-    Adam, DropoutKey, Gradient, Matrix, Name, NnError, Optimizer, Parameters, Sgd, gradient_check,
-};
+use forecart_nn::{Adam, DropoutKey, Name, NnError, Optimizer, Parameters, Sgd, gradient_check};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
+use crate::testing::networks::{analytic, set, values};
 
 const N: usize = 7;
 
@@ -114,31 +113,12 @@ fn backward_of_every_arrangement_agrees_with_finite_differences() {
             let samples = Samples::of(&network, several);
             let mut trainer = still(network.clone());
             step(&mut trainer, &samples, 2);
-            let (mut analytic, mut point) = (Vec::new(), Vec::new());
-            trainer
-                .visit_gradients(&mut |weights, gradient| {
-                    match gradient {
-                        Gradient::Dense(gradient) => analytic.extend(gradient.to_host()),
-                        Gradient::Rows(rows) => {
-                            let mut dense = Matrix::zeros(weights.rows(), weights.cols());
-                            rows.add_to_dense(&mut dense)?;
-                            analytic.extend(dense.to_host());
-                        }
-                    }
-                    Ok(())
-                })
-                .unwrap();
-            network.visit(&Name::root(), &mut |_, value| point.extend(value.to_host()));
+            let analytic = analytic(&mut trainer.network, &mut trainer.total);
+            let mut point = values(&network);
             // A step short enough that no ReLU changes its side.
             let report = gradient_check(&mut point, &analytic, 0.002, 0.02, |point| {
-                let (mut network, mut rest) = (network.clone(), point);
-                network
-                    .visit_mut(&Name::root(), &mut |_, value| {
-                        let (these, after) = rest.split_at(value.rows() * value.cols());
-                        rest = after;
-                        value.copy_from_host(these)
-                    })
-                    .unwrap();
+                let mut network = network.clone();
+                set(&mut network, point);
                 step(&mut still(network), &samples, 1)
             });
             assert!(report.error < 5e-3, "{what}, several: {several}: {report:?}");

@@ -123,22 +123,6 @@ impl FieldTrainer {
         self.optimizer.step(network, total)?;
         Ok(loss)
     }
-
-    /// Calls `visit` for the gradient of each parameter in the last step.
-    #[cfg(test)]
-    pub(super) fn visit_gradients(
-        &mut self,
-        visit: &mut dyn FnMut(
-            &forecart_nn::Matrix,
-            forecart_nn::Gradient<'_>,
-        ) -> Result<(), NnError>,
-    ) -> Result<(), NnError> {
-        let Self { network, total, .. } = self;
-        let root = forecart_nn::Name::root();
-        network.visit_with_gradients(total, &root, &mut |_, weights, gradient| {
-            visit(weights, gradient)
-        })
-    }
 }
 
 /// `n` parts of `width` values, the last shorter; empty ones where there are no values.

@@ -2,13 +2,14 @@
 
 use forecart_data::features::FeatureNames;
 use forecart_data::{ItemFeatures, ItemIdx};
-use forecart_nn::{Adam, Gradient, Name, Parameters, Sgd, gradient_check};
+use forecart_nn::{Adam, Name, Parameters, Sgd, gradient_check};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 
 use super::super::config::{Mixer, Objective, Precision, Preset};
 use super::*;
+use crate::testing::networks::analytic;
 
 const SEQUENCES: [&[u32]; 4] = [&[1, 2, 3, 4, 2], &[5, 6], &[7, 0, 3, 0], &[2, 5, 1]];
 
@@ -75,22 +76,8 @@ fn step(config: &SequenceConfig, network: Network, n_threads: usize) -> (f64, Ve
         Objective::Next => assert_eq!(n_labels, 4 + 1 + 1 + 2, "an unknown item is no label"),
         Objective::Masked => assert!((4..=12).contains(&n_labels), "{n_labels}"),
     }
-    let mut values = Vec::new();
-    let Stepper { mut network, total, .. } = stepper;
-    network
-        .visit_with_gradients(&total, &Name::root(), &mut |_, weights, gradient| {
-            match gradient {
-                Gradient::Dense(gradient) => values.extend(gradient.to_host()),
-                Gradient::Rows(rows) => {
-                    let mut dense = Matrix::zeros(weights.rows(), weights.cols());
-                    rows.add_to_dense(&mut dense)?;
-                    values.extend(dense.to_host());
-                }
-            }
-            Ok(())
-        })
-        .unwrap();
-    (loss, values)
+    let Stepper { mut network, mut total, .. } = stepper;
+    (loss, analytic(&mut network, &mut total))
 }
 
 fn cases() -> Vec<SequenceConfig> {
