@@ -45,7 +45,8 @@ pub enum Role {
     Feature,
     /// Where an ad stood: a feature in training, the same for every candidate when it is served.
     Position,
-    /// What is to be predicted, 0 or 1. A missing label is not known yet: such rows are in no part.
+    /// What is to be predicted, 0 or 1. The first label column is that of the table: where it is missing, it is not known yet, and the
+    /// row is in no part. Further ones say what else came of the row, such as a conversion after a click, and may be missing in any.
     Label,
     /// When the sample came to be; splits by time go by it.
     Time,
@@ -62,6 +63,48 @@ pub struct SampleColumn {
     pub kind: ColumnKind,
     /// What it is for.
     pub role: Role,
+    /// Of a list of what somebody did before, oldest first: the category column of which its texts are values too, such as the item
+    /// that the row is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history_of: Option<String>,
+}
+
+impl SampleColumn {
+    /// A column that is no history.
+    pub fn new(name: &str, kind: ColumnKind, role: Role) -> Self {
+        Self { name: name.to_owned(), kind, role, history_of: None }
+    }
+
+    /// The texts of its lists are those of that category column, oldest first.
+    #[must_use]
+    pub fn history_of(mut self, column: &str) -> Self {
+        self.history_of = Some(column.to_owned());
+        self
+    }
+}
+
+/// Refuses columns that no table can have.
+pub(super) fn check_columns(columns: &[SampleColumn]) -> Result<(), String> {
+    for (at, column) in columns.iter().enumerate() {
+        let name = &column.name;
+        if columns[..at].iter().any(|before| before.name == *name) {
+            return Err(format!("two columns have the name {name:?}"));
+        }
+        if column.role == Role::Label && column.kind != ColumnKind::Number {
+            return Err(format!("the label {name:?} is no column of numbers"));
+        }
+        let Some(of) = &column.history_of else { continue };
+        let target = columns.iter().find(|column| column.name == *of);
+        let fits = column.kind == ColumnKind::List
+            && target.is_some_and(|target| target.kind == ColumnKind::Category);
+        if !fits {
+            return Err(format!("{name:?} is no list of texts of a category column {of:?}"));
+        }
+    }
+    match columns.iter().any(|column| column.role == Role::Label) {
+        true => Ok(()),
+        false => Err("no column is the label".into()),
+    }
 }
 
 /// How the parts of a sample table were made.

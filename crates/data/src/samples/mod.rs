@@ -82,11 +82,16 @@ impl SampleTable {
         for (column, data) in self.manifest.columns.iter().zip(&self.columns) {
             data.check(n_rows).map_err(|reason| format!("column {:?}: {reason}", column.name))?;
         }
-        let names: Vec<_> = self.manifest.columns.iter().map(|column| &column.name).collect();
-        if (1..names.len()).any(|at| names[..at].contains(&names[at])) {
-            return Err("two columns have one name".into());
-        }
+        manifest::check_columns(&self.manifest.columns)?;
         let Some(label) = self.labels() else { return Err("no column is the label".into()) };
+        let labels = self.columns().filter(|(column, _)| column.role == Role::Label);
+        for (column, data) in labels {
+            if (0..n_rows)
+                .any(|row| !matches!(data.value(row), Value::Number(0.0 | 1.0) | Value::Missing))
+            {
+                return Err(format!("a label of column {:?} is neither 0 nor 1", column.name));
+            }
+        }
         let mut counts = vec![PartCounts::default(); self.manifest.parts.len()];
         let mut n_open = 0;
         for (part, label) in self.parts.iter().zip(label) {
@@ -97,8 +102,8 @@ impl SampleTable {
             let Some(count) = counts.get_mut(usize::from(*part)) else {
                 return Err("a row is in a part that there is not".into());
             };
-            if *label != 0.0 && *label != 1.0 {
-                return Err("a label is neither 0 nor 1".into());
+            if label.is_nan() {
+                return Err("a row of a part has no label".into());
             }
             count.n_rows += 1;
             count.n_positive += u64::from(*label == 1.0);

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::column::{Cell, NO_TIME, file_name};
 use super::manifest::{
     ColumnKind, FORMAT, FORMAT_VERSION, PartCounts, Role, SampleColumn, SampleDescription,
-    SampleManifest,
+    SampleManifest, check_columns,
 };
 use super::{NO_PART, SampleSplit};
 use crate::background::BackgroundFile;
@@ -73,23 +73,17 @@ impl SampleWriter {
     /// Starts a table that will stand in `folder`.
     ///
     /// # Errors
-    /// [`DataError::Inconsistent`] unless at least one column is a label of numbers and all names differ, [`DataError::Io`] if the
+    /// [`DataError::Inconsistent`] unless at least one column is a label, labels are numbers, all names differ and histories name a
+    /// category column, [`DataError::Io`] if the
     /// files cannot be made.
     pub fn new(folder: &Path, columns: Vec<SampleColumn>) -> Result<Self, DataError> {
-        let refuse = |reason: String| Err(DataError::Inconsistent { reason });
-        let is_label =
-            |column: &SampleColumn| column.role == Role::Label && column.kind == ColumnKind::Number;
-        let Some(label_at) = columns.iter().position(is_label) else {
-            return refuse("no column is the label".into());
-        };
+        let refuse = |reason: String| DataError::Inconsistent { reason };
+        check_columns(&columns).map_err(refuse)?;
         if columns.len() > MAX_COLUMNS {
-            return refuse(format!("{} columns, {MAX_COLUMNS} are possible", columns.len()));
+            return Err(refuse(format!("{} columns, {MAX_COLUMNS} are possible", columns.len())));
         }
-        for (at, column) in columns.iter().enumerate() {
-            if columns[..at].iter().any(|before| before.name == column.name) {
-                return refuse(format!("two columns have the name {:?}", column.name));
-            }
-        }
+        let label_at = columns.iter().position(|column| column.role == Role::Label);
+        let label_at = label_at.ok_or_else(|| refuse("no column is the label".into()))?;
         let replacement = Replacement::folder(folder)?;
         let writers = columns
             .iter()
@@ -124,7 +118,7 @@ impl SampleWriter {
     /// Adds a row: a value for each column, in their order.
     ///
     /// # Errors
-    /// [`DataError::Inconsistent`] if a value is not of its column's kind, [`DataError::TooMany`] or [`DataError::Io`].
+    /// [`DataError::Inconsistent`] if a value is not of its column's kind or a label is neither 0 nor 1, [`DataError::TooMany`] or [`DataError::Io`].
     pub fn push(&mut self, cells: &[Cell<'_>]) -> Result<(), DataError> {
         if cells.len() != self.writers.len() {
             let reason = format!("{} values for {} columns", cells.len(), self.writers.len());
@@ -132,6 +126,16 @@ impl SampleWriter {
         }
         for (at, (writer, cell)) in self.writers.iter_mut().zip(cells).enumerate() {
             match (writer, *cell) {
+                (Writer::Number(_), Cell::Number(value))
+                    if self.columns[at].role == Role::Label
+                        && value != 0.0
+                        && value != 1.0
+                        && !value.is_nan() =>
+                {
+                    let reason =
+                        format!("{value} of column {:?} is no label", self.columns[at].name);
+                    return Err(DataError::Inconsistent { reason });
+                }
                 (Writer::Number(file), Cell::Number(value)) => {
                     // One kind of NaN: the bytes of a table do not depend on where it came from.
                     file.push(&[if value.is_nan() { f64::NAN } else { value }])?;
@@ -252,8 +256,8 @@ fn count(
         let Some(count) = counts.get_mut(usize::from(*part)) else {
             return refuse(format!("part {part} of row {row}, there are {n_parts}"));
         };
-        if *label != 0.0 && *label != 1.0 {
-            return refuse(format!("row {row} is in a part and its label is {label}"));
+        if label.is_nan() {
+            return refuse(format!("row {row} is in a part and has no label"));
         }
         count.n_rows += 1;
         count.n_positive += u64::from(*label == 1.0);

@@ -11,7 +11,7 @@ use forecart_data::{DataError, Part, SampleTable, SampleWriter};
 use proptest::prelude::*;
 
 fn column(name: &str, kind: ColumnKind, role: Role) -> SampleColumn {
-    SampleColumn { name: name.into(), kind, role }
+    SampleColumn::new(name, kind, role)
 }
 
 fn columns() -> Vec<SampleColumn> {
@@ -94,6 +94,40 @@ fn encoders_fitted_on_a_part_know_nothing_of_the_others() {
 }
 
 #[test]
+fn further_labels_and_histories_are_kept() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("samples");
+    let columns = vec![
+        column("clicked", ColumnKind::Number, Role::Label),
+        column("item", ColumnKind::Category, Role::Feature),
+        column("viewed", ColumnKind::List, Role::Feature).history_of("item"),
+        column("bought", ColumnKind::Number, Role::Label),
+    ];
+    let mut writer = SampleWriter::new(&folder, columns.clone()).unwrap();
+    let viewed = Cell::List(&["b", "a", "b"]); // in its order
+    for (clicked, bought) in
+        [(1.0, Cell::Number(1.0)), (0.0, Cell::Number(0.0)), (1.0, Cell::Missing)]
+    {
+        writer.push(&[Cell::Number(clicked), Cell::Text("a"), viewed, bought]).unwrap();
+    }
+    writer.push(&[Cell::Number(1.0), Cell::Missing, viewed, Cell::Number(2.0)]).unwrap_err();
+    let mut writer = SampleWriter::new(&folder, columns).unwrap();
+    writer.push(&[Cell::Number(1.0), Cell::Text("a"), viewed, Cell::Missing]).unwrap();
+    writer.finish(&[0], description(SampleSplit::Order)).unwrap();
+    let table = SampleTable::open(&folder).unwrap();
+    assert_eq!(table.manifest.columns[2].history_of.as_deref(), Some("item"));
+    assert_eq!((table.label(0), table.row(0).value("bought")), (1.0, Value::Missing));
+    let mut viewed = Vec::new();
+    table.row(0).value("viewed").for_each_text(None, |text| viewed.push(text.to_owned()));
+    assert_eq!(viewed, ["b", "a", "b"]);
+    let path = folder.join("manifest.json");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("\"history_of\": \"item\"", "\"history_of\": \"clicked\""))
+        .unwrap();
+    assert!(SampleTable::open(&folder).is_err());
+}
+
+#[test]
 fn any_damaged_file_is_an_error() {
     let root = tempfile::tempdir().unwrap();
     let folder = root.path().join("samples");
@@ -149,10 +183,25 @@ fn the_writer_refuses_what_does_not_fit() {
     let error = writer.push(&wrong).unwrap_err();
     assert!(error.to_string().contains("price"), "{error}");
     assert!(!folder.exists()); // and nothing of it is left
+    refused(
+        [
+            columns(),
+            vec![column("tags of nothing", ColumnKind::List, Role::Feature).history_of("no")],
+        ]
+        .concat(),
+    );
+    refused(
+        [
+            columns(),
+            vec![column("price again", ColumnKind::Number, Role::Feature).history_of("brand")],
+        ]
+        .concat(),
+    );
+    refused([columns(), vec![column("late", ColumnKind::Category, Role::Label)]].concat());
     let labelled = |label: Cell<'static>, part: u8, split: SampleSplit| {
         let columns = vec![column("y", ColumnKind::Number, Role::Label)];
         let mut writer = SampleWriter::new(&folder, columns).unwrap();
-        writer.push(&[label]).unwrap();
+        writer.push(&[label])?;
         writer.finish(&[part], description(split))
     };
     labelled(Cell::Missing, 0, SampleSplit::Order).unwrap_err();

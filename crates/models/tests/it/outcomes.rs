@@ -27,7 +27,7 @@ fn probability(is_man: bool, is_sports: bool, price: f64, position: f64) -> f64 
 }
 
 fn write(folder: &Path) {
-    let column = |name: &str, kind, role| SampleColumn { name: name.into(), kind, role };
+    let column = SampleColumn::new;
     let columns = vec![
         column("user", ColumnKind::Category, Role::Group),
         column("gender", ColumnKind::Category, Role::Feature),
@@ -295,7 +295,7 @@ fn the_test_part_changes_nothing_that_is_learned() {
 
 /// 400 rows of one column, which says the label nine times of ten.
 fn of_one_column(folder: &Path, kind: ColumnKind) -> SampleTable {
-    let column = |name: &str, kind, role| SampleColumn { name: name.into(), kind, role };
+    let column = SampleColumn::new;
     let columns =
         vec![column("x", kind, Role::Feature), column("click", ColumnKind::Number, Role::Label)];
     let mut writer = SampleWriter::new(folder, columns).unwrap();

@@ -123,7 +123,7 @@ impl Plan {
             Role::Time => self.time_at = Some(self.kept.len()),
             _ => {}
         }
-        self.kept.push((SampleColumn { name: name.to_owned(), kind, role }, slot));
+        self.kept.push((SampleColumn::new(name, kind, role), slot));
     }
 
     fn of_features(

@@ -494,7 +494,7 @@ fn a_table_that_stands_stays_if_a_run_fails() {
 
 #[test]
 fn rows_for_predictions_have_a_models_columns() {
-    let column = |name: &str, kind, role| SampleColumn { name: name.into(), kind, role };
+    let column = SampleColumn::new;
     let columns = [
         column("click", ColumnKind::Number, Role::Label),
         column("price", ColumnKind::Number, Role::Feature),
@@ -537,8 +537,7 @@ fn text_of(row: &impl Row, column: &str) -> String {
 
 #[test]
 fn sparse_rows_for_predictions() {
-    let columns =
-        [SampleColumn { name: "features".into(), kind: ColumnKind::List, role: Role::Feature }];
+    let columns = [SampleColumn::new("features", ColumnKind::List, Role::Feature)];
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("in");
     fs::write(&path, "1 3:1 4:1\n0 5:1\n").unwrap();
