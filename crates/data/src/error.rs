@@ -62,6 +62,14 @@ pub enum DataError {
         /// The folder.
         path: PathBuf,
     },
+    /// A folder is not an order table.
+    #[error(
+        "{path:?} is not a forecart order table (no manifest.json); make one with `forecart prepare --task demand`"
+    )]
+    NotAnOrderTable {
+        /// The folder.
+        path: PathBuf,
+    },
     /// More entries than a 32-bit index can name.
     #[error("{what} has more than 4,294,967,294 entries")]
     TooMany {

@@ -22,6 +22,7 @@ mod split;
 mod background;
 pub mod dataset;
 mod folder;
+pub mod orders;
 pub mod samples;
 pub mod storage;
 
@@ -33,6 +34,7 @@ pub use error::DataError;
 pub use features::ItemFeatures;
 pub use id::{ItemId, ItemIdx, UserId, UserIdx};
 pub use journal::Journal;
+pub use orders::{OrderTable, OrderWriter};
 pub use progress::{Progress, Silent};
 pub use samples::{SampleTable, SampleWriter};
 pub use sequences::{Column, History, PackedSequences};

@@ -2,4 +2,5 @@
 
 mod dataset;
 mod encode;
+mod orders;
 mod samples;
