@@ -8,6 +8,7 @@ use forecart_data::DataError;
 use serde::Serialize;
 
 use super::container::{self, Front, TensorEntry};
+use super::demand::DemandHeader;
 use super::header::{FileHeader, Header};
 use super::outcome::OutcomeHeader;
 use crate::error::ModelError;
@@ -20,13 +21,16 @@ pub enum AnyHeader {
     Recommend(Box<Header>),
     /// Of a model of a binary outcome.
     Outcome(Box<OutcomeHeader>),
+    /// Of a forecast of demand.
+    Demand(Box<DemandHeader>),
 }
 
 impl AnyHeader {
     fn of(front: &Front) -> Result<Self, ModelError> {
-        match OutcomeHeader::is_of(front.task()) {
-            true => Ok(Self::Outcome(Box::new(front.header()?))),
-            false => Ok(Self::Recommend(Box::new(front.header()?))),
+        match front.task() {
+            task if OutcomeHeader::is_of(task) => Ok(Self::Outcome(Box::new(front.header()?))),
+            task if DemandHeader::is_of(task) => Ok(Self::Demand(Box::new(front.header()?))),
+            _ => Ok(Self::Recommend(Box::new(front.header()?))),
         }
     }
 }

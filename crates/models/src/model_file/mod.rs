@@ -11,11 +11,13 @@
 //!   model.*                 what the model has learned
 //! ```
 //! A model of a binary outcome ([`OutcomeModelFile`]) has `encoders` and `model.*`; its calibration stands in the header.
+//! A forecast of demand ([`DemandModelFile`]) has `items` and `forecast`, JSON.
 //!
 //! Every safetensors reader opens it; nothing in it is executed. Start at [`LoadedModel`], at
 //! [`inspect`] for the header alone.
 
 pub(crate) mod container;
+mod demand;
 mod header;
 mod inspection;
 mod loaded;
@@ -23,6 +25,7 @@ mod outcome;
 
 pub use container::TensorEntry;
 pub(crate) use container::to_safetensors;
+pub use demand::{DemandHeader, DemandModelFile, OrderFacts};
 pub use header::{DatasetFacts, FORMAT_VERSION, GateRecord, Header, Provenance};
 pub use inspection::{AnyHeader, Inspection, inspect};
 pub use loaded::{Answer, LoadedModel, NamedReason, Recommended};

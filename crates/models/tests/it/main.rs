@@ -4,6 +4,7 @@ mod bpr;
 mod calibration;
 mod contract;
 mod demand;
+mod demand_orders;
 mod divergence;
 mod extremes;
 mod model_file;

@@ -123,7 +123,7 @@ impl DemandMethod {
         Ok(DemandFit { next: vec![*next], spread })
     }
 
-    fn check(&self) -> Result<(), ModelError> {
+    pub(super) fn check(&self) -> Result<(), ModelError> {
         let shares = match *self {
             Self::SeasonalNaive { .. } | Self::MovingAverage { .. } => return Ok(()),
             Self::SimpleSmoothing { alpha } | Self::Croston { alpha } | Self::Sba { alpha } => {
@@ -144,6 +144,15 @@ impl DemandMethod {
 }
 
 impl DemandFit {
+    /// Refuses what was read and no method gives.
+    pub(super) fn check(&self) -> Result<(), ModelError> {
+        let is_mean = |mean: &f64| (0.0..=LARGEST_UNITS).contains(mean);
+        match !self.next.is_empty() && self.next.iter().all(is_mean) && self.spread.is_possible() {
+            true => Ok(()),
+            false => Err(ModelError::damaged("its forecast is not one that could be fitted")),
+        }
+    }
+
     /// The mean of each of the next `n_periods`, and its quantiles at `levels`.
     ///
     /// Quantiles are those of a negative binomial distribution with the forecast's mean and the mean squared error of
@@ -158,11 +167,7 @@ impl DemandFit {
     /// # Errors
     /// [`ModelError::Demand`] for levels that are not between 0 and 1.
     pub fn forecast(&self, n_periods: usize, levels: &[f64]) -> Result<DemandForecast, ModelError> {
-        if let Some(level) = levels.iter().find(|level| !(**level > 0.0 && **level < 1.0)) {
-            return Err(wrong(format!(
-                "there is no quantile at {level}: levels are between 0 and 1"
-            )));
-        }
+        check_levels(levels)?;
         let mean: Vec<f64> = self.next.iter().copied().cycle().take(n_periods).collect();
         let quantiles = mean
             .iter()
@@ -173,8 +178,18 @@ impl DemandFit {
     }
 }
 
+/// Refuses levels at which there are no quantiles.
+pub(super) fn check_levels(levels: &[f64]) -> Result<(), ModelError> {
+    match levels.iter().find(|level| !(**level > 0.0 && **level < 1.0)) {
+        Some(level) => {
+            Err(wrong(format!("there is no quantile at {level}: levels are between 0 and 1")))
+        }
+        None => Ok(()),
+    }
+}
+
 /// A [`ModelError::Demand`].
-fn wrong(reason: impl Into<String>) -> ModelError {
+pub(super) fn wrong(reason: impl Into<String>) -> ModelError {
     ModelError::Demand { reason: reason.into() }
 }
 

@@ -8,7 +8,10 @@
 //! - [`DemandMethod::Croston`], [`DemandMethod::Sba`] and [`DemandMethod::Tsb`] for intermittent demand, most of whose
 //!   periods are 0.
 //!
-//! Start reading at [`DemandMethod`]. What measures forecasts is not here: that is the part of another crate.
+//! All items together, from single orders in place of sums, is [`OrdersConfig`]: how many orders there will be, and what is in one.
+//! [`DemandSpec`] is any of these by name, [`FittedDemand`] what it gives for all items of a [`DemandView`].
+//!
+//! Start reading at [`DemandSpec`]. What measures forecasts is not here: that is the part of another crate.
 
 mod method;
 
@@ -20,5 +23,16 @@ mod tsb;
 
 mod level;
 mod spread;
+
+mod compound;
+mod orders;
+mod poisson;
+
+mod spec;
+mod view;
+
+pub use orders::OrdersConfig;
+pub use spec::{DEFAULT_MODEL, DemandSpec, FittedDemand, models};
+pub use view::DemandView;
 
 pub use method::{DemandFit, DemandForecast, DemandMethod};

@@ -43,6 +43,19 @@ impl Spread {
         Self::Errors { sorted: errors }
     }
 
+    /// Whether a method could have given it.
+    pub(super) fn is_possible(&self) -> bool {
+        match self {
+            Self::Counts { variance, growth } => {
+                let is_share = |value: f64| value >= 0.0 && value.is_finite();
+                is_share(*growth) && variance.is_none_or(is_share)
+            }
+            Self::Errors { sorted } => {
+                !sorted.is_empty() && sorted.iter().all(|e| e.is_finite()) && sorted.is_sorted()
+            }
+        }
+    }
+
     /// Quantiles of a period `n_ahead` after the next one.
     pub(super) fn quantiles(&self, mean: f64, n_ahead: usize, levels: &[f64]) -> Vec<f64> {
         match self {
