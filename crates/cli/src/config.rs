@@ -14,7 +14,7 @@ use forecart_prepare::prepare::{
     Fold, PrepareConfig, RawPrepareConfig, RawSplitConfig, SplitKind, folds,
 };
 use forecart_prepare::samples::{RawSamplesConfig, SamplesConfig};
-use forecart_prepare::{DataConfig, Resources, ValidateConfig};
+use forecart_prepare::{DataConfig, DemandConfig, RawDemandConfig, Resources, ValidateConfig};
 use serde::Deserialize;
 
 use crate::args::{Common, ProtocolName, TaskName};
@@ -48,6 +48,8 @@ struct RawConfig {
     models: BTreeMap<String, toml::Table>,
     samples: RawSamplesConfig,
     outcome_models: BTreeMap<String, toml::Table>,
+    demand: RawDemandConfig,
+    demand_models: BTreeMap<String, toml::Table>,
     limits: RawLimits,
 }
 
@@ -151,6 +153,17 @@ impl Config {
     /// The table `[outcome_models.NAME]`, empty if there is none.
     pub(crate) fn outcome_model(&self, name: &str) -> anyhow::Result<serde_json::Value> {
         let table = self.raw.outcome_models.get(name).cloned().unwrap_or_default();
+        Ok(serde_json::to_value(table)?)
+    }
+
+    /// The checked `[demand]` section.
+    pub(crate) fn demand(&self) -> anyhow::Result<DemandConfig> {
+        DemandConfig::try_from(self.raw.demand.clone()).with_context(|| self.origin.clone())
+    }
+
+    /// The table `[demand_models.NAME]`, empty if there is none.
+    pub(crate) fn demand_model(&self, name: &str) -> anyhow::Result<serde_json::Value> {
+        let table = self.raw.demand_models.get(name).cloned().unwrap_or_default();
         Ok(serde_json::to_value(table)?)
     }
 

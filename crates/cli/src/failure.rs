@@ -90,7 +90,11 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 
 fn is_about_data(error: &TrainError) -> bool {
     use forecart_eval::EvalError;
-    matches!(error, TrainError::OtherDataset { .. } | TrainError::Eval(EvalError::NoTargets { .. }))
+    matches!(
+        error,
+        TrainError::OtherDataset { .. }
+            | TrainError::Eval(EvalError::NoTargets { .. } | EvalError::Input { .. })
+    )
 }
 
 fn of_model(error: &ModelError) -> u8 {
@@ -107,6 +111,7 @@ fn of_model(error: &ModelError) -> u8 {
         | ModelError::NoEvents { .. }
         | ModelError::NoLabels { .. }
         | ModelError::NoFeatures { .. }
+        | ModelError::Demand { .. }
         | ModelError::Damaged { .. }
         | ModelError::DamagedCheckpoint { .. }
         | ModelError::FormatVersion { .. } => 3,

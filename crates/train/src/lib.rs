@@ -2,8 +2,9 @@
 //!
 //! [`train`] fits one model for service; [`measure`] fits several and puts them side by side in a
 //! report. Validation chooses, test is read once: [`measure`] reads it through one guard whose log
-//! stands in the report. [`measure_outcomes`] does it for probabilities from sample tables. Models and metrics live in their own crates.
+//! stands in the report. [`measure_outcomes`] does it for probabilities from sample tables, [`measure_demand`] for forecasts from order tables. Models and metrics live in their own crates.
 
+mod demand;
 mod error;
 mod fit;
 mod measure;
@@ -12,6 +13,7 @@ mod outcome;
 mod scaling;
 mod tune;
 
+pub use demand::{DemandOptions, DemandReport, DemandRow, measure_demand, train_demand};
 pub use error::TrainError;
 pub use fit::{TrainOptions, Trained, train};
 pub use measure::{AsScorer, Contestant, Given, MeasureOptions, measure};

@@ -1,6 +1,6 @@
 //! Verbs on a trained model.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -53,7 +53,9 @@ pub(crate) struct SimilarArgs {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  forecart predict --model model.forecart --in rows.csv --out predictions.csv\n  \
-                  head -1000 rows.csv | forecart predict --model model.forecart --in -\n\n\
+                  head -1000 rows.csv | forecart predict --model model.forecart --in -\n  \
+                  forecart predict --model demand.forecart --periods 4\n  \
+                  forecart predict --model demand.forecart --in stock.csv --lead-time 2 --service-level 0.95\n\n\
                   Rows are read as a stream, so that a file may be of any size. Where an ad stands counts for\n\
                   nothing: every row is taken to stand in the same place, unless --as-logged is given."
 )]
@@ -61,15 +63,25 @@ pub(crate) struct PredictArgs {
     /// The model file
     #[arg(short, long, default_value = "model.forecart", value_name = "FILE")]
     pub(crate) model: PathBuf,
-    /// Rows with the columns that the model knows: CSV, JSONL or Parquet
+    /// Rows with the columns that the model knows: CSV, JSONL or Parquet. Of demand: item_id, and on_hand and on_order where there are
+    /// some [default: all items]
     #[arg(long = "in", value_name = "FILE")]
-    pub(crate) input: PathBuf,
-    /// Where to write a line number and a probability for each row [default: standard output]
+    pub(crate) input: Option<PathBuf>,
+    /// Where to write a line number and a probability for each row, or the forecast [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
     /// Positions count as the rows say
     #[arg(long)]
     pub(crate) as_logged: bool,
+    /// Periods ahead that demand is forecast for
+    #[arg(long, default_value = "1", value_name = "N")]
+    pub(crate) periods: NonZeroU32,
+    /// What to order of each item: periods until an order that is placed now is there
+    #[arg(long, value_name = "N", conflicts_with = "periods")]
+    pub(crate) lead_time: Option<NonZeroU32>,
+    /// Share of lead times that are to end without the item being out
+    #[arg(long, default_value = "0.95", value_name = "SHARE", requires = "lead_time")]
+    pub(crate) service_level: f64,
 }
 
 #[derive(Debug, Args)]

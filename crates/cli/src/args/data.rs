@@ -43,13 +43,14 @@ pub(crate) struct ValidateArgs {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  forecart prepare --data log --out dataset --protocol time\n  \
-                  forecart prepare --samples sessions.csv --label Revenue --task purchase --out samples"
+                  forecart prepare --samples sessions.csv --label Revenue --task purchase --out samples\n  \
+                  forecart prepare --data log --task demand --out orders"
 )]
 pub(crate) struct PrepareArgs {
     /// The event log
     #[arg(short, long, default_value = "log", value_name = "DIR")]
     pub(crate) data: PathBuf,
-    /// Folder for the dataset [default: dataset, or samples for --samples]
+    /// Folder for the dataset [default: dataset, samples for --samples, orders for --task demand]
     #[arg(short, long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// How to split; overrides the configuration
@@ -65,8 +66,8 @@ pub(crate) struct PrepareArgs {
     /// The column of --samples that says what happened
     #[arg(long, value_name = "COLUMN", requires = "samples")]
     pub(crate) label: Option<String>,
-    /// What a positive label of --samples is [default: click]
-    #[arg(long, requires = "samples")]
+    /// What a positive label of --samples is [default: click]; `demand`: what the log's orders are, period by period
+    #[arg(long)]
     pub(crate) task: Option<TaskName>,
 }
 
@@ -79,6 +80,8 @@ pub(crate) enum TaskName {
     Conversion,
     /// A purchase
     Purchase,
+    /// Units of each item in the next periods
+    Demand,
 }
 
 impl TaskName {
@@ -88,6 +91,7 @@ impl TaskName {
             Self::Click => "click",
             Self::Conversion => "conversion",
             Self::Purchase => "purchase",
+            Self::Demand => "demand",
         }
     }
 }

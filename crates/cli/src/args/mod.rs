@@ -11,7 +11,7 @@ mod models;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::answers::{ModelArgs, ModelVerb, PredictArgs, RecommendArgs, SimilarArgs};
 pub(crate) use self::bench::{
@@ -66,7 +66,7 @@ pub(crate) struct Common {
 /// The stages of the way from log to answer.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Run the whole way on real orders that come with the program
+    /// Run the whole way on real data that come with the program
     Demo(DemoArgs),
     /// Look at a file and write a configuration for it
     Init(InitArgs),
@@ -86,7 +86,7 @@ pub(crate) enum Verb {
     Recommend(RecommendArgs),
     /// Which items go with this one?
     Similar(SimilarArgs),
-    /// How probable is a click, a conversion, a purchase?
+    /// How probable is a click, a conversion, a purchase? How much will be sold?
     Predict(PredictArgs),
     /// Look inside model files
     Model(ModelArgs),
@@ -97,11 +97,23 @@ pub(crate) enum Verb {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  forecart demo --out forecart-demo")]
+#[command(after_help = "Examples:\n  forecart demo --out forecart-demo\n  forecart demo purchase")]
 pub(crate) struct DemoArgs {
+    /// Which application
+    #[arg(default_value = "recommend")]
+    pub(crate) which: DemoName,
     /// Folder for the log, dataset, model and report
     #[arg(short, long, default_value = "forecart-demo", value_name = "DIR")]
     pub(crate) out: PathBuf,
+}
+
+/// An application that there is a demo of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DemoName {
+    /// What will each customer of a gift shop want next?
+    Recommend,
+    /// Which sessions buy, how much will be sold, and what to order?
+    Purchase,
 }
 
 #[derive(Debug, Args)]

@@ -16,7 +16,7 @@ use super::{ProtocolName, TaskName};
                   A network saves itself to OUT.checkpoint about every 30 seconds of training; the same\n\
                   command goes on from there, to exactly the model of a run that was never stopped.")]
 pub(crate) struct TrainArgs {
-    /// The dataset, or a sample table
+    /// The dataset, a sample table or an order table
     #[arg(short, long, default_value = "dataset", value_name = "DIR")]
     pub(crate) data: PathBuf,
     /// Which model: `default`, or a name of `forecart model list`
@@ -31,7 +31,7 @@ pub(crate) struct TrainArgs {
     /// Train from the beginning, though a stopped run left a checkpoint
     #[arg(long)]
     pub(crate) restart: bool,
-    /// What is predicted, of a sample table [default: what the table says]
+    /// What is predicted, of a sample table or of orders [default: what the table says]
     #[arg(long)]
     pub(crate) task: Option<TaskName>,
 }
@@ -60,7 +60,7 @@ pub(crate) struct EvaluateArgs {
     /// A raw log: it is imported, prepared, trained on and measured in a temporary folder
     #[arg(long, value_name = "FILE", conflicts_with = "data")]
     pub(crate) input: Vec<PathBuf>,
-    /// A prepared dataset, or a sample table
+    /// A prepared dataset, a sample table or an order table
     #[arg(short, long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
     /// Models to fit and measure, `all`, or `default`; the simple baselines are always in the table

@@ -7,8 +7,8 @@ use forecart_data::{Manifest, storage};
 use forecart_prepare::log::Rejected;
 use forecart_prepare::{LogManifest, ValidationReport};
 
-use super::{Context, samples};
-use crate::args::{ImportArgs, InitArgs, PrepareArgs, ValidateArgs};
+use super::{Context, demand, samples};
+use crate::args::{ImportArgs, InitArgs, PrepareArgs, TaskName, ValidateArgs};
 use crate::failure::{DataInvalid, UsageError};
 use crate::output::{self, count};
 
@@ -179,6 +179,9 @@ fn validation_table(report: &ValidationReport) -> String {
 pub(crate) fn prepare(context: &Context, arguments: &PrepareArgs) -> anyhow::Result<()> {
     if !arguments.samples.is_empty() {
         return samples::prepare(context, arguments);
+    }
+    if arguments.task == Some(TaskName::Demand) {
+        return demand::prepare(context, arguments);
     }
     let started = Instant::now();
     let out = arguments.out.clone().unwrap_or_else(|| PathBuf::from("dataset"));

@@ -3,6 +3,7 @@
 mod backtest;
 mod bench;
 mod data;
+mod demand;
 mod demo;
 mod evaluate;
 mod model;

@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use forecart_models::ads::registry as outcomes;
 use forecart_models::model_file;
+use forecart_models::purchase::demand;
 use forecart_models::recommend::registry;
 
 use super::Context;
@@ -56,7 +57,11 @@ pub(crate) fn run(context: &Context, arguments: &ModelArgs) -> anyhow::Result<()
                         "search_space": space,
                     }))
                 });
-                let all = models.chain(outcomes).collect::<anyhow::Result<Vec<_>>>()?;
+                let demand = demand::models().map(|(name, about)| {
+                    Ok(serde_json::json!({ "name": name, "about": about, "tasks": ["demand"] }))
+                });
+                let all =
+                    models.chain(outcomes).chain(demand).collect::<anyhow::Result<Vec<_>>>()?;
                 return output::json(&all);
             }
             let rows = registry::MODELS.iter().map(|entry| {
@@ -73,7 +78,13 @@ pub(crate) fn run(context: &Context, arguments: &ModelArgs) -> anyhow::Result<()
                 outcomes::models().map(|(name, about)| vec![name.to_owned(), about.to_owned()]);
             let header = ["model of a click, conversion or purchase", "what it does"];
             output::line(&output::table(&header, &rows.collect::<Vec<_>>(), usize::MAX))?;
-            output::line(&format!("`default` is {}", outcomes::DEFAULT_MODEL))
+            output::line(&format!("`default` is {}", outcomes::DEFAULT_MODEL))?;
+            output::line("")?;
+            let rows =
+                demand::models().map(|(name, about)| vec![name.to_owned(), about.to_owned()]);
+            let header = ["forecast of demand", "what it does"];
+            output::line(&output::table(&header, &rows.collect::<Vec<_>>(), usize::MAX))?;
+            output::line(&format!("`default` is {}", demand::DEFAULT_MODEL))
         }
     }
 }

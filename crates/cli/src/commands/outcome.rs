@@ -83,7 +83,7 @@ pub(crate) fn train(context: &Context, arguments: &TrainArgs) -> anyhow::Result<
 }
 
 pub(crate) fn evaluate(context: &Context, arguments: &EvaluateArgs) -> anyhow::Result<()> {
-    refuse_flags(arguments)?;
+    refuse_flags(arguments, "a sample table")?;
     let names: Vec<&str> = match arguments.models.iter().any(|name| name == "all") {
         true => registry::models().map(|(name, _)| name).collect(),
         false if arguments.models.is_empty() => vec!["lr", registry::DEFAULT_MODEL],
@@ -106,7 +106,7 @@ pub(crate) fn evaluate(context: &Context, arguments: &EvaluateArgs) -> anyhow::R
 }
 
 /// Flags that mean something to recommenders alone.
-fn refuse_flags(arguments: &EvaluateArgs) -> anyhow::Result<()> {
+pub(super) fn refuse_flags(arguments: &EvaluateArgs, folder: &str) -> anyhow::Result<()> {
     let given = [
         ("--model", !arguments.model.is_empty()),
         ("--protocol", arguments.protocol.is_some()),
@@ -122,14 +122,14 @@ fn refuse_flags(arguments: &EvaluateArgs) -> anyhow::Result<()> {
     ];
     match given.iter().find(|(_, is_given)| *is_given) {
         Some((flag, _)) => {
-            let message = format!("{flag} says nothing of a sample table; leave it out");
+            let message = format!("{flag} says nothing of {folder}; leave it out");
             Err(UsageError(message).into())
         }
         None => Ok(()),
     }
 }
 
-fn print(report: &OutcomeReport) -> anyhow::Result<()> {
+pub(super) fn print(report: &OutcomeReport) -> anyhow::Result<()> {
     let columns = [
         Metric::Auc,
         Metric::AveragePrecision,

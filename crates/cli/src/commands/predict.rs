@@ -7,24 +7,36 @@ use anyhow::Context as _;
 use forecart_data::Progress as _;
 use forecart_data::storage::{Replacement, Scratch};
 use forecart_models::ads::Positions;
-use forecart_models::model_file::OutcomeModelFile;
+use forecart_models::model_file::{self, AnyHeader, OutcomeModelFile};
 use forecart_prepare::samples::SampleRows;
 
-use super::Context;
 use super::data::print_rows;
+use super::{Context, demand};
 use crate::args::PredictArgs;
+use crate::failure::UsageError;
 use crate::output;
 
 pub(crate) fn run(context: &Context, arguments: &PredictArgs) -> anyhow::Result<()> {
+    if matches!(model_file::inspect(&arguments.model)?.header, AnyHeader::Demand(_)) {
+        return demand::predict(context, arguments);
+    }
+    if arguments.lead_time.is_some() {
+        let message = "--lead-time is for a forecast of demand; leave it out";
+        return Err(UsageError(message.into()).into());
+    }
+    let Some(input) = &arguments.input else {
+        let message = "the model predicts rows: name a file of them by --in";
+        return Err(UsageError(message.into()).into());
+    };
     let file = OutcomeModelFile::open(&arguments.model)?;
     let header = file.header();
     let data = context.config.data(None)?;
     // What a pipe gives can be read once, and a file is looked at before it is read.
-    let piped = match arguments.input.as_os_str() == "-" {
+    let piped = match input.as_os_str() == "-" {
         true => Some(Scratch::new(&std::env::temp_dir())?),
         false => None,
     };
-    let input = match &piped {
+    let rows_file = match &piped {
         Some(scratch) => {
             let path = scratch.path().join("standard-input");
             let mut file = File::create(&path).with_context(|| format!("write {path:?}"))?;
@@ -32,10 +44,10 @@ pub(crate) fn run(context: &Context, arguments: &PredictArgs) -> anyhow::Result<
                 .context("read standard input")?;
             path
         }
-        None => arguments.input.clone(),
+        None => input.clone(),
     };
     let config = context.config.samples(None, None)?;
-    let mut rows = SampleRows::open_with(&input, &header.samples.columns, &data, &config)?;
+    let mut rows = SampleRows::open_with(&rows_file, &header.samples.columns, &data, &config)?;
     let positions = if arguments.as_logged { Positions::AsLogged } else { Positions::Neutral };
     let replacement = arguments.out.as_deref().map(Replacement::file).transpose()?;
     let mut out: Box<dyn Write> = match &replacement {
@@ -74,7 +86,7 @@ pub(crate) fn run(context: &Context, arguments: &PredictArgs) -> anyhow::Result<
         return Ok(());
     };
     replacement.commit()?;
-    let path = arguments.out.as_deref().unwrap_or(&arguments.input);
+    let path = arguments.out.as_deref().unwrap_or(input);
     output::line(&format!(
         "wrote {}: {} rows, mean probability {:.4} ({} of {})",
         path.display(),

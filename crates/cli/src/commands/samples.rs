@@ -8,11 +8,16 @@ use forecart_prepare::samples::{SamplesReport, prepare_samples};
 
 use super::Context;
 use super::data::print_rows;
-use crate::args::PrepareArgs;
+use crate::args::{PrepareArgs, TaskName};
+use crate::failure::UsageError;
 use crate::output::{self, count};
 
 pub(crate) fn prepare(context: &Context, arguments: &PrepareArgs) -> anyhow::Result<()> {
     let started = Instant::now();
+    if arguments.task == Some(TaskName::Demand) {
+        let message = "--task demand is forecast from orders, not from rows with a label; give the event log by --data";
+        return Err(UsageError(message.into()).into());
+    }
     let out = arguments.out.clone().unwrap_or_else(|| PathBuf::from("samples"));
     let config = context.config.samples(arguments.label.clone(), arguments.task)?;
     let data = context.config.data(None)?;

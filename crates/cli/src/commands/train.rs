@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use forecart_data::{Dataset, Progress as _, SampleTable};
+use forecart_data::{Dataset, OrderTable, Progress as _, SampleTable};
 use forecart_models::model_file::{LoadedModel, Provenance};
 use forecart_models::recommend::{FitOn, registry};
 use forecart_models::training::Checkpoint;
 use forecart_train::{TrainOptions, Trained, train};
 
-use super::{Context, outcome};
-use crate::args::TrainArgs;
+use super::{Context, demand, outcome};
+use crate::args::{TaskName, TrainArgs};
 use crate::failure::UsageError;
 use crate::output;
 
@@ -17,9 +17,16 @@ pub(crate) fn run(context: &Context, arguments: &TrainArgs) -> anyhow::Result<()
     if SampleTable::is_at(&arguments.data) {
         return outcome::train(context, arguments);
     }
+    if OrderTable::is_at(&arguments.data) {
+        return demand::train(context, arguments);
+    }
     if let Some(task) = arguments.task {
+        let (table, made_by) = match task {
+            TaskName::Demand => ("an order table", "`forecart prepare --task demand`"),
+            _ => ("a sample table", "`forecart prepare --samples`"),
+        };
         let message = format!(
-            "--task {} learns from a sample table, and {:?} is none: make one with `forecart prepare --samples`",
+            "--task {} learns from {table}, and {:?} is none: make one with {made_by}",
             task.name(),
             arguments.data
         );

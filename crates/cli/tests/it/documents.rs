@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use forecart_prepare::RawSamplesConfig;
 use forecart_prepare::config::{RawDataConfig, RawEventsConfig};
 use forecart_prepare::prepare::{RawPrepareConfig, RawSplitConfig};
+use forecart_prepare::{RawDemandConfig, RawSamplesConfig};
 use serde::de::DeserializeOwned;
 
 fn root() -> PathBuf {
@@ -84,6 +84,7 @@ fn the_document_on_configuration_names_every_key_and_its_examples_are_valid() {
         keys::<RawPrepareConfig>(),
         keys::<RawSplitConfig>(),
         keys::<RawSamplesConfig>(),
+        keys::<RawDemandConfig>(),
     ];
     for key in sections.concat().iter().filter(|key| !["columns", "names"].contains(&key.as_str()))
     {

@@ -2,6 +2,7 @@
 
 mod architecture;
 mod commands;
+mod demand;
 mod documents;
 mod killed;
 mod leaks;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::dataset::StepReport;
+use crate::dataset::Reason;
 use crate::folder::Files;
 
 /// The newest format of order tables that this program writes and reads.
@@ -24,8 +24,8 @@ pub struct OrderDescription {
     pub data_hash: String,
     /// The configuration that made it, after all defaults.
     pub config: serde_json::Value,
-    /// What each step did.
-    pub steps: Vec<StepReport>,
+    /// Rows of the log that are in no order, by reason, most first.
+    pub left_out: Vec<Reason>,
 }
 
 /// `manifest.json` of an order table. Holds no clock times and no paths: the same log and configuration give the same bytes.

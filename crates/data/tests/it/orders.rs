@@ -14,7 +14,7 @@ fn description(n_periods: u32) -> OrderDescription {
         n_periods,
         data_hash: "00".into(),
         config: serde_json::json!({}),
-        steps: Vec::new(),
+        left_out: Vec::new(),
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::num::NonZeroUsize;
 
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::metrics::pinball;
@@ -73,11 +72,15 @@ pub struct DemandMeasures {
     pub n_periods: usize,
     /// Units sold in them.
     pub n_units: f64,
-    /// [`super::wape`]; `None` if nothing was sold.
+    /// [`super::wape`] of the means; `None` if nothing was sold.
     pub wape: Option<f64>,
     /// Its percentile-bootstrap interval.
     pub wape_interval: Option<Interval>,
-    /// `Σ (forecast - sold) / Σ sold`: above 0 where too much is forecast.
+    /// [`super::wape`] of the medians, the number that absolute errors ask for.
+    pub median_wape: Option<f64>,
+    /// Its percentile-bootstrap interval.
+    pub median_wape_interval: Option<Interval>,
+    /// `Σ (mean - sold) / Σ sold`: above 0 where too much is forecast.
     pub bias: Option<f64>,
     /// [`super::pinball_loss`], mean over the levels, in units a period.
     pub pinball_loss: f64,
@@ -92,20 +95,32 @@ pub struct DemandMeasures {
 pub struct DemandBacktest {
     /// Series that were forecast.
     pub n_series: usize,
-    /// Series left out, since they have no period before the last ones.
-    pub n_too_short: usize,
+    /// Units sold in series that nothing was known of when the forecast was made: in no measure.
+    pub n_unknown_units: f64,
     /// Over all forecast periods.
     pub all: DemandMeasures,
+    /// Over those of series that sold something in at least [`OFTEN`] of the [`RECENT`] periods before the forecast; `None` without any.
+    ///
+    /// Of a series that rarely sells, the lower end of an interval is 0 and holds most periods by itself: its intervals cover more than
+    /// their share, whatever they say.
+    pub often: Option<DemandMeasures>,
     /// Over forecasts of one period ahead, two periods, and so on, as far as there are any.
     pub by_periods_ahead: Vec<DemandMeasures>,
 }
 
+/// Periods before a forecast that say how often a series sells.
+pub const RECENT: usize = 8;
+
+/// Of [`RECENT`] periods, those in which a series that sells often has sold something.
+pub const OFTEN: usize = 4;
+
 /// Sums over forecast periods of a series.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Sums {
     n: f64,
     sold: f64,
     off: f64,
+    median_off: f64,
     over: f64,
     pinball: f64,
     within: Vec<f64>,
@@ -113,13 +128,15 @@ struct Sums {
 
 impl Sums {
     fn new(options: &BacktestOptions) -> Self {
-        Self { within: vec![0.0; options.coverages.len()], ..Self::default() }
+        let within = vec![0.0; options.coverages.len()];
+        Self { n: 0.0, sold: 0.0, off: 0.0, median_off: 0.0, over: 0.0, pinball: 0.0, within }
     }
 
     fn add_period(&mut self, sold: f64, mean: f64, quantiles: &[f64], levels: &[f64]) {
         self.n += 1.0;
         self.sold += sold;
         self.off += (mean - sold).abs();
+        self.median_off += (quantiles[0] - sold).abs();
         self.over += mean - sold;
         let losses = quantiles.iter().zip(levels).map(|(q, level)| pinball(sold, *q, *level));
         self.pinball += losses.sum::<f64>() / levels.len() as f64;
@@ -132,92 +149,136 @@ impl Sums {
         self.n += other.n;
         self.sold += other.sold;
         self.off += other.off;
+        self.median_off += other.median_off;
         self.over += other.over;
         self.pinball += other.pinball;
         self.within.iter_mut().zip(&other.within).for_each(|(sum, value)| *sum += value);
     }
 }
 
+/// What is summed of one series.
+#[derive(Debug, Clone)]
+struct SeriesSums {
+    ahead: Vec<Sums>,
+    often: Sums,
+}
+
 /// Forecasts the last periods of each series from the periods before, and measures the forecasts.
 ///
-/// Before each of the last `n_periods` periods, `forecast(history, n, levels)` is asked for the next `n` periods: `horizon`, or as
-/// many as there still are. It sees the periods before alone. The result does not depend on threads.
+/// `units` is `[n_series, n_periods]`, on one calendar. Before each of the last `n_periods` periods, `forecast(origin, n, levels)` is asked
+/// for periods `origin..origin + n` of every series, with `n` the horizon, or as many as there still are; it may use the periods before
+/// `origin` alone, and says `None` of a series that it knows nothing of. Quantiles are wanted at `levels`, the first of which is the median.
 ///
 /// ```
 /// use std::num::NonZeroUsize;
 /// use forecart_eval::EvalError;
 /// use forecart_eval::demand::{BacktestOptions, Forecast, backtest};
 ///
-/// let last = |history: &[f64], n: usize, levels: &[f64]| {
-///     let units = history[history.len() - 1];
-///     Ok::<_, EvalError>(Forecast { mean: vec![units; n], quantiles: vec![vec![units; levels.len()]; n] })
+/// let units = [vec![1.0, 2.0, 4.0]];
+/// let last = |origin: usize, n: usize, levels: &[f64]| {
+///     let last = units[0][origin - 1];
+///     let forecast = Forecast { mean: vec![last; n], quantiles: vec![vec![last; levels.len()]; n] };
+///     Ok::<_, EvalError>(vec![Some(forecast)])
 /// };
 /// let n = |n| NonZeroUsize::new(n).unwrap();
-/// let found = backtest(&[vec![1.0, 2.0, 4.0]], &BacktestOptions::new(n(2), n(1)), last)?;
+/// let found = backtest(&units, &BacktestOptions::new(n(2), n(1)), last)?;
 /// assert_eq!(found.all.wape, Some(0.5)); // 1 for 2, 2 for 4.
 /// # Ok::<(), EvalError>(())
 /// ```
 ///
 /// # Errors
-/// What `forecast` fails with; [`EvalError::Option`] for options that do not fit; [`EvalError::Input`] if no series is long enough
-/// or a forecast is of another shape than asked for.
-pub fn backtest<E: From<EvalError> + Send>(
-    series: &[Vec<f64>],
+/// What `forecast` fails with; [`EvalError::Option`] for options that do not fit; [`EvalError::Input`] if series are of different
+/// lengths or too short, nothing was forecast, or a forecast is of another shape than asked for.
+pub fn backtest<E: From<EvalError>>(
+    units: &[Vec<f64>],
     options: &BacktestOptions,
-    forecast: impl Fn(&[f64], usize, &[f64]) -> Result<Forecast, E> + Sync,
+    mut forecast: impl FnMut(usize, usize, &[f64]) -> Result<Vec<Option<Forecast>>, E>,
 ) -> Result<DemandBacktest, E> {
     options.check()?;
+    let refuse = |what, reason: String| Err(E::from(EvalError::Input { what, reason }));
     let levels = options.levels();
+    let n_all = units.first().map_or(0, Vec::len);
+    if units.iter().any(|series| series.len() != n_all) {
+        return refuse("series", "they are not of one calendar".into());
+    }
+    let Some(first) = n_all.checked_sub(options.n_periods.get()).filter(|first| *first > 0) else {
+        let reason = format!(
+            "{n_all} periods: none is before the last {}, which are to be forecast",
+            options.n_periods
+        );
+        return refuse("series", reason);
+    };
     let horizon = options.horizon.get().min(options.n_periods.get());
-    // Of each series, by periods ahead.
-    let of_series = |series: &Vec<f64>| -> Result<Vec<Sums>, E> {
-        let mut sums = vec![Sums::new(options); horizon];
-        let first = series.len().saturating_sub(options.n_periods.get()).max(1);
-        for origin in first..series.len() {
-            let n_ahead = horizon.min(series.len() - origin);
-            let found = forecast(&series[..origin], n_ahead, &levels)?;
-            let is_asked_for = found.mean.len() == n_ahead
-                && found.quantiles.len() == n_ahead
-                && found.quantiles.iter().all(|quantiles| quantiles.len() == levels.len());
-            if !is_asked_for {
-                let reason = format!(
-                    "{n_ahead} periods with {} quantiles each were asked for, and {} and {} given",
-                    levels.len(),
-                    found.mean.len(),
-                    found.quantiles.len()
-                );
-                return Err(EvalError::Input { what: "forecast", reason }.into());
-            }
-            for (ahead, sums) in sums.iter_mut().enumerate().take(n_ahead) {
-                let sold = series[origin + ahead];
-                sums.add_period(sold, found.mean[ahead], &found.quantiles[ahead], &levels);
+    let none = SeriesSums { ahead: vec![Sums::new(options); horizon], often: Sums::new(options) };
+    let mut sums = vec![none; units.len()];
+    let mut n_unknown_units = 0.0;
+    for origin in first..n_all {
+        let n_ahead = horizon.min(n_all - origin);
+        let found = forecast(origin, n_ahead, &levels)?;
+        if found.len() != units.len() {
+            let reason = format!("{} of {} series were forecast", found.len(), units.len());
+            return refuse("forecast", reason);
+        }
+        for ((series, forecast), sums) in units.iter().zip(&found).zip(&mut sums) {
+            let sold = &series[origin..origin + n_ahead];
+            let Some(forecast) = forecast else {
+                n_unknown_units += sold[0];
+                continue;
+            };
+            check_shape(forecast, n_ahead, levels.len())?;
+            let recent = &series[origin.saturating_sub(RECENT)..origin];
+            let is_often = recent.iter().filter(|units| **units > 0.0).count() >= OFTEN;
+            for (ahead, sold) in sold.iter().enumerate() {
+                let (mean, quantiles) = (forecast.mean[ahead], &forecast.quantiles[ahead]);
+                sums.ahead[ahead].add_period(*sold, mean, quantiles, &levels);
+                if is_often {
+                    sums.often.add_period(*sold, mean, quantiles, &levels);
+                }
             }
         }
-        Ok(sums)
-    };
-    let long_enough: Vec<&Vec<f64>> = series.iter().filter(|series| series.len() > 1).collect();
-    if long_enough.is_empty() {
-        let reason = "none has a period to forecast and one before it".into();
-        return Err(EvalError::Input { what: "series", reason }.into());
     }
-    let found: Vec<Vec<Sums>> =
-        long_enough.par_iter().map(|series| of_series(series)).collect::<Result<_, E>>()?;
-    let together = |of_series: &Vec<Sums>| {
-        let mut all = Sums::new(options);
-        of_series.iter().for_each(|sums| all.add(sums));
-        all
+    let sums: Vec<SeriesSums> =
+        sums.into_iter().filter(|sums| sums.ahead.iter().any(|ahead| ahead.n > 0.0)).collect();
+    if sums.is_empty() {
+        return refuse("forecast", "there is none".into());
+    }
+    let all: Vec<Sums> = sums
+        .iter()
+        .map(|sums| {
+            let mut all = Sums::new(options);
+            sums.ahead.iter().for_each(|ahead| all.add(ahead));
+            all
+        })
+        .collect();
+    let of = |sums: Vec<Sums>| {
+        let sums: Vec<Sums> = sums.into_iter().filter(|sums| sums.n > 0.0).collect();
+        (!sums.is_empty()).then(|| measures(&sums, options))
     };
-    let all: Vec<Sums> = found.iter().map(together).collect();
-    let ahead = |ahead: usize| -> DemandMeasures {
-        let sums: Vec<Sums> = found.iter().map(|of_series| of_series[ahead].clone()).collect();
-        measures(&sums, options)
-    };
+    let ahead = |ahead: usize| of(sums.iter().map(|sums| sums.ahead[ahead].clone()).collect());
     Ok(DemandBacktest {
-        n_series: found.len(),
-        n_too_short: series.len() - found.len(),
+        n_series: sums.len(),
+        n_unknown_units,
         all: measures(&all, options),
-        by_periods_ahead: (0..horizon).map(ahead).filter(|found| found.n_periods > 0).collect(),
+        often: of(sums.iter().map(|sums| sums.often.clone()).collect()),
+        by_periods_ahead: (0..horizon).filter_map(ahead).collect(),
     })
+}
+
+fn check_shape(forecast: &Forecast, n_ahead: usize, n_levels: usize) -> Result<(), EvalError> {
+    let is_asked_for = forecast.mean.len() == n_ahead
+        && forecast.quantiles.len() == n_ahead
+        && forecast.quantiles.iter().all(|quantiles| quantiles.len() == n_levels);
+    match is_asked_for {
+        true => Ok(()),
+        false => {
+            let reason = format!(
+                "{n_ahead} periods with {n_levels} quantiles each were asked for, and {} and {} given",
+                forecast.mean.len(),
+                forecast.quantiles.len()
+            );
+            Err(EvalError::Input { what: "forecast", reason })
+        }
+    }
 }
 
 /// Measures of all series together, with intervals.
@@ -227,13 +288,17 @@ fn measures(of_series: &[Sums], options: &BacktestOptions) -> DemandMeasures {
     let column = |value: &dyn Fn(&Sums) -> (f64, f64)| -> GroupSums {
         of_series.iter().map(value).collect()
     };
-    let mut columns =
-        vec![column(&|sums| (sums.off, sums.sold)), column(&|sums| (sums.pinball, sums.n))];
+    let mut columns = vec![
+        column(&|sums| (sums.off, sums.sold)),
+        column(&|sums| (sums.median_off, sums.sold)),
+        column(&|sums| (sums.pinball, sums.n)),
+    ];
     columns.extend((0..all.within.len()).map(|place| column(&|sums| (sums.within[place], sums.n))));
     let resampled = ratios(&columns, &options.bootstrap);
     let mut intervals = resampled.into_iter().map(|values| values.interval(&options.bootstrap));
     let mut interval = || intervals.next().expect("an interval for each column");
-    let (wape_interval, pinball_interval) = (interval(), interval());
+    let (wape_interval, median_wape_interval, pinball_interval) =
+        (interval(), interval(), interval());
     let share = |sum: f64| (all.sold > 0.0).then(|| sum / all.sold);
     let coverages = options.coverages.iter().zip(&all.within);
     DemandMeasures {
@@ -241,6 +306,8 @@ fn measures(of_series: &[Sums], options: &BacktestOptions) -> DemandMeasures {
         n_units: all.sold,
         wape: share(all.off),
         wape_interval,
+        median_wape: share(all.median_off),
+        median_wape_interval,
         bias: share(all.over),
         pinball_loss: all.pinball / all.n,
         pinball_interval,
@@ -264,21 +331,31 @@ mod tests {
         BacktestOptions::new(n(n_periods), n(horizon))
     }
 
-    /// The mean of the past; quantiles around it.
-    fn mean(history: &[f64], n: usize, levels: &[f64]) -> Result<Forecast, EvalError> {
-        let mean = history.iter().sum::<f64>() / history.len() as f64;
-        let quantiles = levels.iter().map(|level| mean * 2.0 * level).collect();
-        Ok(Forecast { mean: vec![mean; n], quantiles: vec![quantiles; n] })
+    /// The mean of the past of each series that has one; quantiles around it.
+    fn means(
+        units: &[Vec<f64>],
+    ) -> impl Fn(usize, usize, &[f64]) -> Result<Vec<Option<Forecast>>, EvalError> {
+        move |origin, n, levels| {
+            let forecast = |series: &Vec<f64>| {
+                let past = &series[..origin];
+                let mean = past.iter().sum::<f64>() / past.len() as f64;
+                let quantiles = levels.iter().map(|level| mean * 2.0 * level).collect();
+                let known = past.iter().any(|units| *units > 0.0);
+                known.then(|| Forecast { mean: vec![mean; n], quantiles: vec![quantiles; n] })
+            };
+            Ok(units.iter().map(forecast).collect())
+        }
     }
 
     #[test]
     fn measures_are_those_of_the_single_functions() {
         let series = [vec![2.0, 4.0, 0.0, 6.0], vec![1.0, 1.0, 5.0, 1.0]];
-        let found = backtest(&series, &options(2, 1), mean).unwrap();
+        let found = backtest(&series, &options(2, 1), means(&series)).unwrap();
         let sold = [0.0, 6.0, 5.0, 1.0];
-        let means = [3.0, 2.0, 1.0, 7.0 / 3.0];
-        assert!((found.all.wape.unwrap() - wape(&sold, &means).unwrap()).abs() < 1e-12);
-        let at = |level: f64| means.map(|mean| mean * 2.0 * level);
+        let mean = [3.0, 2.0, 1.0, 7.0 / 3.0];
+        assert!((found.all.wape.unwrap() - wape(&sold, &mean).unwrap()).abs() < 1e-12);
+        assert_eq!(found.all.median_wape, found.all.wape);
+        let at = |level: f64| mean.map(|mean| mean * 2.0 * level);
         let losses = options(2, 1)
             .levels()
             .into_iter()
@@ -287,51 +364,64 @@ mod tests {
         let within = coverage(&sold, &at((1.0 - 0.8) / 2.0), &at(1.0 - (1.0 - 0.8) / 2.0)).unwrap();
         assert_eq!(found.all.coverages[0].observed, within);
         assert_eq!((found.all.n_periods, found.all.n_units), (4, 12.0));
-        let over = means.iter().sum::<f64>() - 12.0;
+        let over = mean.iter().sum::<f64>() - 12.0;
         assert!((found.all.bias.unwrap() - over / 12.0).abs() < 1e-12);
+        assert_eq!(found.often, None); // fewer than four periods have passed
     }
 
     #[test]
-    fn no_forecast_sees_what_it_is_measured_on() {
-        let series: Vec<f64> = (0..10).map(f64::from).collect();
-        let asked = std::sync::Mutex::new(Vec::new());
-        let spy = |history: &[f64], n: usize, levels: &[f64]| {
-            asked.lock().unwrap().push((history.len(), n));
-            mean(history, n, levels)
+    fn every_origin_is_asked_once_for_what_is_left() {
+        let series = [(0..10).map(f64::from).collect::<Vec<f64>>()];
+        let mut asked = Vec::new();
+        let forecast = means(&series);
+        let spy = |origin: usize, n: usize, levels: &[f64]| {
+            asked.push((origin, n));
+            forecast(origin, n, levels)
         };
-        let found = backtest(&[series], &options(4, 3), spy).unwrap();
-        assert_eq!(*asked.lock().unwrap(), [(6, 3), (7, 3), (8, 2), (9, 1)]);
+        let found = backtest(&series, &options(4, 3), spy).unwrap();
+        assert_eq!(asked, [(6, 3), (7, 3), (8, 2), (9, 1)]);
         let n: Vec<usize> = found.by_periods_ahead.iter().map(|found| found.n_periods).collect();
         assert_eq!(n, [4, 3, 2]);
         assert_eq!(found.all.n_periods, 9);
+        assert_eq!(found.often.unwrap().n_periods, 9);
     }
 
     #[test]
-    fn short_series_are_counted_and_others_begin_where_they_can() {
-        let series = [vec![], vec![3.0], vec![3.0, 5.0]];
-        let found = backtest(&series, &options(4, 2), mean).unwrap();
-        assert_eq!((found.n_series, found.n_too_short, found.all.n_periods), (1, 2, 1));
-        assert_eq!(found.by_periods_ahead.len(), 1);
-        let error = backtest(&series[..2], &options(4, 2), mean).unwrap_err().to_string();
-        assert!(error.contains("none has a period to forecast"), "{error}");
+    fn what_nothing_is_known_of_is_counted_apart() {
+        let series = [vec![0.0, 0.0, 7.0, 2.0], vec![3.0, 0.0, 5.0, 1.0]];
+        let found = backtest(&series, &options(2, 2), means(&series)).unwrap();
+        // The first series is known before its last period alone.
+        assert_eq!((found.n_series, found.n_unknown_units, found.all.n_periods), (2, 7.0, 4));
+        let error = backtest(&[vec![0.0; 5]], &options(2, 2), means(&[vec![0.0; 5]])).unwrap_err();
+        assert!(error.to_string().contains("there is none"), "{error}");
+        let short = backtest(&series, &options(4, 2), means(&series)).unwrap_err().to_string();
+        assert!(short.contains("none is before the last 4"), "{short}");
+        let uneven = [vec![1.0; 4], vec![1.0; 5]];
+        let uneven = backtest(&uneven, &options(2, 2), means(&uneven)).unwrap_err().to_string();
+        assert!(uneven.contains("one calendar"), "{uneven}");
     }
 
     #[test]
     fn nothing_sold_has_no_percentage() {
-        let found = backtest(&[vec![0.0; 5]], &options(2, 1), mean).unwrap();
+        let series = [vec![1.0, 0.0, 0.0, 0.0, 0.0]];
+        let found = backtest(&series, &options(2, 1), means(&series)).unwrap();
         assert_eq!((found.all.wape, found.all.wape_interval, found.all.bias), (None, None, None));
-        assert_eq!(found.all.pinball_loss, 0.0);
+        assert!(found.all.pinball_loss > 0.0);
     }
 
     #[test]
     fn a_forecast_of_another_shape_is_refused() {
-        let none = |_: &[f64], _: usize, _: &[f64]| {
-            Ok::<_, EvalError>(Forecast { mean: vec![], quantiles: vec![] })
+        let none = |_: usize, _: usize, _: &[f64]| {
+            Ok::<_, EvalError>(vec![Some(Forecast { mean: vec![], quantiles: vec![] })])
         };
         let error = backtest(&[vec![1.0; 5]], &options(2, 1), none).unwrap_err().to_string();
         assert!(error.contains("1 periods with 5 quantiles each were asked for"), "{error}");
+        let fewer = |_: usize, _: usize, _: &[f64]| Ok::<_, EvalError>(Vec::new());
+        let error = backtest(&[vec![1.0; 5]], &options(2, 1), fewer).unwrap_err().to_string();
+        assert!(error.contains("0 of 1 series"), "{error}");
+        let series = [vec![1.0; 5]];
         let wrong = BacktestOptions { coverages: vec![1.0], ..options(2, 1) };
-        let error = backtest(&[vec![1.0; 5]], &wrong, mean).unwrap_err().to_string();
+        let error = backtest(&series, &wrong, means(&series)).unwrap_err().to_string();
         assert!(error.contains("option coverages"), "{error}");
     }
 }

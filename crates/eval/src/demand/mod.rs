@@ -6,5 +6,7 @@
 mod backtest;
 mod metrics;
 
-pub use backtest::{BacktestOptions, Coverage, DemandBacktest, DemandMeasures, Forecast, backtest};
+pub use backtest::{
+    BacktestOptions, Coverage, DemandBacktest, DemandMeasures, Forecast, OFTEN, RECENT, backtest,
+};
 pub use metrics::{coverage, pinball_loss, wape};

@@ -23,7 +23,7 @@ fn table(folder: &Path, n_periods: u32, items: &[Vec<Order>]) -> OrderTable {
         n_periods,
         data_hash: "00".into(),
         config: json!({}),
-        steps: Vec::new(),
+        left_out: Vec::new(),
     };
     writer.finish(description).unwrap();
     OrderTable::open(folder).unwrap()

@@ -13,7 +13,7 @@ const WITH_DIGITS: &[&str] = &["C2", "C3", "gift_0001_*"];
 /// `D`, `S`, `B`, `PADS`, `CRUK`, `BANK CHARGES`, `AMAZONFEE`, `DCGSSBOY`) is no product, and
 /// neither is `C2`, `C3` or a gift voucher `gift_0001_*`. In other data it says nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum CodeRule {
+pub(crate) enum CodeRule {
     Automatic,
     Patterns(Vec<String>),
 }
@@ -34,7 +34,7 @@ impl CodeRule {
     }
 
     /// For each of `ids`, in their order, whether it is no product.
-    pub(super) fn flags<'a>(
+    pub(crate) fn flags<'a>(
         &self,
         ids: impl Iterator<Item = &'a str> + Clone,
         has_order_lines: bool,

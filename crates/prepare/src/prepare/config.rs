@@ -207,12 +207,12 @@ pub enum SplitKind {
 /// Checked settings; made by [`PrepareConfig::new`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct PrepareConfig {
-    pub(super) raw: RawPrepareConfig,
+    pub(crate) raw: RawPrepareConfig,
     pub(super) raw_split: RawSplitConfig,
     pub(super) events: Events,
     /// First and last moment that are kept.
     pub(super) window_ms: (i64, i64),
-    pub(super) codes: CodeRule,
+    pub(crate) codes: CodeRule,
     pub(super) k_core_on: KCoreOn,
     pub(super) min_count: u64,
     pub(super) seen: SeenRule,

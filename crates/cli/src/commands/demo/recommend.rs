@@ -1,28 +1,24 @@
-//! `demo`: the whole way on the bundled orders of a shop.
+//! `demo recommend`: from the bundled orders of a shop to what its customers want next.
 
 use std::path::Path;
 use std::time::Instant;
 
 use forecart_data::dataset::Manifest;
-use forecart_data::storage::{Scratch, write_file};
 use forecart_data::{Dataset, Part, Progress as _};
 use forecart_eval::{Metric, find_leaks};
 use forecart_models::model_file::LoadedModel;
 use forecart_models::recommend::{FitOn, registry};
-use forecart_prepare::config::{RawDataConfig, RawEventsConfig};
+use forecart_prepare::Resources;
 use forecart_prepare::prepare::{
     PrepareConfig, RawPrepareConfig, RawSplitConfig, SeenRule, SplitKind,
 };
-use forecart_prepare::{DataConfig, LogManifest, Resources};
 use forecart_train::{MeasureOptions, TrainOptions, measure, train};
 
-use super::{Context, data, evaluate, recommend, train as train_verb};
+use super::super::{Context, data, evaluate, recommend, train as train_verb};
+use super::{import_orders, step};
 use crate::args::DemoArgs;
 use crate::output;
 
-/// UCI Online Retail, complete: see NOTICE.
-const ORDERS: &[u8] = include_bytes!("../../../../samples/online_retail.parquet");
-const ORDERS_NAME: &str = "online_retail.parquet";
 /// Days at the end of the log that are for test, and as many before them for validation.
 const TEST_DAYS: u32 = 30;
 /// What the demo serves: fitted in a second, where the default model takes minutes.
@@ -99,24 +95,8 @@ pub(crate) fn run(context: &Context, arguments: &DemoArgs) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Imports the bundled orders to `log`, by way of a file in `parent`.
-pub(super) fn import_orders(
-    context: &Context,
-    parent: &Path,
-    log: &Path,
-    resources: &Resources,
-) -> anyhow::Result<LogManifest> {
-    let scratch = Scratch::new(parent)?;
-    let orders = scratch.path().join(ORDERS_NAME);
-    write_file(&orders, ORDERS)?;
-    // The shop's clock: the orders state no zone.
-    let raw = RawDataConfig { time_zone: Some("Europe/London".into()), ..Default::default() };
-    let config = DataConfig::try_from((raw, RawEventsConfig::default()))?;
-    Ok(forecart_prepare::import(&[orders], &config, log, resources, &context.display)?)
-}
-
 /// Prepares them to the dataset `folder`.
-pub(super) fn prepare_orders(
+pub(in crate::commands) fn prepare_orders(
     context: &Context,
     log: &Path,
     folder: &Path,
@@ -125,10 +105,6 @@ pub(super) fn prepare_orders(
     let config = PrepareConfig::new(prepare_config(), split_config())?;
     let display = &context.display;
     Ok(forecart_prepare::prepare::prepare(log, &config, folder, resources, display)?)
-}
-
-fn step(context: &Context, text: &str) -> anyhow::Result<()> {
-    if context.json { Ok(()) } else { output::line(&format!("\n{text}")) }
 }
 
 /// What a shop of this kind would choose: people buy the same things again, so seen items stay.

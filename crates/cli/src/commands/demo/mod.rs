@@ -1,0 +1,47 @@
+//! `demo`: the whole way on data that come with the program.
+
+mod purchase;
+mod recommend;
+
+use std::path::Path;
+
+use forecart_data::storage::{Scratch, write_file};
+use forecart_prepare::config::{RawDataConfig, RawEventsConfig};
+use forecart_prepare::{DataConfig, LogManifest, Resources};
+
+use super::Context;
+use crate::args::{DemoArgs, DemoName};
+use crate::output;
+
+pub(super) use self::recommend::prepare_orders;
+
+/// UCI Online Retail, complete: see NOTICE.
+const ORDERS: &[u8] = include_bytes!("../../../../../samples/online_retail.parquet");
+const ORDERS_NAME: &str = "online_retail.parquet";
+
+pub(crate) fn run(context: &Context, arguments: &DemoArgs) -> anyhow::Result<()> {
+    match arguments.which {
+        DemoName::Recommend => recommend::run(context, arguments),
+        DemoName::Purchase => purchase::run(context, arguments),
+    }
+}
+
+fn step(context: &Context, text: &str) -> anyhow::Result<()> {
+    if context.json { Ok(()) } else { output::line(&format!("\n{text}")) }
+}
+
+/// Imports the bundled orders to `log`, by way of a file in `parent`.
+pub(super) fn import_orders(
+    context: &Context,
+    parent: &Path,
+    log: &Path,
+    resources: &Resources,
+) -> anyhow::Result<LogManifest> {
+    let scratch = Scratch::new(parent)?;
+    let orders = scratch.path().join(ORDERS_NAME);
+    write_file(&orders, ORDERS)?;
+    // The shop's clock: the orders state no zone.
+    let raw = RawDataConfig { time_zone: Some("Europe/London".into()), ..Default::default() };
+    let config = DataConfig::try_from((raw, RawEventsConfig::default()))?;
+    Ok(forecart_prepare::import(&[orders], &config, log, resources, &context.display)?)
+}

@@ -1,0 +1,166 @@
+//! From a log to a forecast of demand, through the command line.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn sample() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../samples/online_retail.parquet")
+}
+
+fn forecart(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_forecart"));
+    command.current_dir(folder).env_remove("FORECART_CONFIG").args(arguments).output().unwrap()
+}
+
+fn good(output: &Output) -> String {
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{message}");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn refused(output: &Output, code: i32) -> String {
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{message}");
+    message
+}
+
+fn parsed(output: &Output) -> Value {
+    serde_json::from_str(&good(output)).unwrap()
+}
+
+fn imported(folder: &Path) {
+    fs::write(folder.join("forecart.toml"), "[data]\ntime_zone = \"Europe/London\"\n").unwrap();
+    good(&forecart(folder, &["import", sample().to_str().unwrap()]));
+}
+
+#[test]
+fn from_orders_to_what_to_order() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path();
+    imported(folder);
+    let manifest = parsed(&forecart(folder, &["prepare", "--task", "demand", "--json"]));
+    assert_eq!(
+        (manifest["n_items"].as_u64(), manifest["n_periods"].as_u64()),
+        (Some(3907), Some(53))
+    );
+    // The order of 80,995 paper birds, taken back after twelve minutes, is none.
+    let left_out = manifest["left_out"].to_string();
+    assert!(left_out.contains("taken back"), "{left_out}");
+
+    let report = parsed(&forecart(folder, &["evaluate", "--data", "orders", "--json"]));
+    let rows = report["rows"].as_array().unwrap();
+    assert_eq!((rows.len(), rows[0]["model"].as_str()), (8, Some("orders")));
+    let of = |row: &Value, name: &str| row["measured"]["all"][name].as_f64().unwrap();
+    for other in &rows[1..] {
+        assert!(of(&rows[0], "median_wape") < of(other, "median_wape") - 0.03, "{other}");
+        assert!(of(&rows[0], "pinball_loss") < of(other, "pinball_loss"), "{other}");
+    }
+    let often = rows[0]["measured"]["often"]["coverages"][0]["observed"].as_f64().unwrap();
+    assert!((0.75..0.85).contains(&often), "{often}");
+
+    let train = ["train", "--task", "demand", "--data", "orders", "--out", "demand.forecart"];
+    good(&forecart(folder, &train));
+    let before = fs::read(folder.join("demand.forecart")).unwrap();
+    good(&forecart(folder, &[&train[..], &["--threads", "1"]].concat()));
+    assert_eq!(fs::read(folder.join("demand.forecart")).unwrap(), before);
+    let shown = good(&forecart(folder, &["model", "show", "demand.forecart"]));
+    assert!(shown.contains("demand") && shown.contains("period_days"), "{shown}");
+
+    let text =
+        good(&forecart(folder, &["predict", "--model", "demand.forecart", "--periods", "2"]));
+    let mut lines = text.lines();
+    assert_eq!(lines.next(), Some("item_id,period_start,expected,low,median,high"));
+    assert!(lines.next().unwrap().starts_with("10002,2011-12-10,"), "{text:.200}");
+    assert_eq!(text.lines().count(), 1 + 2 * 3907);
+
+    fs::write(folder.join("stock.csv"), "item_id,on_hand\n22423,10\n85123A,900000\nnone,5\n")
+        .unwrap();
+    let arguments = [
+        "predict",
+        "--model",
+        "demand.forecart",
+        "--in",
+        "stock.csv",
+        "--lead-time",
+        "2",
+        "--json",
+    ];
+    let output = forecart(folder, &arguments);
+    let lines: Vec<Value> =
+        good(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("left out 1 item"));
+    let number = |line: &Value, name: &str| line[name].as_f64().unwrap();
+    assert_eq!(lines.len(), 2);
+    assert!(number(&lines[0], "needed") > number(&lines[0], "expected"));
+    assert_eq!(number(&lines[0], "reorder"), number(&lines[0], "needed") - 10.0);
+    assert_eq!(number(&lines[1], "reorder"), 0.0);
+    let riskier = forecart(folder, &[&arguments[..], &["--service-level", "0.5"]].concat());
+    let riskier: Value = serde_json::from_str(good(&riskier).lines().next().unwrap()).unwrap();
+    assert!(number(&riskier, "needed") < number(&lines[0], "needed"));
+}
+
+#[test]
+fn what_does_not_fit_is_refused_with_what_to_do() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path();
+    fs::write(
+        folder.join("views.csv"),
+        "user_id,item_id,event,timestamp\nu,a,view_item,1600000000\nu,b,view_item,1602000000\n",
+    )
+    .unwrap();
+    good(&forecart(folder, &["import", "views.csv"]));
+    let message = refused(&forecart(folder, &["prepare", "--task", "demand"]), 3);
+    assert!(
+        message.contains("no event \"purchase\"") && message.contains("view_item"),
+        "{message}"
+    );
+
+    let day = |n: u64| 1_600_000_000 + n * 86_400;
+    let orders: String = (0..30).map(|n| format!("u,a,purchase,{}\n", day(n))).collect();
+    fs::write(folder.join("orders.csv"), format!("user_id,item_id,event,timestamp\n{orders}"))
+        .unwrap();
+    good(&forecart(folder, &["import", "orders.csv"]));
+    good(&forecart(folder, &["prepare", "--task", "demand"]));
+    let message =
+        refused(&forecart(folder, &["evaluate", "--data", "orders", "--models", "ses"]), 3);
+    assert!(message.contains("none is before the last 8"), "{message}");
+    let message = refused(&forecart(folder, &["train", "--data", "orders"]), 3);
+    assert!(message.contains("demand.period_days"), "{message}");
+    good(&forecart(folder, &["train", "--data", "orders", "--model", "ses"]));
+    let message = refused(&forecart(folder, &["predict", "--lead-time", "1"]), 3);
+    assert!(message.contains("train orders"), "{message}");
+    let message = refused(&forecart(folder, &["train", "--data", "orders", "--model", "sess"]), 2);
+    assert!(message.contains("ses"), "{message}");
+    let message =
+        refused(&forecart(folder, &["evaluate", "--data", "orders", "--gate", "wape"]), 2);
+    assert!(message.contains("--gate says nothing of an order table"), "{message}");
+    let message = refused(&forecart(folder, &["train", "--task", "click", "--data", "orders"]), 2);
+    assert!(message.contains("for demand"), "{message}");
+    let message = refused(&forecart(folder, &["train", "--task", "demand", "--data", "none"]), 2);
+    assert!(message.contains("prepare --task demand"), "{message}");
+    let message =
+        refused(&forecart(folder, &["prepare", "--samples", "orders.csv", "--task", "demand"]), 2);
+    assert!(message.contains("--data"), "{message}");
+    let message =
+        refused(&forecart(folder, &["prepare", "--task", "demand", "--protocol", "time"]), 2);
+    assert!(message.contains("--protocol"), "{message}");
+    fs::write(folder.join("day.toml"), "[demand]\nperiod_days = 31\n").unwrap();
+    let message = refused(&forecart(folder, &["-c", "day.toml", "prepare", "--task", "demand"]), 3);
+    assert!(message.contains("lower demand.period_days"), "{message}");
+    fs::write(folder.join("pairs.csv"), "user_id,item_id\nu,a\nu,b\n").unwrap();
+    good(&forecart(folder, &["import", "pairs.csv"]));
+    let message = refused(&forecart(folder, &["prepare", "--task", "demand"]), 3);
+    assert!(message.contains("no times"), "{message}");
+}
+
+#[test]
+fn the_demo_of_purchases_ends_with_what_to_order() {
+    let root = tempfile::tempdir().unwrap();
+    let text = good(&forecart(root.path(), &["demo", "purchase"]));
+    assert!(text.contains("gbdt") && text.contains("croston"), "{text}");
+    assert!(text.contains("forecart predict --model forecart-demo/demand.forecart"), "{text}");
+    assert!(root.path().join("forecart-demo/demand.forecart").is_file());
+}
