@@ -45,7 +45,7 @@ pub use error::EvalError;
 pub use evaluate::evaluate;
 pub use evaluation::{DataFacts, Evaluation, Tally};
 pub use held_out_loss::held_out_loss;
-pub use leakage::{Leakage, find_leaks};
+pub use leakage::{Leakage, find_leaks, find_sample_leaks};
 pub use metrics::{Metric, MetricKind};
 pub use options::{EvaluateOptions, TestGuard};
 pub use report::{ModelRuns, Report, ReportOptions, Run};

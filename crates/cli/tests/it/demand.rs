@@ -151,7 +151,8 @@ fn what_does_not_fit_is_refused_with_what_to_do() {
     let message = refused(&forecart(folder, &["-c", "day.toml", "prepare", "--task", "demand"]), 3);
     assert!(message.contains("lower demand.period_days"), "{message}");
     fs::write(folder.join("pairs.csv"), "user_id,item_id\nu,a\nu,b\n").unwrap();
-    good(&forecart(folder, &["import", "pairs.csv"]));
+    fs::write(folder.join("order.toml"), "[data]\norder_only = true\n").unwrap();
+    good(&forecart(folder, &["-c", "order.toml", "import", "pairs.csv"]));
     let message = refused(&forecart(folder, &["prepare", "--task", "demand"]), 3);
     assert!(message.contains("no times"), "{message}");
 }

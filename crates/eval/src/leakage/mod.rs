@@ -1,6 +1,6 @@
 //! Finds test data that has leaked into what a model may learn from.
 //!
-//! [`find_leaks`] reads a prepared dataset, no model: whatever it finds would flatter every model that looks at it. What
+//! [`find_leaks`] reads a prepared dataset, [`find_sample_leaks`] a sample table, no model: whatever it finds would flatter every model that looks at it. What
 //! is searched for stands in [`LeakKind`]. Exact rules (an event on the wrong side of the cut) report every case;
 //! statistical ones (an attribute that knows the future) have thresholds that untouched public data stays well below, and
 //! need effects that are many standard errors from nothing.
@@ -22,12 +22,15 @@ mod attributes;
 mod ids;
 mod people;
 
+mod samples;
+
 use std::fmt;
 
 use forecart_data::{Dataset, UserIdx};
 use serde::{Deserialize, Serialize};
 
 use self::future::Future;
+pub use self::samples::find_sample_leaks;
 use crate::report::grouped;
 
 /// What kind of leak.
@@ -61,6 +64,8 @@ pub enum LeakKind {
     UserIdOfTheFuture,
     /// Ids of users are in the order of their last events, which the held-out parts hold.
     UserIdTellsTime,
+    /// A column of a sample table tells the outcome, as what is written down after it does.
+    OutcomeAsColumn,
 }
 
 impl LeakKind {
@@ -80,6 +85,7 @@ impl LeakKind {
             Self::IdAsAttribute => "an id that tells the time is an attribute",
             Self::UserIdOfTheFuture => "user ids that know the test part",
             Self::UserIdTellsTime => "user ids that tell the time",
+            Self::OutcomeAsColumn => "a column that knows the outcome",
         }
     }
 }
