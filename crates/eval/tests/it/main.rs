@@ -10,6 +10,7 @@ mod off_policy;
 mod probability;
 mod protocols;
 mod report;
+mod sample_leaks;
 mod scaling;
 mod traps;
 mod tuning;
