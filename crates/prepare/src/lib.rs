@@ -28,5 +28,7 @@ pub use init::{InitReport, init_from};
 pub use log::LogManifest;
 pub use prepare::{PrepareConfig, RawPrepareConfig, RawSplitConfig, prepare};
 pub use resources::Resources;
-pub use samples::{RawSamplesConfig, SampleRows, SamplesConfig, SamplesReport, prepare_samples};
+pub use samples::{
+    RawSamplesConfig, SampleRows, SamplesConfig, SamplesReport, prepare_from_log, prepare_samples,
+};
 pub use validate::{ValidateConfig, ValidationReport, validate};

@@ -177,7 +177,7 @@ fn validation_table(report: &ValidationReport) -> String {
 }
 
 pub(crate) fn prepare(context: &Context, arguments: &PrepareArgs) -> anyhow::Result<()> {
-    if !arguments.samples.is_empty() {
+    if !arguments.samples.is_empty() || arguments.task.is_some() {
         return samples::prepare(context, arguments);
     }
     let started = Instant::now();
