@@ -3,6 +3,7 @@
 mod architecture;
 mod commands;
 mod documents;
+mod from_log;
 mod killed;
 mod leaks;
 mod outcome;

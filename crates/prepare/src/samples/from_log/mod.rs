@@ -362,3 +362,28 @@ fn step(join: &JoinReport, n_samples: u64) -> StepReport {
         ..StepReport::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::events::{CLICK, IMPRESSION};
+    use super::*;
+
+    #[test]
+    fn what_is_of_the_same_moment_is_not_known() {
+        let of_kind = |kind, time_ms| Event { kind, time_ms, ..Event::default() };
+        let moments = [
+            vec![of_kind(CLICK, 5), of_kind(IMPRESSION, 5), of_kind(CLICK, 5)],
+            vec![of_kind(IMPRESSION, 6)],
+        ];
+        let (mut state, mut found) = (State::new(5, 1000, 1.0), Vec::new());
+        for moment in &moments {
+            let is_sample = |event: &Event| (event.kind == IMPRESSION).then_some(0);
+            let each = |_, known: &Known<'_>| {
+                found.push((known.user.counts.clicks, known.item.events));
+                Ok(())
+            };
+            each_known(&mut state, moment, is_sample, each).unwrap();
+        }
+        assert_eq!(found, [(0, 0), (2, 3)]);
+    }
+}
