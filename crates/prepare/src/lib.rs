@@ -30,5 +30,7 @@ pub use log::LogManifest;
 pub use orders::{DemandConfig, RawDemandConfig, prepare_orders};
 pub use prepare::{PrepareConfig, RawPrepareConfig, RawSplitConfig, prepare};
 pub use resources::Resources;
-pub use samples::{RawSamplesConfig, SampleRows, SamplesConfig, SamplesReport, prepare_samples};
+pub use samples::{
+    RawSamplesConfig, SampleRows, SamplesConfig, SamplesReport, prepare_from_log, prepare_samples,
+};
 pub use validate::{ValidateConfig, ValidationReport, validate};

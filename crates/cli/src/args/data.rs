@@ -43,14 +43,15 @@ pub(crate) struct ValidateArgs {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  forecart prepare --data log --out dataset --protocol time\n  \
-                  forecart prepare --samples sessions.csv --label Revenue --task purchase --out samples\n  \
-                  forecart prepare --data log --task demand --out orders"
+                  forecart prepare --data log --task click --out samples\n  \
+                  forecart prepare --data log --task demand --out orders\n  \
+                  forecart prepare --samples sessions.csv --label Revenue --task purchase --out samples"
 )]
 pub(crate) struct PrepareArgs {
     /// The event log
     #[arg(short, long, default_value = "log", value_name = "DIR")]
     pub(crate) data: PathBuf,
-    /// Folder for the dataset [default: dataset, samples for --samples, orders for --task demand]
+    /// Folder for the dataset [default: dataset, samples for --samples and --task, orders for --task demand]
     #[arg(short, long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// How to split; overrides the configuration
@@ -66,7 +67,9 @@ pub(crate) struct PrepareArgs {
     /// The column of --samples that says what happened
     #[arg(long, value_name = "COLUMN", requires = "samples")]
     pub(crate) label: Option<String>,
-    /// What a positive label of --samples is [default: click]; `demand`: what the log's orders are, period by period
+    /// What a positive label of --samples is [default: click]. Without --samples, make samples from the event log: impressions for click,
+    /// clicks for conversion, sessions for purchase; events and windows are set in `[samples.log]`. Of demand: the log's orders, period by
+    /// period
     #[arg(long)]
     pub(crate) task: Option<TaskName>,
 }

@@ -177,11 +177,11 @@ fn validation_table(report: &ValidationReport) -> String {
 }
 
 pub(crate) fn prepare(context: &Context, arguments: &PrepareArgs) -> anyhow::Result<()> {
-    if !arguments.samples.is_empty() {
-        return samples::prepare(context, arguments);
-    }
-    if arguments.task == Some(TaskName::Demand) {
+    if arguments.samples.is_empty() && arguments.task == Some(TaskName::Demand) {
         return demand::prepare(context, arguments);
+    }
+    if !arguments.samples.is_empty() || arguments.task.is_some() {
+        return samples::prepare(context, arguments);
     }
     let started = Instant::now();
     let out = arguments.out.clone().unwrap_or_else(|| PathBuf::from("dataset"));

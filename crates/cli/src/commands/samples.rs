@@ -1,10 +1,10 @@
-//! `prepare --samples`: from a table of rows to a sample table.
+//! `prepare --samples` and `prepare --task`: from a table of rows, or from the event log, to a sample table.
 
 use std::path::PathBuf;
 use std::time::Instant;
 
 use forecart_data::samples::{Role, SampleSplit};
-use forecart_prepare::samples::{SamplesReport, prepare_samples};
+use forecart_prepare::samples::{SamplesReport, prepare_from_log, prepare_samples};
 
 use super::Context;
 use super::data::print_rows;
@@ -21,17 +21,15 @@ pub(crate) fn prepare(context: &Context, arguments: &PrepareArgs) -> anyhow::Res
     let out = arguments.out.clone().unwrap_or_else(|| PathBuf::from("samples"));
     let config = context.config.samples(arguments.label.clone(), arguments.task)?;
     let data = context.config.data(None)?;
-    let test: Vec<PathBuf> = arguments.test.iter().cloned().collect();
     let resources = context.resources_beside(&out);
-    let report = prepare_samples(
-        &arguments.samples,
-        &test,
-        &data,
-        &config,
-        &out,
-        &resources,
-        &context.display,
-    )?;
+    let display = &context.display;
+    let report = if arguments.samples.is_empty() {
+        refuse_flags(arguments)?;
+        prepare_from_log(&arguments.data, &data, &config, &out, &resources, display)?
+    } else {
+        let test: Vec<PathBuf> = arguments.test.iter().cloned().collect();
+        prepare_samples(&arguments.samples, &test, &data, &config, &out, &resources, display)?
+    };
     context.display.end();
     if context.json {
         return output::json(&report);
@@ -42,6 +40,21 @@ pub(crate) fn prepare(context: &Context, arguments: &PrepareArgs) -> anyhow::Res
         out.display(),
         started.elapsed().as_secs_f64(),
     ))
+}
+
+/// Flags that mean nothing where samples are made from the log.
+fn refuse_flags(arguments: &PrepareArgs) -> anyhow::Result<()> {
+    let given =
+        [("--protocol", arguments.protocol.is_some()), ("--test", arguments.test.is_some())];
+    match given.iter().find(|(_, is_given)| *is_given) {
+        Some((flag, _)) => {
+            let message = format!(
+                "{flag}: with --task, samples are made from the log; how they are parted is set in `[samples]`"
+            );
+            Err(UsageError(message).into())
+        }
+        None => Ok(()),
+    }
 }
 
 /// The first few, short enough for a table.
@@ -85,6 +98,12 @@ fn print(report: &SamplesReport) -> anyhow::Result<()> {
         output::line(decision)?;
     }
     print_rows("rejected", &report.rejected)?;
+    if let Some(join) = &report.join {
+        let lines = join.lines().into_iter().map(|(what, n)| vec![what, count(n)]);
+        let events = vec!["events".to_owned(), count(join.n_events)];
+        let rows: Vec<Vec<String>> = std::iter::once(events).chain(lines).collect();
+        output::line(&output::table(&["of the log", "number"], &rows, 1))?;
+    }
     let names = ["train", "validation", "test"];
     let parts = report.parts.iter().enumerate().map(|(at, part)| {
         let name = match report.split {

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use forecart_prepare::config::{RawDataConfig, RawEventsConfig};
 use forecart_prepare::prepare::{RawPrepareConfig, RawSplitConfig};
+use forecart_prepare::samples::RawLogSamplesConfig;
 use forecart_prepare::{RawDemandConfig, RawSamplesConfig};
 use serde::de::DeserializeOwned;
 
@@ -59,7 +60,7 @@ fn documents_link_to_files_that_exist() {
 
 #[test]
 fn the_notice_names_the_hashes_of_the_shipped_samples() {
-    for name in ["online_retail", "online_shoppers"] {
+    for name in ["online_retail", "online_shoppers", "open_bandit"] {
         let sample = root().join(format!("samples/{name}.parquet"));
         let hash = forecart_data::storage::sha256_file(&sample).unwrap();
         assert!(read("NOTICE").contains(&hash), "{name}: {hash}");
@@ -85,9 +86,10 @@ fn the_document_on_configuration_names_every_key_and_its_examples_are_valid() {
         keys::<RawSplitConfig>(),
         keys::<RawSamplesConfig>(),
         keys::<RawDemandConfig>(),
+        keys::<RawLogSamplesConfig>(),
     ];
-    for key in sections.concat().iter().filter(|key| !["columns", "names"].contains(&key.as_str()))
-    {
+    let tables = ["columns", "names", "log"];
+    for key in sections.concat().iter().filter(|key| !tables.contains(&key.as_str())) {
         let is_shown = blocks.iter().any(|block| block.contains(&format!("\n{key} = ")));
         let is_named = text.contains(&format!("`{key} = ")) || text.contains(&format!(".{key}."));
         assert!(is_shown || is_named, "{key} is missing");

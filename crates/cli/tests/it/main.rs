@@ -4,6 +4,7 @@ mod architecture;
 mod commands;
 mod demand;
 mod documents;
+mod from_log;
 mod killed;
 mod leaks;
 mod outcome;

@@ -10,7 +10,7 @@ use super::contract::{OutcomeModel, OutcomeSpec};
 use super::registry;
 use super::samples::{EncodedSamples, SampleView};
 use crate::calibration::{
-    CalibrationMethod, CalibrationRows, Calibrator, choose, correct_for_sampling,
+    CalibrationMethod, CalibrationRows, Calibrator, Platt, choose, correct_for_sampling,
 };
 use crate::error::ModelError;
 use crate::tensors::Tensors;
@@ -18,6 +18,13 @@ use crate::training::{FitContext, FitRecord};
 
 /// Fewer validation rows of either label than this say nothing of a calibration.
 const MIN_TO_CALIBRATE: usize = 10;
+
+/// With fewer validation rows of the rarer label, methods are not told apart: a line is fitted that goes only as far as the rows bear it out
+/// ([`Platt::fit_shrunk`]).
+///
+/// Source: Vergouwe, Steyerberg, Eijkemans and Habbema, Journal of Clinical Epidemiology 58(5), 2005: at least 100 events
+/// and 100 others to see what is wrong with a model's probabilities.
+const MIN_TO_CHOOSE: usize = 100;
 
 /// A probability.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -68,7 +75,8 @@ pub struct OutcomePredictor {
 
 impl OutcomePredictor {
     /// Fits encoders and model on the training rows of `view`. Its validation rows choose when to stop and how scores become
-    /// probabilities: of two halves, one fits and one chooses the method, which is then fitted on both.
+    /// probabilities: of two halves, one fits and one chooses the method, which is then fitted on both. With fewer than 100 rows of the rarer
+    /// label it is [`Platt::fit_shrunk`].
     ///
     /// # Errors
     /// Those of [`OutcomeSpec::fit`], [`ModelError::NoLabels`] where all labels are equal, [`ModelError::NoFeatures`] where no
@@ -93,7 +101,7 @@ impl OutcomePredictor {
             context.check_memory(spec.name(), spec.needed_bytes(&train), hint)?;
             let (model, record) = spec.fit(&train, &validation, &view.identity(), context)?;
             let serving = Serving {
-                calibrator: calibrate(model.as_ref(), &validation)?,
+                calibrator: calibrate(model.as_ref(), &train, &validation)?,
                 negatives_kept: view.negatives_kept(),
                 positions: positions(view),
             };
@@ -205,14 +213,24 @@ fn positions(view: &SampleView<'_>) -> BTreeMap<String, Position> {
 
 fn calibrate(
     model: &dyn OutcomeModel,
+    train: &EncodedSamples,
     validation: &EncodedSamples,
 ) -> Result<Calibrator, ModelError> {
-    let labels: Vec<bool> = validation.labels().iter().map(|label| *label > 0.5).collect();
+    let is_positive = |label: &f32| *label > 0.5;
+    let labels: Vec<bool> = validation.labels().iter().map(is_positive).collect();
     let n_positive = labels.iter().filter(|label| **label).count();
-    if n_positive.min(labels.len() - n_positive) < MIN_TO_CALIBRATE {
+    let n_rarer = n_positive.min(labels.len() - n_positive);
+    if n_rarer < MIN_TO_CALIBRATE {
         return Ok(Calibrator::None);
     }
     let logits: Vec<f64> = model.logits(validation)?.into_iter().map(f64::from).collect();
+    if n_rarer < MIN_TO_CHOOSE {
+        // As few validation rows say less of how frequent positive ones are than all rows that are known.
+        let n_learned = train.labels().iter().filter(|label| is_positive(label)).count();
+        let rate = (n_learned + n_positive) as f64 / (train.len() + labels.len()) as f64;
+        let rows = CalibrationRows::new(&logits, &labels, None)?;
+        return Ok(Calibrator::Platt(Platt::fit_shrunk(&rows, rate)));
+    }
     let half = |odd: usize| {
         let places = (odd..labels.len()).step_by(2);
         let (scores, labels): (Vec<f64>, Vec<bool>) =

@@ -14,7 +14,7 @@ use super::codes::CodeRule;
 use crate::PrepareError;
 
 /// Milliseconds of a day.
-pub(super) const DAY_MS: i64 = 86_400_000;
+pub(crate) const DAY_MS: i64 = 86_400_000;
 
 /// `[prepare]` as it stands in a file. Every key is optional.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

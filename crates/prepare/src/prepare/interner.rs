@@ -13,7 +13,7 @@ use crate::PrepareError;
 /// # Cost
 /// About 50 bytes and the text for each string.
 #[derive(Debug, Default)]
-pub(super) struct Interner {
+pub(crate) struct Interner {
     texts: TextTable,
     table: HashTable<Entry>,
 }
@@ -49,7 +49,7 @@ fn head(text: &str) -> [u8; 16] {
 
 impl Interner {
     /// The number of `text`, a new one if it was not seen before.
-    pub(super) fn intern(&mut self, text: &str) -> Result<u32, PrepareError> {
+    pub(crate) fn intern(&mut self, text: &str) -> Result<u32, PrepareError> {
         let (hash, head) = (short_hash(text), head(text));
         if let Some(index) = self.find_hashed(text, hash, head) {
             return Ok(index);
@@ -71,19 +71,19 @@ impl Interner {
         self.table.find(spread(hash), is_equal).map(|entry| entry.index)
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.texts.len()
     }
 
-    pub(super) fn text(&self, index: u32) -> &str {
+    pub(crate) fn text(&self, index: u32) -> &str {
         self.texts.get(index as usize)
     }
 
-    pub(super) fn find(&self, text: &str) -> Option<u32> {
+    pub(crate) fn find(&self, text: &str) -> Option<u32> {
         self.find_hashed(text, short_hash(text), head(text))
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &str> + Clone {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> + Clone {
         (0..self.len()).map(|index| self.texts.get(index))
     }
 }

@@ -18,9 +18,9 @@ mod config;
 mod folds;
 
 mod codes;
-mod interner;
+pub(crate) mod interner;
 mod line;
-mod scan;
+pub(crate) mod scan;
 mod sort;
 
 mod clean;
@@ -41,6 +41,7 @@ use datafusion::arrow::array::RecordBatch;
 use forecart_data::dataset::{Description, Tables};
 use forecart_data::{DatasetWriter, EventOrder, Manifest, Progress, Protocol, storage};
 
+pub(crate) use config::DAY_MS;
 pub use config::{
     KCoreOn, NamedCodes, NonProductCodes, OverCap, PrepareConfig, RawPrepareConfig, RawSplitConfig,
     SeenRule, SplitKind,

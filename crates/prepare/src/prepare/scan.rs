@@ -535,7 +535,7 @@ fn reader(file: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, PrepareE
 }
 
 /// Batches of a Parquet file with the columns of `wanted` that it has.
-pub(super) fn batches_of(
+pub(crate) fn batches_of(
     file: &Path,
     wanted: &[String],
 ) -> Result<impl Iterator<Item = Result<RecordBatch, PrepareError>> + use<>, PrepareError> {
@@ -548,7 +548,7 @@ pub(super) fn batches_of(
 }
 
 /// A column by name as `data_type`, if the batch has it.
-pub(super) fn column(
+pub(crate) fn column(
     batch: &RecordBatch,
     name: &str,
     data_type: &DataType,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use forecart_data::samples::ColumnKind;
 use serde::{Deserialize, Serialize};
 
+use super::from_log::RawLogSamplesConfig;
 use crate::PrepareError;
 use crate::config::closest;
 
@@ -45,6 +46,14 @@ pub struct RawSamplesConfig {
     pub n_folds: u8,
     /// Seed of random splits and folds.
     pub seed: u64,
+    /// How samples are made from an event log.
+    #[serde(skip_serializing_if = "is_default")]
+    pub log: RawLogSamplesConfig,
+}
+
+/// The manifest of a table that was not made from a log says nothing of logs.
+fn is_default(log: &RawLogSamplesConfig) -> bool {
+    *log == RawLogSamplesConfig::default()
 }
 
 impl Default for RawSamplesConfig {
@@ -66,6 +75,7 @@ impl Default for RawSamplesConfig {
             test: 0.2,
             n_folds: 10,
             seed: 0,
+            log: RawLogSamplesConfig::default(),
         }
     }
 }

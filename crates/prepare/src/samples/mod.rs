@@ -4,10 +4,11 @@
 //! which features there are is their layout) and decides what each holds; the second writes. Memory holds a byte, the label and
 //! the moment of each row, and the different texts of each column.
 //!
-//! Start at [`prepare_samples`]; [`RawSamplesConfig`] documents every setting, `infer` how kinds are found. [`SampleRows`] reads
-//! files for predictions. What is not here: encoders, which each model fits for itself.
+//! Start at [`prepare_samples`]; [`RawSamplesConfig`] documents every setting, `infer` how kinds are found. [`prepare_from_log`] makes
+//! rows and labels from an event log. [`SampleRows`] reads files for predictions. What is not here: encoders, which each model fits for itself.
 
 mod config;
+mod from_log;
 mod infer;
 mod input;
 mod label;
@@ -25,6 +26,7 @@ use forecart_data::{DataError, Progress, SampleWriter};
 use serde::Serialize;
 
 pub use config::{RawSamplesConfig, SamplesConfig, SplitChoice};
+pub use from_log::{JoinReport, RawLogSamplesConfig, prepare_from_log};
 pub use plan::ColumnReport;
 pub use rows::SampleRows;
 pub use value::OwnedRow;
@@ -63,6 +65,9 @@ pub struct SamplesReport {
     pub n_bad_rows: u64,
     /// These by reason, with the first lines.
     pub rejected: Vec<Rejected>,
+    /// How the events of a log were joined to samples.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub join: Option<JoinReport>,
     /// Hash of the inputs, as in the manifest.
     pub data_hash: String,
     /// Hash of the table, as in the manifest.
@@ -157,6 +162,7 @@ pub fn prepare_samples(
         n_rows_read: n_read,
         n_bad_rows: rejects.n_rows(),
         rejected,
+        join: None,
         data_hash,
         content_hash: manifest.content_hash,
     })

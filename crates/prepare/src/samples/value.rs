@@ -33,6 +33,18 @@ impl Given<'_> {
         }
     }
 
+    pub(super) fn as_borrowed(&self) -> Given<'_> {
+        match self {
+            Self::Missing => Given::Missing,
+            Self::Number(number) => Given::Number(*number),
+            Self::Text(text) => Given::Text(Cow::Borrowed(text)),
+            Self::List(texts) => {
+                Given::List(texts.iter().map(|text| Cow::Borrowed(text.as_ref())).collect())
+            }
+            Self::Time(time) => Given::Time(*time),
+        }
+    }
+
     fn as_value(&self) -> Value<'_> {
         match self {
             Self::Missing => Value::Missing,

@@ -2,6 +2,7 @@
 
 mod broken;
 mod formats;
+mod from_log;
 mod memory;
 mod mutations;
 mod prepare;
