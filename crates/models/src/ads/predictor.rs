@@ -75,7 +75,8 @@ pub struct OutcomePredictor {
 
 impl OutcomePredictor {
     /// Fits encoders and model on the training rows of `view`. Its validation rows choose when to stop and how scores become
-    /// probabilities: of two halves, one fits and one chooses the method, which is then fitted on both. With fewer than 100 rows of the rarer
+    /// probabilities: of two halves, one fits and one chooses the method, which is then fitted on both. Where rows have an order in time, the
+    /// later half chooses: what does not last from one half to the next will not last into service. With fewer than 100 rows of the rarer
     /// label it is [`Platt::fit_shrunk`].
     ///
     /// # Errors
@@ -101,7 +102,12 @@ impl OutcomePredictor {
             context.check_memory(spec.name(), spec.needed_bytes(&train), hint)?;
             let (model, record) = spec.fit(&train, &validation, &view.identity(), context)?;
             let serving = Serving {
-                calibrator: calibrate(model.as_ref(), &train, &validation)?,
+                calibrator: calibrate(
+                    model.as_ref(),
+                    &train,
+                    &validation,
+                    &view.validation_halves(),
+                )?,
                 negatives_kept: view.negatives_kept(),
                 positions: positions(view),
             };
@@ -215,6 +221,7 @@ fn calibrate(
     model: &dyn OutcomeModel,
     train: &EncodedSamples,
     validation: &EncodedSamples,
+    halves: &[Vec<usize>; 2],
 ) -> Result<Calibrator, ModelError> {
     let is_positive = |label: &f32| *label > 0.5;
     let labels: Vec<bool> = validation.labels().iter().map(is_positive).collect();
@@ -231,12 +238,12 @@ fn calibrate(
         let rows = CalibrationRows::new(&logits, &labels, None)?;
         return Ok(Calibrator::Platt(Platt::fit_shrunk(&rows, rate)));
     }
-    let half = |odd: usize| {
-        let places = (odd..labels.len()).step_by(2);
+    let half = |places: &[usize]| {
         let (scores, labels): (Vec<f64>, Vec<bool>) =
-            places.map(|place| (logits[place], labels[place])).unzip();
+            places.iter().map(|place| (logits[*place], labels[*place])).unzip();
         CalibrationRows::new(&scores, &labels, None)
     };
-    let method: CalibrationMethod = choose(&half(0)?, &half(1)?).calibrator.method();
+    let [earlier, later] = halves;
+    let method: CalibrationMethod = choose(&half(earlier)?, &half(later)?).calibrator.method();
     Ok(Calibrator::fit(method, &CalibrationRows::new(&logits, &labels, None)?))
 }

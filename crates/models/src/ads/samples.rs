@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use forecart_data::encode::{EncodedRow, FeatureProgram};
-use forecart_data::samples::{Role, SampleColumn, SampleRow};
+use forecart_data::samples::{Role, SampleColumn, SampleRow, SampleSplit};
 use forecart_data::{Part, SampleTable};
 use rayon::prelude::*;
 
@@ -65,6 +65,25 @@ impl<'a> SampleView<'a> {
             Some((first.min(time), last.max(time)))
         });
         ends.map_or(0, |(first, last)| last.saturating_sub(first))
+    }
+
+    /// Places of the validation rows in two halves: the earlier and the later where rows have an order in time, else every other one.
+    pub(super) fn validation_halves(&self) -> [Vec<usize>; 2] {
+        let n = self.validation.len();
+        let times = self.table.with_role(Role::Time).map(|(_, times)| times);
+        let is_in_order = matches!(
+            self.table.manifest.description.split,
+            SampleSplit::Time { .. } | SampleSplit::Order | SampleSplit::Given
+        );
+        if !is_in_order {
+            return [0, 1].map(|odd| (odd..n).step_by(2).collect());
+        }
+        let mut places: Vec<usize> = (0..n).collect();
+        places.sort_by_key(|place| {
+            times.and_then(|times| times.time_ms(self.validation[*place] as usize))
+        });
+        let later = places.split_off(n / 2);
+        [places, later]
     }
 
     /// Share of the negative samples that is left in the table.
