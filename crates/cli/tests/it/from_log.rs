@@ -44,6 +44,7 @@ fn lines(table: &SampleTable, n_rows: u32) -> String {
         let values = names.iter().map(|name| {
             let value = match row.value(name) {
                 Cell::Missing => Value::Null,
+                Cell::Number(number) if number.fract() == 0.0 => (number as i64).into(),
                 Cell::Number(number) => number.into(),
                 Cell::Text(text) => text.into(),
                 Cell::List(texts) => texts.iter().map(|text| text.as_ref()).collect(),

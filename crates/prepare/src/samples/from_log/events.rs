@@ -45,7 +45,7 @@ pub(super) struct Event {
     /// Of the event, else of the catalog; NaN if neither has one.
     pub(super) price: f64,
     /// Where its further columns stand: number of the moment's batch, and row in it.
-    place: (usize, usize),
+    pub(super) place: (usize, usize),
 }
 
 impl Default for Event {
