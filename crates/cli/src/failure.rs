@@ -107,6 +107,7 @@ fn of_model(error: &ModelError) -> u8 {
         | ModelError::NoEvents { .. }
         | ModelError::NoLabels { .. }
         | ModelError::NoFeatures { .. }
+        | ModelError::NotForTable { .. }
         | ModelError::Damaged { .. }
         | ModelError::DamagedCheckpoint { .. }
         | ModelError::FormatVersion { .. } => 3,

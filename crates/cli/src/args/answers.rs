@@ -55,7 +55,8 @@ pub(crate) struct SimilarArgs {
     after_help = "Examples:\n  forecart predict --model model.forecart --in rows.csv --out predictions.csv\n  \
                   head -1000 rows.csv | forecart predict --model model.forecart --in -\n\n\
                   Rows are read as a stream, so that a file may be of any size. Where an ad stands counts for\n\
-                  nothing: every row is taken to stand in the same place, unless --as-logged is given."
+                  nothing: every row is taken to stand in the same place, unless --as-logged is given. Models of conversions\n\
+                  say two things more: how probable one is after a click, and click and conversion together."
 )]
 pub(crate) struct PredictArgs {
     /// The model file
@@ -67,6 +68,29 @@ pub(crate) struct PredictArgs {
     /// Where to write a line number and a probability for each row [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+    /// Positions count as the rows say
+    #[arg(long)]
+    pub(crate) as_logged: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  forecart explain --model model.forecart --in rows.csv --top 5\n  \
+                  head -3 rows.csv | forecart explain --model model.forecart --in - --json\n\n\
+                  What columns add, in logits before calibration, sums to the difference between the row and the baseline: a\n\
+                  row without texts and lists, whose numbers are at their mean; `gap` is what the sum misses. `lr` is\n\
+                  explained by its weights, `gbdt` by Shapley values, both exactly; networks by integrated gradients."
+)]
+pub(crate) struct ExplainArgs {
+    /// The model file
+    #[arg(short, long, default_value = "model.forecart", value_name = "FILE")]
+    pub(crate) model: PathBuf,
+    /// Rows with the columns that the model knows: CSV, JSONL or Parquet
+    #[arg(long = "in", value_name = "FILE")]
+    pub(crate) input: PathBuf,
+    /// How many columns of each row, those that add most [default: 5, all with --json]
+    #[arg(long, value_name = "N")]
+    pub(crate) top: Option<NonZeroUsize>,
     /// Positions count as the rows say
     #[arg(long)]
     pub(crate) as_logged: bool,

@@ -5,6 +5,7 @@ mod bench;
 mod data;
 mod demo;
 mod evaluate;
+mod explain;
 mod model;
 mod outcome;
 mod predict;
@@ -71,6 +72,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Verb::Recommend(arguments) => recommend::recommend(&context, &arguments),
         Verb::Similar(arguments) => recommend::similar(&context, &arguments),
         Verb::Predict(arguments) => predict::run(&context, &arguments),
+        Verb::Explain(arguments) => explain::run(&context, &arguments),
         Verb::Model(arguments) => model::run(&context, &arguments),
         Verb::Bench(arguments) => bench::run(&context, &arguments),
         Verb::Completions(_) => Ok(()),

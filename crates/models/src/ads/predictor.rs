@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::contract::{OutcomeModel, OutcomeSpec};
 use super::registry;
-use super::samples::{EncodedSamples, SampleView};
+use super::samples::{EncodedSamples, SampleLayout, SampleView};
 use crate::calibration::{
     CalibrationMethod, CalibrationRows, Calibrator, choose, correct_for_sampling,
 };
@@ -26,6 +26,19 @@ pub struct Prediction {
     pub probability: f64,
     /// Of the model, before calibration.
     pub logit: f32,
+    /// Of models that know of conversions.
+    pub conversion: Option<Conversion>,
+}
+
+/// How probable it is that a click is followed by a conversion.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Conversion {
+    /// If there is a click: in `0.0..=1.0`, calibrated on the clicks of the validation part whose outcome is known, if there were
+    /// enough. For rows that are seldom clicked this is as good as the assumption that, of two rows with one score, a click on either
+    /// converts alike.
+    pub given_click: f64,
+    /// Click and conversion: the product of that and of the (calibrated) probability of a click.
+    pub with_click: f64,
 }
 
 /// What a row says of where the ad stands.
@@ -46,6 +59,9 @@ pub struct Serving {
     pub negatives_kept: f64,
     /// The value that stands for every position, by column.
     pub positions: BTreeMap<String, Position>,
+    /// From logits of conversions after clicks to probabilities, of models that know of conversions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversion: Option<Calibrator>,
 }
 
 /// A value of a position column.
@@ -71,13 +87,14 @@ impl OutcomePredictor {
     /// probabilities: of two halves, one fits and one chooses the method, which is then fitted on both.
     ///
     /// # Errors
-    /// Those of [`OutcomeSpec::fit`], [`ModelError::NoLabels`] where all labels are equal, [`ModelError::NoFeatures`] where no
+    /// Those of [`OutcomeSpec::fit`] and [`OutcomeSpec::check_columns`], [`ModelError::NoLabels`] where all labels are equal, [`ModelError::NoFeatures`] where no
     /// column can be learned from.
     pub fn fit(
         spec: &dyn OutcomeSpec,
         view: &SampleView<'_>,
         context: &FitContext<'_>,
     ) -> Result<(Self, FitRecord), ModelError> {
+        spec.check_columns(view.columns())?;
         view.check(spec.name())?;
         let features = spec.features(view.columns(), view.span_ms());
         if features.is_empty() {
@@ -90,10 +107,13 @@ impl OutcomePredictor {
             let train = view.encode(view.train(), &encoders);
             let validation = view.encode(view.validation(), &encoders);
             let hint = "lower `n_dims`, `hidden` or `batch_size`, or raise `min_count`";
-            context.check_memory(spec.name(), spec.needed_bytes(&train), hint)?;
+            let samples = train.n_bytes().saturating_add(validation.n_bytes());
+            let needed = spec.needed_bytes(&train).saturating_add(samples);
+            context.check_memory(spec.name(), needed, hint)?;
             let (model, record) = spec.fit(&train, &validation, &view.identity(), context)?;
             let serving = Serving {
-                calibrator: calibrate(model.as_ref(), &validation)?,
+                calibrator: calibrate(&model.logits(&validation)?, &all_labels(&validation))?,
+                conversion: calibrate_conversions(model.as_ref(), &validation)?,
                 negatives_kept: view.negatives_kept(),
                 positions: positions(view),
             };
@@ -115,8 +135,8 @@ impl OutcomePredictor {
             let reason = format!("{} of the negatives were kept", serving.negatives_kept);
             return Err(ModelError::damaged(reason));
         }
-        let sizes = (encoders.sparse_fields(), encoders.n_dense());
-        let model = registry::load(name, hyperparameters, tensors, sizes.0, sizes.1)?;
+        let layout = SampleLayout::from(&encoders);
+        let model = registry::load(name, hyperparameters, tensors, layout)?;
         Ok(Self { encoders, model, serving })
     }
 
@@ -144,8 +164,39 @@ impl OutcomePredictor {
         rows: impl IntoIterator<Item = R>,
         positions: Positions,
     ) -> Result<Vec<Prediction>, ModelError> {
-        let fields = self.encoders.sparse_fields();
-        let mut samples = EncodedSamples::new(&fields, self.encoders.n_dense());
+        self.predictions(&self.encode(rows, positions))
+    }
+
+    pub(super) fn predictions(
+        &self,
+        samples: &EncodedSamples,
+    ) -> Result<Vec<Prediction>, ModelError> {
+        let logits = self.model.logits(samples)?;
+        let conversions = self.model.conversion_logits(samples)?;
+        let predict = |(place, logit): (usize, f32)| {
+            let probability = self.probability(logit);
+            let conversion = conversions.as_ref().map(|logits| {
+                let calibrator = self.serving.conversion.as_ref().unwrap_or(&Calibrator::None);
+                let given_click = calibrator.probability(f64::from(logits[place]));
+                Conversion { given_click, with_click: given_click * probability }
+            });
+            Prediction { probability, logit, conversion }
+        };
+        Ok(logits.into_iter().enumerate().map(predict).collect())
+    }
+
+    /// The probability that a logit of the model stands for.
+    fn probability(&self, logit: f32) -> f64 {
+        let p = self.serving.calibrator.probability(f64::from(logit));
+        correct_for_sampling(p, self.serving.negatives_kept)
+    }
+
+    pub(super) fn encode<R: Row>(
+        &self,
+        rows: impl IntoIterator<Item = R>,
+        positions: Positions,
+    ) -> EncodedSamples {
+        let mut samples = EncodedSamples::new(&SampleLayout::from(&self.encoders));
         let mut encoded = EncodedRow::default();
         for row in rows {
             match positions {
@@ -157,13 +208,7 @@ impl OutcomePredictor {
             }
             samples.push(&encoded, 0.0);
         }
-        let logits = self.model.logits(&samples)?;
-        let predict = |logit: f32| {
-            let p = self.serving.calibrator.probability(f64::from(logit));
-            let probability = correct_for_sampling(p, self.serving.negatives_kept);
-            Prediction { probability, logit }
-        };
-        Ok(logits.into_iter().map(predict).collect())
+        samples
     }
 }
 
@@ -203,16 +248,16 @@ fn positions(view: &SampleView<'_>) -> BTreeMap<String, Position> {
     most_frequent.collect()
 }
 
-fn calibrate(
-    model: &dyn OutcomeModel,
-    validation: &EncodedSamples,
-) -> Result<Calibrator, ModelError> {
-    let labels: Vec<bool> = validation.labels().iter().map(|label| *label > 0.5).collect();
+fn all_labels(samples: &EncodedSamples) -> Vec<bool> {
+    samples.labels().iter().map(|label| *label > 0.5).collect()
+}
+
+fn calibrate(logits: &[f32], labels: &[bool]) -> Result<Calibrator, ModelError> {
     let n_positive = labels.iter().filter(|label| **label).count();
     if n_positive.min(labels.len() - n_positive) < MIN_TO_CALIBRATE {
         return Ok(Calibrator::None);
     }
-    let logits: Vec<f64> = model.logits(validation)?.into_iter().map(f64::from).collect();
+    let logits: Vec<f64> = logits.iter().copied().map(f64::from).collect();
     let half = |odd: usize| {
         let places = (odd..labels.len()).step_by(2);
         let (scores, labels): (Vec<f64>, Vec<bool>) =
@@ -220,5 +265,19 @@ fn calibrate(
         CalibrationRows::new(&scores, &labels, None)
     };
     let method: CalibrationMethod = choose(&half(0)?, &half(1)?).calibrator.method();
-    Ok(Calibrator::fit(method, &CalibrationRows::new(&logits, &labels, None)?))
+    Ok(Calibrator::fit(method, &CalibrationRows::new(&logits, labels, None)?))
+}
+
+/// On the clicks whose outcome is known.
+fn calibrate_conversions(
+    model: &dyn OutcomeModel,
+    validation: &EncodedSamples,
+) -> Result<Option<Calibrator>, ModelError> {
+    let Some(logits) = model.conversion_logits(validation)? else { return Ok(None) };
+    let outcomes = logits.iter().zip(validation.labels()).zip(validation.conversions());
+    let (logits, labels): (Vec<f32>, Vec<bool>) = outcomes
+        .filter(|((_, click), outcome)| **click == 1.0 && !outcome.is_nan())
+        .map(|((logit, _), outcome)| (*logit, *outcome == 1.0))
+        .unzip();
+    calibrate(&logits, &labels).map(Some)
 }

@@ -8,6 +8,7 @@ mod divergence;
 mod extremes;
 mod model_file;
 mod neighbors;
+mod outcome_truths;
 mod outcomes;
 mod resume;
 mod shop;

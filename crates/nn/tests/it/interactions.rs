@@ -5,8 +5,8 @@ use std::{num::NonZeroUsize, ops::Range};
 
 use forecart_nn::{
     Activation, Conv1dConfig, Conv1dMaxPool, Conv1dWorkspace, CrossConfig, CrossLayer,
-    CrossNetwork, CrossWorkspace, DataParallel, FactorizationMachine, FieldAwareMachine, Gradient, Gradients, Linear,
-    Matrix, Mlp, Name, NnError, Padding, Parameters, Ragged, TargetAttention,
+    CrossNetwork, CrossWorkspace, DataParallel, FactorizationMachine, FieldAwareMachine, Gradient,
+    Gradients, Linear, Matrix, Mlp, Name, NnError, Padding, Parameters, Ragged, TargetAttention,
     TargetAttentionConfig, TargetAttentionInputs, TargetAttentionWorkspace, Trainable,
 };
 

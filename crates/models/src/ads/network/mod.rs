@@ -1,72 +1,35 @@
 //! One network over fields, of which linear models, factorization machines, perceptrons and cross networks are arrangements.
 
+//!
+//! Here are the network and its two passes; [`sizes`] says what it may have, [`rows`] what it reads, [`history`] how lists whose order
+//! counts come in.
+
 use std::ops::Range;
 
 use forecart_nn::{
-    Activation, BagMode, Bags, CrossConfig, CrossNetwork, CrossWorkspace, Embedding,
-    FactorizationMachine, Gradients, Init, Linear, Matrix, Mlp, MlpConfig, MlpWorkspace, NnError,
-    Pass, RowTermsPart, Trainable,
+    Activation, Bags, CrossConfig, CrossNetwork, Embedding, FactorizationMachine,
+    FieldAwareMachine, Init, Linear, Matrix, Mlp, MlpConfig, NnError, Pass, RowTermsPart,
+    TargetAttention, TargetAttentionConfig,
 };
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+
+mod history;
+mod rows;
+mod sizes;
+mod workspace;
+
+pub use rows::{FieldRows, HistoryRows};
+pub use sizes::{FieldNetworkConfig, Interactions};
+pub(super) use workspace::{DenseGradients, Workspace};
+
+use rows::{add, add_columns, gather, put};
+
+/// Samples whose logits are computed at a time.
+const ANSWER_ROWS: usize = 1024;
 
 /// Standard deviation of new embeddings.
 const INIT: Init = Init::TruncatedNormal { std_dev: 0.01 };
-
-/// Sizes of a [`FieldNetwork`], and which parts it has.
-#[derive(Debug, Clone, PartialEq)]
-pub struct FieldNetworkConfig {
-    /// Rows of the tables that all fields share; each field has rows of its own.
-    pub n_rows: usize,
-    /// Fields; each has one row active, or several.
-    pub n_fields: usize,
-    /// Numbers beside the fields.
-    pub n_dense: usize,
-    /// Columns of an embedding; 0 for none, which only a linear model can be without.
-    pub n_dims: usize,
-    /// Whether each row has a weight, and each number: `w x + Σ_f w[r_f] + b`.
-    pub linear: bool,
-    /// Whether the products of any two fields count: a factorization machine.
-    pub interactions: bool,
-    /// Layers of the cross network; 0 for none.
-    pub n_cross: usize,
-    /// Columns of the cross network's low-rank weights; `None` for full ones.
-    pub cross_rank: Option<usize>,
-    /// Columns of the hidden layers of the perceptron; `None` for no perceptron, an empty list for one of no hidden layer.
-    pub hidden: Option<Vec<usize>>,
-    /// Share of hidden values that are left out at random while training, in `0.0..1.0`.
-    pub dropout: f32,
-}
-
-impl FieldNetworkConfig {
-    /// Columns of what enters perceptron and cross network.
-    fn n_in(&self) -> usize {
-        self.n_fields.saturating_mul(self.n_dims).saturating_add(self.n_dense)
-    }
-
-    /// Number of weights of the network.
-    pub(super) fn n_values(&self) -> u64 {
-        let (n_rows, n_in) = (self.n_rows as u64, self.n_in() as u64);
-        let tables = match self.n_fields {
-            0 => 0,
-            _ => n_rows * (self.n_dims as u64 + u64::from(self.linear)),
-        };
-        let linear = if self.linear { self.n_dense as u64 + 1 } else { 0 };
-        let perceptron = self.hidden.as_ref().map_or(0, |hidden| {
-            let hidden = hidden.iter().map(|size| *size as u64);
-            let sizes: Vec<u64> = std::iter::once(n_in).chain(hidden).chain([1]).collect();
-            sizes.windows(2).map(|pair| (pair[0] + 1).saturating_mul(pair[1])).sum()
-        });
-        let layer = match self.cross_rank {
-            None => n_in.saturating_mul(n_in) + n_in,
-            Some(rank) => (2 * rank as u64).saturating_mul(n_in) + n_in,
-        };
-        let crossed = match self.n_cross {
-            0 => 0,
-            n => (n as u64).saturating_mul(layer) + n_in + 1,
-        };
-        tables.saturating_add(linear).saturating_add(perceptron).saturating_add(crossed)
-    }
-}
 
 /// The logit of a sample: the sum of the parts that there are.
 ///
@@ -75,12 +38,22 @@ impl FieldNetworkConfig {
 /// - linear: `w_dense x + b + Σ_f w[r_f]`
 /// - interactions: `Σ_{f<g} ⟨v[r_f], v[r_g]⟩` (Rendle, ICDM 2010, equation 1)
 /// - perceptron: `mlp(e)`, with ReLU between its layers
+/// - field-aware interactions: `Σ_{f<g} ⟨v_g[r_f], v_f[r_g]⟩`, where a row has a vector for each other field (Juan et al., RecSys 2016,
+///   equation 4; we differ: there are weights of single rows beside them, and Adam learns them, not AdaGrad)
 /// - cross network: `c · cross(e)` (Wang et al., WWW 2021, equation 1; beside a perceptron this is their parallel structure, whose
 ///   last weights over both are `c` and those of the perceptron's last layer)
 ///
 /// Where a field has several rows active, it has their means. Linear and perceptron together are Wide & Deep (Cheng et al., DLRS 2016), linear,
 /// interactions and perceptron DeepFM (Guo et al., IJCAI 2017, equations 1 to 4). We differ: dense numbers enter the perceptron as they
 /// are, without embeddings, and are in no interaction.
+///
+/// With histories, `e = (v[r_1], .., v[r_F], s_1, .., s_H, x)`, where `s_h` is what field `f_h` sees of a list of rows of its own: the sum of
+/// their embeddings weighted by what [`TargetAttention`] makes of each and of `v[r_{f_h}]` (Zhou et al., KDD 2018, equation 3). We differ: each
+/// list has an activation unit of its own, since lists of a table need not be as long as each other, its hidden values are sigmoids,
+/// as in the authors' code, and not Dice.
+///
+/// With conversions, a second perceptron over the same `e` gives the logit of a conversion after a click, and both learn from all samples
+/// ([`forecart_nn::loss::EntireSpace`]; Ma et al., SIGIR 2018, figure 2).
 #[derive(Debug, Clone)]
 pub struct FieldNetwork {
     /// `v`, `[n_rows, n_dims]`.
@@ -92,9 +65,21 @@ pub struct FieldNetwork {
     pub(super) cross: Option<CrossNetwork>,
     /// `c`.
     pub(super) cross_head: Option<Linear>,
-    machine: Option<FactorizationMachine>,
+    /// One for each history.
+    pub(super) attentions: Vec<TargetAttention>,
+    /// The perceptron of conversions after clicks.
+    pub(super) conversion: Option<Mlp>,
+    machine: Option<Machine>,
+    /// The field that sees each history.
+    seen_by: Vec<usize>,
     n_fields: usize,
     n_dense: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Machine {
+    Plain(FactorizationMachine),
+    FieldAware(FieldAwareMachine),
 }
 
 forecart_nn::trainable!(
@@ -107,85 +92,10 @@ forecart_nn::trainable!(
         mlp: Option<Mlp>,
         cross: Option<CrossNetwork>,
         cross_head: Option<Linear>,
+        attentions: Vec<TargetAttention>,
+        conversion: Option<Mlp>,
     }
 );
-
-/// Samples, one after the other.
-#[derive(Debug, Clone, Copy)]
-pub struct FieldRows<'a> {
-    /// The active rows of each field, sample by sample: `[n n_fields]`, or as many as `offsets` says.
-    pub rows: &'a [u32],
-    /// Where the rows of each field of each sample begin, `[n n_fields + 1]`; `None` where each has one.
-    pub offsets: Option<&'a [usize]>,
-    /// `[n, n_dense]`.
-    pub dense: &'a [f32],
-    /// What is to be predicted, 0 or 1, `[n]`. Its length is the number of samples.
-    pub labels: &'a [f32],
-}
-
-/// Gradients of what every sample touches.
-#[derive(Debug, Clone)]
-pub(super) struct DenseGradients {
-    dense_linear: Option<forecart_nn::LinearGradients>,
-    mlp: Option<forecart_nn::MlpGradients>,
-    cross: Option<forecart_nn::CrossGradients>,
-    cross_head: Option<forecart_nn::LinearGradients>,
-}
-
-impl DenseGradients {
-    pub(super) fn of(network: &FieldNetwork) -> Self {
-        Self {
-            dense_linear: network.dense_linear.new_gradients(),
-            mlp: network.mlp.new_gradients(),
-            cross: network.cross.new_gradients(),
-            cross_head: network.cross_head.new_gradients(),
-        }
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.dense_linear.clear();
-        self.mlp.clear();
-        self.cross.clear();
-        self.cross_head.clear();
-    }
-
-    pub(super) fn add(&mut self, other: &Self) -> Result<(), NnError> {
-        self.dense_linear.add(&other.dense_linear)?;
-        self.mlp.add(&other.mlp)?;
-        self.cross.add(&other.cross)?;
-        self.cross_head.add(&other.cross_head)
-    }
-
-    /// Changes places with the same parts of `total`.
-    pub(super) fn swap(&mut self, total: &mut FieldNetworkGradients) {
-        std::mem::swap(&mut total.dense_linear, &mut self.dense_linear);
-        std::mem::swap(&mut total.mlp, &mut self.mlp);
-        std::mem::swap(&mut total.cross, &mut self.cross);
-        std::mem::swap(&mut total.cross_head, &mut self.cross_head);
-    }
-}
-
-/// Activations and gradients of one tile.
-#[derive(Debug, Default)]
-pub(super) struct Workspace {
-    /// Embeddings of the fields, then dense numbers, `[n, n_fields * n_dims + n_dense]`.
-    x: Matrix,
-    fields: Matrix,
-    dense: Matrix,
-    weights: Matrix,
-    sums: Matrix,
-    pub(super) logits: Matrix,
-    interactions: Matrix,
-    crossed: Matrix,
-    pub(super) d_logits: Matrix,
-    d_x: Matrix,
-    d_crossed: Matrix,
-    d_x_of_cross: Matrix,
-    pub(super) d_fields: Matrix,
-    pub(super) d_weights: Matrix,
-    mlp: MlpWorkspace,
-    cross: CrossWorkspace,
-}
 
 impl FieldNetwork {
     /// A network with drawn weights; those of the linear part and the biases start at zero.
@@ -195,7 +105,7 @@ impl FieldNetwork {
     pub fn new(config: &FieldNetworkConfig, rng: &mut ChaCha8Rng) -> Result<Self, NnError> {
         let FieldNetworkConfig { n_rows, n_fields, n_dense, n_dims, .. } = *config;
         let n_in = config.n_in();
-        let has_vectors = n_fields > 0 && n_dims > 0;
+        let has_vectors = n_fields > 0 && config.n_cols() > 0;
         let mlp = config.hidden.as_ref().map(|hidden| MlpConfig {
             n_in,
             hidden: hidden.clone(),
@@ -206,17 +116,33 @@ impl FieldNetwork {
         let cross = CrossConfig { n_in, n_layers: config.n_cross, rank: config.cross_rank };
         let has_cross = config.n_cross > 0;
         // Drawn in this order, which seeds of older models rely on.
-        let embedding = has_vectors.then(|| Embedding::new(n_rows, n_dims, INIT, rng));
+        let embedding = has_vectors.then(|| Embedding::new(n_rows, config.n_cols(), INIT, rng));
         let linear = (config.linear && n_fields > 0)
             .then(|| Embedding::from_table(Matrix::zeros(n_rows, 1)));
         let dense_linear = config
             .linear
             .then(|| Linear::from_parts(Matrix::zeros(1, n_dense), Some(Matrix::zeros(1, 1))));
+        let conversion = mlp.clone().filter(|_| config.conversion);
         let mlp = mlp.map(|mlp| Mlp::new(&mlp, rng));
         let head = has_cross.then(|| Linear::new(n_in, 1, Init::Xavier, rng));
         let cross = has_cross.then(|| CrossNetwork::new(&cross, rng));
-        let machine = (config.interactions && has_vectors)
-            .then(|| FactorizationMachine::new(n_fields, n_dims));
+        let unit = TargetAttentionConfig {
+            n_dims,
+            hidden: config.attention_hidden.clone(),
+            activation: Activation::Sigmoid,
+            softmax: false,
+        };
+        let attentions = config.histories.iter().map(|_| TargetAttention::new(&unit, rng));
+        let attentions = attentions.collect::<Result<Vec<_>, _>>()?;
+        let conversion = conversion.map(|mlp| Mlp::new(&mlp, rng));
+        let machine = config.interactions.filter(|_| has_vectors).map(|kind| match kind {
+            Interactions::Machine => {
+                FactorizationMachine::new(n_fields, n_dims).map(Machine::Plain)
+            }
+            Interactions::FieldAware => {
+                FieldAwareMachine::new(n_fields, n_dims).map(Machine::FieldAware)
+            }
+        });
         let network = Self {
             embedding: embedding.transpose()?,
             linear: linear.transpose()?,
@@ -224,19 +150,30 @@ impl FieldNetwork {
             mlp: mlp.transpose()?,
             cross: cross.transpose()?,
             cross_head: head.transpose()?,
+            attentions,
+            conversion: conversion.transpose()?,
             machine: machine.transpose()?,
+            seen_by: config.histories.clone(),
             n_fields,
             n_dense,
         };
         let has_part =
             network.dense_linear.is_some() || network.mlp.is_some() || network.cross.is_some();
-        match has_part {
-            true => Ok(network),
-            false => Err(NnError::OutOfRange {
-                name: "parts of a network",
-                value: 0.0,
-                allowed: "at least linear, perceptron or cross network",
-            }),
+        let refuse = |name, value: usize, allowed| {
+            Err(NnError::OutOfRange { name, value: value as f64, allowed })
+        };
+        // The vectors of histories are those of their fields, of which a field-aware machine has several and a linear part none.
+        let sees = network.mlp.is_some() && !config.linear && config.interactions.is_none();
+        match config.histories.iter().max() {
+            _ if !has_part => {
+                let allowed = "at least linear, perceptron or cross network";
+                refuse("parts of a network", 0, allowed)
+            }
+            Some(_) if !sees => refuse("histories", 1, "in a perceptron alone"),
+            Some(field) if *field >= n_fields => {
+                refuse("field of a history", *field, "one of the fields")
+            }
+            _ => Ok(network),
         }
     }
 
@@ -250,7 +187,17 @@ impl FieldNetwork {
         self.n_dense
     }
 
-    /// Columns of an embedding, 0 without.
+    /// The field that sees each history.
+    pub(super) fn seen_by(&self) -> &[usize] {
+        &self.seen_by
+    }
+
+    /// Whether it has the second perceptron.
+    pub(super) fn has_conversions(&self) -> bool {
+        self.conversion.is_some()
+    }
+
+    /// Columns of the table of embeddings, 0 without.
     pub(super) fn n_dims(&self) -> usize {
         self.embedding.as_ref().map_or(0, Embedding::n_dims)
     }
@@ -265,10 +212,30 @@ impl FieldNetwork {
     /// # Errors
     /// [`NnError::Length`], [`NnError::Offsets`] or [`NnError::Index`] if they do not fit the network.
     pub fn logits(&self, samples: FieldRows<'_>) -> Result<Matrix, NnError> {
-        let mut ws = Workspace::default();
+        Ok(self.answers(samples)?.0)
+    }
+
+    /// The logits, and those of conversions where the network has them, on the threads of the current rayon pool.
+    ///
+    /// # Errors
+    /// As [`Self::logits`].
+    pub(super) fn answers(
+        &self,
+        samples: FieldRows<'_>,
+    ) -> Result<(Matrix, Option<Matrix>), NnError> {
         self.check(samples)?;
-        self.forward(samples, 0..samples.labels.len(), Pass::Inference, &mut ws)?;
-        Ok(ws.logits)
+        let n = samples.labels.len();
+        let starts: Vec<usize> = (0..n).step_by(ANSWER_ROWS).collect();
+        let tiles = starts.into_par_iter().map_init(Workspace::default, |ws, start| {
+            self.forward(samples, start..(start + ANSWER_ROWS).min(n), Pass::Inference, ws)?;
+            let conversions = self.conversion.as_ref().map(|_| ws.conversions.as_slice().to_vec());
+            Ok((ws.logits.as_slice().to_vec(), conversions.unwrap_or_default()))
+        });
+        let tiles = tiles.collect::<Result<Vec<_>, NnError>>()?;
+        let (logits, conversions): (Vec<_>, Vec<_>) = tiles.into_iter().unzip();
+        let column = |tiles: Vec<Vec<f32>>| Matrix::from_vec(n, 1, tiles.concat());
+        let conversions = self.conversion.as_ref().map(|_| column(conversions));
+        Ok((column(logits)?, conversions.transpose()?))
     }
 
     /// Refuses samples that are not as many as they say.
@@ -279,6 +246,10 @@ impl FieldNetwork {
         };
         let n = samples.labels.len();
         length("dense numbers", n * self.n_dense, samples.dense.len())?;
+        if !self.attentions.is_empty() {
+            let lists = Bags::new(samples.histories.rows, samples.histories.offsets, None)?;
+            length("histories", n * self.attentions.len(), lists.n_bags())?;
+        }
         match samples.offsets {
             None => length("rows of fields", n * self.n_fields, samples.rows.len()),
             Some(offsets) => {
@@ -288,12 +259,23 @@ impl FieldNetwork {
         }
     }
 
-    /// Fills `ws.logits` for some rows of a batch that was checked.
+    /// Fills `ws.logits`, and `ws.conversions` where there are such, for some rows of a batch that was checked.
     pub(super) fn forward(
         &self,
         batch: FieldRows<'_>,
         rows: Range<usize>,
         pass: Pass,
+        ws: &mut Workspace,
+    ) -> Result<(), NnError> {
+        self.gather(batch, rows, ws)?;
+        self.compute(pass, ws)
+    }
+
+    /// Fills what the parts of the network begin with: dense numbers, and the rows of the tables.
+    pub(super) fn gather(
+        &self,
+        batch: FieldRows<'_>,
+        rows: Range<usize>,
         ws: &mut Workspace,
     ) -> Result<(), NnError> {
         let n = rows.len();
@@ -302,43 +284,72 @@ impl FieldNetwork {
         ws.dense.as_mut_slice().copy_from_slice(dense);
         let slots = rows.start * self.n_fields..rows.end * self.n_fields;
         if let Some(embedding) = &self.embedding {
-            gather(embedding, batch, slots.clone(), &mut ws.fields)?; // [n n_fields, n_dims]
+            gather(embedding, batch, slots.clone(), &mut ws.offsets, &mut ws.fields)?; // [n n_fields, n_cols]
             ws.fields.reshape(n, self.n_fields * embedding.n_dims());
         } else {
             ws.fields.reshape(n, 0);
         }
+        if let Some(linear) = &self.linear {
+            gather(linear, batch, slots, &mut ws.offsets, &mut ws.weights)?; // [n n_fields, 1]
+        }
+        self.gather_histories(batch, rows, ws)
+    }
+
+    /// From what [`Self::gather`] fills to the logits.
+    pub(super) fn compute(&self, pass: Pass, ws: &mut Workspace) -> Result<(), NnError> {
+        let n = ws.dense.rows();
         match &self.dense_linear {
             Some(layer) => layer.forward(&ws.dense, &mut ws.logits)?, // [n, 1]
             None => ws.logits.reset(n, 1),
         }
-        let logits = ws.logits.as_mut_slice();
-        if let Some(linear) = &self.linear {
-            gather(linear, batch, slots, &mut ws.weights)?; // [n n_fields, 1]
-            for (logit, weights) in
-                logits.iter_mut().zip(ws.weights.as_slice().chunks_exact(self.n_fields))
-            {
+        if self.linear.is_some() {
+            let logits = ws.logits.as_mut_slice().iter_mut();
+            for (logit, weights) in logits.zip(ws.weights.as_slice().chunks_exact(self.n_fields)) {
                 *logit += weights.iter().sum::<f32>();
             }
         }
-        if let Some(machine) = self.machine {
-            machine.forward(&ws.fields, &mut ws.interactions, &mut ws.sums)?; // [n, 1]
-            add(logits, ws.interactions.as_slice());
+        match self.machine {
+            Some(Machine::Plain(machine)) => {
+                machine.forward(&ws.fields, &mut ws.interactions, &mut ws.sums)?; // [n, 1]
+                add(ws.logits.as_mut_slice(), ws.interactions.as_slice());
+            }
+            Some(Machine::FieldAware(machine)) => {
+                machine.forward(&ws.fields, &mut ws.interactions)?; // [n, 1]
+                add(ws.logits.as_mut_slice(), ws.interactions.as_slice());
+            }
+            None => {}
         }
         if self.mlp.is_some() || self.cross.is_some() {
-            join(&ws.fields, &ws.dense, &mut ws.x); // [n, n_in]
+            let n_seen = self.attentions.len() * self.n_dims();
+            ws.x.reshape(n, ws.fields.cols() + n_seen + self.n_dense);
+            let at = put(&ws.fields, 0, &mut ws.x);
+            let at = self.attend(at, ws)?;
+            put(&ws.dense, at, &mut ws.x); // [n, n_in]
         }
         if let Some(mlp) = &self.mlp {
-            add(logits, mlp.forward(&ws.x, pass, &mut ws.mlp)?.as_slice()); // [n, 1]
+            let logits = mlp.forward(&ws.x, pass, &mut ws.mlp)?; // [n, 1]
+            add(ws.logits.as_mut_slice(), logits.as_slice());
         }
         if let (Some(cross), Some(head)) = (&self.cross, &self.cross_head) {
             ws.crossed.copy_from(cross.forward(&ws.x, &mut ws.cross)?); // [n, n_in]
             head.forward(&ws.crossed, &mut ws.interactions)?; // [n, 1]
-            add(logits, ws.interactions.as_slice());
+            add(ws.logits.as_mut_slice(), ws.interactions.as_slice());
+        }
+        if let Some(mlp) = &self.conversion {
+            let pass = match pass {
+                Pass::Inference => pass,
+                // Another mask than the first perceptron's.
+                Pass::Training { key, first_row } => {
+                    Pass::Training { key: key.layer(usize::MAX), first_row }
+                }
+            };
+            ws.conversions.copy_from(mlp.forward(&ws.x, pass, &mut ws.conversion)?); // [n, 1]
         }
         Ok(())
     }
 
-    /// Carries `ws.d_logits` back; leaves the gradients of the fields in `ws.d_fields` and `ws.d_weights`.
+    /// Carries `ws.d_logits` back, and `ws.d_conversions` where there are such; leaves the gradients of the fields in `ws.d_fields` and
+    /// `ws.d_weights`, those of histories in their `d_tokens`.
     pub(super) fn backward(
         &self,
         ws: &mut Workspace,
@@ -349,22 +360,36 @@ impl FieldNetwork {
             layer.backward(&ws.dense, &ws.d_logits, None, gradients)?;
         }
         match self.machine {
-            Some(machine) => {
+            Some(Machine::Plain(machine)) => {
                 machine.backward(&ws.fields, &ws.d_logits, &ws.sums, &mut ws.d_fields)?;
+            }
+            Some(Machine::FieldAware(machine)) => {
+                machine.backward(&ws.fields, &ws.d_logits, &mut ws.d_fields)?;
             }
             None => ws.d_fields.reset(n, n_sparse),
         }
+        let has_x = self.mlp.is_some() || self.cross.is_some();
         if let (Some(mlp), Some(gradients)) = (&self.mlp, &mut gradients.mlp) {
             mlp.backward(&ws.x, &ws.d_logits, Some(&mut ws.d_x), &mut ws.mlp, gradients)?;
-            add_fields(&ws.d_x, &mut ws.d_fields);
+        } else if has_x {
+            ws.d_x.reset(n, ws.x.cols());
         }
         if let (Some(cross), Some(head)) = (&self.cross, &self.cross_head)
             && let (Some(of_cross), Some(of_head)) =
                 (&mut gradients.cross, &mut gradients.cross_head)
         {
             head.backward(&ws.crossed, &ws.d_logits, Some(&mut ws.d_crossed), of_head)?;
-            cross.backward(&ws.x, &ws.d_crossed, &mut ws.d_x_of_cross, &mut ws.cross, of_cross)?;
-            add_fields(&ws.d_x_of_cross, &mut ws.d_fields);
+            cross.backward(&ws.x, &ws.d_crossed, &mut ws.d_x_of_part, &mut ws.cross, of_cross)?;
+            add(ws.d_x.as_mut_slice(), ws.d_x_of_part.as_slice());
+        }
+        if let (Some(mlp), Some(gradients)) = (&self.conversion, &mut gradients.conversion) {
+            let d_x = Some(&mut ws.d_x_of_part);
+            mlp.backward(&ws.x, &ws.d_conversions, d_x, &mut ws.conversion, gradients)?;
+            add(ws.d_x.as_mut_slice(), ws.d_x_of_part.as_slice());
+        }
+        if has_x {
+            add_columns(&ws.d_x, 0..n_sparse, 0, &mut ws.d_fields);
+            self.attend_backward(ws, gradients)?;
         }
         if self.linear.is_some() {
             ws.d_weights.reshape(n, self.n_fields);
@@ -373,6 +398,19 @@ impl FieldNetwork {
             }
         }
         Ok(())
+    }
+
+    /// The gradients of the dense numbers of each sample that [`Self::backward`] left, but for those of the linear part
+    /// ([`Self::dense_weights`]); `None` where the network has no other.
+    pub(super) fn d_dense<'w>(&self, ws: &'w Workspace) -> Option<impl Iterator<Item = &'w [f32]>> {
+        let has_x = self.mlp.is_some() || self.cross.is_some();
+        let first = ws.d_x.cols().saturating_sub(self.n_dense);
+        has_x.then(|| (0..ws.d_x.rows()).map(move |row| &ws.d_x.row(row)[first..]))
+    }
+
+    /// The linear part's weights of the dense numbers; none without it.
+    pub(super) fn dense_weights(&self) -> &[f32] {
+        self.dense_linear.as_ref().map_or(&[], |layer| layer.weight().as_slice())
     }
 
     /// Notes which rows of the tables the fields of some samples are made of.
@@ -397,43 +435,6 @@ impl FieldNetwork {
                 }
             }
         }
-    }
-}
-
-/// The rows of some fields, their means where a field has several.
-fn gather(
-    table: &Embedding,
-    batch: FieldRows<'_>,
-    slots: Range<usize>,
-    out: &mut Matrix,
-) -> Result<(), NnError> {
-    match batch.offsets {
-        None => table.forward(&batch.rows[slots], out),
-        Some(offsets) => {
-            let bags = Bags::new(batch.rows, offsets, None)?.slice(slots);
-            table.forward_bags(bags, BagMode::Mean, out)
-        }
-    }
-}
-
-/// Writes the columns of `left`, then those of `right`.
-fn join(left: &Matrix, right: &Matrix, out: &mut Matrix) {
-    out.reshape(left.rows(), left.cols() + right.cols());
-    for row in 0..left.rows() {
-        let (first, rest) = out.row_mut(row).split_at_mut(left.cols());
-        first.copy_from_slice(left.row(row));
-        rest.copy_from_slice(right.row(row));
-    }
-}
-
-fn add(sums: &mut [f32], values: &[f32]) {
-    sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
-}
-
-/// Adds the first columns of `d_x`, which are those of the fields.
-fn add_fields(d_x: &Matrix, d_fields: &mut Matrix) {
-    let n_sparse = d_fields.cols();
-    for row in 0..d_fields.rows() {
-        add(d_fields.row_mut(row), &d_x.row(row)[..n_sparse]);
+        self.push_history_terms(batch, rows, terms);
     }
 }
