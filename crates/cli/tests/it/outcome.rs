@@ -252,7 +252,7 @@ fn two_labels_and_a_history_are_for_the_models_that_ask_for_them() {
     };
     let parts: Vec<u8> = (0..800).map(|row| [0, 0, 0, 1, 2][row / 160]).collect();
     writer.finish(&parts, description).unwrap();
-    let short = "n_epochs = 20\nlearning_rate = 0.01\n";
+    let short = "n_epochs = 40\nlearning_rate = 0.01\nbatch_size = 32\n";
     let config: String = ["lr", "fm", "ffm", "mlp", "wide-deep", "deepfm", "dcn-v2", "din", "esmm"]
         .map(|name| format!("[outcome_models.{name}]\n{short}"))
         .concat();

@@ -5,7 +5,7 @@
 //! before calibration. The method is the model's:
 //!
 //! - `lr`, a sum: each column alone in the place of the neutral one, exact; weight times value;
-//! - `gbdt`: Shapley values of the columns, exact ([`super::trees`]);
+//! - `gbdt`: Shapley values of the columns, exact;
 //! - networks: integrated gradients over embeddings and numbers, in as many steps as completeness needs.
 
 use forecart_data::encode::{EncodedRow, InputColumns, Row};

@@ -1,7 +1,6 @@
 //! One network over fields, of which linear models, factorization machines, perceptrons and cross networks are arrangements.
-
 //!
-//! Here are the network and its two passes; [`sizes`] says what it may have, [`rows`] what it reads, [`history`] how lists whose order
+//! Here are the network and its two passes; `sizes` says what it may have, `rows` what it reads, `history` how lists whose order
 //! counts come in.
 
 use std::ops::Range;
