@@ -112,6 +112,7 @@ fn of_model(error: &ModelError) -> u8 {
         | ModelError::NoLabels { .. }
         | ModelError::NoFeatures { .. }
         | ModelError::Demand { .. }
+        | ModelError::NotForTable { .. }
         | ModelError::Damaged { .. }
         | ModelError::DamagedCheckpoint { .. }
         | ModelError::FormatVersion { .. } => 3,

@@ -139,6 +139,14 @@ pub enum ModelError {
         /// Name of the model.
         model: &'static str,
     },
+    /// A sample table has not the columns that a model is for.
+    #[error("model {model} is not for this table: {reason}")]
+    NotForTable {
+        /// Name of the model.
+        model: &'static str,
+        /// What is missing, and what would do.
+        reason: String,
+    },
     /// Rows that no probabilities can be fitted to, or a fit that is none.
     #[error("probabilities cannot be calibrated: {reason}")]
     Calibration {

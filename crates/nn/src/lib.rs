@@ -22,7 +22,7 @@
 //! | [`SwiGlu`], [`GatedResidual`] | gated feed-forward layer and gated residual connection |
 //! | [`Gru`], [`Lstm`], [`Recurrent`] | recurrent layers over ragged sequences, either way |
 //! | [`Conv1dMaxPool`] | convolution over ragged sequences with max pooling over time |
-//! | [`CrossNetwork`], [`FactorizationMachine`] | explicit interactions of features |
+//! | [`CrossNetwork`], [`FactorizationMachine`], [`FieldAwareMachine`] | explicit interactions of features |
 //! | [`TargetAttention`] | a history as a target item sees it |
 //! | [`loss`] | binary, softmax, full softmax over items in blocks, sampled softmax |
 //! | [`loss::OwnNegatives`] | sampled BCE and gBCE, BPR and sampled softmax with negatives of each row's own |
@@ -79,6 +79,7 @@ mod dropout;
 mod embedding;
 mod embedding_bag;
 mod factorization_machine;
+mod field_aware_machine;
 mod gated_residual;
 mod gru;
 mod layer_norm;
@@ -113,6 +114,7 @@ pub use embedding::Embedding;
 pub use embedding_bag::{BagMode, Bags};
 pub use error::NnError;
 pub use factorization_machine::FactorizationMachine;
+pub use field_aware_machine::FieldAwareMachine;
 pub use gated_residual::{GatedResidual, GatedResidualGradients, GatedResidualWorkspace};
 pub use gradient_check::{GradientReport, gradient_check};
 pub use gru::{Gru, GruCell};

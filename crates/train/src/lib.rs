@@ -19,7 +19,8 @@ pub use fit::{TrainOptions, Trained, train};
 pub use measure::{AsScorer, Contestant, Given, MeasureOptions, measure};
 pub use memory::peak_memory_bytes;
 pub use outcome::{
-    CONSTANT, OutcomeOptions, OutcomeReport, OutcomeRow, measure_outcomes, train_outcome,
+    CONSTANT, LeftOut, OutcomeOptions, OutcomeReport, OutcomeRow, leave_out, measure_outcomes,
+    train_outcome,
 };
 pub use scaling::{Size, train_size};
 pub use tune::{BATCH, Budget, SearchId, TuneOptions, survival, tune};

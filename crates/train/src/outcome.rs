@@ -71,6 +71,29 @@ pub struct OutcomeReport {
     pub seed: u64,
     /// The lowest log loss first.
     pub rows: Vec<OutcomeRow>,
+    /// Models that are not for this table, of those that were asked for all together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A model that was not measured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// Its name.
+    pub model: String,
+    /// What the table lacks.
+    pub reason: String,
+}
+
+/// Takes the models out of `specs` that are not for `table`.
+pub fn leave_out(table: &SampleTable, specs: &mut Vec<Box<dyn OutcomeSpec>>) -> Vec<LeftOut> {
+    let columns = &table.manifest.columns;
+    let unfit = specs.extract_if(.., |spec| spec.check_columns(columns).is_err());
+    let left_out = unfit.filter_map(|spec| {
+        let reason = spec.check_columns(columns).err()?.to_string();
+        Some(LeftOut { model: spec.name().to_owned(), reason })
+    });
+    left_out.collect()
 }
 
 /// Fits `spec` on the training part of `table` for service; validation stops training and calibrates.
@@ -190,6 +213,7 @@ pub fn measure_outcomes(
         n_rows: manifest.n_rows(),
         seed: options.seed,
         rows,
+        left_out: Vec::new(),
     })
 }
 

@@ -57,7 +57,8 @@ pub(crate) struct SimilarArgs {
                   forecart predict --model demand.forecart --periods 4\n  \
                   forecart predict --model demand.forecart --in stock.csv --lead-time 2 --service-level 0.95\n\n\
                   Rows are read as a stream, so that a file may be of any size. Where an ad stands counts for\n\
-                  nothing: every row is taken to stand in the same place, unless --as-logged is given."
+                  nothing: every row is taken to stand in the same place, unless --as-logged is given. Models of conversions\n\
+                  say two things more: how probable one is after a click, and click and conversion together."
 )]
 pub(crate) struct PredictArgs {
     /// The model file
@@ -82,6 +83,29 @@ pub(crate) struct PredictArgs {
     /// Share of lead times that are to end without the item being out
     #[arg(long, default_value = "0.95", value_name = "SHARE", requires = "lead_time")]
     pub(crate) service_level: f64,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  forecart explain --model model.forecart --in rows.csv --top 5\n  \
+                  head -3 rows.csv | forecart explain --model model.forecart --in - --json\n\n\
+                  What columns add, in logits before calibration, sums to the difference between the row and the baseline: a\n\
+                  row without texts and lists, whose numbers are at their mean; `gap` is what the sum misses. `lr` is\n\
+                  explained by its weights, `gbdt` by Shapley values, both exactly; networks by integrated gradients."
+)]
+pub(crate) struct ExplainArgs {
+    /// The model file
+    #[arg(short, long, default_value = "model.forecart", value_name = "FILE")]
+    pub(crate) model: PathBuf,
+    /// Rows with the columns that the model knows: CSV, JSONL or Parquet
+    #[arg(long = "in", value_name = "FILE")]
+    pub(crate) input: PathBuf,
+    /// How many columns of each row, those that add most [default: 5, all with --json]
+    #[arg(long, value_name = "N")]
+    pub(crate) top: Option<NonZeroUsize>,
+    /// Positions count as the rows say
+    #[arg(long)]
+    pub(crate) as_logged: bool,
 }
 
 #[derive(Debug, Args)]

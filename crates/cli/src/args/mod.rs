@@ -13,7 +13,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use self::answers::{ModelArgs, ModelVerb, PredictArgs, RecommendArgs, SimilarArgs};
+pub(crate) use self::answers::{
+    ExplainArgs, ModelArgs, ModelVerb, PredictArgs, RecommendArgs, SimilarArgs,
+};
 pub(crate) use self::bench::{
     BenchArgs, BenchVerb, InstructionsName, ModelSize, ScalingArgs, ScalingPart, StepArgs,
 };
@@ -88,6 +90,8 @@ pub(crate) enum Verb {
     Similar(SimilarArgs),
     /// How probable is a click, a conversion, a purchase? How much will be sold?
     Predict(PredictArgs),
+    /// Why is it that probable? What each column adds
+    Explain(ExplainArgs),
     /// Look inside model files
     Model(ModelArgs),
     /// Generate data and measure the program

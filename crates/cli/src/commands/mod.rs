@@ -6,6 +6,7 @@ mod data;
 mod demand;
 mod demo;
 mod evaluate;
+mod explain;
 mod model;
 mod outcome;
 mod predict;
@@ -72,6 +73,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Verb::Recommend(arguments) => recommend::recommend(&context, &arguments),
         Verb::Similar(arguments) => recommend::similar(&context, &arguments),
         Verb::Predict(arguments) => predict::run(&context, &arguments),
+        Verb::Explain(arguments) => explain::run(&context, &arguments),
         Verb::Model(arguments) => model::run(&context, &arguments),
         Verb::Bench(arguments) => bench::run(&context, &arguments),
         Verb::Completions(_) => Ok(()),

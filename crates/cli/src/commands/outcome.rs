@@ -7,7 +7,9 @@ use forecart_eval::Interval;
 use forecart_eval::probability::{MeasureOptions, ProbabilityMetric as Metric};
 use forecart_models::ads::{OutcomeSpec, registry};
 use forecart_models::training::Checkpoint;
-use forecart_train::{CONSTANT, OutcomeOptions, OutcomeReport, measure_outcomes, train_outcome};
+use forecart_train::{
+    CONSTANT, OutcomeOptions, OutcomeReport, leave_out, measure_outcomes, train_outcome,
+};
 
 use super::{Context, train};
 use crate::args::{EvaluateArgs, FitOnName, TrainArgs};
@@ -84,16 +86,19 @@ pub(crate) fn train(context: &Context, arguments: &TrainArgs) -> anyhow::Result<
 
 pub(crate) fn evaluate(context: &Context, arguments: &EvaluateArgs) -> anyhow::Result<()> {
     refuse_flags(arguments, "a sample table")?;
-    let names: Vec<&str> = match arguments.models.iter().any(|name| name == "all") {
+    let is_all = arguments.models.iter().any(|name| name == "all");
+    let names: Vec<&str> = match is_all {
         true => registry::models().map(|(name, _)| name).collect(),
         false if arguments.models.is_empty() => vec!["lr", registry::DEFAULT_MODEL],
         false => arguments.models.iter().map(String::as_str).collect(),
     };
-    let specs = names.iter().map(|name| spec(context, name)).collect::<Result<Vec<_>, _>>()?;
+    let mut specs = names.iter().map(|name| spec(context, name)).collect::<Result<Vec<_>, _>>()?;
     let folder = arguments.data.as_ref().context("a sample table is named by --data")?;
     let table = SampleTable::open(folder)?;
     let options = options(context, None);
-    let report = measure_outcomes(&table, &specs, &options, &context.display)?;
+    let left_out = if is_all { leave_out(&table, &mut specs) } else { Vec::new() };
+    let mut report = measure_outcomes(&table, &specs, &options, &context.display)?;
+    report.left_out = left_out;
     context.display.end();
     if let Some(out) = &arguments.out {
         std::fs::create_dir_all(out).with_context(|| format!("make {out:?}"))?;
@@ -177,6 +182,9 @@ pub(super) fn print(report: &OutcomeReport) -> anyhow::Result<()> {
             })
             .collect();
         output::line(&output::table(&["mean over folds", "AUC", "AP"], &rows, 1))?;
+    }
+    for left_out in &report.left_out {
+        output::line(&format!("left out: {}", left_out.reason))?;
     }
     let best = &report.rows[0];
     let first = best.measured.n_rows;

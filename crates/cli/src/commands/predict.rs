@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use forecart_data::Progress as _;
 use forecart_data::storage::{Replacement, Scratch};
-use forecart_models::ads::Positions;
+use forecart_models::ads::{Conversion, Positions};
 use forecart_models::model_file::{self, AnyHeader, OutcomeModelFile};
 use forecart_prepare::samples::SampleRows;
 
@@ -16,6 +17,41 @@ use crate::args::PredictArgs;
 use crate::failure::UsageError;
 use crate::output;
 
+/// A file of rows, or what a pipe gave: that can be read once, and a file is looked at before it is read.
+pub(super) struct Input {
+    path: PathBuf,
+    /// Keeps what came through the pipe.
+    _piped: Option<Scratch>,
+}
+
+impl Input {
+    pub(super) fn open(given: &Path) -> anyhow::Result<Self> {
+        if given.as_os_str() != "-" {
+            return Ok(Self { path: given.to_owned(), _piped: None });
+        }
+        let scratch = Scratch::new(&std::env::temp_dir())?;
+        let path = scratch.path().join("standard-input");
+        let mut file = File::create(&path).with_context(|| format!("write {path:?}"))?;
+        std::io::copy(&mut std::io::stdin().lock(), &mut file).context("read standard input")?;
+        Ok(Self { path, _piped: Some(scratch) })
+    }
+
+    pub(super) fn rows(
+        &self,
+        context: &Context,
+        model: &OutcomeModelFile,
+    ) -> anyhow::Result<SampleRows> {
+        let data = context.config.data(None)?;
+        let config = context.config.samples(None, None)?;
+        let columns = &model.header().samples.columns;
+        Ok(SampleRows::open_with(&self.path, columns, &data, &config)?)
+    }
+}
+
+pub(super) fn positions(as_logged: bool) -> Positions {
+    if as_logged { Positions::AsLogged } else { Positions::Neutral }
+}
+
 pub(crate) fn run(context: &Context, arguments: &PredictArgs) -> anyhow::Result<()> {
     if matches!(model_file::inspect(&arguments.model)?.header, AnyHeader::Demand(_)) {
         return demand::predict(context, arguments);
@@ -24,31 +60,15 @@ pub(crate) fn run(context: &Context, arguments: &PredictArgs) -> anyhow::Result<
         let message = "--lead-time is for a forecast of demand; leave it out";
         return Err(UsageError(message.into()).into());
     }
-    let Some(input) = &arguments.input else {
+    let Some(given) = &arguments.input else {
         let message = "the model predicts rows: name a file of them by --in";
         return Err(UsageError(message.into()).into());
     };
     let file = OutcomeModelFile::open(&arguments.model)?;
     let header = file.header();
-    let data = context.config.data(None)?;
-    // What a pipe gives can be read once, and a file is looked at before it is read.
-    let piped = match input.as_os_str() == "-" {
-        true => Some(Scratch::new(&std::env::temp_dir())?),
-        false => None,
-    };
-    let rows_file = match &piped {
-        Some(scratch) => {
-            let path = scratch.path().join("standard-input");
-            let mut file = File::create(&path).with_context(|| format!("write {path:?}"))?;
-            std::io::copy(&mut std::io::stdin().lock(), &mut file)
-                .context("read standard input")?;
-            path
-        }
-        None => input.clone(),
-    };
-    let config = context.config.samples(None, None)?;
-    let mut rows = SampleRows::open_with(&rows_file, &header.samples.columns, &data, &config)?;
-    let positions = if arguments.as_logged { Positions::AsLogged } else { Positions::Neutral };
+    let input = Input::open(given)?;
+    let mut rows = input.rows(context, &file)?;
+    let positions = positions(arguments.as_logged);
     let replacement = arguments.out.as_deref().map(Replacement::file).transpose()?;
     let mut out: Box<dyn Write> = match &replacement {
         Some(replacement) => {
@@ -58,8 +78,11 @@ pub(crate) fn run(context: &Context, arguments: &PredictArgs) -> anyhow::Result<
         }
         None => Box::new(BufWriter::new(std::io::stdout().lock())),
     };
+    let has_conversions = header.serving.conversion.is_some();
     if !context.json {
-        output::written(writeln!(out, "line,probability"))?;
+        let further =
+            if has_conversions { ",conversion_given_click,click_and_conversion" } else { "" };
+        output::written(writeln!(out, "line,probability{further}"))?;
     }
     let (mut n_rows, mut sum) = (0u64, 0.0);
     while let Some(block) = rows.next_block()? {
@@ -67,9 +90,16 @@ pub(crate) fn run(context: &Context, arguments: &PredictArgs) -> anyhow::Result<
         let predictions = file.predictor().predict(block, positions)?;
         for (line, prediction) in lines.iter().zip(&predictions) {
             let p = prediction.probability;
-            output::written(match context.json {
-                true => writeln!(out, "{{\"line\":{line},\"probability\":{p}}}"),
-                false => writeln!(out, "{line},{p}"),
+            output::written(match (context.json, prediction.conversion) {
+                (true, None) => writeln!(out, "{{\"line\":{line},\"probability\":{p}}}"),
+                (false, None) => writeln!(out, "{line},{p}"),
+                (true, Some(Conversion { given_click, with_click })) => writeln!(
+                    out,
+                    "{{\"line\":{line},\"probability\":{p},\"conversion_given_click\":{given_click},\"click_and_conversion\":{with_click}}}"
+                ),
+                (false, Some(Conversion { given_click, with_click })) => {
+                    writeln!(out, "{line},{p},{given_click},{with_click}")
+                }
             })?;
             n_rows += 1;
             sum += p;
@@ -86,7 +116,7 @@ pub(crate) fn run(context: &Context, arguments: &PredictArgs) -> anyhow::Result<
         return Ok(());
     };
     replacement.commit()?;
-    let path = arguments.out.as_deref().unwrap_or(input);
+    let path = arguments.out.as_deref().unwrap_or(given);
     output::line(&format!(
         "wrote {}: {} rows, mean probability {:.4} ({} of {})",
         path.display(),

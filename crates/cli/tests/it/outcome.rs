@@ -4,6 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use forecart_data::SampleWriter;
+use forecart_data::samples::{
+    Cell, ColumnKind, Role, SampleColumn, SampleDescription, SampleSplit,
+};
 use serde_json::Value;
 
 fn sample() -> PathBuf {
@@ -163,6 +167,12 @@ fn what_does_not_fit_says_so_with_its_exit_code() {
     assert!(message.contains("max_leaves"), "{message}");
     fs::remove_file(folder.join("forecart.toml")).unwrap();
 
+    // One label and no history.
+    let message = run(&["train", "--data", "samples", "--model", "din"], 3);
+    assert!(message.contains("history"), "{message}");
+    let message = run(&["evaluate", "--data", "samples", "--models", "lr,esmm"], 3);
+    assert!(message.contains("second"), "{message}");
+
     fs::write(folder.join("rows.csv"), "a,click\n1,0\n2,1\n3,2\n").unwrap();
     let message = run(&["prepare", "--samples", "rows.csv", "--label", "clik"], 3);
     assert!(message.contains("click"), "{message}");
@@ -171,4 +181,102 @@ fn what_does_not_fit_says_so_with_its_exit_code() {
     good(&forecart(folder, &["train", "--data", "samples", "--model", "lr"]));
     let message = run(&["recommend", "--history", "a"], 2);
     assert!(message.contains("for the task \"purchase\""), "{message}");
+}
+
+#[test]
+fn what_columns_add_is_said_for_each_row() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path();
+    prepared(folder);
+    let sample = sample();
+    for model in ["lr", "gbdt"] {
+        good(&forecart(folder, &["train", "--data", "samples", "--model", model]));
+        let rows = sample.to_str().unwrap();
+        let said = good(&forecart(folder, &["explain", "--in", rows, "--json"]));
+        let lines: Vec<Value> =
+            said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 12_330);
+        let predicted = good(&forecart(folder, &["predict", "--in", rows, "--json"]));
+        for (line, predicted) in lines.iter().zip(predicted.lines()).take(500) {
+            let predicted: Value = serde_json::from_str(predicted).unwrap();
+            assert_eq!(line["probability"], predicted["probability"]);
+            let columns = line["columns"].as_array().unwrap();
+            assert_eq!(columns.len(), 17);
+            let number = |value: &Value| value.as_f64().unwrap();
+            let adds: Vec<f64> =
+                columns.iter().map(|column| number(&column["contribution"])).collect();
+            assert!(adds.windows(2).all(|pair| pair[0].abs() >= pair[1].abs()));
+            let difference = number(&line["logit"]) - number(&line["baseline_logit"]);
+            assert!((adds.iter().sum::<f64>() - difference).abs() < 1e-3, "{line}");
+        }
+        let arguments = ["explain", "--in", rows, "--top", "2"];
+        let said = good(&forecart(folder, &arguments));
+        let first: Vec<&str> = said.split("\n\n").next().unwrap().lines().collect();
+        assert!(first[0].starts_with("line ") && first[0].contains("baseline"), "{first:?}");
+        assert!(said.contains("15 others"), "{first:?}");
+    }
+}
+
+#[test]
+fn two_labels_and_a_history_are_for_the_models_that_ask_for_them() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path();
+    let column = |name: &str, kind, role| SampleColumn::new(name, kind, role);
+    let columns = vec![
+        column("item", ColumnKind::Category, Role::Feature),
+        column("seen", ColumnKind::List, Role::Feature).history_of("item"),
+        column("click", ColumnKind::Number, Role::Label),
+        column("order", ColumnKind::Number, Role::Label),
+    ];
+    let mut writer = SampleWriter::new(&folder.join("samples"), columns).unwrap();
+    let items = ["a", "b", "c", "d"];
+    for row in 0..800usize {
+        let (item, other) = (row % 4, (row / 4) % 4);
+        let is_click = (item == other) != (row % 11 == 0);
+        let is_order = is_click && (item < 2) != (row % 7 == 0);
+        let cells = [
+            Cell::Text(items[item]),
+            Cell::List(&[items[other], "a"]),
+            Cell::Number(f64::from(u8::from(is_click))),
+            if row % 50 == 0 { Cell::Missing } else { Cell::Number(f64::from(u8::from(is_order))) },
+        ];
+        writer.push(&cells).unwrap();
+    }
+    let description = SampleDescription {
+        task: "click".into(),
+        split: SampleSplit::Order,
+        negatives_kept: 1.0,
+        data_hash: "00".into(),
+        config: Value::Null,
+        steps: Vec::new(),
+    };
+    let parts: Vec<u8> = (0..800).map(|row| [0, 0, 0, 1, 2][row / 160]).collect();
+    writer.finish(&parts, description).unwrap();
+    let short = "n_epochs = 40\nlearning_rate = 0.01\nbatch_size = 32\n";
+    let config: String = ["lr", "fm", "ffm", "mlp", "wide-deep", "deepfm", "dcn-v2", "din", "esmm"]
+        .map(|name| format!("[outcome_models.{name}]\n{short}"))
+        .concat();
+    fs::write(folder.join("forecart.toml"), config).unwrap();
+    let said = good(&forecart(folder, &["evaluate", "--data", "samples", "--models", "all"]));
+    assert!(said.contains("din") && said.contains("esmm") && !said.contains("left out"), "{said}");
+
+    good(&forecart(folder, &["train", "--data", "samples", "--model", "esmm"]));
+    fs::write(folder.join("rows.csv"), "item,seen\na,b|a\nd,d|a\nnew,\n").unwrap();
+    let said = good(&forecart(folder, &["predict", "--in", "rows.csv"]));
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines[0], "line,probability,conversion_given_click,click_and_conversion");
+    assert_eq!(lines.len(), 4);
+    for line in &lines[1..] {
+        let numbers: Vec<f64> = line.split(',').map(|text| text.parse().unwrap()).collect();
+        assert_eq!(numbers[3], numbers[1] * numbers[2], "{line}");
+    }
+    let said = good(&forecart(folder, &["predict", "--in", "rows.csv", "--json"]));
+    let first: Value = serde_json::from_str(said.lines().next().unwrap()).unwrap();
+    assert!(first["conversion_given_click"].as_f64().unwrap() > 0.5, "{said}");
+
+    good(&forecart(folder, &["train", "--data", "samples", "--model", "din"]));
+    let said = good(&forecart(folder, &["explain", "--in", "rows.csv", "--json"]));
+    let rows: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(rows[1]["columns"].as_array().unwrap().len(), 2);
+    assert!(rows[1]["probability"].as_f64() > rows[0]["probability"].as_f64(), "{said}");
 }

@@ -2,8 +2,8 @@
 
 use super::categories::CategoryFitter;
 use super::numeric::{ChainFitter, FittedStep, Moments, quantile, rounded};
-use super::program::{Encoder, FeatureProgram};
-use super::spec::{BucketEncoding, ColumnSpec, FeatureSpec, Fill, ends_one_hot};
+use super::program::{Encoder, FeatureProgram, History};
+use super::spec::{BucketEncoding, ColumnSpec, FeatureSpec, Fill, HistorySpec, ends_one_hot};
 use super::value::{Row, Value};
 use crate::error::DataError;
 
@@ -15,6 +15,7 @@ use crate::error::DataError;
 #[derive(Debug)]
 pub struct Fitter {
     columns: Vec<ColumnFitter>,
+    histories: Vec<HistorySpec>,
     texts: Vec<String>,
 }
 
@@ -52,7 +53,11 @@ impl Fitter {
                 ColumnSpec::Hash { .. } | ColumnSpec::Time { .. } => State::Nothing,
             },
         });
-        Ok(Self { columns: columns.collect(), texts: Vec::new() })
+        Ok(Self {
+            columns: columns.collect(),
+            histories: spec.histories.clone(),
+            texts: Vec::new(),
+        })
     }
 
     /// Takes a training row into account.
@@ -71,6 +76,10 @@ impl Fitter {
                     let texts = &mut self.texts;
                     let value: Value<'_> = row.value(spec.column());
                     value.for_each_text(separator_of(spec), |text| texts.push(text.to_owned()));
+                    for history in self.histories.iter().filter(|history| is_of(history, spec)) {
+                        let value: Value<'_> = row.value(&history.column);
+                        value.for_each_text(None, |text| texts.push(text.to_owned()));
+                    }
                     fitter.add(texts);
                 }
                 State::Nothing => {}
@@ -80,8 +89,13 @@ impl Fitter {
 
     /// The encoders, fitted on the rows that were observed.
     pub fn finish(self) -> FeatureProgram {
-        FeatureProgram::new(self.columns.into_iter().map(ColumnFitter::finish).collect())
+        let encoders = self.columns.into_iter().map(ColumnFitter::finish).collect();
+        FeatureProgram::new(encoders, self.histories.into_iter().map(History::from).collect())
     }
+}
+
+fn is_of(history: &HistorySpec, spec: &ColumnSpec) -> bool {
+    matches!(spec, ColumnSpec::OneHot { column, .. } if *column == history.of)
 }
 
 fn separator_of(spec: &ColumnSpec) -> Option<&str> {

@@ -7,12 +7,10 @@
 //! ```
 //! use forecart_data::encode::{ColumnSpec, FeatureSpec, NumericStep, Value};
 //!
-//! let spec = FeatureSpec {
-//!     columns: vec![
-//!         ColumnSpec::numeric("price", vec![NumericStep::Log1p, NumericStep::Standardize]),
-//!         ColumnSpec::one_hot("brand", 1),
-//!     ],
-//! };
+//! let spec = FeatureSpec::new(vec![
+//!     ColumnSpec::numeric("price", vec![NumericStep::Log1p, NumericStep::Standardize]),
+//!     ColumnSpec::one_hot("brand", 1),
+//! ]);
 //! let row = |price, brand| [("price", Value::Number(price)), ("brand", Value::Text(brand))];
 //! let program = spec.fit([&row(1.0, "acme")[..], &row(3.0, "globex")[..]]).unwrap();
 //! let encoded = program.encode(&row(1.0, "never seen")[..]);
@@ -33,7 +31,7 @@ mod fit;
 pub mod program;
 
 pub use fit::Fitter;
-pub use program::{EncodedRow, FeatureProgram};
-pub use spec::{BucketEncoding, ColumnSpec, FeatureSpec, Fill, NumericStep};
+pub use program::{EncodedRow, FeatureProgram, InputColumns};
+pub use spec::{BucketEncoding, ColumnSpec, FeatureSpec, Fill, HistorySpec, NumericStep};
 pub use time::TimePart;
 pub use value::{Row, Value};

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::categories::{Categories, hash_bucket};
 use super::numeric::{FittedStep, apply_all, bucket};
-use super::spec::BucketEncoding;
+use super::spec::{BucketEncoding, HistorySpec};
 use super::time::TimePart;
 use super::value::{Row, Value};
 use crate::features::FeatureNames;
@@ -19,6 +19,23 @@ use crate::features::FeatureNames;
 #[serde(try_from = "Unchecked")]
 pub struct FeatureProgram {
     encoders: Vec<Encoder>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    histories: Vec<History>,
+}
+
+/// A list in the entries of an encoder, see [`HistorySpec`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct History {
+    column: String,
+    of: String,
+    max_len: u32,
+}
+
+impl From<HistorySpec> for History {
+    fn from(HistorySpec { column, of, max_len }: HistorySpec) -> Self {
+        Self { column, of, max_len }
+    }
 }
 
 #[derive(Deserialize)]
@@ -26,14 +43,21 @@ pub struct FeatureProgram {
 struct Unchecked {
     #[serde(default)]
     encoders: Vec<Encoder>,
+    #[serde(default)]
+    histories: Vec<History>,
 }
 
 impl TryFrom<Unchecked> for FeatureProgram {
     type Error = String;
 
     fn try_from(unchecked: Unchecked) -> Result<Self, String> {
-        let program = Self { encoders: unchecked.encoders };
+        let program = Self { encoders: unchecked.encoders, histories: unchecked.histories };
         program.encoders.iter().try_for_each(Encoder::check)?;
+        for history in &program.histories {
+            if history.max_len == 0 || program.entries(&history.of).is_none() {
+                return Err(format!("{:?} is a history of no entries", history.column));
+            }
+        }
         // Every sparse index must fit its type.
         let n_sparse = program.encoders.iter().map(|e| e.n_sparse() as u64).sum::<u64>();
         if n_sparse > u64::from(u32::MAX) {
@@ -43,13 +67,15 @@ impl TryFrom<Unchecked> for FeatureProgram {
     }
 }
 
-/// One encoded row. Dense numbers are finite; sparse columns ascend without repeats.
+/// One encoded row. Dense numbers are finite; sparse columns ascend without repeats, but for those of histories.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct EncodedRow {
     /// `[n_dense]`
     pub dense: Vec<f32>,
     /// Active sparse columns, each below `n_sparse`.
     pub sparse: Vec<u32>,
+    /// The texts of each history, oldest first and as often as they stand there, as sparse columns of the column that it is of.
+    pub histories: Vec<Vec<u32>>,
 }
 
 /// One fitted encoder. Sparse blocks begin with their special columns: `<missing>` first, then,
@@ -64,10 +90,42 @@ pub(super) enum Encoder {
     Time { column: String, parts: Vec<TimePart>, utc_offset_minutes: i32 },
 }
 
+/// Which column of the table each output of a program is made of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InputColumns {
+    /// The columns that are read, in the order of their first encoder.
+    pub names: Vec<String>,
+    /// The place in `names` of each dense number's column, `[n_dense]`.
+    pub dense: Vec<usize>,
+    /// Of each field of [`FeatureProgram::sparse_fields`].
+    pub fields: Vec<usize>,
+    /// Of each history.
+    pub histories: Vec<usize>,
+}
+
+impl InputColumns {
+    fn place(&mut self, column: &str) -> usize {
+        self.names.iter().position(|name| name == column).unwrap_or_else(|| {
+            self.names.push(column.to_owned());
+            self.names.len() - 1
+        })
+    }
+}
+
 const MISSING: u32 = 0;
 const UNKNOWN: u32 = 1;
 
 impl Encoder {
+    fn column(&self) -> &str {
+        match self {
+            Self::Numeric { column, .. }
+            | Self::Buckets { column, .. }
+            | Self::Entries { column, .. }
+            | Self::Hash { column, .. }
+            | Self::Time { column, .. } => column,
+        }
+    }
+
     fn n_dense(&self) -> usize {
         match self {
             Self::Numeric { indicator, .. } => 1 + usize::from(*indicator),
@@ -214,8 +272,30 @@ fn texts(
 }
 
 impl FeatureProgram {
-    pub(super) fn new(encoders: Vec<Encoder>) -> Self {
-        Self { encoders }
+    pub(super) fn new(encoders: Vec<Encoder>, histories: Vec<History>) -> Self {
+        Self { encoders, histories }
+    }
+
+    /// The entries of a column, with their first sparse column and their field.
+    fn entries(&self, name: &str) -> Option<(&Categories, u32, usize)> {
+        let (mut first_sparse, mut field) = (0, 0);
+        for encoder in &self.encoders {
+            if let Encoder::Entries { column, categories, .. } = encoder
+                && column == name
+            {
+                return Some((categories, first_sparse, field));
+            }
+            let n_sparse = encoder.n_sparse() as u32;
+            first_sparse += n_sparse;
+            field += usize::from(n_sparse > 0);
+        }
+        None
+    }
+
+    /// The field of [`Self::sparse_fields`] in whose columns each history is.
+    pub fn history_fields(&self) -> Vec<usize> {
+        let entries = self.histories.iter().filter_map(|history| self.entries(&history.of));
+        entries.map(|(_, _, field)| field).collect()
     }
 
     /// Whether nothing is encoded.
@@ -244,6 +324,39 @@ impl FeatureProgram {
         ranges.filter(|range| !range.is_empty()).collect()
     }
 
+    /// Which column each output is made of.
+    pub fn inputs(&self) -> InputColumns {
+        let mut inputs = InputColumns::default();
+        for encoder in &self.encoders {
+            let place = inputs.place(encoder.column());
+            inputs.dense.extend(std::iter::repeat_n(place, encoder.n_dense()));
+            inputs.fields.extend((encoder.n_sparse() > 0).then_some(place));
+        }
+        for history in &self.histories {
+            let place = inputs.place(&history.column);
+            inputs.histories.push(place);
+        }
+        inputs
+    }
+
+    /// The row that says nothing: no sparse column is active, no history has an entry, moments are nowhere in their cycles, and numbers are
+    /// what they are on average: what stands for a missing one where it is taken as it is, 0 after a chain of steps (the mean
+    /// if its last one standardizes), and not missing.
+    pub fn neutral(&self) -> EncodedRow {
+        let mut row = EncodedRow::default();
+        for encoder in &self.encoders {
+            let start = row.dense.len();
+            row.dense.resize(start + encoder.n_dense(), 0.0);
+            if let Encoder::Numeric { steps, fill, .. } = encoder
+                && steps.is_empty()
+            {
+                row.dense[start] = *fill as f32;
+            }
+        }
+        row.histories.resize_with(self.histories.len(), Vec::new);
+        row
+    }
+
     /// Names of the output columns: `price`, `price:missing`, `brand=acme`, `brand=<unknown>`,
     /// `tags#17`, `price:2.5..4`, `timestamp:month_sin`.
     pub fn names(&self) -> FeatureNames {
@@ -268,6 +381,16 @@ impl FeatureProgram {
             encoder.encode(row, first_sparse, out);
             first_sparse += encoder.n_sparse() as u32;
         }
+        out.histories.resize_with(self.histories.len(), Vec::new);
+        for (history, out) in self.histories.iter().zip(&mut out.histories) {
+            out.clear();
+            let Some((categories, first, _)) = self.entries(&history.of) else { continue };
+            row.value(&history.column).for_each_text(None, |text| {
+                out.push(first + categories.position(text).map_or(UNKNOWN, |at| at + 2));
+            });
+            let n_old = out.len().saturating_sub(history.max_len as usize);
+            out.drain(..n_old);
+        }
     }
 }
 
@@ -290,6 +413,7 @@ mod tests {
             numeric(r#"{"clip":{"low":2.0,"high":1.0}}"#),
             r#"{"encoders":[{"kind":"entries","column":"b","separator":null,"categories":["x","x"]}]}"#.into(),
             r#"{"encoders":[{"kind":"hash","column":"b","separator":null,"n_buckets":0,"seed":1}]}"#.into(),
+            r#"{"encoders":[],"histories":[{"column":"h","of":"b","max_len":3}]}"#.into(),
         ] {
             assert!(load(&bad).is_err(), "{bad}");
         }

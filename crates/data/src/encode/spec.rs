@@ -30,6 +30,21 @@ pub struct FeatureSpec {
     /// One entry for each encoder; a column may have several of different kinds.
     #[serde(default)]
     pub columns: Vec<ColumnSpec>,
+    /// Lists whose order counts, beside the columns. Models ask for them; no configuration can.
+    #[serde(skip)]
+    pub histories: Vec<HistorySpec>,
+}
+
+/// A list of what somebody did before, oldest first, in the entries of a one-hot column: both share their vocabulary, which is
+/// fitted on both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistorySpec {
+    /// The list.
+    pub column: String,
+    /// The one-hot column.
+    pub of: String,
+    /// The newest texts of a longer list are kept.
+    pub max_len: u32,
 }
 
 /// How one column becomes numbers.
@@ -306,6 +321,11 @@ fn check_step(step: &NumericStep, is_last: bool) -> Result<(), String> {
 }
 
 impl FeatureSpec {
+    /// These columns and no history.
+    pub fn new(columns: Vec<ColumnSpec>) -> Self {
+        Self { columns, histories: Vec::new() }
+    }
+
     /// Whether there is nothing to encode.
     pub fn is_empty(&self) -> bool {
         self.columns.is_empty()
@@ -327,6 +347,15 @@ impl FeatureSpec {
                 let reason = "two encoders would give the same output names; remove one".into();
                 return Err(error(spec, reason));
             }
+        }
+        for HistorySpec { column, of, max_len } in &self.histories {
+            let is_of = |spec: &ColumnSpec| matches!(spec, ColumnSpec::OneHot { column, .. } if column == of);
+            let reason = match self.columns.iter().any(is_of) {
+                false => format!("it is a history of {of:?}, which is no one-hot column"),
+                true if *max_len == 0 => "a history of length 0".into(),
+                true => continue,
+            };
+            return Err(DataError::Encoder { column: column.clone(), reason });
         }
         Ok(())
     }
@@ -352,7 +381,7 @@ mod tests {
     use super::*;
 
     fn refused(columns: Vec<ColumnSpec>) -> String {
-        FeatureSpec { columns }.check().unwrap_err().to_string()
+        FeatureSpec::new(columns).check().unwrap_err().to_string()
     }
 
     #[test]

@@ -57,6 +57,12 @@ pub trait Row {
     fn value(&self, column: &str) -> Value<'_>;
 }
 
+impl<R: Row + ?Sized> Row for &R {
+    fn value(&self, column: &str) -> Value<'_> {
+        (**self).value(column)
+    }
+}
+
 impl Row for [(&str, Value<'_>)] {
     fn value(&self, column: &str) -> Value<'_> {
         let found = self.iter().find(|(name, _)| *name == column);

@@ -151,6 +151,15 @@ impl SampleTable {
         }
     }
 
+    /// What the second label column says of each row, `[n_rows]`: 0, 1, or NaN where it is not known (yet). `None` if there is none.
+    pub fn second_label(&self) -> Option<&[f64]> {
+        let mut labels = self.columns().filter(|(column, _)| column.role == Role::Label);
+        match labels.nth(1)?.1 {
+            ColumnData::Number(values) => Some(values),
+            _ => None,
+        }
+    }
+
     /// The (first) label of a row.
     ///
     /// # Panics

@@ -83,7 +83,7 @@ fn encoders_fitted_on_a_part_know_nothing_of_the_others() {
     let folder = root.path().join("samples");
     write(&folder);
     let table = SampleTable::open(&folder).unwrap();
-    let spec = FeatureSpec { columns: vec![ColumnSpec::multi_hot("tags", "|", 1)] };
+    let spec = FeatureSpec::new(vec![ColumnSpec::multi_hot("tags", "|", 1)]);
     let rows: Vec<_> = table.rows(Part::Validation).into_iter().map(|row| table.row(row)).collect();
     let program = spec.fit(&rows).unwrap(); // that row has no tags
     assert_eq!(program.names().sparse, ["tags=<missing>", "tags=<unknown>"]);

@@ -2,10 +2,11 @@
 
 use std::fmt::Debug;
 
-use forecart_data::encode::FeatureSpec;
+use forecart_data::encode::{FeatureSpec, InputColumns};
 use forecart_data::samples::SampleColumn;
 use serde_json::Value;
 
+use super::explanation;
 use super::samples::EncodedSamples;
 use crate::error::ModelError;
 use crate::recommend::Parameter;
@@ -23,6 +24,14 @@ pub trait OutcomeSpec: Debug + Send + Sync {
     /// What `tune` may vary.
     fn search_space(&self) -> &'static [Parameter] {
         &[]
+    }
+
+    /// Refuses a table that has not the columns that the model is for.
+    ///
+    /// # Errors
+    /// [`ModelError::NotForTable`].
+    fn check_columns(&self, _columns: &[SampleColumn]) -> Result<(), ModelError> {
+        Ok(())
     }
 
     /// Which encoders it wants for these columns, of training rows that span so many milliseconds (0 where they have no times).
@@ -57,6 +66,30 @@ pub trait OutcomeModel: Debug + Send + Sync {
     /// # Errors
     /// [`ModelError::Training`] if the samples are not of the model's fields.
     fn logits(&self, samples: &EncodedSamples) -> Result<Vec<f32>, ModelError>;
+
+    /// The logit of a conversion after a click for each sample, where the model knows of conversions.
+    ///
+    /// # Errors
+    /// As [`Self::logits`].
+    fn conversion_logits(&self, _samples: &EncodedSamples) -> Result<Option<Vec<f32>>, ModelError> {
+        Ok(None)
+    }
+
+    /// What each column of `inputs` adds to the logit of each sample over that of the one sample `neutral`, `[n][n_columns]`, by the method of
+    /// [`super::explanation`] that is the model's; their sum is the difference of the two logits, to the tolerance stated there.
+    ///
+    /// The default is that of models that are sums over their inputs.
+    ///
+    /// # Errors
+    /// As [`Self::logits`].
+    fn attribute(
+        &self,
+        samples: &EncodedSamples,
+        neutral: &EncodedSamples,
+        inputs: &InputColumns,
+    ) -> Result<Vec<Vec<f64>>, ModelError> {
+        explanation::one_at_a_time(self, samples, neutral, inputs)
+    }
 
     /// What it has learned, for the model file.
     fn tensors(&self) -> Tensors;

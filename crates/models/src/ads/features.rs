@@ -1,6 +1,8 @@
 //! Which encoders a model wants for the columns that there are.
 
-use forecart_data::encode::{BucketEncoding, ColumnSpec, FeatureSpec, Fill, NumericStep, TimePart};
+use forecart_data::encode::{
+    BucketEncoding, ColumnSpec, FeatureSpec, Fill, HistorySpec, NumericStep, TimePart,
+};
 use forecart_data::samples::{ColumnKind, Role, SampleColumn};
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +29,21 @@ pub(super) struct Encoding {
     pub(super) n_buckets: u32,
     /// Texts in fewer training rows are unknown ones.
     pub(super) min_count: u64,
+    /// The newest values of a history that are kept, for models that read histories; others have them as lists like any other.
+    pub(super) max_history: Option<u32>,
+}
+
+/// Whether models may learn from the column.
+fn is_read(column: &SampleColumn) -> bool {
+    matches!(column.role, Role::Feature | Role::Position | Role::Time)
+}
+
+/// The columns that are histories of a column that models may learn from, with that column's name.
+pub(super) fn histories(columns: &[SampleColumn]) -> impl Iterator<Item = (&SampleColumn, &str)> {
+    columns.iter().filter(|column| is_read(column)).filter_map(|column| {
+        let of = column.history_of.as_deref()?;
+        columns.iter().any(|column| column.name == of && is_read(column)).then_some((column, of))
+    })
 }
 
 impl Encoding {
@@ -39,11 +56,21 @@ impl Encoding {
             .filter(|(_, least)| span_ms >= *least)
             .map(|(part, _)| part)
             .collect();
+        let histories: Vec<HistorySpec> = match self.max_history {
+            Some(max_len) => histories(columns)
+                .map(|(column, of)| HistorySpec {
+                    column: column.name.clone(),
+                    of: of.to_owned(),
+                    max_len,
+                })
+                .collect(),
+            None => Vec::new(),
+        };
         let mut specs = Vec::new();
         for column in columns {
-            let is_read = matches!(column.role, Role::Feature | Role::Position | Role::Time);
+            let is_history = histories.iter().any(|history| history.column == column.name);
             match column.kind {
-                _ if !is_read => {}
+                _ if !is_read(column) || is_history => {}
                 ColumnKind::Number => self.push_number(&column.name, &mut specs),
                 ColumnKind::Category => {
                     specs.push(ColumnSpec::one_hot(&column.name, self.min_count))
@@ -62,7 +89,7 @@ impl Encoding {
                 }),
             }
         }
-        FeatureSpec { columns: specs }
+        FeatureSpec { columns: specs, histories }
     }
 
     fn push_number(&self, name: &str, specs: &mut Vec<ColumnSpec>) {

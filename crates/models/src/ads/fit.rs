@@ -1,6 +1,7 @@
 //! Training of a model over fields, by the loop of all trained models.
 
-use forecart_nn::{DropoutKey, NnError, Optimizer};
+use forecart_nn::loss::EntireSpace;
+use forecart_nn::{DropoutKey, Matrix, NnError, Optimizer};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -23,13 +24,13 @@ pub(super) fn fit(
 ) -> Result<(FieldNetwork, FitRecord), ModelError> {
     let model = spec.name();
     let mut rng = ChaCha8Rng::seed_from_u64(context.seed);
-    let sizes = spec.network(train.n_rows(), train.fields().len(), train.n_dense());
+    let sizes = spec.network(train.layout());
     let network = FieldNetwork::new(&sizes, &mut rng).map_err(ModelError::training(model, None))?;
     let mut learner = FieldLearner {
         trainer: FieldTrainer::new(network, spec.optimizer().build(model)?),
         train,
         validation,
-        batch: EncodedSamples::new(train.fields(), train.n_dense()),
+        batch: EncodedSamples::new(train.layout()),
     };
     let run = RunIdentity::new(model, &spec.hyperparameters(), context.seed);
     let plan = Plan {
@@ -79,8 +80,18 @@ impl Learner for FieldLearner<'_> {
         if self.validation.is_empty() {
             return Ok(None);
         }
-        let logits = self.trainer.network.logits(self.validation.as_rows())?;
-        Ok(Some(-mean_log_loss(logits.as_slice(), self.validation.labels())))
+        let samples = self.validation.as_rows();
+        let (logits, conversions) = self.trainer.network.answers(samples)?;
+        Ok(Some(-match conversions {
+            None => mean_log_loss(logits.as_slice(), samples.labels),
+            Some(conversions) => {
+                let clicks = samples.labels;
+                let space = EntireSpace { clicks, conversions: samples.conversions };
+                let [mut d_clicks, mut d_conversions] = [(); 2].map(|()| Matrix::default());
+                let d_logits = [&mut d_clicks, &mut d_conversions];
+                space.loss([&logits, &conversions], clicks.len() as f64, d_logits)?
+            }
+        }))
     }
 }
 

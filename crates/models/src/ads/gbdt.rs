@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::ops::Range;
 
-use forecart_data::encode::FeatureSpec;
+use forecart_data::encode::{FeatureSpec, InputColumns};
 use forecart_data::samples::SampleColumn;
 use forust_ml::metric::Metric;
 use forust_ml::objective::ObjectiveType;
@@ -195,7 +195,8 @@ impl OutcomeSpec for GbdtConfig {
 
     fn features(&self, columns: &[SampleColumn], span_ms: i64) -> FeatureSpec {
         let min_count = self.min_count.get().into();
-        Encoding { numbers: Numbers::AsTheyAre, n_buckets: 2, min_count }.spec(columns, span_ms)
+        let numbers = Numbers::AsTheyAre;
+        Encoding { numbers, n_buckets: 2, min_count, max_history: None }.spec(columns, span_ms)
     }
 
     /// The samples as numbers of 8 bytes, once as they are and once in bins.
@@ -312,6 +313,29 @@ impl OutcomeModel for Gbdt {
             self.trees.logit(&row)
         };
         Ok((0..samples.len()).map(logit).collect())
+    }
+
+    fn attribute(
+        &self,
+        samples: &EncodedSamples,
+        neutral: &EncodedSamples,
+        inputs: &InputColumns,
+    ) -> Result<Vec<Vec<f64>>, ModelError> {
+        let Layout { fields, n_columns } = &self.layout;
+        let mut player_of = inputs.dense.clone();
+        player_of.resize(*n_columns, 0);
+        for ((kept, first), player) in fields.iter().zip(&inputs.fields) {
+            player_of[*first..first + kept.len()].fill(*player);
+        }
+        let [mut row, mut reference] = [(); 2].map(|()| vec![0.0; *n_columns]);
+        self.layout.fill(neutral, 0, &mut reference);
+        let attribution = |sample| {
+            self.layout.fill(samples, sample, &mut row);
+            let mut sums = vec![0.0; inputs.names.len()];
+            self.trees.shapley(&row, &reference, &player_of, &mut sums);
+            sums
+        };
+        Ok((0..samples.len()).map(attribution).collect())
     }
 
     fn tensors(&self) -> Tensors {

@@ -17,17 +17,21 @@ mod fit;
 mod gbdt;
 mod trees;
 
+pub mod explanation;
 pub mod predictor;
 pub mod registry;
 
 pub use config::{Arrangement, FieldConfig, FieldSpec};
 pub use contract::{OutcomeModel, OutcomeSpec};
+pub use explanation::{Explained, Explanation};
 pub use features::Numbers;
 pub use field_model::FieldModel;
 pub use gbdt::{Gbdt, GbdtConfig};
-pub use network::{FieldNetwork, FieldNetworkConfig, FieldNetworkGradients, FieldRows};
-pub use predictor::{OutcomePredictor, Positions, Prediction};
-pub use samples::{EncodedSamples, SampleView};
+pub use network::{
+    FieldNetwork, FieldNetworkConfig, FieldNetworkGradients, FieldRows, HistoryRows, Interactions,
+};
+pub use predictor::{Conversion, OutcomePredictor, Positions, Prediction};
+pub use samples::{EncodedSamples, SampleLayout, SampleView};
 pub use trainer::FieldTrainer;
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::contract::{OutcomeModel, OutcomeSpec};
 use super::registry;
-use super::samples::{EncodedSamples, SampleView};
+use super::samples::{EncodedSamples, SampleLayout, SampleView};
 use crate::calibration::{
     CalibrationMethod, CalibrationRows, Calibrator, Platt, choose, correct_for_sampling,
 };
@@ -33,6 +33,19 @@ pub struct Prediction {
     pub probability: f64,
     /// Of the model, before calibration.
     pub logit: f32,
+    /// Of models that know of conversions.
+    pub conversion: Option<Conversion>,
+}
+
+/// How probable it is that a click is followed by a conversion.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Conversion {
+    /// If there is a click: in `0.0..=1.0`, calibrated on the clicks of the validation part whose outcome is known, if there were
+    /// enough. For rows that are seldom clicked this is as good as the assumption that, of two rows with one score, a click on either
+    /// converts alike.
+    pub given_click: f64,
+    /// Click and conversion: the product of that and of the (calibrated) probability of a click.
+    pub with_click: f64,
 }
 
 /// What a row says of where the ad stands.
@@ -53,6 +66,9 @@ pub struct Serving {
     pub negatives_kept: f64,
     /// The value that stands for every position, by column.
     pub positions: BTreeMap<String, Position>,
+    /// From logits of conversions after clicks to probabilities, of models that know of conversions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversion: Option<Calibrator>,
 }
 
 /// A value of a position column.
@@ -80,13 +96,14 @@ impl OutcomePredictor {
     /// label it is [`Platt::fit_shrunk`].
     ///
     /// # Errors
-    /// Those of [`OutcomeSpec::fit`], [`ModelError::NoLabels`] where all labels are equal, [`ModelError::NoFeatures`] where no
+    /// Those of [`OutcomeSpec::fit`] and [`OutcomeSpec::check_columns`], [`ModelError::NoLabels`] where all labels are equal, [`ModelError::NoFeatures`] where no
     /// column can be learned from.
     pub fn fit(
         spec: &dyn OutcomeSpec,
         view: &SampleView<'_>,
         context: &FitContext<'_>,
     ) -> Result<(Self, FitRecord), ModelError> {
+        spec.check_columns(view.columns())?;
         view.check(spec.name())?;
         let features = spec.features(view.columns(), view.span_ms());
         if features.is_empty() {
@@ -99,15 +116,26 @@ impl OutcomePredictor {
             let train = view.encode(view.train(), &encoders);
             let validation = view.encode(view.validation(), &encoders);
             let hint = "lower `n_dims`, `hidden` or `batch_size`, or raise `min_count`";
-            context.check_memory(spec.name(), spec.needed_bytes(&train), hint)?;
+            let samples = train.n_bytes().saturating_add(validation.n_bytes());
+            let needed = spec.needed_bytes(&train).saturating_add(samples);
+            context.check_memory(spec.name(), needed, hint)?;
             let (model, record) = spec.fit(&train, &validation, &view.identity(), context)?;
+            let halves = view.validation_halves();
             let serving = Serving {
-                calibrator: calibrate(
-                    model.as_ref(),
-                    &train,
-                    &validation,
-                    &view.validation_halves(),
-                )?,
+                calibrator: Known::new(
+                    &model.logits(&validation)?,
+                    clicks(&validation),
+                    clicks(&train),
+                    &halves,
+                )
+                .calibrate()?,
+                conversion: match model.conversion_logits(&validation)? {
+                    Some(logits) => {
+                        let (outcomes, learned) = (conversions(&validation), conversions(&train));
+                        Some(Known::new(&logits, outcomes, learned, &halves).calibrate()?)
+                    }
+                    None => None,
+                },
                 negatives_kept: view.negatives_kept(),
                 positions: positions(view),
             };
@@ -129,8 +157,8 @@ impl OutcomePredictor {
             let reason = format!("{} of the negatives were kept", serving.negatives_kept);
             return Err(ModelError::damaged(reason));
         }
-        let sizes = (encoders.sparse_fields(), encoders.n_dense());
-        let model = registry::load(name, hyperparameters, tensors, sizes.0, sizes.1)?;
+        let layout = SampleLayout::from(&encoders);
+        let model = registry::load(name, hyperparameters, tensors, layout)?;
         Ok(Self { encoders, model, serving })
     }
 
@@ -158,8 +186,39 @@ impl OutcomePredictor {
         rows: impl IntoIterator<Item = R>,
         positions: Positions,
     ) -> Result<Vec<Prediction>, ModelError> {
-        let fields = self.encoders.sparse_fields();
-        let mut samples = EncodedSamples::new(&fields, self.encoders.n_dense());
+        self.predictions(&self.encode(rows, positions))
+    }
+
+    pub(super) fn predictions(
+        &self,
+        samples: &EncodedSamples,
+    ) -> Result<Vec<Prediction>, ModelError> {
+        let logits = self.model.logits(samples)?;
+        let conversions = self.model.conversion_logits(samples)?;
+        let predict = |(place, logit): (usize, f32)| {
+            let probability = self.probability(logit);
+            let conversion = conversions.as_ref().map(|logits| {
+                let calibrator = self.serving.conversion.as_ref().unwrap_or(&Calibrator::None);
+                let given_click = calibrator.probability(f64::from(logits[place]));
+                Conversion { given_click, with_click: given_click * probability }
+            });
+            Prediction { probability, logit, conversion }
+        };
+        Ok(logits.into_iter().enumerate().map(predict).collect())
+    }
+
+    /// The probability that a logit of the model stands for.
+    fn probability(&self, logit: f32) -> f64 {
+        let p = self.serving.calibrator.probability(f64::from(logit));
+        correct_for_sampling(p, self.serving.negatives_kept)
+    }
+
+    pub(super) fn encode<R: Row>(
+        &self,
+        rows: impl IntoIterator<Item = R>,
+        positions: Positions,
+    ) -> EncodedSamples {
+        let mut samples = EncodedSamples::new(&SampleLayout::from(&self.encoders));
         let mut encoded = EncodedRow::default();
         for row in rows {
             match positions {
@@ -171,13 +230,7 @@ impl OutcomePredictor {
             }
             samples.push(&encoded, 0.0);
         }
-        let logits = self.model.logits(&samples)?;
-        let predict = |logit: f32| {
-            let p = self.serving.calibrator.probability(f64::from(logit));
-            let probability = correct_for_sampling(p, self.serving.negatives_kept);
-            Prediction { probability, logit }
-        };
-        Ok(logits.into_iter().map(predict).collect())
+        samples
     }
 }
 
@@ -217,33 +270,78 @@ fn positions(view: &SampleView<'_>) -> BTreeMap<String, Position> {
     most_frequent.collect()
 }
 
-fn calibrate(
-    model: &dyn OutcomeModel,
-    train: &EncodedSamples,
-    validation: &EncodedSamples,
-    halves: &[Vec<usize>; 2],
-) -> Result<Calibrator, ModelError> {
-    let is_positive = |label: &f32| *label > 0.5;
-    let labels: Vec<bool> = validation.labels().iter().map(is_positive).collect();
-    let n_positive = labels.iter().filter(|label| **label).count();
-    let n_rarer = n_positive.min(labels.len() - n_positive);
-    if n_rarer < MIN_TO_CALIBRATE {
-        return Ok(Calibrator::None);
+/// Validation rows to calibrate on, and what else is known of how frequent positive rows are.
+struct Known {
+    logits: Vec<f64>,
+    labels: Vec<bool>,
+    /// Places of the rows: one half fits a method, the other chooses it.
+    halves: [Vec<usize>; 2],
+    /// Rows that the model learned from, and positive ones among them.
+    n_learned: usize,
+    n_learned_positive: usize,
+}
+
+impl Known {
+    /// Of the rows that have an outcome; `halves` are places in all of `logits`.
+    fn new(
+        logits: &[f32],
+        outcomes: impl Iterator<Item = Option<bool>>,
+        learned: impl Iterator<Item = Option<bool>>,
+        halves: &[Vec<usize>; 2],
+    ) -> Self {
+        let mut place_of = vec![None; logits.len()];
+        let (mut known, mut labels) = (Vec::new(), Vec::new());
+        for (place, (logit, outcome)) in logits.iter().zip(outcomes).enumerate() {
+            if let Some(outcome) = outcome {
+                place_of[place] = Some(labels.len());
+                known.push(f64::from(*logit));
+                labels.push(outcome);
+            }
+        }
+        let half =
+            |places: &Vec<usize>| places.iter().filter_map(|place| place_of[*place]).collect();
+        let learned: Vec<bool> = learned.flatten().collect();
+        Self {
+            halves: [half(&halves[0]), half(&halves[1])],
+            n_learned: learned.len(),
+            n_learned_positive: learned.iter().filter(|outcome| **outcome).count(),
+            logits: known,
+            labels,
+        }
     }
-    let logits: Vec<f64> = model.logits(validation)?.into_iter().map(f64::from).collect();
-    if n_rarer < MIN_TO_CHOOSE {
-        // As few validation rows say less of how frequent positive ones are than all rows that are known.
-        let n_learned = train.labels().iter().filter(|label| is_positive(label)).count();
-        let rate = (n_learned + n_positive) as f64 / (train.len() + labels.len()) as f64;
-        let rows = CalibrationRows::new(&logits, &labels, None)?;
-        return Ok(Calibrator::Platt(Platt::fit_shrunk(&rows, rate)));
+
+    fn calibrate(&self) -> Result<Calibrator, ModelError> {
+        let Self { logits, labels, .. } = self;
+        let n_positive = labels.iter().filter(|label| **label).count();
+        let n_rarer = n_positive.min(labels.len() - n_positive);
+        if n_rarer < MIN_TO_CALIBRATE {
+            return Ok(Calibrator::None);
+        }
+        let all = CalibrationRows::new(logits, labels, None)?;
+        if n_rarer < MIN_TO_CHOOSE {
+            // As few validation rows say less of how frequent positive ones are than all rows that are known.
+            let rate = (self.n_learned_positive + n_positive) as f64
+                / (self.n_learned + labels.len()) as f64;
+            return Ok(Calibrator::Platt(Platt::fit_shrunk(&all, rate)));
+        }
+        let half = |places: &[usize]| {
+            let (scores, labels): (Vec<f64>, Vec<bool>) =
+                places.iter().map(|place| (logits[*place], labels[*place])).unzip();
+            CalibrationRows::new(&scores, &labels, None)
+        };
+        let [earlier, later] = &self.halves;
+        let method: CalibrationMethod = choose(&half(earlier)?, &half(later)?).calibrator.method();
+        Ok(Calibrator::fit(method, &all))
     }
-    let half = |places: &[usize]| {
-        let (scores, labels): (Vec<f64>, Vec<bool>) =
-            places.iter().map(|place| (logits[*place], labels[*place])).unzip();
-        CalibrationRows::new(&scores, &labels, None)
-    };
-    let [earlier, later] = halves;
-    let method: CalibrationMethod = choose(&half(earlier)?, &half(later)?).calibrator.method();
-    Ok(Calibrator::fit(method, &CalibrationRows::new(&logits, &labels, None)?))
+}
+
+/// What the first labels say.
+fn clicks(samples: &EncodedSamples) -> impl Iterator<Item = Option<bool>> {
+    samples.labels().iter().map(|label| Some(*label > 0.5))
+}
+
+/// What the second labels say of clicks, where that is known.
+fn conversions(samples: &EncodedSamples) -> impl Iterator<Item = Option<bool>> {
+    let outcomes = samples.labels().iter().zip(samples.conversions());
+    outcomes.map(|(click, outcome)| (*click == 1.0 && !outcome.is_nan()).then_some(*outcome == 1.0))
 }

@@ -1,13 +1,12 @@
 //! Models of a binary outcome by name.
 
-use std::ops::Range;
-
 use serde_json::Value;
 
 use super::config::{Arrangement, FieldSpec};
 use super::contract::{OutcomeModel, OutcomeSpec};
 use super::field_model::FieldModel;
 use super::gbdt::{self, Gbdt, GbdtConfig};
+use super::samples::SampleLayout;
 use crate::error::{ModelError, nearest};
 use crate::recommend::registry::parse_keys;
 use crate::tensors::Tensors;
@@ -70,14 +69,16 @@ pub(super) fn load(
     name: &str,
     keys: &Value,
     mut tensors: Tensors,
-    fields: Vec<Range<u32>>,
-    n_dense: usize,
+    layout: SampleLayout,
 ) -> Result<Box<dyn OutcomeModel>, ModelError> {
     Ok(match find(name)? {
         Entry::Fields(arrangement) => {
             let spec = FieldSpec::from_keys(arrangement, keys)?;
-            Box::new(FieldModel::load(spec, &mut tensors, fields, n_dense)?)
+            Box::new(FieldModel::load(spec, &mut tensors, layout)?)
         }
-        Entry::Gbdt => Box::new(Gbdt::load(trees(keys)?, &mut tensors, fields, n_dense)?),
+        Entry::Gbdt => {
+            let SampleLayout { fields, n_dense, .. } = layout;
+            Box::new(Gbdt::load(trees(keys)?, &mut tensors, fields, n_dense)?)
+        }
     })
 }

@@ -7,7 +7,7 @@ use forecart_data::samples::{Role, SampleColumn, SampleRow, SampleSplit};
 use forecart_data::{Part, SampleTable};
 use rayon::prelude::*;
 
-use super::network::FieldRows;
+use super::network::{FieldRows, HistoryRows};
 use crate::error::ModelError;
 
 /// The rows of a table that a model may learn from, and those that it may choose by. It hands out no others, so that no
@@ -117,11 +117,11 @@ impl<'a> SampleView<'a> {
     /// Some of its rows as numbers, on the threads of the current pool.
     pub(super) fn encode(&self, rows: &[u32], program: &FeatureProgram) -> EncodedSamples {
         const BLOCK: usize = 4096;
-        let fields = program.sparse_fields();
+        let layout = SampleLayout::from(program);
         let blocks: Vec<EncodedSamples> = rows
             .par_chunks(BLOCK)
             .map(|rows| {
-                let mut block = EncodedSamples::new(&fields, program.n_dense());
+                let mut block = EncodedSamples::new(&layout);
                 let mut encoded = EncodedRow::default();
                 for row in rows {
                     program.encode_into(&self.table.row(*row), &mut encoded);
@@ -130,60 +130,143 @@ impl<'a> SampleView<'a> {
                 block
             })
             .collect();
-        let mut all = EncodedSamples::new(&fields, program.n_dense());
+        let mut all = EncodedSamples::new(&layout);
         blocks.iter().for_each(|block| all.append(block));
+        if let Some(conversions) = self.table.second_label() {
+            let of = |row: &u32| conversions[*row as usize] as f32;
+            all.conversions = rows.iter().map(of).collect();
+        }
         all
     }
 }
 
-/// Samples as numbers: the active rows of each field, and dense numbers.
+/// What encoded samples are made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SampleLayout {
+    /// The sparse columns of each field.
+    pub fields: Vec<Range<u32>>,
+    /// The field in whose rows each history is.
+    pub histories: Vec<usize>,
+    /// Dense numbers of a sample.
+    pub n_dense: usize,
+}
+
+impl From<&FeatureProgram> for SampleLayout {
+    fn from(program: &FeatureProgram) -> Self {
+        Self {
+            fields: program.sparse_fields(),
+            histories: program.history_fields(),
+            n_dense: program.n_dense(),
+        }
+    }
+}
+
+/// Samples as numbers: the active rows of each field, those of histories, and dense numbers.
 ///
 /// # Shapes
-/// `rows: [n n_fields]` or, where a field may have several rows active, as many as `ends` says; `ends: [n n_fields + 1]`;
+/// `rows: [n n_fields]` or, where a field may have several rows active, as many as `offsets: [n n_fields + 1]` says;
 /// `dense: [n, n_dense]`, `labels: [n]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EncodedSamples {
-    fields: Vec<Range<u32>>,
-    n_dense: usize,
+    layout: SampleLayout,
     rows: Vec<u32>,
-    /// Where each field of each sample begins.
-    offsets: Vec<usize>,
+    /// Where each field of each sample begins; `None` as long as each has one row.
+    offsets: Option<Vec<usize>>,
+    histories: Lists,
     dense: Vec<f32>,
     labels: Vec<f32>,
+    /// What came of each sample whose label is 1, NaN where that is not known; empty where the table says nothing of it.
+    conversions: Vec<f32>,
+}
+
+/// Lists, one after the other.
+#[derive(Debug, Clone, PartialEq)]
+struct Lists {
+    rows: Vec<u32>,
+    /// Where each begins, and where the last ends.
+    offsets: Vec<usize>,
+}
+
+impl Lists {
+    fn append(&mut self, rows: &[u32], offsets: &[usize]) {
+        extend_offsets(&mut self.offsets, self.rows.len(), offsets);
+        self.rows.extend_from_slice(rows);
+    }
+}
+
+/// Adds where lists end that begin at `offsets[0]` there and at `at` here.
+fn extend_offsets(into: &mut Vec<usize>, at: usize, offsets: &[usize]) {
+    into.extend(offsets[1..].iter().map(|offset| at + offset - offsets[0]));
 }
 
 impl EncodedSamples {
     /// None yet.
-    pub fn new(fields: &[Range<u32>], n_dense: usize) -> Self {
+    pub fn new(layout: &SampleLayout) -> Self {
         Self {
-            fields: fields.to_vec(),
-            n_dense,
+            layout: layout.clone(),
             rows: Vec::new(),
-            offsets: vec![0],
+            offsets: None,
+            histories: Lists { rows: Vec::new(), offsets: vec![0] },
             dense: Vec::new(),
             labels: Vec::new(),
+            conversions: Vec::new(),
         }
     }
 
-    /// Adds a row that a program with these fields has encoded.
+    /// Adds a row that a program with this layout has encoded.
     pub fn push(&mut self, row: &EncodedRow, label: f32) {
         let mut at = 0;
-        for field in &self.fields {
+        for field in &self.layout.fields {
             let n = row.sparse[at..].iter().take_while(|column| **column < field.end).count();
+            let n_before = self.rows.len();
+            if n != 1 {
+                // Until here each field had one.
+                self.offsets.get_or_insert_with(|| (0..=n_before).collect());
+            }
             self.rows.extend_from_slice(&row.sparse[at..at + n]);
-            self.offsets.push(self.rows.len());
+            if let Some(offsets) = &mut self.offsets {
+                offsets.push(self.rows.len());
+            }
             at += n;
+        }
+        for list in &row.histories {
+            self.histories.append(list, &[0, list.len()]);
         }
         self.dense.extend_from_slice(&row.dense);
         self.labels.push(label);
     }
 
     fn append(&mut self, other: &Self) {
-        let n_before = self.rows.len();
-        self.rows.extend_from_slice(&other.rows);
-        self.offsets.extend(other.offsets[1..].iter().map(|offset| n_before + offset));
+        self.append_slots(other, 0..other.len());
         self.dense.extend_from_slice(&other.dense);
         self.labels.extend_from_slice(&other.labels);
+        self.conversions.extend_from_slice(&other.conversions);
+    }
+
+    /// Adds the rows of some samples of `other`, those of histories too.
+    fn append_slots(&mut self, other: &Self, samples: Range<usize>) {
+        let n_fields = self.layout.fields.len();
+        let slots = samples.start * n_fields..samples.end * n_fields;
+        let n_before = self.rows.len();
+        match &other.offsets {
+            None => {
+                self.rows.extend_from_slice(&other.rows[slots.clone()]);
+                if let Some(offsets) = &mut self.offsets {
+                    offsets.extend((1..=slots.len()).map(|n| n_before + n));
+                }
+            }
+            Some(theirs) => {
+                let theirs = &theirs[slots.start..=slots.end];
+                let own = self.offsets.get_or_insert_with(|| (0..=n_before).collect());
+                extend_offsets(own, n_before, theirs);
+                self.rows.extend_from_slice(&other.rows[theirs[0]..theirs[slots.len()]]);
+            }
+        }
+        let n_histories = self.layout.histories.len();
+        let offsets = &other.histories.offsets;
+        let offsets = &offsets[samples.start * n_histories..=samples.end * n_histories];
+        let tokens = offsets[0]..offsets[offsets.len() - 1];
+        self.histories.append(&other.histories.rows[tokens], offsets);
     }
 
     /// Number of samples.
@@ -196,19 +279,24 @@ impl EncodedSamples {
         self.labels.is_empty()
     }
 
+    /// What they are made of.
+    pub fn layout(&self) -> &SampleLayout {
+        &self.layout
+    }
+
     /// The sparse columns of each field.
     pub fn fields(&self) -> &[Range<u32>] {
-        &self.fields
+        &self.layout.fields
     }
 
     /// Rows of a table over all fields.
     pub fn n_rows(&self) -> usize {
-        self.fields.last().map_or(0, |field| field.end as usize)
+        self.layout.n_rows()
     }
 
     /// Dense numbers of a sample.
     pub fn n_dense(&self) -> usize {
-        self.n_dense
+        self.layout.n_dense
     }
 
     /// The labels.
@@ -216,42 +304,78 @@ impl EncodedSamples {
         &self.labels
     }
 
+    /// What came of each sample whose label is 1; empty where the table says nothing of it.
+    pub fn conversions(&self) -> &[f32] {
+        &self.conversions
+    }
+
+    /// Rows of all histories of the sample that has most of them.
+    pub fn max_tokens(&self) -> usize {
+        let n_histories = self.layout.histories.len();
+        if n_histories == 0 {
+            return 0;
+        }
+        let ends = self.histories.offsets.iter().step_by(n_histories);
+        ends.clone().zip(ends.skip(1)).map(|(start, end)| end - start).max().unwrap_or(0)
+    }
+
+    /// Memory that they take.
+    pub fn n_bytes(&self) -> u64 {
+        let offsets = self.offsets.as_ref().map_or(0, Vec::len) + self.histories.offsets.len();
+        let values = self.rows.len() + self.histories.rows.len() + self.dense.len();
+        let labels = self.labels.len() + self.conversions.len();
+        offsets as u64 * 8 + (values + labels) as u64 * 4
+    }
+
     /// Dense numbers of one sample.
     pub fn dense_row(&self, sample: usize) -> &[f32] {
-        &self.dense[sample * self.n_dense..(sample + 1) * self.n_dense]
+        &self.dense[sample * self.n_dense()..(sample + 1) * self.n_dense()]
     }
 
     /// The active rows of one field of one sample.
     pub fn active(&self, sample: usize, field: usize) -> &[u32] {
-        let slot = sample * self.fields.len() + field;
-        &self.rows[self.offsets[slot]..self.offsets[slot + 1]]
+        let slot = sample * self.fields().len() + field;
+        match &self.offsets {
+            None => &self.rows[slot..=slot],
+            Some(offsets) => &self.rows[offsets[slot]..offsets[slot + 1]],
+        }
     }
 
     /// All of them, as a network reads them.
     pub fn as_rows(&self) -> FieldRows<'_> {
-        let has_one_each = self.rows.len() == self.offsets.len() - 1;
         FieldRows {
             rows: &self.rows,
-            offsets: (!has_one_each).then_some(&self.offsets),
+            offsets: self.offsets.as_deref(),
             dense: &self.dense,
             labels: &self.labels,
+            histories: HistoryRows { rows: &self.histories.rows, offsets: &self.histories.offsets },
+            conversions: &self.conversions,
         }
     }
 
-    /// Copies the samples at some places into `out`, which has the same fields.
+    /// Copies the samples at some places into `out`, which has the same layout.
     pub(super) fn gather(&self, places: &[u32], out: &mut Self) {
         out.rows.clear();
-        out.offsets.truncate(1);
+        if let Some(offsets) = &mut out.offsets {
+            offsets.truncate(1);
+        }
+        out.histories.rows.clear();
+        out.histories.offsets.truncate(1);
         out.dense.clear();
         out.labels.clear();
-        let n_fields = self.fields.len();
+        out.conversions.clear();
         for place in places.iter().map(|place| *place as usize) {
-            let slots = &self.offsets[place * n_fields..=(place + 1) * n_fields];
-            let (first, n_before) = (slots[0], out.rows.len());
-            out.rows.extend_from_slice(&self.rows[first..slots[n_fields]]);
-            out.offsets.extend(slots[1..].iter().map(|offset| n_before + offset - first));
+            out.append_slots(self, place..place + 1);
             out.dense.extend_from_slice(self.dense_row(place));
             out.labels.push(self.labels[place]);
+            out.conversions.extend(self.conversions.get(place));
         }
+    }
+}
+
+impl SampleLayout {
+    /// Rows of a table over all fields.
+    pub fn n_rows(&self) -> usize {
+        self.fields.last().map_or(0, |field| field.end as usize)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use forecart_nn::loss::bce_with_logits;
+use forecart_nn::loss::{EntireSpace, bce_with_logits};
 use forecart_nn::{DropoutKey, NnError, Optimizer, Pass, RowTerms, Trainable};
 use rayon::prelude::*;
 
@@ -26,6 +26,8 @@ pub struct FieldTrainer {
     /// Gradients of the fields of each sample, `[n, n_fields * n_dims]` and `[n, n_fields]`.
     d_fields: Vec<f32>,
     d_weights: Vec<f32>,
+    /// Gradients of the rows of histories, `[n_tokens, n_dims]`.
+    d_tokens: Vec<f32>,
 }
 
 /// A part of the batch: its tiles, one after the other on one thread.
@@ -47,6 +49,7 @@ impl FieldTrainer {
             terms: RowTerms::default(),
             d_fields: Vec::new(),
             d_weights: Vec::new(),
+            d_tokens: Vec::new(),
         }
     }
 
@@ -65,6 +68,10 @@ impl FieldTrainer {
     pub fn step(&mut self, batch: FieldRows<'_>, key: DropoutKey) -> Result<f64, NnError> {
         self.network.check(batch)?;
         let n = batch.labels.len();
+        if self.network.has_conversions() && batch.conversions.len() != n {
+            let (expected, found) = (n, batch.conversions.len());
+            return Err(NnError::Length { what: "conversions", expected, found });
+        }
         if n == 0 {
             return Ok(0.0);
         }
@@ -72,7 +79,7 @@ impl FieldTrainer {
             (self.network.n_fields(), self.network.n_fields() * self.network.n_dims());
         let rows_a_group = n.div_ceil(N_GROUPS).next_multiple_of(TILE_ROWS);
         let n_groups = n.div_ceil(rows_a_group);
-        let Self { network, groups, terms, d_fields, d_weights, total, .. } = self;
+        let Self { network, groups, terms, d_fields, d_weights, d_tokens, total, .. } = self;
         while groups.len() < n_groups {
             let gradients = DenseGradients::of(network);
             groups.push(Group { workspace: Workspace::default(), gradients, loss: Ok(0.0) });
@@ -82,15 +89,28 @@ impl FieldTrainer {
         d_weights.resize(n * n_weights, 0.0);
         let d_fields_of = chunks(d_fields, rows_a_group * n_sparse, n_groups);
         let d_weights_of = chunks(d_weights, rows_a_group * n_weights, n_groups);
+        let n_histories = network.seen_by().len();
+        let tokens = |rows: Range<usize>| batch.histories.of(rows, n_histories);
+        d_tokens.resize(tokens(0..n).len() * network.n_dims(), 0.0);
+        let mut rest = d_tokens.as_mut_slice();
+        let d_tokens_of: Vec<&mut [f32]> = (0..n_groups)
+            .map(|index| {
+                let rows = index * rows_a_group..((index + 1) * rows_a_group).min(n);
+                let n_values = tokens(rows).len() * network.n_dims();
+                rest.split_off_mut(..n_values).expect("the groups' tokens are those of the batch")
+            })
+            .collect();
         let outputs = d_fields_of
             .into_par_iter()
             .zip(d_weights_of)
+            .zip(d_tokens_of)
             .zip(terms.clear(network.n_rows(), n_groups));
         groups[..n_groups].par_iter_mut().with_max_len(1).zip(outputs).enumerate().for_each(
-            |(index, (group, ((d_fields, d_weights), terms)))| {
+            |(index, (group, (((d_fields, d_weights), d_tokens), terms)))| {
                 let first = index * rows_a_group;
                 let rows = first..(first + rows_a_group).min(n);
-                group.run(network, batch, rows.clone(), key, d_fields, d_weights);
+                let out = Outputs { d_fields, d_weights, d_tokens };
+                group.run(network, batch, rows.clone(), key, out);
                 // A row that is not of the table is an error of the group.
                 if group.loss.is_ok() {
                     network.push_terms(batch, rows, terms);
@@ -115,7 +135,7 @@ impl FieldTrainer {
         groups[0].gradients.swap(total);
         terms.finish();
         if let Some(gradients) = &mut total.embedding {
-            gradients.sum_terms(terms, [d_fields, &[]]);
+            gradients.sum_terms(terms, [d_fields, d_tokens]);
         }
         if let Some(gradients) = &mut total.linear {
             gradients.sum_terms(terms, [d_weights, &[]]);
@@ -135,6 +155,13 @@ fn chunks(values: &mut [f32], width: usize, n: usize) -> Vec<&mut [f32]> {
     parts
 }
 
+/// Where the gradients of a part's rows of tables go.
+struct Outputs<'a> {
+    d_fields: &'a mut [f32],
+    d_weights: &'a mut [f32],
+    d_tokens: &'a mut [f32],
+}
+
 impl Group {
     fn run(
         &mut self,
@@ -142,10 +169,11 @@ impl Group {
         batch: FieldRows<'_>,
         rows: Range<usize>,
         key: DropoutKey,
-        d_fields: &mut [f32],
-        d_weights: &mut [f32],
+        out: Outputs<'_>,
     ) {
         let Self { workspace: ws, gradients, loss } = self;
+        let Outputs { d_fields, d_weights, d_tokens } = out;
+        let first_token = batch.histories.of(rows.clone(), network.seen_by().len()).start;
         gradients.clear();
         let (n, mean_over) = (rows.len(), batch.labels.len() as f64);
         let (n_sparse, n_weights) = (d_fields.len() / n, d_weights.len() / n);
@@ -155,7 +183,15 @@ impl Group {
             let pass = Pass::Training { key, first_row: start };
             network.forward(batch, tile.clone(), pass, ws)?;
             let labels = &batch.labels[tile.clone()];
-            let loss = bce_with_logits(&ws.logits, labels, None, mean_over, &mut ws.d_logits)?;
+            let loss = match network.has_conversions() {
+                false => bce_with_logits(&ws.logits, labels, None, mean_over, &mut ws.d_logits)?,
+                true => {
+                    let conversions = &batch.conversions[tile.clone()];
+                    let space = EntireSpace { clicks: labels, conversions };
+                    let d_logits = [&mut ws.d_logits, &mut ws.d_conversions];
+                    space.loss([&ws.logits, &ws.conversions], mean_over, d_logits)?
+                }
+            };
             network.backward(ws, gradients)?;
             let place = tile.start - rows.start..tile.end - rows.start;
             d_fields[place.start * n_sparse..place.end * n_sparse]
@@ -164,6 +200,7 @@ impl Group {
                 d_weights[place.start * n_weights..place.end * n_weights]
                     .copy_from_slice(ws.d_weights.as_slice());
             }
+            network.put_tokens(ws, batch, tile, first_token, d_tokens);
             Ok(loss)
         });
         *loss = losses.sum();

@@ -5,7 +5,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::{Case, N_BATCHES, insert_parameters, shake};
-use crate::ads::{FieldNetwork, FieldNetworkConfig, FieldRows, FieldTrainer};
+use crate::ads::{FieldNetwork, FieldNetworkConfig, FieldRows, FieldTrainer, Interactions};
 use crate::tensors::{TensorData, Tensors};
 
 const N_FIELDS: usize = 26;
@@ -35,11 +35,9 @@ impl DeepFmCase {
             n_dims: 16,
             n_dense: N_DENSE,
             linear: true,
-            interactions: true,
-            n_cross: 0,
-            cross_rank: None,
+            interactions: Some(Interactions::Machine),
             hidden: Some(vec![400; 3]),
-            dropout: 0.0,
+            ..FieldNetworkConfig::default()
         };
         let mut network = FieldNetwork::new(&config, rng)?;
         shake(&mut network, rng)?;
@@ -66,7 +64,7 @@ impl Batch {
 impl Case for DeepFmCase {
     fn step(&mut self, batch: usize) -> Result<f64, NnError> {
         let Batch { sparse, dense, clicks } = &self.batches[batch];
-        let rows = FieldRows { rows: sparse, offsets: None, dense, labels: clicks };
+        let rows = FieldRows { rows: sparse, dense, labels: clicks, ..FieldRows::default() };
         self.trainer.step(rows, DropoutKey::new(0, batch as u64)) // no dropout
     }
 

@@ -9,6 +9,7 @@ mod divergence;
 mod extremes;
 mod model_file;
 mod neighbors;
+mod outcome_truths;
 mod outcomes;
 mod resume;
 mod shop;

@@ -5,6 +5,7 @@
 //! rounding. Values are computed and summed in f64.
 //!
 //! - [`bce_with_logits`]: yes or no, for clicks and purchases;
+//! - [`EntireSpace`]: a click and a conversion after it, over all impressions;
 //! - [`softmax_cross_entropy`]: one of a few classes, logits given;
 //! - [`full_softmax`]: one of many items, logits never stored;
 //! - [`subset_softmax`]: one of some items, those of the batch and others drawn beside them, logits never stored;
@@ -13,6 +14,7 @@
 
 mod bce;
 mod bpr;
+mod entire_space;
 mod full_softmax;
 mod own_negatives;
 mod own_sampled_softmax;
@@ -23,6 +25,7 @@ mod subset_softmax;
 
 pub use bce::bce_with_logits;
 pub use bpr::bpr;
+pub use entire_space::EntireSpace;
 pub use full_softmax::{FullSoftmaxGradients, FullSoftmaxWorkspace, full_softmax};
 pub use own_negatives::{OwnNegatives, OwnNegativesGradients, OwnNegativesWorkspace};
 pub use own_sampled_softmax::own_sampled_softmax;

@@ -1,12 +1,12 @@
-//! Convolution, cross network, factorization machine and target attention: finite differences, the numbers of PyTorch by
+//! Convolution, cross network, factorization machines and target attention: finite differences, the numbers of PyTorch by
 //! `tests/fixtures/make_interactions.py`, and threads.
 
 use std::{num::NonZeroUsize, ops::Range};
 
 use forecart_nn::{
     Activation, Conv1dConfig, Conv1dMaxPool, Conv1dWorkspace, CrossConfig, CrossLayer,
-    CrossNetwork, CrossWorkspace, DataParallel, FactorizationMachine, Gradient, Gradients, Linear,
-    Matrix, Mlp, Name, NnError, Padding, Parameters, Ragged, TargetAttention,
+    CrossNetwork, CrossWorkspace, DataParallel, FactorizationMachine, FieldAwareMachine, Gradient,
+    Gradients, Linear, Matrix, Mlp, Name, NnError, Padding, Parameters, Ragged, TargetAttention,
     TargetAttentionConfig, TargetAttentionInputs, TargetAttentionWorkspace, Trainable,
 };
 
@@ -286,6 +286,27 @@ fn factorization_machine() {
     let [mut y, mut sums] = [(); 2].map(|()| Matrix::default());
     assert!(machine.forward(&Matrix::zeros(2, 11), &mut y, &mut sums).is_err());
     assert!(FactorizationMachine::new(0, 3).is_err());
+}
+
+#[test]
+fn field_aware_machine() {
+    let machine = FieldAwareMachine::new(4, 3).unwrap();
+    let case = case("field_aware_machine");
+    let (x, dy) = (case.matrix("x", 5, 36), case.matrix("dy", 5, 1));
+    let run = |x: &Matrix| {
+        let [mut y, mut dx] = [(); 2].map(|()| Matrix::default());
+        machine.forward(x, &mut y).unwrap();
+        machine.backward(x, &dy, &mut dx).unwrap();
+        (y, dx)
+    };
+    let (y, dx) = run(&x);
+    case.assert_close("y", y.as_slice());
+    case.assert_close("d_x", dx.as_slice());
+    check("field-aware machine", &x, &dx, |x| dot(&run(x).0, &dy));
+    let mut y = Matrix::default();
+    assert!(machine.forward(&Matrix::zeros(2, 35), &mut y).is_err());
+    assert!(FieldAwareMachine::new(1, 3).is_err());
+    assert!(FieldAwareMachine::new(2, 0).is_err());
 }
 
 #[test]

@@ -103,7 +103,7 @@ mod tests {
     const CUT: i64 = 1_700_000_000_000;
 
     fn found(column: &str, values: &[Value<'_>]) -> Vec<AttributeMoments> {
-        let spec = FeatureSpec { columns: vec![ColumnSpec::one_hot(column, 1)] };
+        let spec = FeatureSpec::new(vec![ColumnSpec::one_hot(column, 1)]);
         let mut moments = Moments::new(&spec, Some(CUT));
         for value in values {
             moments.observe("lamp", &MapRow(column, value.clone()));
@@ -142,7 +142,7 @@ mod tests {
         assert!(found("expires_at", &[Value::Text("2027-01-15")]).is_empty(), "a plan");
         assert!(found("updated_at", &[Value::Text("2027-01-15"), Value::Text("never")]).is_empty());
         assert!(found("color", &[Value::Text("red")]).is_empty());
-        let spec = FeatureSpec { columns: vec![ColumnSpec::one_hot("updated_at", 1)] };
+        let spec = FeatureSpec::new(vec![ColumnSpec::one_hot("updated_at", 1)]);
         let mut without_cut = Moments::new(&spec, None);
         without_cut.observe("lamp", &MapRow("updated_at", Value::Text("2027-01-15")));
         assert!(without_cut.finish().is_empty());
