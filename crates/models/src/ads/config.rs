@@ -108,8 +108,12 @@ impl Arrangement {
 
     fn defaults(self) -> FieldConfig {
         let mut config = FieldConfig::default();
-        if self == Self::Ffm {
-            config.n_dims = NonZeroU32::new(4).expect("4 is not 0"); // one vector a field: small ones are enough
+        match self {
+            // One vector a field: small ones are enough.
+            Self::Ffm => config.n_dims = NonZeroU32::new(4).expect("4 is not 0"),
+            // Its loss is convex: what is far from the least is only undertrained.
+            Self::Lr => config.learning_rate = 1e-2,
+            _ => {}
         }
         config
     }
@@ -185,7 +189,7 @@ impl Default for FieldConfig {
             attention_hidden: vec![positive(32), positive(16)], // 80 and 40 in the paper, for vectors twice as long
             dropout: 0.2,
             learning_rate: 1e-3,
-            weight_decay: 1e-2,
+            weight_decay: 0.1,
             schedule: LearningRateSchedule::Constant,
             warmup_steps: 0,
             decay_epochs: 0,
