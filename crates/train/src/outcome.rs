@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use forecart_data::samples::{ColumnData, Role, SampleSplit};
 use forecart_data::{Part, Progress, SampleTable};
-use forecart_eval::Comparison;
 use forecart_eval::probability::{
     MeasureOptions, Measured, Predictions, ProbabilityMetric, ResampledUnit, compare, measure,
 };
+use forecart_eval::{Comparison, Leakage};
 use forecart_models::ads::{OutcomePredictor, OutcomeSpec, Positions, SampleView};
 use forecart_models::model_file::OutcomeModelFile;
 use forecart_models::training::{Checkpoint, FitContext};
@@ -69,6 +69,8 @@ pub struct OutcomeReport {
     pub n_rows: u64,
     /// The seed.
     pub seed: u64,
+    /// Leaks of the table, where somebody looked for them.
+    pub leakage: Leakage,
     /// The lowest log loss first.
     pub rows: Vec<OutcomeRow>,
     /// Models that are not for this table, of those that were asked for all together.
@@ -214,6 +216,7 @@ pub fn measure_outcomes(
         seed: options.seed,
         rows,
         left_out: Vec::new(),
+        leakage: Leakage::default(),
     })
 }
 

@@ -98,7 +98,7 @@ fn fold_report(
     let leakage = find_leaks(&dataset);
     if !leakage.leaks.is_empty() && !arguments.allow_leaks {
         context.display.end();
-        return Err(evaluate::leaked(&leakage).into());
+        return Err(evaluate::leaked(&leakage, evaluate::REPAIR).into());
     }
     let mut report = measure(&dataset, contestants, &[], options, &context.display)?;
     report.leakage = leakage;

@@ -119,6 +119,10 @@ pub(crate) fn train(context: &Context, arguments: &TrainArgs) -> anyhow::Result<
 
 pub(crate) fn evaluate(context: &Context, arguments: &EvaluateArgs) -> anyhow::Result<()> {
     super::outcome::refuse_flags(arguments, "an order table")?;
+    if arguments.allow_leaks {
+        let message = "--allow-leaks says nothing of an order table; leave it out";
+        return Err(UsageError(message.into()).into());
+    }
     let names: Vec<&str> = match arguments.models.as_slice() {
         [] => models().map(|(name, _)| name).collect(),
         names if names.iter().any(|name| name == "all") => models().map(|(name, _)| name).collect(),

@@ -111,7 +111,7 @@ pub(crate) fn run(context: &Context, arguments: &EvaluateArgs) -> anyhow::Result
     let leakage = find_leaks(&dataset);
     if !leakage.leaks.is_empty() && !arguments.allow_leaks {
         context.display.end();
-        return Err(leaked(&leakage).into());
+        return Err(leaked(&leakage, REPAIR).into());
     }
     options.title = title;
     let mut report = measure(&dataset, &contestants, &given, &options, &context.display)?;
@@ -239,12 +239,16 @@ fn name_of(model: &str, path: &Path, arguments: &EvaluateArgs) -> String {
     format!("{model} ({})", file.to_string_lossy())
 }
 
+/// What to do about a leak of a dataset.
+pub(crate) const REPAIR: &str =
+    "repair the data, or leave the column out of `prepare.item_features`";
+
 /// Every leak, a line each, and what to do.
-pub(crate) fn leaked(leakage: &Leakage) -> DataInvalid {
+pub(crate) fn leaked(leakage: &Leakage, repair: &str) -> DataInvalid {
     let leaks: Vec<String> = leakage.leaks.iter().map(|leak| format!("  {leak}")).collect();
     DataInvalid(format!(
-        "test data has leaked into what models learn from, which flatters every number:\n{}\nrepair the data, or \
-         leave the column out of `prepare.item_features`; --allow-leaks measures all the same and says so in the report",
+        "test data has leaked into what models learn from, which flatters every number:\n{}\n{repair}; --allow-leaks measures all \
+         the same and says so in the report",
         leaks.join("\n")
     ))
 }

@@ -3,14 +3,15 @@
 use anyhow::Context as _;
 use forecart_data::SampleTable;
 use forecart_data::storage::write_file;
-use forecart_eval::Interval;
 use forecart_eval::probability::{MeasureOptions, ProbabilityMetric as Metric};
+use forecart_eval::{Interval, find_sample_leaks};
 use forecart_models::ads::{OutcomeSpec, registry};
 use forecart_models::training::Checkpoint;
 use forecart_train::{
     CONSTANT, OutcomeOptions, OutcomeReport, leave_out, measure_outcomes, train_outcome,
 };
 
+use super::evaluate::leaked;
 use super::{Context, train};
 use crate::args::{EvaluateArgs, FitOnName, TrainArgs};
 use crate::failure::UsageError;
@@ -95,10 +96,19 @@ pub(crate) fn evaluate(context: &Context, arguments: &EvaluateArgs) -> anyhow::R
     let mut specs = names.iter().map(|name| spec(context, name)).collect::<Result<Vec<_>, _>>()?;
     let folder = arguments.data.as_ref().context("a sample table is named by --data")?;
     let table = SampleTable::open(folder)?;
+    let leakage = find_sample_leaks(&table);
+    if !leakage.leaks.is_empty() && !arguments.allow_leaks {
+        return Err(leaked(
+            &leakage,
+            "repair the data, or leave the column out (`samples.ignore`)",
+        )
+        .into());
+    }
     let options = options(context, None);
     let left_out = if is_all { leave_out(&table, &mut specs) } else { Vec::new() };
     let mut report = measure_outcomes(&table, &specs, &options, &context.display)?;
     report.left_out = left_out;
+    report.leakage = leakage;
     context.display.end();
     if let Some(out) = &arguments.out {
         std::fs::create_dir_all(out).with_context(|| format!("make {out:?}"))?;
@@ -121,7 +131,6 @@ pub(super) fn refuse_flags(arguments: &EvaluateArgs, folder: &str) -> anyhow::Re
         ("--no-baselines", arguments.no_baselines),
         ("--seeds", arguments.seeds.get() > 1),
         ("--test", arguments.test.is_some()),
-        ("--allow-leaks", arguments.allow_leaks),
         ("--deterministic", arguments.deterministic),
         ("--fit-on", arguments.fit_on == FitOnName::TrainValidation),
     ];
@@ -135,6 +144,12 @@ pub(super) fn refuse_flags(arguments: &EvaluateArgs, folder: &str) -> anyhow::Re
 }
 
 pub(super) fn print(report: &OutcomeReport) -> anyhow::Result<()> {
+    for leak in &report.leakage.leaks {
+        output::line(&format!("LEAK  {leak}"))?;
+    }
+    for note in &report.leakage.notes {
+        output::line(&format!("note: {note}"))?;
+    }
     let columns = [
         Metric::Auc,
         Metric::AveragePrecision,

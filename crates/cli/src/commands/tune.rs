@@ -30,7 +30,7 @@ pub(crate) fn run(context: &Context, arguments: &TuneArgs) -> anyhow::Result<()>
     let dataset = Dataset::open(&arguments.data)?;
     let leakage = find_leaks(&dataset);
     if !leakage.leaks.is_empty() && !arguments.allow_leaks {
-        return Err(evaluate::leaked(&leakage).into());
+        return Err(evaluate::leaked(&leakage, evaluate::REPAIR).into());
     }
     let usual_length = || TrainingView::new(&dataset, FitOn::Train).usual_length();
     let options = TuneOptions {

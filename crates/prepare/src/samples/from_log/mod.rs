@@ -26,7 +26,7 @@ use std::path::Path;
 use forecart_data::dataset::{Reason, StepReport};
 use forecart_data::event::columns as log_columns;
 use forecart_data::samples::{NO_PART, SampleDescription, SampleSplit};
-use forecart_data::{Progress, SampleWriter};
+use forecart_data::{DataError, Progress, SampleWriter};
 
 pub use self::config::RawLogSamplesConfig;
 pub use self::outcomes::JoinReport;
@@ -133,12 +133,16 @@ pub fn prepare_from_log(
             table.n_unread
         ));
     }
+    // The section is named even where all of it is default: it made the table.
+    let mut settings = config_value(&config.raw)?;
+    settings["log"] = serde_json::to_value(&config.raw.log)
+        .map_err(|error| DataError::Inconsistent { reason: error.to_string() })?;
     let description = SampleDescription {
         task: config.task.clone(),
         split: labeled.split.clone(),
         negatives_kept: config.raw.negatives_kept,
         data_hash: manifest.data_hash.clone(),
-        config: config_value(&config.raw)?,
+        config: settings,
         steps: vec![step(&join, samples.len() as u64)],
     };
     let written = writer.finish(&labeled.parts, description)?;
