@@ -30,6 +30,7 @@ mod slices;
 mod bootstrap;
 mod significance;
 
+pub mod auction;
 pub mod backtest;
 pub mod demand;
 pub mod leakage;

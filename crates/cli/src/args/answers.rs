@@ -109,6 +109,52 @@ pub(crate) struct ExplainArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  forecart ads simulate --model click.forecart --in impressions.csv --budget 500 --price paid --value-per-click 0.8"
+)]
+pub(crate) struct AdsArgs {
+    #[command(subcommand)]
+    pub(crate) verb: AdsVerb,
+}
+
+/// What `forecart ads` can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AdsVerb {
+    /// Replay a log of impressions under a budget: what bids by a model would have bought
+    Simulate(SimulateArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  forecart ads simulate --model click.forecart --in impressions.csv --budget 500 --price paid --value-per-click 0.8\n\n\
+                  The bid for an impression is what it is expected to be worth: its probability of a click times the value of a\n\
+                  click, or of a model that knows conversions, its probability of a click and a conversion times the value of\n\
+                  a conversion. A bid of at least the price wins and pays the price (a second-price auction). With pacing, bids\n\
+                  are scaled so that the budget lasts (Balseiro and Gur, 2019). Hindsight buys the most value a price first.\n\
+                  Rows are taken in their order. Prices and outcomes are as they were: nobody answers our bids."
+)]
+pub(crate) struct SimulateArgs {
+    /// The model file: a model of clicks, or of clicks and conversions
+    #[arg(short, long, default_value = "model.forecart", value_name = "FILE")]
+    pub(crate) model: PathBuf,
+    /// Impressions in the order of time, with the columns that the model knows, its labels and a price
+    #[arg(long = "in", value_name = "FILE")]
+    pub(crate) input: PathBuf,
+    /// Money for all of them
+    #[arg(long, value_name = "MONEY")]
+    pub(crate) budget: f64,
+    /// The column of what an impression cost, or a number: the same for all
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) price: String,
+    /// What a click is worth
+    #[arg(long, default_value = "1", value_name = "MONEY")]
+    pub(crate) value_per_click: f64,
+    /// What a conversion is worth, of a model that knows conversions; a click is worth nothing by itself then
+    #[arg(long, value_name = "MONEY")]
+    pub(crate) value_per_conversion: Option<f64>,
+}
+
+#[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  forecart model list\n  forecart model show model.forecart")]
 pub(crate) struct ModelArgs {
     #[command(subcommand)]

@@ -14,7 +14,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::answers::{
-    ExplainArgs, ModelArgs, ModelVerb, PredictArgs, RecommendArgs, SimilarArgs,
+    AdsArgs, AdsVerb, ExplainArgs, ModelArgs, ModelVerb, PredictArgs, RecommendArgs, SimilarArgs,
+    SimulateArgs,
 };
 pub(crate) use self::bench::{
     BenchArgs, BenchVerb, InstructionsName, ModelSize, ScalingArgs, ScalingPart, StepArgs,
@@ -92,6 +93,8 @@ pub(crate) enum Verb {
     Predict(PredictArgs),
     /// Why is it that probable? What each column adds
     Explain(ExplainArgs),
+    /// What would a budget for ads have bought?
+    Ads(AdsArgs),
     /// Look inside model files
     Model(ModelArgs),
     /// Generate data and measure the program

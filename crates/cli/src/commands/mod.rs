@@ -1,5 +1,6 @@
 //! A file for each verb. What they share: the configuration, the flags, the progress display.
 
+mod ads;
 mod backtest;
 mod bench;
 mod data;
@@ -74,6 +75,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Verb::Similar(arguments) => recommend::similar(&context, &arguments),
         Verb::Predict(arguments) => predict::run(&context, &arguments),
         Verb::Explain(arguments) => explain::run(&context, &arguments),
+        Verb::Ads(arguments) => ads::run(&context, &arguments),
         Verb::Model(arguments) => model::run(&context, &arguments),
         Verb::Bench(arguments) => bench::run(&context, &arguments),
         Verb::Completions(_) => Ok(()),

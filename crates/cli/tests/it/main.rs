@@ -1,5 +1,6 @@
 //! Tests of the binary and of the promises that the documents make.
 
+mod ads;
 mod architecture;
 mod commands;
 mod demand;
