@@ -17,6 +17,8 @@ the bootstrap interval of the first seed, and the best validation log loss befor
 """
 
 import argparse
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -158,8 +160,9 @@ def main():
             truth = labels[parts == 2]
             for name in MODELS:
                 seeds = range(1, arguments.seeds + 1)
-                theirs = [logistic(labels, parts, fields)] if name == "lr" else [
-                    network(name, labels, parts, fields, seed) for seed in seeds]
+                with contextlib.redirect_stdout(io.StringIO()):  # what deepctr-torch prints
+                    theirs = [logistic(labels, parts, fields)] if name == "lr" else [
+                        network(name, labels, parts, fields, seed) for seed in seeds]
                 peer = np.array([[roc_auc_score(truth, p), log_loss(truth, p), loss] for p, loss in theirs])
                 found = [ours(folder, name, seed) for seed in seeds]
                 own = np.array([[auc["value"], loss["value"], validation] for auc, loss, validation, _ in found])

@@ -96,6 +96,8 @@ pub(crate) fn evaluate(context: &Context, arguments: &EvaluateArgs) -> anyhow::R
     let mut specs = names.iter().map(|name| spec(context, name)).collect::<Result<Vec<_>, _>>()?;
     let folder = arguments.data.as_ref().context("a sample table is named by --data")?;
     let table = SampleTable::open(folder)?;
+    let left_out = if is_all { leave_out(&table, &mut specs) } else { Vec::new() };
+    specs.iter().try_for_each(|spec| spec.check_columns(&table.manifest.columns))?;
     let leakage = find_sample_leaks(&table);
     if !leakage.leaks.is_empty() && !arguments.allow_leaks {
         return Err(leaked(
@@ -105,7 +107,6 @@ pub(crate) fn evaluate(context: &Context, arguments: &EvaluateArgs) -> anyhow::R
         .into());
     }
     let options = options(context, None);
-    let left_out = if is_all { leave_out(&table, &mut specs) } else { Vec::new() };
     let mut report = measure_outcomes(&table, &specs, &options, &context.display)?;
     report.left_out = left_out;
     report.leakage = leakage;

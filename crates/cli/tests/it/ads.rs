@@ -105,7 +105,7 @@ fn what_cannot_be_bid_for_is_refused() {
     let message = refused(&simulate(&["--budget", "0", "--price", "paid"]), 2);
     assert!(message.contains("--budget"), "{message}");
     let message =
-        refused(&simulate(&["--budget", "5", "--price", "paid", "--value-per-click", "-1"]), 2);
+        refused(&simulate(&["--budget", "5", "--price", "paid", "--value-per-click", "0"]), 2);
     assert!(message.contains("--value-per-click"), "{message}");
     let message =
         refused(&simulate(&["--budget", "5", "--price", "paid", "--value-per-conversion", "1"]), 2);
