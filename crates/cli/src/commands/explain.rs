@@ -3,6 +3,7 @@
 use std::io::{BufWriter, Write};
 use std::num::NonZeroUsize;
 
+use forecart_data::Progress as _;
 use forecart_data::encode::{Row, Value};
 use forecart_models::ads::Explanation;
 use forecart_models::model_file::OutcomeModelFile;
