@@ -5,6 +5,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::categories::{Categories, hash_bucket};
+use super::hashed::{self, HashSpace, HashedColumn};
 use super::numeric::{FittedStep, apply_all, bucket};
 use super::spec::BucketEncoding;
 use super::time::TimePart;
@@ -34,6 +35,10 @@ impl TryFrom<Unchecked> for FeatureProgram {
     fn try_from(unchecked: Unchecked) -> Result<Self, String> {
         let program = Self { encoders: unchecked.encoders };
         program.encoders.iter().try_for_each(Encoder::check)?;
+        let is_hashed = |encoder: &Encoder| matches!(encoder, Encoder::Hashed { .. });
+        if program.encoders.len() > 1 && program.encoders.iter().any(is_hashed) {
+            return Err("hashed columns stand beside others".into());
+        }
         // Every sparse index must fit its type.
         let n_sparse = program.encoders.iter().map(|e| e.n_sparse() as u64).sum::<u64>();
         if n_sparse > u64::from(u32::MAX) {
@@ -50,6 +55,9 @@ pub struct EncodedRow {
     pub dense: Vec<f32>,
     /// Active sparse columns, each below `n_sparse`.
     pub sparse: Vec<u32>,
+    /// The value of each active sparse column; empty where all of them are 1. Only hashed columns have others, and these are in
+    /// the order of the row and may repeat.
+    pub values: Vec<f32>,
 }
 
 /// One fitted encoder. Sparse blocks begin with their special columns: `<missing>` first, then,
@@ -62,6 +70,7 @@ pub(super) enum Encoder {
     Entries { column: String, separator: Option<String>, categories: Categories },
     Hash { column: String, separator: Option<String>, n_buckets: u32, seed: u64 },
     Time { column: String, parts: Vec<TimePart>, utc_offset_minutes: i32 },
+    Hashed { columns: Vec<HashedColumn>, space: HashSpace },
 }
 
 const MISSING: u32 = 0;
@@ -72,7 +81,10 @@ impl Encoder {
         match self {
             Self::Numeric { indicator, .. } => 1 + usize::from(*indicator),
             Self::Time { parts, .. } => 2 * parts.len(),
-            Self::Buckets { .. } | Self::Entries { .. } | Self::Hash { .. } => 0,
+            Self::Buckets { .. }
+            | Self::Entries { .. }
+            | Self::Hash { .. }
+            | Self::Hashed { .. } => 0,
         }
     }
 
@@ -82,6 +94,7 @@ impl Encoder {
             Self::Buckets { boundaries, .. } => 2 + boundaries.len(),
             Self::Entries { categories, .. } => 2 + categories.len(),
             Self::Hash { n_buckets, .. } => 1 + *n_buckets as usize,
+            Self::Hashed { space, .. } => space.n_slots(),
         }
     }
 
@@ -109,6 +122,7 @@ impl Encoder {
             Self::Hash { n_buckets, .. } if !(1..=1 << 24).contains(n_buckets) => {
                 Err(format!("{n_buckets} hash buckets"))
             }
+            Self::Hashed { space, .. } => space.check(),
             Self::Entries { .. } | Self::Hash { .. } | Self::Time { .. } => Ok(()),
         }
     }
@@ -143,6 +157,9 @@ impl Encoder {
                     let (sin, cos) = part.sin_cos(time_ms);
                     out.dense.extend([sin, cos]);
                 }
+            }
+            Self::Hashed { columns, space } => {
+                hashed::encode(columns, *space, row, first_sparse, out);
             }
         }
     }
@@ -184,6 +201,9 @@ impl Encoder {
                     names.dense.push(format!("{column}:{part}_sin"));
                     names.dense.push(format!("{column}:{part}_cos"));
                 }
+            }
+            Self::Hashed { space, .. } => {
+                names.sparse.extend((0..space.n_slots()).map(|slot| format!("#{slot}")));
             }
         }
     }
@@ -263,10 +283,19 @@ impl FeatureProgram {
     pub fn encode_into<R: Row + ?Sized>(&self, row: &R, out: &mut EncodedRow) {
         out.dense.clear();
         out.sparse.clear();
+        out.values.clear();
         let mut first_sparse = 0;
         for encoder in &self.encoders {
             encoder.encode(row, first_sparse, out);
             first_sparse += encoder.n_sparse() as u32;
+        }
+    }
+
+    /// The slots, if all columns are hashed into one table: then rows of a stream can be read without their columns.
+    pub fn hash_space(&self) -> Option<HashSpace> {
+        match self.encoders.as_slice() {
+            [Encoder::Hashed { space, .. }] => Some(*space),
+            _ => None,
         }
     }
 }
