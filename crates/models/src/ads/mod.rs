@@ -1,7 +1,7 @@
 //! Probabilities of a click, a conversion or a purchase from rows of a table.
 //!
 //! Start at [`contract`] for what a model is, at [`network`] for what most of them compute: one network over fields, of which they
-//! are arrangements. [`samples`] hands out the rows that may be learned from, [`predictor`] is a model with its encoders.
+//! are arrangements, and at [`OnlineLearner`] for the one that learns from a stream. [`samples`] hands out the rows that may be learned from, [`predictor`] is a model with its encoders.
 
 pub mod contract;
 pub mod samples;
@@ -17,6 +17,9 @@ mod fit;
 mod gbdt;
 mod trees;
 
+mod ftrl;
+mod online;
+
 pub mod predictor;
 pub mod registry;
 
@@ -24,8 +27,10 @@ pub use config::{Arrangement, FieldConfig, FieldSpec};
 pub use contract::{OutcomeModel, OutcomeSpec};
 pub use features::Numbers;
 pub use field_model::FieldModel;
+pub use ftrl::{Ftrl, FtrlConfig, Rule};
 pub use gbdt::{Gbdt, GbdtConfig};
 pub use network::{FieldNetwork, FieldNetworkConfig, FieldNetworkGradients, FieldRows};
+pub use online::{OnlineLearner, ProgressiveLoss};
 pub use predictor::{OutcomePredictor, Positions, Prediction};
 pub use samples::{EncodedSamples, SampleView};
 pub use trainer::FieldTrainer;

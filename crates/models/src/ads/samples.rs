@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use forecart_data::encode::{EncodedRow, FeatureProgram};
+use forecart_data::encode::{EncodedRow, FeatureProgram, HashSpace, HashedRows};
 use forecart_data::samples::{Role, SampleColumn, SampleRow};
 use forecart_data::{Part, SampleTable};
 use rayon::prelude::*;
@@ -121,12 +121,13 @@ impl<'a> SampleView<'a> {
 ///
 /// # Shapes
 /// `rows: [n n_fields]` or, where a field may have several rows active, as many as `ends` says; `ends: [n n_fields + 1]`;
-/// `dense: [n, n_dense]`, `labels: [n]`.
+/// `values`: one for each of `rows`, or none where all are 1; `dense: [n, n_dense]`, `labels: [n]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EncodedSamples {
     fields: Vec<Range<u32>>,
     n_dense: usize,
     rows: Vec<u32>,
+    values: Vec<f32>,
     /// Where each field of each sample begins.
     offsets: Vec<usize>,
     dense: Vec<f32>,
@@ -140,14 +141,30 @@ impl EncodedSamples {
             fields: fields.to_vec(),
             n_dense,
             rows: Vec::new(),
+            values: Vec::new(),
             offsets: vec![0],
             dense: Vec::new(),
             labels: Vec::new(),
         }
     }
 
+    /// Rows of a stream: one field, of all slots.
+    pub fn of_stream(rows: &HashedRows, space: HashSpace) -> Self {
+        let n_slots = space.n_slots() as u32;
+        let mut samples = Self::new(std::slice::from_ref(&(0..n_slots)), 0);
+        for row in rows.iter() {
+            samples.rows.extend(row.features.iter().map(|feature| feature.slot));
+            samples.values.extend(row.features.iter().map(|feature| feature.value));
+            samples.offsets.push(samples.rows.len());
+            samples.labels.push(row.label);
+        }
+        samples
+    }
+
     /// Adds a row that a program with these fields has encoded.
     pub fn push(&mut self, row: &EncodedRow, label: f32) {
+        // Only a table of slots has values, and it is the only field of its samples.
+        self.values.extend_from_slice(&row.values);
         let mut at = 0;
         for field in &self.fields {
             let n = row.sparse[at..].iter().take_while(|column| **column < field.end).count();
@@ -162,6 +179,7 @@ impl EncodedSamples {
     fn append(&mut self, other: &Self) {
         let n_before = self.rows.len();
         self.rows.extend_from_slice(&other.rows);
+        self.values.extend_from_slice(&other.values);
         self.offsets.extend(other.offsets[1..].iter().map(|offset| n_before + offset));
         self.dense.extend_from_slice(&other.dense);
         self.labels.extend_from_slice(&other.labels);
@@ -208,6 +226,14 @@ impl EncodedSamples {
         &self.rows[self.offsets[slot]..self.offsets[slot + 1]]
     }
 
+    /// The values of the active rows of the only field of one sample; none where all are 1.
+    pub fn values(&self, sample: usize) -> &[f32] {
+        match self.values.is_empty() {
+            true => &[],
+            false => &self.values[self.offsets[sample]..self.offsets[sample + 1]],
+        }
+    }
+
     /// All of them, as a network reads them.
     pub fn as_rows(&self) -> FieldRows<'_> {
         let has_one_each = self.rows.len() == self.offsets.len() - 1;
@@ -222,6 +248,7 @@ impl EncodedSamples {
     /// Copies the samples at some places into `out`, which has the same fields.
     pub(super) fn gather(&self, places: &[u32], out: &mut Self) {
         out.rows.clear();
+        out.values.clear();
         out.offsets.truncate(1);
         out.dense.clear();
         out.labels.clear();
@@ -230,6 +257,7 @@ impl EncodedSamples {
             let slots = &self.offsets[place * n_fields..=(place + 1) * n_fields];
             let (first, n_before) = (slots[0], out.rows.len());
             out.rows.extend_from_slice(&self.rows[first..slots[n_fields]]);
+            out.values.extend_from_slice(self.values(place));
             out.offsets.extend(slots[1..].iter().map(|offset| n_before + offset - first));
             out.dense.extend_from_slice(self.dense_row(place));
             out.labels.push(self.labels[place]);

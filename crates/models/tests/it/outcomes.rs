@@ -102,6 +102,7 @@ fn context(n_threads: usize) -> FitContext<'static> {
 fn keys(name: &str) -> Json {
     match name {
         "gbdt" => Json::Null,
+        "ftrl" => json!({"bits": 12}),
         _ => json!({"learning_rate": 0.01, "n_epochs": 12, "batch_size": 128}),
     }
 }
@@ -162,7 +163,7 @@ fn models_that_know_of_products_come_near_what_can_be_known_and_a_sum_does_not()
         .collect();
     for (name, loss) in &losses {
         match *name {
-            "lr" => assert!(*loss > ceiling + 0.07, "{losses:?}, {ceiling}"),
+            "lr" | "ftrl" => assert!(*loss > ceiling + 0.07, "{losses:?}, {ceiling}"),
             // Neither field says anything alone, so that the first of two splits is made by chance.
             "gbdt" => assert!(*loss < ceiling + 0.06, "{losses:?}, {ceiling}"),
             _ => assert!(*loss < ceiling + 0.04, "{losses:?}, {ceiling}"),
@@ -325,6 +326,8 @@ fn a_table_of_one_column_of_any_kind_is_enough() {
             let mut keys = keys(name);
             if let Some(n_epochs) = keys.get_mut("n_epochs") {
                 *n_epochs = json!(100); // of two steps
+            } else if name == "ftrl" {
+                keys["alpha"] = json!(1.0); // a few hundred steps
             }
             let spec = registry::spec(name, &keys).unwrap();
             let (predictor, record) =
@@ -391,7 +394,10 @@ fn keys_are_checked_by_name() {
 #[test]
 fn any_damaged_byte_is_an_error_never_a_panic() {
     let rng = &mut ChaCha8Rng::seed_from_u64(9);
-    for bytes in [4, 6].map(|at: usize| fitted()[at].to_bytes().unwrap()) {
+    let some = fitted()
+        .iter()
+        .filter(|file| ["ftrl", "deepfm", "gbdt"].contains(&file.header().model.as_str()));
+    for bytes in some.map(|file| file.to_bytes().unwrap()) {
         for _ in 0..300 {
             let mut damaged = bytes.clone();
             let place = rng.random_range(0..damaged.len());
