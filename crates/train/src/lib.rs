@@ -2,7 +2,7 @@
 //!
 //! [`train`] fits one model for service; [`measure`] fits several and puts them side by side in a
 //! report. Validation chooses, test is read once: [`measure`] reads it through one guard whose log
-//! stands in the report. [`measure_outcomes`] does it for probabilities from sample tables. Models and metrics live in their own crates.
+//! stands in the report. [`measure_outcomes`] does it for probabilities from sample tables; [`StreamTrainer`] learns from rows that no table holds. Models and metrics live in their own crates.
 
 mod error;
 mod fit;
@@ -10,6 +10,7 @@ mod measure;
 mod memory;
 mod outcome;
 mod scaling;
+mod stream;
 mod tune;
 
 pub use error::TrainError;
@@ -20,4 +21,5 @@ pub use outcome::{
     CONSTANT, OutcomeOptions, OutcomeReport, OutcomeRow, measure_outcomes, train_outcome,
 };
 pub use scaling::{Size, train_size};
+pub use stream::{StreamOptions, StreamOrigin, StreamPredictions, StreamTrainer};
 pub use tune::{BATCH, Budget, SearchId, TuneOptions, survival, tune};

@@ -15,7 +15,8 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::answers::{ModelArgs, ModelVerb, PredictArgs, RecommendArgs, SimilarArgs};
 pub(crate) use self::bench::{
-    BenchArgs, BenchVerb, InstructionsName, ModelSize, ScalingArgs, ScalingPart, StepArgs,
+    BenchArgs, BenchVerb, InstructionsName, ModelSize, RowFormatName, ScalingArgs, ScalingPart,
+    StepArgs,
 };
 pub(crate) use self::data::{
     ImportArgs, InitArgs, PrepareArgs, ProtocolName, TaskName, ValidateArgs,

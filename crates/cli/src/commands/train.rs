@@ -8,18 +8,22 @@ use forecart_models::recommend::{FitOn, registry};
 use forecart_models::training::Checkpoint;
 use forecart_train::{TrainOptions, Trained, train};
 
-use super::{Context, outcome};
+use super::{Context, outcome, stream};
 use crate::args::TrainArgs;
 use crate::failure::UsageError;
 use crate::output;
 
 pub(crate) fn run(context: &Context, arguments: &TrainArgs) -> anyhow::Result<()> {
+    if !arguments.samples.is_empty() {
+        return stream::train(context, arguments);
+    }
     if SampleTable::is_at(&arguments.data) {
         return outcome::train(context, arguments);
     }
     if let Some(task) = arguments.task {
         let message = format!(
-            "--task {} learns from a sample table, and {:?} is none: make one with `forecart prepare --samples`",
+            "--task {} learns from a sample table, and {:?} is none: make one with `forecart prepare --samples`, or give rows \
+             with `--samples`",
             task.name(),
             arguments.data
         );

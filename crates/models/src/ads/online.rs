@@ -121,6 +121,11 @@ impl OnlineLearner {
         Self { config: config.clone(), table, bias: [0.0; SLOT] }
     }
 
+    /// Its hyperparameters.
+    pub fn config(&self) -> &FtrlConfig {
+        &self.config
+    }
+
     /// Learns from rows in order, each after it was predicted. Features of a row that share a slot move it one after the
     /// other.
     ///

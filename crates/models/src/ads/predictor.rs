@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use forecart_data::encode::{EncodedRow, FeatureProgram, Fitter, Row, Value};
-use forecart_data::samples::Role;
+use forecart_data::encode::{EncodedRow, FeatureProgram, Fitter, HashedRows, Row, Value};
+use forecart_data::samples::{Role, SampleColumn};
 use serde::{Deserialize, Serialize};
 
 use super::contract::{OutcomeModel, OutcomeSpec};
+use super::online::OnlineLearner;
 use super::registry;
 use super::samples::{EncodedSamples, SampleView};
 use crate::calibration::{
@@ -101,6 +102,29 @@ impl OutcomePredictor {
         })
     }
 
+    /// What `learner` has learned from a stream of samples with these columns. `held_out` are samples that it has not learned
+    /// from: they calibrate it.
+    ///
+    /// # Errors
+    /// [`ModelError::NoFeatures`] where no column can be learned from.
+    pub fn of_stream(
+        learner: &OnlineLearner,
+        columns: &[SampleColumn],
+        held_out: &HashedRows,
+        negatives_kept: f64,
+    ) -> Result<Self, ModelError> {
+        let (config, model) = (learner.config(), learner.model());
+        let features = config.encoder(columns);
+        if features.is_empty() {
+            return Err(ModelError::NoFeatures { model: model.name() });
+        }
+        let held_out = EncodedSamples::of_stream(held_out, config.space());
+        let calibrator = calibrate(&model, &held_out)?;
+        let serving = Serving { calibrator, negatives_kept, positions: BTreeMap::new() };
+        let encoders = Fitter::new(&features)?.finish();
+        Ok(Self { encoders, model: Box::new(model), serving })
+    }
+
     /// From what a file holds: the model's name and hyperparameters, encoders, and what [`OutcomeModel::tensors`] gave.
     ///
     /// # Errors
@@ -157,7 +181,22 @@ impl OutcomePredictor {
             }
             samples.push(&encoded, 0.0);
         }
-        let logits = self.model.logits(&samples)?;
+        self.predict_encoded(&samples)
+    }
+
+    /// The probability for each row of a stream, for a model that reads hashed features ([`FeatureProgram::hash_space`]); the bits of
+    /// [`Self::predict`] for the same features.
+    ///
+    /// # Errors
+    /// [`ModelError::Damaged`] for a model that reads no hashed features.
+    pub fn predict_stream(&self, rows: &HashedRows) -> Result<Vec<Prediction>, ModelError> {
+        let space = self.encoders.hash_space();
+        let space = space.ok_or_else(|| ModelError::damaged("a model of no hashed features"))?;
+        self.predict_encoded(&EncodedSamples::of_stream(rows, space))
+    }
+
+    fn predict_encoded(&self, samples: &EncodedSamples) -> Result<Vec<Prediction>, ModelError> {
+        let logits = self.model.logits(samples)?;
         let predict = |logit: f32| {
             let p = self.serving.calibrator.probability(f64::from(logit));
             let probability = correct_for_sampling(p, self.serving.negatives_kept);

@@ -22,7 +22,7 @@ use crate::import::parse::{Found, TextInput, each_record};
 use crate::import::plan::Kind;
 use crate::import::rejects::Fault;
 use crate::import::{file_name, jsonl};
-use crate::read::blocks::Blocks;
+use crate::read::blocks::{Blocks, TextBlock};
 use crate::read::dialect::{self, Layout};
 use crate::read::records::Dialect;
 use crate::read::source::Source;
@@ -185,6 +185,14 @@ impl Rows {
                 }
                 Ok(Some(batch.get_array_memory_size() as u64))
             }
+        }
+    }
+
+    /// The next block of a text as it stands; `None` at the end.
+    pub(super) fn next_text(&mut self, input: &Input) -> Result<Option<TextBlock>, PrepareError> {
+        match self {
+            Self::Text(blocks) => blocks.next(input.layout.dialect),
+            Self::Parquet { .. } => unreachable!("Parquet is no text"),
         }
     }
 
