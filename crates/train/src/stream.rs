@@ -149,7 +149,7 @@ impl StreamTrainer {
         let [mut kept, newest] = std::mem::take(&mut self.kept);
         newest.iter().for_each(|row| kept.push_row(row));
         let predictor = OutcomePredictor::of_stream(
-            &self.learner,
+            self.learner,
             origin.columns,
             &kept,
             origin.negatives_kept,

@@ -7,3 +7,4 @@ mod killed;
 mod leaks;
 mod outcome;
 mod scaling;
+mod stream;

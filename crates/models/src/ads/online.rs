@@ -210,6 +210,11 @@ impl OnlineLearner {
         let weights = slots.iter().map(|slot| slot[0]).collect();
         Ftrl { config: self.config.clone(), weights, bias: self.bias[0] }
     }
+
+    /// The same, without what only learning needs.
+    pub fn into_model(self) -> Ftrl {
+        self.model()
+    }
 }
 
 #[cfg(test)]

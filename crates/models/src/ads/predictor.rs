@@ -108,17 +108,17 @@ impl OutcomePredictor {
     /// # Errors
     /// [`ModelError::NoFeatures`] where no column can be learned from.
     pub fn of_stream(
-        learner: &OnlineLearner,
+        learner: OnlineLearner,
         columns: &[SampleColumn],
         held_out: &HashedRows,
         negatives_kept: f64,
     ) -> Result<Self, ModelError> {
-        let (config, model) = (learner.config(), learner.model());
-        let features = config.encoder(columns);
+        let (features, space) = (learner.config().encoder(columns), learner.config().space());
+        let model = learner.into_model();
         if features.is_empty() {
             return Err(ModelError::NoFeatures { model: model.name() });
         }
-        let held_out = EncodedSamples::of_stream(held_out, config.space());
+        let held_out = EncodedSamples::of_stream(held_out, space);
         let calibrator = calibrate(&model, &held_out)?;
         let serving = Serving { calibrator, negatives_kept, positions: BTreeMap::new() };
         let encoders = Fitter::new(&features)?.finish();

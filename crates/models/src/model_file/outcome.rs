@@ -19,7 +19,7 @@ use crate::training::FitRecord;
 /// The sample table, or the stream of samples, that a model learned from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SampleFacts {
-    /// SHA-256 of the input.
+    /// SHA-256 of the input; of a stream of text `xxh3:` and its XXH3 hash of 128 bits.
     pub data_hash: String,
     /// Content hash of the folder; of a stream, which has none, that of the input.
     pub content_hash: String,

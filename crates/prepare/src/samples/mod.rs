@@ -259,7 +259,7 @@ impl Reader<'_> {
         }
         Ok(LogInput {
             name: input.file_name.clone(),
-            sha256: rows.sha256(input)?,
+            sha256: rows.hash(input)?,
             format: input.layout.format.name().to_owned(),
             n_read,
         })
