@@ -11,7 +11,7 @@ use forecart_data::{Progress as _, Silent};
 use forecart_models::ads::{OutcomePredictor, Positions, Prediction};
 use forecart_models::model_file::OutcomeModelFile;
 use forecart_prepare::log::Rejected;
-use forecart_prepare::samples::{SampleRows, SampleStream, StreamPurpose, is_sparse};
+use forecart_prepare::samples::{SampleRows, SampleStream, StreamPurpose};
 use forecart_prepare::{DataConfig, SamplesConfig};
 
 use super::Context;
@@ -92,7 +92,7 @@ pub(crate) fn run(context: &Context, arguments: &PredictArgs) -> anyhow::Result<
 enum Source {
     /// By the columns of the model.
     Rows(Box<SampleRows>),
-    /// By all features that a line has, for a model of hashed features.
+    /// As hashed features, for a model that reads them: of lines of features all that there are.
     Stream(Box<SampleStream>, HashedRows),
 }
 
@@ -107,9 +107,7 @@ impl Source {
         let space = file.predictor().encoders().hash_space();
         // A position that is the same for all rows is one of the columns.
         let is_free = file.predictor().serving().positions.is_empty();
-        if let Some(space) = space.filter(|_| is_free)
-            && is_sparse(input, data)?
-        {
+        if let Some(space) = space.filter(|_| is_free) {
             let (paths, purpose) = ([input.to_owned()], StreamPurpose::Features(columns));
             let stream = SampleStream::open(&paths, purpose, space, data, config, &Silent)?;
             return Ok(Self::Stream(Box::new(stream), HashedRows::default()));

@@ -152,9 +152,11 @@ pub struct HashedFeature {
 ///
 /// # Shapes
 /// `features: [sum of the rows' features]`; `ends`, `labels`, `importances` and `lines: [n]`.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub struct HashedRows {
+    /// The first `n_features` of them; the others are room.
     features: Vec<HashedFeature>,
+    n_features: usize,
     ends: Vec<usize>,
     labels: Vec<f32>,
     importances: Vec<f32>,
@@ -187,7 +189,7 @@ impl HashedRows {
 
     /// Removes all rows and keeps their memory.
     pub fn clear(&mut self) {
-        self.features.clear();
+        self.n_features = 0;
         self.ends.clear();
         self.labels.clear();
         self.importances.clear();
@@ -197,18 +199,40 @@ impl HashedRows {
     /// Adds a feature to the row that [`Self::end_row`] will end.
     #[inline]
     pub fn push(&mut self, feature: HashedFeature) {
-        self.features.push(feature);
+        self.room(1)[0] = feature;
+        self.advance(1);
+    }
+
+    /// Room for at least `n` further features of a row, for whoever writes many: [`Self::advance`] says how many were written.
+    #[inline]
+    pub fn room(&mut self, n: usize) -> &mut [HashedFeature] {
+        let needed = self.n_features + n;
+        if needed > self.features.len() {
+            let nothing = HashedFeature { slot: 0, value: 0.0 };
+            self.features.resize(needed.max(2 * self.features.len()), nothing);
+        }
+        &mut self.features[self.n_features..]
+    }
+
+    /// Takes the first `n` features of the room into the row.
+    ///
+    /// # Panics
+    /// If there was not so much room.
+    #[inline]
+    pub fn advance(&mut self, n: usize) {
+        assert!(n <= self.features.len() - self.n_features, "no more than there was room for");
+        self.n_features += n;
     }
 
     /// Forgets the features since the last row.
     pub fn abandon_row(&mut self) {
-        self.features.truncate(self.ends.last().copied().unwrap_or(0));
+        self.n_features = self.ends.last().copied().unwrap_or(0);
     }
 
     /// Ends a row.
     #[inline]
     pub fn end_row(&mut self, label: f32, importance: f32, line: u64) {
-        self.ends.push(self.features.len());
+        self.ends.push(self.n_features);
         self.labels.push(label);
         self.importances.push(importance);
         self.lines.push(line);
@@ -217,7 +241,8 @@ impl HashedRows {
     /// Adds a copy of a row.
     pub fn push_row(&mut self, row: HashedRow<'_>) {
         self.abandon_row();
-        self.features.extend_from_slice(row.features);
+        self.room(row.features.len())[..row.features.len()].copy_from_slice(row.features);
+        self.advance(row.features.len());
         self.end_row(row.label, row.importance, row.line);
     }
 
@@ -248,6 +273,19 @@ impl HashedRows {
     /// All rows in order.
     pub fn iter(&self) -> impl Iterator<Item = HashedRow<'_>> {
         (0..self.len()).map(|row| self.row(row))
+    }
+}
+
+impl PartialEq for HashedRows {
+    fn eq(&self, other: &Self) -> bool {
+        // Bits of labels, since one that is not known is NaN.
+        let same = |(a, b): (HashedRow<'_>, HashedRow<'_>)| {
+            a.features == b.features
+                && a.label.to_bits() == b.label.to_bits()
+                && a.importance == b.importance
+                && a.line == b.line
+        };
+        self.len() == other.len() && self.iter().zip(other.iter()).all(same)
     }
 }
 

@@ -51,7 +51,7 @@ pub struct FtrlConfig {
     pub l1: f64,
     /// Pull of weights towards 0.
     pub l2: f64,
-    /// There are `2^bits` slots, `1..=28`; 16 bytes each while training, 8 bytes for each that is not 0 in the file.
+    /// There are `2^bits` slots, `1..=28`; 8 bytes each while training, 8 bytes for each that is not 0 in the file.
     pub bits: u32,
     /// What becomes of numbers.
     pub numbers: HashedNumbers,
@@ -114,7 +114,7 @@ impl FtrlConfig {
 
     /// Memory of a training, in bytes: the table, and the weights that are taken from it.
     pub fn table_bytes(&self) -> u64 {
-        20 << self.bits
+        12 << self.bits
     }
 
     /// The encoder of samples with these columns, which is not fitted.

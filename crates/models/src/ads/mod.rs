@@ -19,6 +19,7 @@ mod trees;
 
 mod ftrl;
 mod online;
+mod slots;
 
 pub mod predictor;
 pub mod registry;

@@ -1,18 +1,17 @@
-//! Logistic regression that learns from one row after the other: the table of slots and its two rules.
+//! Logistic regression that learns from one row after the other: its two rules.
 
 use std::ops::Range;
 
 use forecart_data::encode::{HashedFeature, HashedRow, HashedRows};
-use forecart_nn::Matrix;
 
 use super::ftrl::{Ftrl, FtrlConfig, Rule};
-
-/// Values of a slot: the weight, FTRL's `z`, the root of the sum of squared gradients, and one that is not used, so that a cache line
-/// holds four slots whole.
-const SLOT: usize = 4;
+use super::slots::{Slot, SlotTable};
 
 /// Rows between a row and the one whose slots are asked for meanwhile.
 const AHEAD: usize = 2;
+
+/// Features that are computed side by side.
+const LANES: usize = 4;
 
 /// The loss of rows that were predicted before they were learned from.
 ///
@@ -47,7 +46,8 @@ impl ProgressiveLoss {
     fn add_row(&mut self, logit: f64, label: f32, importance: f32) -> f64 {
         let (label, importance) = (f64::from(label), f64::from(importance));
         let small = (-logit.abs()).exp();
-        let loss = logit.max(0.0) - logit * label + small.ln_1p();
+        // Of 1 to 2: what is lost beside 1 is nothing beside other rows' losses.
+        let loss = logit.max(0.0) - logit * label + (1.0 + small).ln();
         let probability = if logit >= 0.0 { 1.0 / (1.0 + small) } else { small / (1.0 + small) };
         self.n_rows += 1;
         self.n_positive += u64::from(label > 0.5);
@@ -58,12 +58,16 @@ impl ProgressiveLoss {
 }
 
 /// How a slot learns from a gradient.
-trait Step {
-    fn step(&self, slot: &mut [f32; SLOT], gradient: f32);
+trait Step: Copy {
+    /// The weight that a slot says.
+    fn weight(self, slot: Slot) -> f32;
+
+    /// The slot after a gradient, which was computed at `weight`.
+    fn next(self, slot: Slot, weight: f32, gradient: f32) -> Slot;
 }
 
-/// McMahan et al., KDD 2013, Algorithm 1; `weight` is what the algorithm computes from `z` and `n` when a feature is met again, and
-/// the root of `n` stands in place of `n`.
+/// McMahan et al., KDD 2013, Algorithm 1; a slot holds `z` and, in place of `n`, its root.
+#[derive(Clone, Copy)]
 struct FtrlStep {
     inverse_alpha: f32,
     beta: f32,
@@ -72,20 +76,23 @@ struct FtrlStep {
 }
 
 impl Step for FtrlStep {
-    #[inline]
-    fn step(&self, slot: &mut [f32; SLOT], gradient: f32) {
-        let [weight, z, root, _] = *slot;
+    #[inline(always)]
+    fn weight(self, Slot([z, root]): Slot) -> f32 {
+        let shrunk = (z.abs() - self.l1).max(0.0).copysign(z);
+        -shrunk / ((self.beta + root) * self.inverse_alpha + self.l2)
+    }
+
+    #[inline(always)]
+    fn next(self, Slot([z, root]): Slot, weight: f32, gradient: f32) -> Slot {
         let next_root = (root * root + gradient * gradient).sqrt();
         let sigma = (next_root - root) * self.inverse_alpha;
-        let z = z + (gradient - sigma * weight);
-        let shrunk = (z.abs() - self.l1).max(0.0).copysign(z);
-        let weight = -shrunk / ((self.beta + next_root) * self.inverse_alpha + self.l2);
-        *slot = [weight, z, next_root, 0.0];
+        Slot([z + (gradient - sigma * weight), next_root])
     }
 }
 
 /// Duchi, Hazan and Singer, JMLR 2011, Figure 1 with the composite mirror descent of equation 4 and a diagonal matrix; the regularizers
-/// act on a weight when its feature is met.
+/// act on a weight when its feature is met. A slot holds the weight and the root of the sum of squared gradients.
+#[derive(Clone, Copy)]
 struct AdaGradStep {
     alpha: f32,
     beta: f32,
@@ -94,14 +101,94 @@ struct AdaGradStep {
 }
 
 impl Step for AdaGradStep {
-    #[inline]
-    fn step(&self, slot: &mut [f32; SLOT], gradient: f32) {
-        let [weight, _, root, _] = *slot;
+    #[inline(always)]
+    fn weight(self, Slot([weight, _]): Slot) -> f32 {
+        weight
+    }
+
+    #[inline(always)]
+    fn next(self, Slot([_, root]): Slot, weight: f32, gradient: f32) -> Slot {
         let next_root = (root * root + gradient * gradient).sqrt();
         let rate = self.alpha / (self.beta + next_root);
         let moved = weight - rate * gradient;
         let shrunk = (moved.abs() - rate * self.l1).max(0.0).copysign(moved);
-        *slot = [shrunk / (1.0 + rate * self.l2), 0.0, next_root, 0.0];
+        Slot([shrunk / (1.0 + rate * self.l2), next_root])
+    }
+}
+
+/// What a row's features say, `LANES` side by side; the last ones may be no features, with the value 0.
+#[derive(Debug, Default)]
+struct Lanes {
+    values: Vec<[f32; LANES]>,
+    slots: Vec<[Slot; LANES]>,
+    weights: Vec<[f32; LANES]>,
+    next: Vec<[Slot; LANES]>,
+}
+
+impl Lanes {
+    /// Takes the slots of a row from the table.
+    #[inline(always)]
+    fn gather(&mut self, features: &[HashedFeature], table: &[Slot]) {
+        let n = features.len().div_ceil(LANES);
+        if n > self.values.len() {
+            self.values.resize(n, [0.0; LANES]);
+            self.slots.resize(n, [Slot::default(); LANES]);
+            self.weights.resize(n, [0.0; LANES]);
+            self.next.resize(n, [Slot::default(); LANES]);
+        }
+        let (values, slots) = (self.values.as_flattened_mut(), self.slots.as_flattened_mut());
+        for ((HashedFeature { slot, value }, to_value), to_slot) in
+            features.iter().zip(&mut *values).zip(&mut *slots)
+        {
+            (*to_value, *to_slot) = (*value, table[*slot as usize]);
+        }
+        values[features.len()..n * LANES].fill(0.0);
+        slots[features.len()..n * LANES].fill(Slot::default());
+    }
+
+    /// The sum of the products of weights and values, in f64: in whichever order, the same for all but the last digits.
+    #[inline(always)]
+    fn dot<S: Step>(&mut self, n: usize, step: S) -> f64 {
+        let mut sums = [0.0; LANES];
+        let rows = self.slots[..n].iter().zip(&self.values[..n]).zip(&mut self.weights[..n]);
+        for ((slots, values), weights) in rows {
+            for lane in 0..LANES {
+                weights[lane] = step.weight(slots[lane]);
+                sums[lane] += f64::from(weights[lane]) * f64::from(values[lane]);
+            }
+        }
+        (sums[0] + sums[1]) + (sums[2] + sums[3])
+    }
+
+    /// What becomes of each slot.
+    #[inline(always)]
+    fn advance<S: Step>(&mut self, n: usize, step: S, slope: f32) {
+        let rows = self.slots[..n].iter().zip(&self.values[..n]).zip(&self.weights[..n]);
+        for (((slots, values), weights), next) in rows.zip(&mut self.next[..n]) {
+            for lane in 0..LANES {
+                next[lane] = step.next(slots[lane], weights[lane], slope * values[lane]);
+            }
+        }
+    }
+
+    /// Puts the slots of a row into the table. One that an earlier feature of the row has moved moves on from there.
+    #[inline(always)]
+    fn scatter<S: Step>(
+        &self,
+        features: &[HashedFeature],
+        table: &mut [Slot],
+        step: S,
+        slope: f32,
+    ) {
+        let (before, next) = (self.slots.as_flattened(), self.next.as_flattened());
+        for ((HashedFeature { slot, value }, before), next) in features.iter().zip(before).zip(next)
+        {
+            let slot = &mut table[*slot as usize];
+            *slot = match slot.bits() == before.bits() {
+                true => *next,
+                false => step.next(*slot, step.weight(*slot), slope * value),
+            };
+        }
     }
 }
 
@@ -109,16 +196,20 @@ impl Step for AdaGradStep {
 #[derive(Debug)]
 pub struct OnlineLearner {
     config: FtrlConfig,
-    /// `[n_slots, 4]`
-    table: Matrix,
-    bias: [f32; SLOT],
+    table: SlotTable,
+    bias: Slot,
+    lanes: Lanes,
 }
 
 impl OnlineLearner {
     /// Nothing has been learned yet; every probability is 1/2.
     pub fn new(config: &FtrlConfig) -> Self {
-        let table = Matrix::zeros(config.space().n_slots(), SLOT);
-        Self { config: config.clone(), table, bias: [0.0; SLOT] }
+        Self {
+            config: config.clone(),
+            table: SlotTable::new(config.space().n_slots()),
+            bias: Slot::default(),
+            lanes: Lanes::default(),
+        }
     }
 
     /// Its hyperparameters.
@@ -140,46 +231,53 @@ impl OnlineLearner {
     /// # Panics
     /// As [`Self::learn`], and if there are no such rows.
     pub fn learn_range(&mut self, rows: &HashedRows, range: Range<usize>) -> ProgressiveLoss {
-        let [alpha, beta, l1, l2] =
-            [self.config.alpha, self.config.beta, self.config.l1, self.config.l2]
-                .map(|value| value as f32);
         match self.config.rule {
-            Rule::Ftrl => {
-                let step = FtrlStep { inverse_alpha: 1.0 / alpha, beta, l1, l2 };
-                let of_bias = FtrlStep { l1: 0.0, l2: 0.0, ..step };
-                self.learn_by(&step, &of_bias, rows, range)
-            }
-            Rule::AdaGrad => {
-                let step = AdaGradStep { alpha, beta, l1, l2 };
-                let of_bias = AdaGradStep { l1: 0.0, l2: 0.0, ..step };
-                self.learn_by(&step, &of_bias, rows, range)
-            }
+            Rule::Ftrl => self.learn_by(self.config.ftrl(), rows, range),
+            Rule::AdaGrad => self.learn_by(self.config.adagrad(), rows, range),
         }
     }
 
+    /// `steps`: of a feature, and of the bias.
     fn learn_by<S: Step>(
         &mut self,
-        step: &S,
-        step_of_bias: &S,
+        steps: [S; 2],
         rows: &HashedRows,
         range: Range<usize>,
     ) -> ProgressiveLoss {
+        let [step, step_of_bias] = steps;
         let mut loss = ProgressiveLoss::default();
+        let (lanes, table) = (&mut self.lanes, self.table.as_mut_slice());
         for at in range {
             if at + AHEAD < rows.len() {
-                let later = rows.features(at + AHEAD).iter();
-                self.table.prefetch_rows(later.map(|feature| feature.slot as usize));
+                for feature in rows.features(at + AHEAD) {
+                    table[feature.slot as usize].prefetch();
+                }
             }
             let HashedRow { features, label, importance, .. } = rows.row(at);
-            let logit = self.logit(features);
+            let n = features.len().div_ceil(LANES);
+            lanes.gather(features, table);
+            let bias = step_of_bias.weight(self.bias);
+            let logit = f64::from(bias) + lanes.dot(n, step);
             let slope = loss.add_row(logit, label, importance) as f32;
-            let slots = self.table.as_mut_slice().as_chunks_mut::<SLOT>().0;
-            for HashedFeature { slot, value } in features {
-                step.step(&mut slots[*slot as usize], slope * value);
-            }
-            step_of_bias.step(&mut self.bias, slope);
+            lanes.advance(n, step, slope);
+            lanes.scatter(features, table, step, slope);
+            self.bias = step_of_bias.next(self.bias, bias, slope);
         }
         loss
+    }
+
+    fn weight(&self, slot: Slot) -> f32 {
+        match self.config.rule {
+            Rule::Ftrl => self.config.ftrl()[0].weight(slot),
+            Rule::AdaGrad => self.config.adagrad()[0].weight(slot),
+        }
+    }
+
+    fn bias(&self) -> f32 {
+        match self.config.rule {
+            Rule::Ftrl => self.config.ftrl()[1].weight(self.bias),
+            Rule::AdaGrad => self.config.adagrad()[1].weight(self.bias),
+        }
     }
 
     /// The logit of a row by what has been learned so far.
@@ -187,11 +285,11 @@ impl OnlineLearner {
     /// # Panics
     /// If a slot is not of the model's table.
     pub fn logit(&self, features: &[HashedFeature]) -> f64 {
-        let slots = self.table.as_slice().as_chunks::<SLOT>().0;
+        let table = self.table.as_slice();
         let weighted = features.iter().map(|HashedFeature { slot, value }| {
-            f64::from(slots[*slot as usize][0]) * f64::from(*value)
+            f64::from(self.weight(table[*slot as usize])) * f64::from(*value)
         });
-        f64::from(self.bias[0]) + weighted.sum::<f64>()
+        f64::from(self.bias()) + weighted.sum::<f64>()
     }
 
     /// The loss of rows that are not learned from.
@@ -206,14 +304,28 @@ impl OnlineLearner {
 
     /// What has been learned so far, for answers.
     pub fn model(&self) -> Ftrl {
-        let slots = self.table.as_slice().as_chunks::<SLOT>().0;
-        let weights = slots.iter().map(|slot| slot[0]).collect();
-        Ftrl { config: self.config.clone(), weights, bias: self.bias[0] }
+        let weights = self.table.as_slice().iter().map(|slot| self.weight(*slot)).collect();
+        Ftrl { config: self.config.clone(), weights, bias: self.bias() }
     }
 
     /// The same, without what only learning needs.
     pub fn into_model(self) -> Ftrl {
         self.model()
+    }
+}
+
+impl FtrlConfig {
+    /// The steps of a feature and of the bias, which is not regularized.
+    fn ftrl(&self) -> [FtrlStep; 2] {
+        let (inverse_alpha, beta) = (1.0 / self.alpha as f32, self.beta as f32);
+        let step = FtrlStep { inverse_alpha, beta, l1: self.l1 as f32, l2: self.l2 as f32 };
+        [step, FtrlStep { l1: 0.0, l2: 0.0, ..step }]
+    }
+
+    fn adagrad(&self) -> [AdaGradStep; 2] {
+        let (alpha, beta) = (self.alpha as f32, self.beta as f32);
+        let step = AdaGradStep { alpha, beta, l1: self.l1 as f32, l2: self.l2 as f32 };
+        [step, AdaGradStep { l1: 0.0, l2: 0.0, ..step }]
     }
 }
 
@@ -336,6 +448,24 @@ mod tests {
             }
         }
         (w, total)
+    }
+
+    #[test]
+    fn features_that_share_a_slot_move_it_one_after_the_other() {
+        fn moved<S: Step>(step: S) -> Slot {
+            // The second gradient of the slot is computed from where the first has moved it.
+            let after = |slot, gradient| step.next(slot, step.weight(slot), gradient);
+            after(after(Slot::default(), -0.5 * 2.0), -0.5 * -1.0)
+        }
+        for rule in [Rule::Ftrl, Rule::AdaGrad] {
+            let mut learner = OnlineLearner::new(&config(rule));
+            learner.learn(&rows(&[(&[(3, 2.0), (4, 1.0), (3, -1.0)], 1.0, 1.0)]));
+            let expected = match rule {
+                Rule::Ftrl => moved(config(rule).ftrl()[0]),
+                Rule::AdaGrad => moved(config(rule).adagrad()[0]),
+            };
+            assert_eq!(learner.table.as_slice()[3], expected);
+        }
     }
 
     proptest! {

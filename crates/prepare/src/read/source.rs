@@ -118,6 +118,7 @@ impl Source {
         buffer: &mut Vec<u8>,
         n_bytes: usize,
     ) -> Result<bool, PrepareError> {
+        buffer.reserve(n_bytes);
         let read = self.reader.by_ref().take(n_bytes as u64).read_to_end(buffer);
         match (read, self.compression) {
             (Ok(n_read), _) => Ok(n_read < n_bytes),

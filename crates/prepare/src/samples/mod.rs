@@ -29,7 +29,7 @@ use serde::Serialize;
 pub use config::{RawSamplesConfig, SamplesConfig, SplitChoice};
 pub use plan::ColumnReport;
 pub use rows::SampleRows;
-pub use stream::{SampleStream, StreamPurpose, is_sparse};
+pub use stream::{SampleStream, StreamPurpose};
 pub use value::OwnedRow;
 
 use self::input::Input;

@@ -3,7 +3,7 @@
 //! Memory holds a block, whatever the size of the files. What a row says is what `prepare --samples` reads of it, with the same bad rows
 //! and the same errors; moments are passed over. Features are named as [`forecart_data::encode::hashed`] says.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use forecart_data::Progress;
 use forecart_data::encode::{HashSpace, HashedFeature, HashedRows, SpaceSeed};
@@ -16,7 +16,7 @@ use super::plan::{Looked, Plan};
 use super::rows::{SEPARATOR, Slot, check_share};
 use super::sparse;
 use super::value::{Given, Reading};
-use super::vw_lines::VwLines;
+use super::vw_lines::{Stops, VwLines};
 use crate::PrepareError;
 use crate::config::{DataConfig, Format};
 use crate::error::Place;
@@ -378,8 +378,9 @@ impl Sink<'_> {
         let bytes = block.bytes.as_slice();
         let is_text = std::str::from_utf8(bytes).is_ok();
         let (mut at, mut line) = (0, block.first_line);
+        let mut stops = Stops::new(bytes, 0);
         while at < bytes.len() {
-            let read = if is_text { lines.read(bytes, at, data, self.rows) } else { None };
+            let read = if is_text { lines.read(&mut stops, at, data, self.rows) } else { None };
             if let Some(read) = read {
                 self.counted();
                 self.end_row(read.label, read.importance, line);
@@ -406,6 +407,7 @@ impl Sink<'_> {
                 self.row(&reader, &found, line, input, space, data);
             })?;
             (at, line) = (end, line + 1);
+            stops = Stops::new(bytes, at);
         }
         Ok(())
     }
@@ -517,14 +519,6 @@ impl Sink<'_> {
         }
         Ok((label as f32, importance))
     }
-}
-
-/// Whether a file is of a format whose lines are a label and features.
-///
-/// # Errors
-/// [`PrepareError::Input`] or [`PrepareError::Io`] if it cannot be read.
-pub fn is_sparse(path: &Path, data: &DataConfig) -> Result<bool, PrepareError> {
-    Ok(Input::look(path, data, None, &[])?.layout.format.is_sparse())
 }
 
 #[cfg(test)]
