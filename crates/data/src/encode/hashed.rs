@@ -38,7 +38,7 @@ pub enum HashedNumbers {
 
 impl HashedNumbers {
     /// The value of a feature.
-    #[inline]
+    #[inline(always)]
     pub fn apply(self, value: f64) -> f32 {
         let value = match self {
             Self::Log => value.signum() * (1.0 + value.abs()).log2(),
@@ -54,7 +54,7 @@ pub struct SpaceSeed(u64);
 
 impl SpaceSeed {
     /// That of this space.
-    #[inline]
+    #[inline(always)]
     pub fn new(space: &[u8]) -> Self {
         Self(xxh3_64(space))
     }
@@ -77,7 +77,7 @@ impl HashSpace {
     }
 
     /// The slot of a feature.
-    #[inline]
+    #[inline(always)]
     pub fn slot(&self, space: SpaceSeed, name: &[u8]) -> u32 {
         (xxh3_64_with_seed(name, space.0) & ((1 << self.bits) - 1)) as u32
     }
