@@ -103,6 +103,7 @@ fn of_model(error: &ModelError) -> u8 {
         ModelError::UnknownModel { .. }
         | ModelError::UnknownKey { .. }
         | ModelError::Hyperparameter { .. }
+        | ModelError::NeedsTable { .. }
         | ModelError::OtherRun { .. }
         | ModelError::OtherTask { .. }
         | ModelError::UnknownItem { .. } => 2,

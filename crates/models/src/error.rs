@@ -147,6 +147,15 @@ pub enum ModelError {
         /// What is missing, and what would do.
         reason: String,
     },
+    /// A model that reads its samples several times in any order was asked to learn from a stream.
+    #[error(
+        "model {model} learns from a sample table: make one with `forecart prepare --samples`, or train `ftrl`, which learns from rows \
+         as they come"
+    )]
+    NeedsTable {
+        /// Name of the model.
+        model: String,
+    },
     /// Rows that no probabilities can be fitted to, or a fit that is none.
     #[error("probabilities cannot be calibrated: {reason}")]
     Calibration {

@@ -119,7 +119,7 @@ pub use gated_residual::{GatedResidual, GatedResidualGradients, GatedResidualWor
 pub use gradient_check::{GradientReport, gradient_check};
 pub use gru::{Gru, GruCell};
 pub use init::Init;
-pub use kernels::{InstructionSet, dot, scaled_sum};
+pub use kernels::{InstructionSet, dot, prefetch, scaled_sum};
 pub use layer_norm::{LayerNorm, LayerNormCache, LayerNormGradients};
 pub use linear::{Linear, LinearGradients};
 pub use lstm::{Lstm, LstmCell};

@@ -168,14 +168,14 @@ fn popular_item(rng: &mut ChaCha8Rng, config: &GenerateConfig) -> u64 {
 }
 
 /// `splitmix64`'s mixing function (Steele, Lea and Flood, OOPSLA 2014).
-fn mixed(value: u64) -> u64 {
+pub(crate) fn mixed(value: u64) -> u64 {
     let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     value ^ (value >> 31)
 }
 
-fn digits(buffer: &mut Vec<u8>, mut number: u64) {
+pub(crate) fn digits(buffer: &mut Vec<u8>, mut number: u64) {
     let start = buffer.len();
     loop {
         buffer.push(b'0' + (number % 10) as u8);

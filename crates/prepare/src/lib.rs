@@ -13,6 +13,7 @@ mod read;
 pub mod import;
 
 pub mod generate;
+pub mod generate_rows;
 pub mod init;
 pub mod log;
 pub mod orders;
@@ -24,6 +25,7 @@ pub mod validate;
 pub use config::DataConfig;
 pub use error::PrepareError;
 pub use generate::{GenerateConfig, generate};
+pub use generate_rows::{GeneratedRows, RowFormat, generate_rows};
 pub use import::import;
 pub use init::{InitReport, init_from};
 pub use log::LogManifest;
@@ -31,6 +33,7 @@ pub use orders::{DemandConfig, RawDemandConfig, prepare_orders};
 pub use prepare::{PrepareConfig, RawPrepareConfig, RawSplitConfig, prepare};
 pub use resources::Resources;
 pub use samples::{
-    RawSamplesConfig, SampleRows, SamplesConfig, SamplesReport, prepare_from_log, prepare_samples,
+    RawSamplesConfig, SampleRows, SampleStream, SamplesConfig, SamplesReport, prepare_from_log,
+    prepare_samples,
 };
 pub use validate::{ValidateConfig, ValidationReport, validate};

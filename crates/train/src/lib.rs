@@ -2,7 +2,8 @@
 //!
 //! [`train`] fits one model for service; [`measure`] fits several and puts them side by side in a
 //! report. Validation chooses, test is read once: [`measure`] reads it through one guard whose log
-//! stands in the report. [`measure_outcomes`] does it for probabilities from sample tables, [`measure_demand`] for forecasts from order tables. Models and metrics live in their own crates.
+//! stands in the report. [`measure_outcomes`] does it for probabilities from sample tables, [`measure_demand`] for forecasts from order tables;
+//! [`StreamTrainer`] learns from rows that no table holds. Models and metrics live in their own crates.
 
 mod demand;
 mod error;
@@ -11,6 +12,7 @@ mod measure;
 mod memory;
 mod outcome;
 mod scaling;
+mod stream;
 mod tune;
 
 pub use demand::{DemandOptions, DemandReport, DemandRow, measure_demand, train_demand};
@@ -23,4 +25,5 @@ pub use outcome::{
     train_outcome,
 };
 pub use scaling::{Size, train_size};
+pub use stream::{StreamOptions, StreamOrigin, StreamPredictions, StreamTrainer};
 pub use tune::{BATCH, Budget, SearchId, TuneOptions, survival, tune};

@@ -38,6 +38,19 @@ pub(crate) enum BenchVerb {
         #[arg(short, long, value_name = "FILE")]
         out: PathBuf,
     },
+    /// Write seeded rows of clicks, whose probabilities are known, in the shape of Criteo's files
+    #[command(after_help = "Example:\n  forecart bench rows --rows 5000000 --out rows.vw")]
+    Rows {
+        /// How many rows
+        #[arg(long, default_value = "1000000", value_name = "N")]
+        rows: u64,
+        /// How they are written
+        #[arg(long, default_value = "vw")]
+        format: RowFormatName,
+        /// The file to write
+        #[arg(short, long, value_name = "FILE")]
+        out: PathBuf,
+    },
     /// Generate, import and prepare, and print rows per second and peak memory
     #[command(
         after_help = "Example:\n  forecart bench prepare --events 10000000 --memory-limit 2GiB"
@@ -88,6 +101,15 @@ pub(crate) enum BenchVerb {
                             Loss and NDCG@10 against operations and seconds, time and memory of a step against\n\
                             length, items, columns and threads; a power law for each, and what a day is enough for.")]
     Scaling(ScalingArgs),
+}
+
+/// How generated rows are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RowFormatName {
+    /// Text of Vowpal Wabbit
+    Vw,
+    /// Label, 13 counts and 26 codes with tabs between
+    Criteo,
 }
 
 #[derive(Debug, Args)]

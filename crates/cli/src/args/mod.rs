@@ -18,7 +18,8 @@ pub(crate) use self::answers::{
     SimulateArgs,
 };
 pub(crate) use self::bench::{
-    BenchArgs, BenchVerb, InstructionsName, ModelSize, ScalingArgs, ScalingPart, StepArgs,
+    BenchArgs, BenchVerb, InstructionsName, ModelSize, RowFormatName, ScalingArgs, ScalingPart,
+    StepArgs,
 };
 pub(crate) use self::data::{
     ImportArgs, InitArgs, PrepareArgs, ProtocolName, TaskName, ValidateArgs,

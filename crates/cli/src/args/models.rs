@@ -11,6 +11,7 @@ use super::{ProtocolName, TaskName};
 #[command(after_help = "Examples:\n  forecart train --data dataset --out model.forecart\n  \
                   forecart train --model item-knn --fit-on train-validation\n  \
                   forecart train --task click --data samples --model deepfm\n  \
+                  forecart train --task click --model ftrl --samples day_*.tsv.gz --hold-out 100 --out m.forecart\n  \
                   forecart train --model sasrec --out model.forecart  # stopped with Ctrl-C, or killed\n  \
                   forecart train --model sasrec --out model.forecart  # goes on from its last checkpoint\n\n\
                   A network saves itself to OUT.checkpoint about every 30 seconds of training; the same\n\
@@ -34,6 +35,27 @@ pub(crate) struct TrainArgs {
     /// What is predicted, of a sample table or of orders [default: what the table says]
     #[arg(long)]
     pub(crate) task: Option<TaskName>,
+    /// Rows with a label in place of a sample table, learned from as they come, whatever their size: Vowpal Wabbit text, libsvm,
+    /// libffm, CSV, TSV, JSONL or Parquet, also .gz or .zst; for the model `ftrl`, which is `default` here
+    #[arg(
+        long,
+        value_name = "FILE",
+        num_args = 1..,
+        conflicts_with_all = ["data", "fit_on", "restart"]
+    )]
+    pub(crate) samples: Vec<PathBuf>,
+    /// The column of --samples that says what happened
+    #[arg(long, value_name = "COLUMN", requires = "samples")]
+    pub(crate) label: Option<String>,
+    /// How often the rows of --samples are passed over
+    #[arg(long, value_name = "N", default_value = "1", requires = "samples")]
+    pub(crate) passes: NonZeroU32,
+    /// Learn nothing from every K-th row of --samples: it is measured, and the last 50,000 to 100,000 of them calibrate
+    #[arg(long, value_name = "K", requires = "samples", value_parser = clap::value_parser!(u64).range(2..))]
+    pub(crate) hold_out: Option<u64>,
+    /// Rows that the model of --samples is measured on in the end
+    #[arg(long, value_name = "FILE", requires = "samples")]
+    pub(crate) test: Option<PathBuf>,
 }
 
 /// Which events a model may learn from.

@@ -13,9 +13,10 @@ use forecart_models::model_file::LoadedModel;
 use forecart_models::recommend::{FitContext, FitOn, TopK, TrainingView, registry};
 use forecart_models::step_bench::{InstructionSet, STEP_ROWS, StepBench, StepSizes};
 use forecart_prepare::generate::{GenerateConfig, generate};
+use forecart_prepare::{RowFormat, generate_rows};
 
 use super::Context;
-use crate::args::{BenchArgs, BenchVerb, InstructionsName, StepArgs};
+use crate::args::{BenchArgs, BenchVerb, InstructionsName, RowFormatName, StepArgs};
 use crate::failure::UsageError;
 use crate::output::{self, count};
 
@@ -43,12 +44,45 @@ pub(crate) fn run(context: &Context, arguments: &BenchArgs) -> anyhow::Result<()
                 out.display()
             ))
         }
+        BenchVerb::Rows { rows, format, out } => write_rows(context, *rows, *format, out),
         BenchVerb::Prepare { events } => prepare(context, *events),
         BenchVerb::Step(arguments) => step(context, arguments),
         BenchVerb::Fit { data, model } => fit(context, data, model),
         BenchVerb::TopK { data, model, k } => top_k(context, data, model, *k),
         BenchVerb::Scaling(arguments) => super::scaling::run(context, arguments),
     }
+}
+
+fn write_rows(
+    context: &Context,
+    n_rows: u64,
+    format: RowFormatName,
+    out: &Path,
+) -> anyhow::Result<()> {
+    let replacement = Replacement::file(out)?;
+    let file = File::create(replacement.path()).with_context(|| format!("write {out:?}"))?;
+    let format = match format {
+        RowFormatName::Vw => RowFormat::Vw,
+        RowFormatName::Criteo => RowFormat::Criteo,
+    };
+    let made = generate_rows(n_rows, context.config.seed, format, BufWriter::new(file))?;
+    replacement.commit()?;
+    let n_bytes = std::fs::metadata(out)?.len();
+    if context.json {
+        return output::json(&serde_json::json!({
+            "rows": made.n_rows, "positive": made.n_positive, "log_loss_of_truth": made.log_loss,
+            "seed": context.config.seed, "bytes": n_bytes, "file": out,
+        }));
+    }
+    output::line(&format!(
+        "wrote {} rows, {} of them clicks, {} MB, seed {} to {}; the probabilities that they were drawn by have log loss {:.4}",
+        count(made.n_rows),
+        count(made.n_positive),
+        count(n_bytes / 1_000_000),
+        context.config.seed,
+        out.display(),
+        made.log_loss,
+    ))
 }
 
 fn write_events(config: &GenerateConfig, out: &Path) -> anyhow::Result<()> {

@@ -14,6 +14,7 @@ mod predict;
 mod recommend;
 mod samples;
 mod scaling;
+mod stream;
 mod train;
 mod tune;
 

@@ -5,11 +5,14 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use forecart_data::Progress as _;
+use forecart_data::encode::HashedRows;
 use forecart_data::storage::{Replacement, Scratch};
-use forecart_models::ads::{Conversion, Positions};
+use forecart_data::{Progress as _, Silent};
+use forecart_models::ads::{Conversion, OutcomePredictor, Positions, Prediction};
 use forecart_models::model_file::{self, AnyHeader, OutcomeModelFile};
-use forecart_prepare::samples::SampleRows;
+use forecart_prepare::log::Rejected;
+use forecart_prepare::samples::{SampleRows, SampleStream, StreamPurpose};
+use forecart_prepare::{DataConfig, SamplesConfig};
 
 use super::data::print_rows;
 use super::{Context, demand};
@@ -67,7 +70,8 @@ pub(crate) fn run(context: &Context, arguments: &PredictArgs) -> anyhow::Result<
     let file = OutcomeModelFile::open(&arguments.model)?;
     let header = file.header();
     let input = Input::open(given)?;
-    let mut rows = input.rows(context, &file)?;
+    let (data, config) = (context.config.data(None)?, context.config.samples(None, None)?);
+    let mut rows = Source::open(&file, &input.path, &data, &config)?;
     let positions = positions(arguments.as_logged);
     let replacement = arguments.out.as_deref().map(Replacement::file).transpose()?;
     let mut out: Box<dyn Write> = match &replacement {
@@ -85,10 +89,8 @@ pub(crate) fn run(context: &Context, arguments: &PredictArgs) -> anyhow::Result<
         output::written(writeln!(out, "line,probability{further}"))?;
     }
     let (mut n_rows, mut sum) = (0u64, 0.0);
-    while let Some(block) = rows.next_block()? {
-        let lines: Vec<u64> = block.iter().map(|row| row.line).collect();
-        let predictions = file.predictor().predict(block, positions)?;
-        for (line, prediction) in lines.iter().zip(&predictions) {
+    while let Some(predictions) = rows.next(file.predictor(), positions)? {
+        for (line, prediction) in &predictions {
             let p = prediction.probability;
             output::written(match (context.json, prediction.conversion) {
                 (true, None) => writeln!(out, "{{\"line\":{line},\"probability\":{p}}}"),
@@ -126,4 +128,62 @@ pub(crate) fn run(context: &Context, arguments: &PredictArgs) -> anyhow::Result<
         header.task,
     ))?;
     print_rows("left out", &rejected)
+}
+
+/// Rows to predict.
+enum Source {
+    /// By the columns of the model.
+    Rows(Box<SampleRows>),
+    /// As hashed features, for a model that reads them: of lines of features all that there are.
+    Stream(Box<SampleStream>, HashedRows),
+}
+
+impl Source {
+    fn open(
+        file: &OutcomeModelFile,
+        input: &Path,
+        data: &DataConfig,
+        config: &SamplesConfig,
+    ) -> anyhow::Result<Self> {
+        let columns = &file.header().samples.columns;
+        let space = file.predictor().encoders().hash_space();
+        // A position that is the same for all rows is one of the columns.
+        let is_free = file.predictor().serving().positions.is_empty();
+        if let Some(space) = space.filter(|_| is_free) {
+            let (paths, purpose) = ([input.to_owned()], StreamPurpose::Features(columns));
+            let stream = SampleStream::open(&paths, purpose, space, data, config, &Silent)?;
+            return Ok(Self::Stream(Box::new(stream), HashedRows::default()));
+        }
+        Ok(Self::Rows(Box::new(SampleRows::open_with(input, columns, data, config)?)))
+    }
+
+    /// The predictions of the next block, each with its line; `None` at the end.
+    fn next(
+        &mut self,
+        predictor: &OutcomePredictor,
+        positions: Positions,
+    ) -> anyhow::Result<Option<Vec<(u64, Prediction)>>> {
+        let (lines, predictions): (Vec<u64>, _) = match self {
+            Self::Rows(rows) => {
+                let Some(block) = rows.next_block()? else { return Ok(None) };
+                let lines = block.iter().map(|row| row.line).collect();
+                (lines, predictor.predict(block, positions)?)
+            }
+            Self::Stream(stream, rows) => {
+                if stream.next_block(rows)?.is_none() {
+                    return Ok(None);
+                }
+                let lines = rows.iter().map(|row| row.line).collect();
+                (lines, predictor.predict_stream(rows)?)
+            }
+        };
+        Ok(Some(lines.into_iter().zip(predictions).collect()))
+    }
+
+    fn rejected(&self) -> Vec<Rejected> {
+        match self {
+            Self::Rows(rows) => rows.rejected(),
+            Self::Stream(stream, _) => stream.rejected(),
+        }
+    }
 }

@@ -8,12 +8,15 @@ use forecart_models::recommend::{FitOn, registry};
 use forecart_models::training::Checkpoint;
 use forecart_train::{TrainOptions, Trained, train};
 
-use super::{Context, demand, outcome};
+use super::{Context, demand, outcome, stream};
 use crate::args::{TaskName, TrainArgs};
 use crate::failure::UsageError;
 use crate::output;
 
 pub(crate) fn run(context: &Context, arguments: &TrainArgs) -> anyhow::Result<()> {
+    if !arguments.samples.is_empty() {
+        return stream::train(context, arguments);
+    }
     if SampleTable::is_at(&arguments.data) {
         return outcome::train(context, arguments);
     }
@@ -23,7 +26,10 @@ pub(crate) fn run(context: &Context, arguments: &TrainArgs) -> anyhow::Result<()
     if let Some(task) = arguments.task {
         let (table, made_by) = match task {
             TaskName::Demand => ("an order table", "`forecart prepare --task demand`"),
-            _ => ("a sample table", "`forecart prepare --samples`"),
+            _ => {
+                let made_by = "`forecart prepare --samples`, or give rows with `--samples`";
+                ("a sample table", made_by)
+            }
         };
         let message = format!(
             "--task {} learns from {table}, and {:?} is none: make one with {made_by}",

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use forecart_data::Dataset;
-use forecart_models::model_file::LoadedModel;
+use forecart_models::model_file::{LoadedModel, OutcomeModelFile};
 use forecart_prepare::LogManifest;
 
 const N_KILLS: u32 = 20;
@@ -116,6 +116,22 @@ fn train_leaves_the_last_good(model: &str, config: &str) {
 #[test]
 fn train_leaves_the_last_good_model() {
     train_leaves_the_last_good("item-knn", "");
+}
+
+/// Learns from a stream over a model file that stands, and kills it.
+#[test]
+fn train_from_rows_leaves_the_last_good_model() {
+    let shop = Shop::new();
+    fs::write(shop.path("forecart.toml"), "[outcome_models.ftrl]\nbits = 18\n").unwrap();
+    for (seed, n_rows, name) in [("1", "1000", "few.vw"), ("2", "100000", "many.vw")] {
+        shop.run(&["bench", "rows", "--rows", n_rows, "--seed", seed, "--out", name]);
+    }
+    shop.run(&["train", "--samples", "few.vw"]);
+    shop.kill_often(&["train", "--samples", "many.vw"], |root| {
+        let file = OutcomeModelFile::open(&root.join("model.forecart")).unwrap();
+        let n_rows = file.header().samples.parts[0].n_rows;
+        assert!(n_rows == 1000 || n_rows == 100_000, "{n_rows} rows");
+    });
 }
 
 /// Killed at 10 random moments, each followed by the same command again: the model file has the bytes of a run that was

@@ -10,3 +10,4 @@ mod killed;
 mod leaks;
 mod outcome;
 mod scaling;
+mod stream;

@@ -50,7 +50,9 @@ impl Fitter {
                 ColumnSpec::OneHot { .. } | ColumnSpec::MultiHot { .. } => {
                     State::Entries(CategoryFitter::default())
                 }
-                ColumnSpec::Hash { .. } | ColumnSpec::Time { .. } => State::Nothing,
+                ColumnSpec::Hash { .. } | ColumnSpec::Time { .. } | ColumnSpec::Hashed { .. } => {
+                    State::Nothing
+                }
             },
         });
         Ok(Self {
@@ -150,6 +152,7 @@ impl ColumnFitter {
             (ColumnSpec::Time { column, parts, utc_offset_minutes }, _) => {
                 Encoder::Time { column, parts, utc_offset_minutes }
             }
+            (ColumnSpec::Hashed { columns, space }, _) => Encoder::Hashed { columns, space },
             (spec, state) => {
                 unreachable!("state {state:?} was made for another column than {spec:?}")
             }

@@ -18,12 +18,13 @@
 //! ```
 //!
 //! Start at [`spec`]; [`program`] holds fitting and encoding, [`numeric`], [`categories`] and
-//! [`time`] the parts.
+//! [`time`] the parts. [`hashed`] is another way: one table of slots for features of any name.
 
 pub mod spec;
 pub mod value;
 
 pub mod categories;
+pub mod hashed;
 pub mod numeric;
 pub mod time;
 
@@ -31,6 +32,9 @@ mod fit;
 pub mod program;
 
 pub use fit::Fitter;
+pub use hashed::{
+    HashSpace, HashedColumn, HashedFeature, HashedNumbers, HashedRow, HashedRows, SpaceSeed,
+};
 pub use program::{EncodedRow, FeatureProgram, InputColumns};
 pub use spec::{BucketEncoding, ColumnSpec, FeatureSpec, Fill, HistorySpec, NumericStep};
 pub use time::TimePart;

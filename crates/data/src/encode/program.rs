@@ -5,6 +5,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::categories::{Categories, hash_bucket};
+use super::hashed::{self, HashSpace, HashedColumn};
 use super::numeric::{FittedStep, apply_all, bucket};
 use super::spec::{BucketEncoding, HistorySpec};
 use super::time::TimePart;
@@ -58,6 +59,10 @@ impl TryFrom<Unchecked> for FeatureProgram {
                 return Err(format!("{:?} is a history of no entries", history.column));
             }
         }
+        let is_hashed = |encoder: &Encoder| matches!(encoder, Encoder::Hashed { .. });
+        if program.encoders.len() > 1 && program.encoders.iter().any(is_hashed) {
+            return Err("hashed columns stand beside others".into());
+        }
         // Every sparse index must fit its type.
         let n_sparse = program.encoders.iter().map(|e| e.n_sparse() as u64).sum::<u64>();
         if n_sparse > u64::from(u32::MAX) {
@@ -76,6 +81,9 @@ pub struct EncodedRow {
     pub sparse: Vec<u32>,
     /// The texts of each history, oldest first and as often as they stand there, as sparse columns of the column that it is of.
     pub histories: Vec<Vec<u32>>,
+    /// The value of each active sparse column; empty where all of them are 1. Only hashed columns have others, and these are in
+    /// the order of the row and may repeat.
+    pub values: Vec<f32>,
 }
 
 /// One fitted encoder. Sparse blocks begin with their special columns: `<missing>` first, then,
@@ -88,6 +96,7 @@ pub(super) enum Encoder {
     Entries { column: String, separator: Option<String>, categories: Categories },
     Hash { column: String, separator: Option<String>, n_buckets: u32, seed: u64 },
     Time { column: String, parts: Vec<TimePart>, utc_offset_minutes: i32 },
+    Hashed { columns: Vec<HashedColumn>, space: HashSpace },
 }
 
 /// Which column of the table each output of a program is made of.
@@ -116,13 +125,17 @@ const MISSING: u32 = 0;
 const UNKNOWN: u32 = 1;
 
 impl Encoder {
-    fn column(&self) -> &str {
+    /// The columns that are read.
+    fn columns(&self) -> Vec<&str> {
         match self {
             Self::Numeric { column, .. }
             | Self::Buckets { column, .. }
             | Self::Entries { column, .. }
             | Self::Hash { column, .. }
-            | Self::Time { column, .. } => column,
+            | Self::Time { column, .. } => vec![column],
+            Self::Hashed { columns, .. } => {
+                columns.iter().map(|column| column.name.as_str()).collect()
+            }
         }
     }
 
@@ -130,7 +143,10 @@ impl Encoder {
         match self {
             Self::Numeric { indicator, .. } => 1 + usize::from(*indicator),
             Self::Time { parts, .. } => 2 * parts.len(),
-            Self::Buckets { .. } | Self::Entries { .. } | Self::Hash { .. } => 0,
+            Self::Buckets { .. }
+            | Self::Entries { .. }
+            | Self::Hash { .. }
+            | Self::Hashed { .. } => 0,
         }
     }
 
@@ -140,6 +156,7 @@ impl Encoder {
             Self::Buckets { boundaries, .. } => 2 + boundaries.len(),
             Self::Entries { categories, .. } => 2 + categories.len(),
             Self::Hash { n_buckets, .. } => 1 + *n_buckets as usize,
+            Self::Hashed { space, .. } => space.n_slots(),
         }
     }
 
@@ -167,6 +184,7 @@ impl Encoder {
             Self::Hash { n_buckets, .. } if !(1..=1 << 24).contains(n_buckets) => {
                 Err(format!("{n_buckets} hash buckets"))
             }
+            Self::Hashed { space, .. } => space.check(),
             Self::Entries { .. } | Self::Hash { .. } | Self::Time { .. } => Ok(()),
         }
     }
@@ -201,6 +219,9 @@ impl Encoder {
                     let (sin, cos) = part.sin_cos(time_ms);
                     out.dense.extend([sin, cos]);
                 }
+            }
+            Self::Hashed { columns, space } => {
+                hashed::encode(columns, *space, row, first_sparse, out);
             }
         }
     }
@@ -242,6 +263,9 @@ impl Encoder {
                     names.dense.push(format!("{column}:{part}_sin"));
                     names.dense.push(format!("{column}:{part}_cos"));
                 }
+            }
+            Self::Hashed { space, .. } => {
+                names.sparse.extend((0..space.n_slots()).map(|slot| format!("#{slot}")));
             }
         }
     }
@@ -328,7 +352,10 @@ impl FeatureProgram {
     pub fn inputs(&self) -> InputColumns {
         let mut inputs = InputColumns::default();
         for encoder in &self.encoders {
-            let place = inputs.place(encoder.column());
+            let places: Vec<usize> =
+                encoder.columns().into_iter().map(|column| inputs.place(column)).collect();
+            // Only a table of slots has several columns, or none: its one field is made of all of them.
+            let place = places.first().copied().unwrap_or_default();
             inputs.dense.extend(std::iter::repeat_n(place, encoder.n_dense()));
             inputs.fields.extend((encoder.n_sparse() > 0).then_some(place));
         }
@@ -376,6 +403,7 @@ impl FeatureProgram {
     pub fn encode_into<R: Row + ?Sized>(&self, row: &R, out: &mut EncodedRow) {
         out.dense.clear();
         out.sparse.clear();
+        out.values.clear();
         let mut first_sparse = 0;
         for encoder in &self.encoders {
             encoder.encode(row, first_sparse, out);
@@ -390,6 +418,14 @@ impl FeatureProgram {
             });
             let n_old = out.len().saturating_sub(history.max_len as usize);
             out.drain(..n_old);
+        }
+    }
+
+    /// The slots, if all columns are hashed into one table: then rows of a stream can be read without their columns.
+    pub fn hash_space(&self) -> Option<HashSpace> {
+        match self.encoders.as_slice() {
+            [Encoder::Hashed { space, .. }] => Some(*space),
+            _ => None,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::fit::Fitter;
+use super::hashed::{HashSpace, HashedColumn};
 use super::program::FeatureProgram;
 use super::time::TimePart;
 use super::value::{MAX_MAGNITUDE, Row};
@@ -117,6 +118,15 @@ pub enum ColumnSpec {
         #[serde(default)]
         utc_offset_minutes: i32,
     },
+    /// All columns in one table of slots, with values: what a model of a stream reads. It is the only encoder of its table; not for
+    /// files of configuration.
+    #[serde(skip)]
+    Hashed {
+        /// The columns.
+        columns: Vec<HashedColumn>,
+        /// The slots.
+        space: HashSpace,
+    },
 }
 
 /// One step of a numeric chain.
@@ -220,6 +230,7 @@ impl ColumnSpec {
             | Self::MultiHot { column, .. }
             | Self::Hash { column, .. }
             | Self::Time { column, .. } => column,
+            Self::Hashed { columns, .. } => columns.first().map_or("", |column| &column.name),
         }
     }
 
@@ -232,6 +243,7 @@ impl ColumnSpec {
             Self::OneHot { .. } | Self::MultiHot { .. } => "entries",
             Self::Hash { .. } => "hash",
             Self::Time { .. } => "time",
+            Self::Hashed { .. } => "hashed",
         }
     }
 
@@ -272,6 +284,7 @@ impl ColumnSpec {
                 }
                 Ok(())
             }
+            Self::Hashed { space, .. } => space.check(),
             Self::OneHot { .. } | Self::MultiHot { .. } | Self::Hash { .. } => Ok(()),
         }
     }
@@ -343,6 +356,9 @@ impl FeatureSpec {
         let mut names = BTreeSet::new();
         for spec in &self.columns {
             spec.check().map_err(|reason| error(spec, reason))?;
+            if matches!(spec, ColumnSpec::Hashed { .. }) && self.columns.len() > 1 {
+                return Err(error(spec, "hashed columns stand beside others".into()));
+            }
             if !names.insert((spec.column(), spec.name_space())) {
                 let reason = "two encoders would give the same output names; remove one".into();
                 return Err(error(spec, reason));

@@ -134,6 +134,11 @@ pub enum SampleSplit {
         /// Of the generator.
         seed: u64,
     },
+    /// No table: a model learned from the rows as they came, and left every so-manieth out.
+    Stream {
+        /// The place, from 1, of the first row that was left out, and how far it is from one to the next; `None` if none was.
+        held_out_every: Option<u64>,
+    },
 }
 
 impl SampleSplit {
@@ -145,6 +150,7 @@ impl SampleSplit {
             Self::Random { .. } => "random",
             Self::Given => "given",
             Self::Folds { .. } => "folds",
+            Self::Stream { .. } => "stream",
         }
     }
 }

@@ -4,11 +4,11 @@
 //! columns add sums to the difference of the two logits (the completeness of Sundararajan et al.), which are those of the model,
 //! before calibration. The method is the model's:
 //!
-//! - `lr`, a sum: each column alone in the place of the neutral one, exact; weight times value;
+//! - `lr` and `ftrl`, sums: each column alone in the place of the neutral one, exact; weight times value;
 //! - `gbdt`: Shapley values of the columns, exact;
 //! - networks: integrated gradients over embeddings and numbers, in as many steps as completeness needs.
 
-use forecart_data::encode::{EncodedRow, InputColumns, Row};
+use forecart_data::encode::{EncodedRow, InputColumns, Row, Value};
 use forecart_nn::{Matrix, NnError, Pass};
 use rayon::prelude::*;
 
@@ -68,6 +68,9 @@ impl OutcomePredictor {
         rows: impl IntoIterator<Item = R>,
         positions: Positions,
     ) -> Result<Explanation, ModelError> {
+        if self.encoders().hash_space().is_some() {
+            return self.explain_hashed(&rows.into_iter().collect::<Vec<R>>(), positions);
+        }
         let inputs = self.encoders().inputs();
         let samples = self.encode(rows, positions);
         let mut neutral = EncodedSamples::new(samples.layout());
@@ -81,6 +84,60 @@ impl OutcomePredictor {
             Explained { prediction, contributions, gap }
         });
         Ok(Explanation { columns: inputs.names, baseline, rows: rows.collect() })
+    }
+
+    /// The same of a sum over hashed features, of which a column may have several: each column alone beside a row of none.
+    fn explain_hashed<R: Row>(
+        &self,
+        rows: &[R],
+        positions: Positions,
+    ) -> Result<Explanation, ModelError> {
+        let columns = self.encoders().inputs().names;
+        let only = |row, columns| Only { row, columns };
+        let baseline = self.predict([Nothing], positions)?[0];
+        let explained = rows.iter().map(|row| {
+            let prediction = self.predict([only(row, Columns::All)], positions)?[0];
+            let alone = columns.iter().map(|column| only(row, Columns::One(column)));
+            let alone = self.predict(alone, positions)?;
+            let beside = |logit: f32| f64::from(logit) - f64::from(baseline.logit);
+            let contributions: Vec<f64> = alone.iter().map(|one| beside(one.logit)).collect();
+            let gap = contributions.iter().sum::<f64>() - beside(prediction.logit);
+            Ok(Explained { prediction, contributions, gap })
+        });
+        let rows = explained.collect::<Result<Vec<_>, ModelError>>()?;
+        Ok(Explanation { columns, baseline, rows })
+    }
+}
+
+/// Which columns of a row say something.
+#[derive(Debug, Clone, Copy)]
+enum Columns<'a> {
+    One(&'a str),
+    All,
+}
+
+/// A row that says nothing.
+struct Nothing;
+
+impl Row for Nothing {
+    fn value(&self, _: &str) -> Value<'_> {
+        Value::Missing
+    }
+}
+
+/// A row of which some columns say nothing.
+struct Only<'a, R> {
+    row: &'a R,
+    columns: Columns<'a>,
+}
+
+impl<R: Row> Row for Only<'_, R> {
+    fn value(&self, column: &str) -> Value<'_> {
+        match self.columns {
+            Columns::One(name) if name == column => self.row.value(column),
+            Columns::All => self.row.value(column),
+            Columns::One(_) => Value::Missing,
+        }
     }
 }
 

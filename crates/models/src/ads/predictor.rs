@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use forecart_data::encode::{EncodedRow, FeatureProgram, Fitter, Row, Value};
-use forecart_data::samples::Role;
+use forecart_data::encode::{EncodedRow, FeatureProgram, Fitter, HashedRows, Row, Value};
+use forecart_data::samples::{Role, SampleColumn};
 use serde::{Deserialize, Serialize};
 
 use super::contract::{OutcomeModel, OutcomeSpec};
+use super::online::OnlineLearner;
 use super::registry;
 use super::samples::{EncodedSamples, SampleLayout, SampleView};
 use crate::calibration::{
@@ -143,6 +144,38 @@ impl OutcomePredictor {
         })
     }
 
+    /// What `learner` has learned from a stream of samples with these columns. `held_out` are samples that it has not learned
+    /// from: they calibrate it.
+    ///
+    /// # Errors
+    /// [`ModelError::NoFeatures`] where no column can be learned from.
+    pub fn of_stream(
+        learner: OnlineLearner,
+        columns: &[SampleColumn],
+        held_out: &HashedRows,
+        negatives_kept: f64,
+    ) -> Result<Self, ModelError> {
+        let (features, space) = (learner.config().encoder(columns), learner.config().space());
+        let model = learner.into_model();
+        if features.is_empty() {
+            return Err(ModelError::NoFeatures { model: model.name() });
+        }
+        let held_out = EncodedSamples::of_stream(held_out, space);
+        let places: Vec<usize> = (0..held_out.len()).collect();
+        let (earlier, later) = places.split_at(places.len() / 2);
+        let halves = [earlier.to_vec(), later.to_vec()];
+        let logits = model.logits(&held_out)?;
+        let known = Known::new(&logits, clicks(&held_out), std::iter::empty(), &halves);
+        let serving = Serving {
+            calibrator: known.calibrate()?,
+            conversion: None,
+            negatives_kept,
+            positions: BTreeMap::new(),
+        };
+        let encoders = Fitter::new(&features)?.finish();
+        Ok(Self { encoders, model: Box::new(model), serving })
+    }
+
     /// From what a file holds: the model's name and hyperparameters, encoders, and what [`OutcomeModel::tensors`] gave.
     ///
     /// # Errors
@@ -231,6 +264,17 @@ impl OutcomePredictor {
             samples.push(&encoded, 0.0);
         }
         samples
+    }
+
+    /// The probability for each row of a stream, for a model that reads hashed features ([`FeatureProgram::hash_space`]); the bits of
+    /// [`Self::predict`] for the same features.
+    ///
+    /// # Errors
+    /// [`ModelError::Damaged`] for a model that reads no hashed features.
+    pub fn predict_stream(&self, rows: &HashedRows) -> Result<Vec<Prediction>, ModelError> {
+        let space = self.encoders.hash_space();
+        let space = space.ok_or_else(|| ModelError::damaged("a model of no hashed features"))?;
+        self.predictions(&EncodedSamples::of_stream(rows, space))
     }
 }
 

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::config::{Arrangement, FieldSpec};
 use super::contract::{OutcomeModel, OutcomeSpec};
 use super::field_model::FieldModel;
+use super::ftrl::{self, Ftrl, FtrlConfig};
 use super::gbdt::{self, Gbdt, GbdtConfig};
 use super::samples::SampleLayout;
 use crate::error::{ModelError, nearest};
@@ -19,12 +20,16 @@ pub const DEFAULT_MODEL: &str = gbdt::NAME;
 
 /// Names and one line about each, simplest first.
 pub fn models() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let streamed =
+        (ftrl::NAME, "logistic regression over hashes; learns from a stream of any length");
     let trees = (gbdt::NAME, "gradient-boosted trees: steps, and one value by another");
     let arrangements = Arrangement::ALL.into_iter();
-    arrangements.map(|arrangement| (arrangement.name(), arrangement.about())).chain([trees])
+    let arrangements = arrangements.map(|arrangement| (arrangement.name(), arrangement.about()));
+    std::iter::once(streamed).chain(arrangements).chain([trees])
 }
 
 enum Entry {
+    Ftrl,
     Fields(Arrangement),
     Gbdt,
 }
@@ -36,8 +41,10 @@ pub fn resolved(name: &str) -> &str {
 
 fn find(name: &str) -> Result<Entry, ModelError> {
     let name = resolved(name);
-    if name == gbdt::NAME {
-        return Ok(Entry::Gbdt);
+    match name {
+        ftrl::NAME => return Ok(Entry::Ftrl),
+        gbdt::NAME => return Ok(Entry::Gbdt),
+        _ => {}
     }
     let found = Arrangement::ALL.into_iter().find(|arrangement| arrangement.name() == name);
     found.map(Entry::Fields).ok_or_else(|| ModelError::UnknownModel {
@@ -53,10 +60,31 @@ fn find(name: &str) -> Result<Entry, ModelError> {
 /// [`ModelError::UnknownModel`], [`ModelError::UnknownKey`] or [`ModelError::Hyperparameter`].
 pub fn spec(name: &str, keys: &Value) -> Result<Box<dyn OutcomeSpec>, ModelError> {
     Ok(match find(name)? {
+        Entry::Ftrl => Box::new(linear(keys)?),
         Entry::Fields(arrangement) => Box::new(FieldSpec::from_keys(arrangement, keys)?),
         Entry::Gbdt => Box::new(trees(keys)?),
     })
 }
+
+fn linear(keys: &Value) -> Result<FtrlConfig, ModelError> {
+    let config: FtrlConfig = parse_keys(ftrl::NAME, keys)?;
+    config.check()?;
+    Ok(config)
+}
+
+/// The model that learns from a stream, which is the one that `name` ([`DEFAULT`] or its own) stands for there.
+///
+/// # Errors
+/// Those of [`spec`], [`ModelError::NeedsTable`] for a model that learns from a sample table alone.
+pub fn streamed(name: &str, keys: &Value) -> Result<FtrlConfig, ModelError> {
+    match name == DEFAULT || matches!(find(name)?, Entry::Ftrl) {
+        true => linear(keys),
+        false => Err(ModelError::NeedsTable { model: name.to_owned() }),
+    }
+}
+
+/// The name of the model that learns from a stream.
+pub const STREAMED_MODEL: &str = ftrl::NAME;
 
 fn trees(keys: &Value) -> Result<GbdtConfig, ModelError> {
     let config: GbdtConfig = parse_keys(gbdt::NAME, keys)?;
@@ -79,6 +107,10 @@ pub(super) fn load(
         Entry::Gbdt => {
             let SampleLayout { fields, n_dense, .. } = layout;
             Box::new(Gbdt::load(trees(keys)?, &mut tensors, fields, n_dense)?)
+        }
+        Entry::Ftrl => {
+            let SampleLayout { fields, n_dense, .. } = layout;
+            Box::new(Ftrl::load(linear(keys)?, &mut tensors, &fields, n_dense)?)
         }
     })
 }

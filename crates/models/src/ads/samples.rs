@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use forecart_data::encode::{EncodedRow, FeatureProgram};
+use forecart_data::encode::{EncodedRow, FeatureProgram, HashSpace, HashedRows};
 use forecart_data::samples::{Role, SampleColumn, SampleRow, SampleSplit};
 use forecart_data::{Part, SampleTable};
 use rayon::prelude::*;
@@ -165,11 +165,12 @@ impl From<&FeatureProgram> for SampleLayout {
 ///
 /// # Shapes
 /// `rows: [n n_fields]` or, where a field may have several rows active, as many as `offsets: [n n_fields + 1]` says;
-/// `dense: [n, n_dense]`, `labels: [n]`.
+/// `values`: one for each of `rows`, or none where all are 1; `dense: [n, n_dense]`, `labels: [n]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EncodedSamples {
     layout: SampleLayout,
     rows: Vec<u32>,
+    values: Vec<f32>,
     /// Where each field of each sample begins; `None` as long as each has one row.
     offsets: Option<Vec<usize>>,
     histories: Lists,
@@ -205,6 +206,7 @@ impl EncodedSamples {
         Self {
             layout: layout.clone(),
             rows: Vec::new(),
+            values: Vec::new(),
             offsets: None,
             histories: Lists { rows: Vec::new(), offsets: vec![0] },
             dense: Vec::new(),
@@ -213,8 +215,25 @@ impl EncodedSamples {
         }
     }
 
+    /// Rows of a stream: one field, of all slots.
+    pub fn of_stream(rows: &HashedRows, space: HashSpace) -> Self {
+        let fields = std::iter::once(0..space.n_slots() as u32).collect();
+        let mut samples = Self::new(&SampleLayout { fields, histories: Vec::new(), n_dense: 0 });
+        let mut offsets = vec![0];
+        for row in rows.iter() {
+            samples.rows.extend(row.features.iter().map(|feature| feature.slot));
+            samples.values.extend(row.features.iter().map(|feature| feature.value));
+            offsets.push(samples.rows.len());
+            samples.labels.push(row.label);
+        }
+        samples.offsets = Some(offsets);
+        samples
+    }
+
     /// Adds a row that a program with this layout has encoded.
     pub fn push(&mut self, row: &EncodedRow, label: f32) {
+        // Only a table of slots has values, and it is the only field of its samples.
+        self.values.extend_from_slice(&row.values);
         let mut at = 0;
         for field in &self.layout.fields {
             let n = row.sparse[at..].iter().take_while(|column| **column < field.end).count();
@@ -248,19 +267,23 @@ impl EncodedSamples {
         let n_fields = self.layout.fields.len();
         let slots = samples.start * n_fields..samples.end * n_fields;
         let n_before = self.rows.len();
-        match &other.offsets {
+        let taken = match &other.offsets {
             None => {
-                self.rows.extend_from_slice(&other.rows[slots.clone()]);
                 if let Some(offsets) = &mut self.offsets {
                     offsets.extend((1..=slots.len()).map(|n| n_before + n));
                 }
+                slots
             }
             Some(theirs) => {
                 let theirs = &theirs[slots.start..=slots.end];
                 let own = self.offsets.get_or_insert_with(|| (0..=n_before).collect());
                 extend_offsets(own, n_before, theirs);
-                self.rows.extend_from_slice(&other.rows[theirs[0]..theirs[slots.len()]]);
+                theirs[0]..theirs[slots.len()]
             }
+        };
+        self.rows.extend_from_slice(&other.rows[taken.clone()]);
+        if !other.values.is_empty() {
+            self.values.extend_from_slice(&other.values[taken]);
         }
         let n_histories = self.layout.histories.len();
         let offsets = &other.histories.offsets;
@@ -341,6 +364,15 @@ impl EncodedSamples {
         }
     }
 
+    /// The values of the active rows of the only field of one sample; none where all are 1.
+    pub fn values(&self, sample: usize) -> &[f32] {
+        match &self.offsets {
+            _ if self.values.is_empty() => &[],
+            None => &self.values[sample..=sample],
+            Some(offsets) => &self.values[offsets[sample]..offsets[sample + 1]],
+        }
+    }
+
     /// All of them, as a network reads them.
     pub fn as_rows(&self) -> FieldRows<'_> {
         FieldRows {
@@ -356,6 +388,7 @@ impl EncodedSamples {
     /// Copies the samples at some places into `out`, which has the same layout.
     pub(super) fn gather(&self, places: &[u32], out: &mut Self) {
         out.rows.clear();
+        out.values.clear();
         if let Some(offsets) = &mut out.offsets {
             offsets.truncate(1);
         }

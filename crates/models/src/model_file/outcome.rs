@@ -1,7 +1,7 @@
 //! The file of a model of a binary outcome.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use forecart_data::samples::{PartCounts, SampleColumn, SampleSplit};
 use forecart_data::{DataError, SampleTable, storage};
@@ -16,16 +16,16 @@ use crate::error::ModelError;
 use crate::tensors::{TensorData, Tensors};
 use crate::training::FitRecord;
 
-/// The sample table that a model learned from.
+/// The sample table, or the stream of samples, that a model learned from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SampleFacts {
-    /// SHA-256 of the input.
+    /// SHA-256 of the input; of a stream of text `xxh3:` and its XXH3 hash of 128 bits.
     pub data_hash: String,
-    /// Content hash of the folder.
+    /// Content hash of the folder; of a stream, which has none, that of the input.
     pub content_hash: String,
     /// How its parts were made.
     pub split: SampleSplit,
-    /// Their sizes.
+    /// Their sizes; of a stream, what was learned from in each pass, and what was left out.
     pub parts: Vec<PartCounts>,
     /// Its columns.
     pub columns: Vec<SampleColumn>,
@@ -112,6 +112,24 @@ impl OutcomeModelFile {
             let (path, expected) = (table.folder().to_owned(), OutcomeHeader::TASKS);
             return Err(ModelError::OtherTask { path, found: task, expected });
         }
+        Self::of_facts(predictor, task, SampleFacts::from(table), seed, record)
+    }
+
+    /// `predictor`, which learned from samples of which these facts are known.
+    ///
+    /// # Errors
+    /// [`ModelError::OtherTask`] of a task that these models are not for.
+    pub fn of_facts(
+        predictor: OutcomePredictor,
+        task: String,
+        samples: SampleFacts,
+        seed: Option<u64>,
+        record: FitRecord,
+    ) -> Result<Self, ModelError> {
+        if !OutcomeHeader::is_of(&task) {
+            let (path, expected) = (PathBuf::from("the stream"), OutcomeHeader::TASKS);
+            return Err(ModelError::OtherTask { path, found: task, expected });
+        }
         let header = OutcomeHeader {
             content_hash: String::new(),
             format: FORMAT.to_owned(),
@@ -125,7 +143,7 @@ impl OutcomeModelFile {
             serving: predictor.serving().clone(),
             metrics: std::collections::BTreeMap::new(),
             gate: None,
-            samples: SampleFacts::from(table),
+            samples,
         };
         let mut file = Self { header, predictor };
         file.header = container::write(&file.header, &file.tensors()?)?.1;

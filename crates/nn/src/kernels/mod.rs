@@ -33,7 +33,7 @@ pub use instruction_set::InstructionSet;
 pub(crate) use instruction_set::dispatch;
 pub(crate) use layer_norm::{LayerNormBackward, LayerNormForward};
 pub(crate) use matmul::matmul;
-pub(crate) use prefetch::prefetch;
+pub use prefetch::prefetch;
 pub(crate) use product::{Operand, Part, Plus, Product, Target};
 pub(crate) use softmax::{softmax, softmax_backward};
 pub use sums::dot;

@@ -3,7 +3,7 @@
 /// Asks for the cache lines of `values`, which are to be read soon. A hint without any effect on results; nothing where the
 /// processor has no such instruction for stable Rust.
 #[inline]
-pub(crate) fn prefetch(values: &[f32]) {
+pub fn prefetch(values: &[f32]) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     for line in values.chunks(16) {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};

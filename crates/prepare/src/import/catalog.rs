@@ -319,7 +319,7 @@ fn each_part(
     while let Some(block) = blocks.next(plan.layout.dialect)? {
         each(parse_block(&block, plan, table, config)?)?;
     }
-    Ok(blocks.sha256())
+    Ok(blocks.hash())
 }
 
 /// The rows whose id, the first column, was not seen before.

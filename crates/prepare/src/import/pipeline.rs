@@ -267,7 +267,7 @@ fn read(
                     return Ok(());
                 }
             }
-            blocks.sha256()
+            blocks.hash()
         };
         _ = sender.send(Message::Read(input, hash));
     }

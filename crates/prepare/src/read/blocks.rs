@@ -101,8 +101,8 @@ impl Blocks {
     }
 
     /// The file's hash, once [`Blocks::next`] returned `None`.
-    pub(crate) fn sha256(&self) -> String {
-        self.source.sha256()
+    pub(crate) fn hash(&self) -> String {
+        self.source.hash()
     }
 
     fn block(&mut self, bytes: Vec<u8>) -> TextBlock {

@@ -22,10 +22,10 @@ use crate::import::parse::{Found, TextInput, each_record};
 use crate::import::plan::Kind;
 use crate::import::rejects::Fault;
 use crate::import::{file_name, jsonl};
-use crate::read::blocks::Blocks;
+use crate::read::blocks::{Blocks, TextBlock};
 use crate::read::dialect::{self, Layout};
 use crate::read::records::Dialect;
-use crate::read::source::Source;
+use crate::read::source::{Hashing, Source};
 
 /// Rows of a Parquet batch.
 const BATCH_ROWS: usize = 8 << 10;
@@ -113,13 +113,22 @@ impl Input {
 
     /// Begins to read the rows.
     pub(super) fn open(&self, data: &DataConfig) -> Result<Rows, PrepareError> {
+        self.open_hashed(data, Hashing::Sha256)
+    }
+
+    /// The same; text is hashed by that function.
+    pub(super) fn open_hashed(
+        &self,
+        data: &DataConfig,
+        hashing: Hashing,
+    ) -> Result<Rows, PrepareError> {
         if self.layout.format == Format::Parquet {
             let reader = columnar::guarded(&self.path, || columnar::open(&self.path, BATCH_ROWS))?;
             return Ok(Rows::Parquet { reader: Box::new(reader), n_read: 0 });
         }
         let source = match &self.bytes {
             Some(bytes) => Source::of_bytes(&self.file_name, bytes.clone())?,
-            None => Source::open(&self.path)?,
+            None => Source::open_hashed(&self.path, hashing)?,
         };
         let mut blocks = Blocks::open(source, data.block_bytes, data.max_line_bytes)?;
         blocks.skip(self.layout.header_bytes);
@@ -188,10 +197,18 @@ impl Rows {
         }
     }
 
-    /// The file's hash, once all of it was read.
-    pub(super) fn sha256(&self, input: &Input) -> Result<String, PrepareError> {
+    /// The next block of a text as it stands; `None` at the end.
+    pub(super) fn next_text(&mut self, input: &Input) -> Result<Option<TextBlock>, PrepareError> {
         match self {
-            Self::Text(blocks) => Ok(blocks.sha256()),
+            Self::Text(blocks) => blocks.next(input.layout.dialect),
+            Self::Parquet { .. } => unreachable!("Parquet is no text"),
+        }
+    }
+
+    /// The file's hash, once all of it was read.
+    pub(super) fn hash(&self, input: &Input) -> Result<String, PrepareError> {
+        match self {
+            Self::Text(blocks) => Ok(blocks.hash()),
             Self::Parquet { .. } => Ok(storage::sha256_file(&input.path)?),
         }
     }

@@ -5,7 +5,8 @@
 //! the moment of each row, and the different texts of each column.
 //!
 //! Start at [`prepare_samples`]; [`RawSamplesConfig`] documents every setting, `infer` how kinds are found. [`prepare_from_log`] makes
-//! rows and labels from an event log. [`SampleRows`] reads files for predictions. What is not here: encoders, which each model fits for itself.
+//! rows and labels from an event log. [`SampleRows`] reads files for predictions, [`SampleStream`] files of any size as hashed features, for a model that
+//! learns from rows as they come. What is not here: encoders, which each model fits for itself.
 
 mod config;
 mod from_log;
@@ -16,7 +17,9 @@ mod plan;
 mod rows;
 mod sparse;
 mod split;
+mod stream;
 mod value;
+mod vw_lines;
 
 use std::path::{Path, PathBuf};
 
@@ -29,10 +32,11 @@ pub use config::{RawSamplesConfig, SamplesConfig, SplitChoice};
 pub use from_log::{JoinReport, RawLogSamplesConfig, prepare_from_log};
 pub use plan::ColumnReport;
 pub use rows::SampleRows;
+pub use stream::{SampleStream, StreamPurpose};
 pub use value::OwnedRow;
 
 use self::input::Input;
-use self::plan::Plan;
+use self::plan::{Looked, Plan};
 use self::rows::{RowPlan, check_share};
 use self::split::{Samples, chosen};
 use self::value::Given;
@@ -106,7 +110,8 @@ pub fn prepare_samples(
     let known = config.named_columns();
     let look = |path: &PathBuf| Input::look(path, data, names, &known);
     let opened = found.events.iter().map(look).collect::<Result<Vec<_>, _>>()?;
-    let mut plan = Plan::new(&opened, n_training, data, config, progress)?;
+    let mut plan =
+        Plan::new(&opened, Looked { n_training, is_stream: false }, data, config, progress)?;
     plan.decisions.extend(found.decisions);
     let has_test = n_training < opened.len();
     let choice = chosen(config.split, plan.time_at.is_some(), has_test)?;
@@ -200,7 +205,8 @@ pub fn parse_sample_bytes(
     config: &SamplesConfig,
 ) -> Result<ParsedSamples, PrepareError> {
     let inputs = [Input::of_bytes(bytes, data)?];
-    let plan = Plan::new(&inputs, 1, data, config, &forecart_data::Silent)?;
+    let looked = Looked { n_training: 1, is_stream: false };
+    let plan = Plan::new(&inputs, looked, data, config, &forecart_data::Silent)?;
     let goes_by_time = plan.time_at.is_some();
     let mut reader =
         Reader { plan: &plan, data, goes_by_time, times: Vec::new(), rejects: Rejects::default() };
@@ -260,7 +266,7 @@ impl Reader<'_> {
         }
         Ok(LogInput {
             name: input.file_name.clone(),
-            sha256: rows.sha256(input)?,
+            sha256: rows.hash(input)?,
             format: input.layout.format.name().to_owned(),
             n_read,
         })

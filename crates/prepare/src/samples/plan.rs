@@ -22,6 +22,8 @@ use crate::import::cell::Cell;
 const N_LOOKED: u64 = 100_000;
 /// Hashes of different values that all columns together keep.
 const MAX_HASHES: usize = 4 << 20;
+/// Lines of a sparse format that decide which columns a stream has.
+const N_LOOKED_LINES: u64 = 10_000;
 /// The label's name in formats that name no columns.
 const LABEL: &str = "label";
 
@@ -46,6 +48,15 @@ pub struct ColumnReport {
     pub examples: Vec<String>,
 }
 
+/// Which inputs are looked at, and for what.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Looked {
+    /// The first so many inputs are no test inputs.
+    pub(super) n_training: usize,
+    /// Rows are not stored but learned from as they come: the first of them say which columns there are.
+    pub(super) is_stream: bool,
+}
+
 /// What the table holds and how it is read.
 pub(super) struct Plan {
     kept: Vec<(SampleColumn, Slot)>,
@@ -56,10 +67,10 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Looks at the inputs, of which the first `n_training` are no test inputs.
+    /// Looks at the inputs.
     pub(super) fn new(
         inputs: &[Input],
-        n_training: usize,
+        looked: Looked,
         data: &DataConfig,
         config: &SamplesConfig,
         progress: &dyn Progress,
@@ -86,9 +97,9 @@ impl Plan {
         let mut plan =
             Self { kept: Vec::new(), label_at: 0, time_at: None, report: Vec::new(), decisions };
         if first.is_sparse() {
-            plan.of_features(inputs, data, config, progress)?;
+            plan.of_features(inputs, looked.is_stream, data, config, progress)?;
         } else {
-            plan.of_columns(inputs, n_training, data, config, progress)?;
+            plan.of_columns(inputs, looked.n_training, data, config, progress)?;
         }
         if plan.kept.len() < 2 {
             let reason = "no column is left to learn from";
@@ -129,6 +140,7 @@ impl Plan {
     fn of_features(
         &mut self,
         inputs: &[Input],
+        is_stream: bool,
         data: &DataConfig,
         config: &SamplesConfig,
         progress: &dyn Progress,
@@ -145,11 +157,18 @@ impl Plan {
         }
         let rule = LabelRule::new(&config.raw);
         let (mut look, mut labels) = (SparseLook::default(), LabelLook::default());
+        let n_looked = if is_stream { N_LOOKED_LINES } else { u64::MAX };
         for input in inputs {
+            if look.n_rows == n_looked {
+                break;
+            }
             let mut rows = input.open(data)?;
             while rows
                 .next(input, data, |found, line| {
                     let RowFound::Line(text) = found else { return };
+                    if look.n_rows == n_looked {
+                        return;
+                    }
                     // A line that cannot be read is counted when the table is written.
                     if let Ok(read) = sparse::parse(format, text, input.names.as_ref()) {
                         look.add(&read);
@@ -157,6 +176,7 @@ impl Plan {
                     }
                 })?
                 .is_some()
+                && look.n_rows < n_looked
             {
                 if progress.is_cancelled() {
                     return Err(PrepareError::Cancelled);
@@ -164,7 +184,7 @@ impl Plan {
             }
         }
         let path = &inputs[0].path;
-        let columns = look.columns(format, config.raw.feature_names.is_some(), path)?;
+        let columns = look.columns(format, config.raw.feature_names.is_some(), path, is_stream)?;
         let mut names = vec![LABEL.to_owned()];
         names.extend(columns.iter().map(|column| column.name.clone()));
         if look.n_rows > 0 {
@@ -216,8 +236,13 @@ impl Plan {
                 examples: column.examples,
             });
         }
-        self.decisions.push(format!("features of all {} rows were looked at", look.n_rows));
-        if look.n_weighted > 0 {
+        self.decisions.push(match look.n_rows == n_looked {
+            true => {
+                format!("columns are those of the first {n_looked} lines; all features are read")
+            }
+            false => format!("features of all {} rows were looked at", look.n_rows),
+        });
+        if look.n_weighted > 0 && !is_stream {
             let n = look.n_weighted;
             self.decisions
                 .push(format!("{n} rows have an importance other than 1: it is not used"));

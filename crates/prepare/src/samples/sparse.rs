@@ -9,6 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::Path;
 
+pub(super) use forecart_data::encode::hashed::FEATURES;
 use forecart_data::samples::ColumnKind;
 
 use super::value::Given;
@@ -17,8 +18,6 @@ use crate::config::Format;
 use crate::error::Place;
 use crate::import::rejects::{Code, Fault};
 
-/// The space of features that name none.
-pub(super) const FEATURES: &str = "features";
 /// Columns of numbers that are made at most: a table has 1000, one of them the label's.
 const MAX_NUMBERS: usize = 999;
 
@@ -31,12 +30,18 @@ pub(super) struct Feature<'a> {
 }
 
 /// What a line says.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub(super) struct Line<'a> {
     pub(super) label: Option<&'a str>,
-    /// Whether it has an importance other than 1, which is not used.
-    pub(super) is_weighted: bool,
+    /// How much it counts where a stream is learned from; tables do not hold it.
+    pub(super) importance: f64,
     pub(super) features: Vec<Feature<'a>>,
+}
+
+impl Default for Line<'_> {
+    fn default() -> Self {
+        Self { label: None, importance: 1.0, features: Vec::new() }
+    }
 }
 
 /// The field and name of each feature of a libsvm file.
@@ -138,6 +143,19 @@ fn ffm_feature(token: &str) -> Result<Feature<'_>, String> {
     Ok(Feature { space: format!("field_{field}").into(), name, value: number(value)? })
 }
 
+/// Label and importance of what stands before the first bar.
+pub(super) fn vw_head(head: &str) -> Result<(Option<&str>, f64), String> {
+    let mut numbers = head.split_ascii_whitespace().filter(|token| !token.starts_with('\''));
+    let label = numbers.next();
+    // A text right before the bar is a tag, with or without its apostrophe.
+    let is_tag = |token: &str| !head.ends_with([' ', '\t']) && token.parse::<f64>().is_err();
+    let importance = match numbers.next().filter(|token| !is_tag(token)) {
+        Some(importance) => number(importance)?,
+        None => 1.0,
+    };
+    Ok((label, importance))
+}
+
 fn vw(line: &str) -> Result<Line<'_>, (Code, String)> {
     let bad = |found: String| (Code::BadFeature, found);
     let mut spaces = line.split('|');
@@ -145,14 +163,8 @@ fn vw(line: &str) -> Result<Line<'_>, (Code, String)> {
     if head.len() == line.len() {
         return Err((Code::NoBar, line.to_owned()));
     }
-    let mut read = Line::default();
-    let mut numbers = head.split_ascii_whitespace().filter(|token| !token.starts_with('\''));
-    read.label = numbers.next();
-    // A text right before the bar is a tag, with or without its apostrophe.
-    let is_tag = |token: &str| !head.ends_with([' ', '\t']) && token.parse::<f64>().is_err();
-    if let Some(importance) = numbers.next().filter(|token| !is_tag(token)) {
-        read.is_weighted = number(importance).map_err(bad)? != 1.0;
-    }
+    let (label, importance) = vw_head(head).map_err(bad)?;
+    let mut read = Line { label, importance, features: Vec::new() };
     for space in spaces {
         let mut tokens = space.split_ascii_whitespace();
         let is_named = space.starts_with(|c: char| !c.is_ascii_whitespace());
@@ -212,7 +224,7 @@ impl SparseLook {
     /// Adds a line.
     pub(super) fn add(&mut self, line: &Line<'_>) {
         self.n_rows += 1;
-        self.n_weighted += u64::from(line.is_weighted);
+        self.n_weighted += u64::from(line.importance != 1.0);
         self.n_seen.clear();
         for feature in &line.features {
             let at = match self.by_name.get(feature.space.as_ref()) {
@@ -259,12 +271,14 @@ impl SparseLook {
         }
     }
 
-    /// The columns, in the order of the first feature of each.
+    /// The columns, in the order of the first feature of each. Of a table they are at most as many as a table has; of a stream the
+    /// further ones are not among them.
     pub(super) fn columns(
         &self,
         format: Format,
         has_names: bool,
         path: &Path,
+        is_stream: bool,
     ) -> Result<Vec<SparseColumn>, PrepareError> {
         let is_plain_svm = format == Format::LibSvm && !has_names;
         // Indices without names are all of one kind: one list, or numbers.
@@ -272,7 +286,7 @@ impl SparseLook {
         let numbers = if all_numbers { &self.few } else { &self.numbers };
         let is_text = |space: &&Space| space.has_texts && !all_numbers;
         let n_texts = self.spaces.iter().filter(is_text).count();
-        if numbers.len() + n_texts > MAX_NUMBERS {
+        if numbers.len() + n_texts > MAX_NUMBERS && !is_stream {
             let reason = format!(
                 "values other than 1 and more than {MAX_NUMBERS} columns; a table has no more"
             );

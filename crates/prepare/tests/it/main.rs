@@ -8,4 +8,5 @@ mod mutations;
 mod prepare;
 mod properties;
 mod samples;
+mod stream;
 mod support;
