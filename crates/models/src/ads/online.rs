@@ -346,7 +346,10 @@ mod tests {
         }
     }
 
-    fn rows(given: &[(&[(u32, f32)], f32, f32)]) -> HashedRows {
+    /// Slots with values, a label and an importance.
+    type Given<'a> = (&'a [(u32, f32)], f32, f32);
+
+    fn rows(given: &[Given<'_>]) -> HashedRows {
         let mut rows = HashedRows::default();
         for (features, label, importance) in given {
             for (slot, value) in *features {

@@ -101,7 +101,7 @@ fn generated_rows_of_criteo_and_of_vowpal_wabbit_have_the_same_labels_and_sizes(
         path
     };
     let (vw, criteo) = (write("rows.vw", RowFormat::Vw), write("rows.tsv", RowFormat::Criteo));
-    let (of_vw, stream) = of_files(&[vw.clone()], "").unwrap();
+    let (of_vw, stream) = of_files(std::slice::from_ref(&vw), "").unwrap();
     let (of_criteo, other) = of_files(&[criteo], "").unwrap();
     assert_eq!((of_vw.len(), of_criteo.len(), stream.n_read()), (3000, 3000, 3000));
     for (a, b) in of_vw.iter().zip(of_criteo.iter()) {
