@@ -110,7 +110,6 @@ fn attention_to_a_history_knows_whether_the_item_is_in_it_and_a_mean_does_not() 
         let found = test_predictions(&predictor, &table);
         (divergence(&truth, found.iter().map(|p| p.probability)), predictor)
     });
-    println!("din {}, mlp {}", din.0, mlp.0);
     assert!(din.0 < 0.08 && mlp.0 > din.0 + 0.1, "din {}, mlp {}", din.0, mlp.0);
     // It says that the history adds more where the item is in it.
     let adds = |is_seen: bool| {
@@ -122,7 +121,6 @@ fn attention_to_a_history_knows_whether_the_item_is_in_it_and_a_mean_does_not() 
         explanation.rows.iter().map(|row| row.contributions[at]).sum::<f64>() / 100.0
     };
     let (seen, others) = (adds(true), adds(false));
-    println!("the history adds {seen}, {others}");
     assert!(seen > others + 0.5, "{seen}, {others}");
 }
 
@@ -154,7 +152,6 @@ fn products_that_differ_by_field_are_found_by_a_field_aware_machine_and_not_by_a
         let found = test_predictions(&fit(&table, name, &keys), &table);
         divergence(&truth, found.iter().map(|p| p.probability))
     });
-    println!("ffm {ffm}, lr {lr}");
     assert!(ffm < 0.02 && lr > ffm + 0.05, "ffm {ffm}, lr {lr}");
 }
 
@@ -213,7 +210,6 @@ fn conversions_over_all_impressions_are_better_known_from_all_of_them_than_from_
     for name in ["mlp", "lr"] {
         let of_clicks = test_predictions(&fit(&clicks, name, &keys), &all);
         let of_clicks = divergence(&truth, of_clicks.iter().map(|p| p.probability));
-        println!("esmm {esmm}, {name} {of_clicks}");
         assert!(esmm < 0.75 * of_clicks, "esmm {esmm}, {name} of clicks alone {of_clicks}");
     }
 }
