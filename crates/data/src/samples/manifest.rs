@@ -200,7 +200,7 @@ pub struct SampleManifest {
     pub content_hash: String,
     /// Training, validation and test; of a table in folds, one entry each.
     pub parts: Vec<PartCounts>,
-    /// Rows in no part: their label is not known yet.
+    /// Rows in no part: their label is not known yet, or was not at the end of the part that they would be in.
     pub n_open: u64,
     /// The columns, in the order of the input.
     pub columns: Vec<SampleColumn>,

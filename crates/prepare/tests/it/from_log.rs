@@ -221,7 +221,7 @@ fn clicked(events: &[Given], window_secs: i64) -> BTreeMap<String, bool> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
     fn no_feature_knows_what_comes_at_its_moment_or_later((one, other, moment) in two_logs()) {
