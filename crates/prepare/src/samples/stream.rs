@@ -565,7 +565,7 @@ mod tests {
     #[test]
     fn lines_that_are_odd_are_read_as_a_table_would_hold_them() {
         let text = "1 |a x y:2 |b:3 z\n\
-                    -1 2.5 tag|x\n\
+                    0 2.5 tag|x\n\
                     0 'tag | x:-0.5 u:v:2 w:1e1\n\
                     \n\
                     | unlabeled\n\
