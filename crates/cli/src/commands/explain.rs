@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 use forecart_data::Progress as _;
 use forecart_data::encode::{Row, Value};
 use forecart_models::ads::Explanation;
+use forecart_models::ads::predictor::Position;
 use forecart_models::model_file::OutcomeModelFile;
 
 use super::Context;
@@ -21,12 +22,22 @@ pub(crate) fn run(context: &Context, arguments: &ExplainArgs) -> anyhow::Result<
     let input = Input::open(&arguments.input)?;
     let mut rows = input.rows(context, &file)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
+    // Where the row says where the ad stands, and all stand in the same place: that place is what counts.
+    let same_for_all = match arguments.as_logged {
+        true => None,
+        false => Some(&file.predictor().serving().positions),
+    };
+    let neutral = |column: &str| match same_for_all?.get(column)? {
+        Position::Number(number) => Some(format!("{number} (for all)")),
+        Position::Text(text) => Some(format!("{text} (for all)")),
+    };
     while let Some(block) = rows.next_block()? {
         // A path through the network for each: a few rows at a time come out while others wait.
         for rows in block.chunks(256) {
             let found = file.predictor().explain(rows, positions(arguments.as_logged))?;
             for (at, row) in rows.iter().enumerate() {
-                let shown = shown(&found, at, row, arguments.top.map(NonZeroUsize::get));
+                let top = arguments.top.map(NonZeroUsize::get);
+                let shown = shown(&found, at, row, &neutral, top);
                 output::written(match context.json {
                     true => writeln!(out, "{}", shown.json(row.line)),
                     false => write!(out, "{}", shown.text(row.line)),
@@ -54,13 +65,22 @@ struct Shown {
     top: Option<usize>,
 }
 
-fn shown(found: &Explanation, at: usize, row: &impl Row, top: Option<usize>) -> Shown {
+fn shown(
+    found: &Explanation,
+    at: usize,
+    row: &impl Row,
+    neutral: &dyn Fn(&str) -> Option<String>,
+    top: Option<usize>,
+) -> Shown {
     let explained = &found.rows[at];
     let mut columns: Vec<(String, String, f64)> = found
         .columns
         .iter()
         .zip(&explained.contributions)
-        .map(|(column, adds)| (column.clone(), written(&row.value(column)), *adds))
+        .map(|(column, adds)| {
+            let value = neutral(column).unwrap_or_else(|| written(&row.value(column)));
+            (column.clone(), value, *adds)
+        })
         .collect();
     // Stable: of equal ones, in the order of the table.
     columns.sort_by(|a, b| b.2.abs().total_cmp(&a.2.abs()));

@@ -3,26 +3,10 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 
 use serde_json::Value;
 
-fn forecart(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_forecart"));
-    command.current_dir(folder).env_remove("FORECART_CONFIG").args(arguments).output().unwrap()
-}
-
-fn good(output: &Output) -> String {
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{message}");
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn refused(output: &Output, code: i32) -> String {
-    let message = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{message}");
-    message
-}
+use crate::program::{forecart, good, refused};
 
 /// Impressions on three sites, one of which is clicked often, and what they cost; cheap in the last half.
 fn impressions(folder: &Path) {
@@ -56,6 +40,12 @@ fn bids_by_what_is_expected_buy_more_than_the_same_for_all() {
     .unwrap();
     good(&forecart(folder, &["prepare", "--samples", "impressions.csv"]));
     good(&forecart(folder, &["train", "--data", "samples", "--model", "lr"]));
+    // Where the ad stands counts for nothing, and an explanation says which place stood for all.
+    let explain = ["explain", "--in", "impressions.csv", "--json"];
+    let said = good(&forecart(folder, &explain));
+    assert!(said.lines().next().unwrap().contains("(for all)"), "{said:.300}");
+    let said = good(&forecart(folder, &[&explain[..], &["--as-logged"]].concat()));
+    assert!(!said.lines().next().unwrap().contains("(for all)"), "{said:.300}");
     let simulate = [
         "ads",
         "simulate",

@@ -9,5 +9,6 @@ mod from_log;
 mod killed;
 mod leaks;
 mod outcome;
+mod program;
 mod scaling;
 mod stream;

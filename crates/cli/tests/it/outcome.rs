@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use forecart_data::SampleWriter;
 use forecart_data::samples::{
@@ -10,25 +10,10 @@ use forecart_data::samples::{
 };
 use serde_json::Value;
 
+use crate::program::{forecart, good, refused};
+
 fn sample() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../samples/online_shoppers.parquet")
-}
-
-fn forecart(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_forecart"));
-    command.current_dir(folder).env_remove("FORECART_CONFIG").args(arguments).output().unwrap()
-}
-
-fn good(output: &Output) -> String {
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{message}");
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn refused(output: &Output, code: i32) -> String {
-    let message = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{message}");
-    message
 }
 
 /// The bundled sessions as a sample table, in `samples`.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use forecart_data::Silent;
 use forecart_data::encode::{HashedRows, Value};
@@ -12,22 +12,7 @@ use forecart_prepare::samples::{SampleStream, StreamPurpose};
 use forecart_prepare::{DataConfig, SamplesConfig};
 use serde_json::Value as Json;
 
-fn forecart(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_forecart"));
-    command.current_dir(folder).env_remove("FORECART_CONFIG").args(arguments).output().unwrap()
-}
-
-fn good(output: &Output) -> String {
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{message}");
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn refused(output: &Output, code: i32) -> String {
-    let message = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{message}");
-    message
-}
+use crate::program::{forecart, good, refused};
 
 fn json(output: &Output) -> Json {
     serde_json::from_str(&good(output)).unwrap()
