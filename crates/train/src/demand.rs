@@ -8,7 +8,9 @@ use forecart_eval::Bootstrap;
 use forecart_eval::demand::{BacktestOptions, DemandBacktest, Forecast, backtest};
 use forecart_models::ModelError;
 use forecart_models::model_file::DemandModelFile;
-use forecart_models::purchase::demand::{DemandSpec, DemandView};
+use forecart_models::purchase::demand::{
+    DemandForecast, DemandInterval, DemandQuestion, DemandSpec, DemandView,
+};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -103,8 +105,8 @@ pub fn measure_demand(
                 }
                 let fitted = spec.fit(DemandView::new(table, origin as u32))?;
                 let of_item = |item: usize| {
-                    let found = fitted.forecast(item, n_ahead, levels)?;
-                    Ok(found.map(|found| Forecast { mean: found.mean, quantiles: found.quantiles }))
+                    let asked = DemandQuestion { levels, shares: &backtest_options.coverages };
+                    Ok(fitted.forecast(item, n_ahead, asked)?.map(measurable))
                 };
                 let found: Result<Vec<_>, ModelError> =
                     (0..fitted.n_items()).into_par_iter().map(of_item).collect();
@@ -134,4 +136,15 @@ pub fn measure_demand(
         seed: options.seed,
         rows,
     })
+}
+
+fn measurable(found: DemandForecast) -> Forecast {
+    let ends = |intervals: Vec<DemandInterval>| {
+        intervals.into_iter().map(|interval| [interval.low, interval.high]).collect()
+    };
+    Forecast {
+        mean: found.mean,
+        quantiles: found.quantiles,
+        intervals: found.intervals.into_iter().map(ends).collect(),
+    }
 }

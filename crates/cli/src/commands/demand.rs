@@ -14,7 +14,7 @@ use forecart_data::{OrderTable, Progress as _};
 use forecart_eval::Interval;
 use forecart_eval::demand::{Coverage, DemandMeasures, OFTEN, RECENT};
 use forecart_models::model_file::DemandModelFile;
-use forecart_models::purchase::demand::{DemandSpec, models};
+use forecart_models::purchase::demand::{DemandQuestion, DemandSpec, models};
 use forecart_prepare::samples::SampleRows;
 use forecart_train::{DemandOptions, DemandReport, measure_demand, train_demand};
 use serde::Serialize;
@@ -24,8 +24,8 @@ use crate::args::{EvaluateArgs, FitOnName, PredictArgs, PrepareArgs, TaskName, T
 use crate::failure::UsageError;
 use crate::output::{self, count};
 
-/// Ends of the interval that is printed, and the median.
-const LEVELS: [f64; 3] = [0.1, 0.5, 0.9];
+/// What is printed of a period beside its mean: the median, and the interval of 80 %.
+const ASKED: DemandQuestion<'_> = DemandQuestion { levels: &[0.5], shares: &[0.8] };
 
 pub(crate) fn prepare(context: &Context, arguments: &PrepareArgs) -> anyhow::Result<()> {
     let started = Instant::now();
@@ -268,8 +268,11 @@ fn asked(
     arguments: &PredictArgs,
     file: &DemandModelFile,
 ) -> anyhow::Result<(Vec<Asked>, u64)> {
-    let is_known =
-        |item: usize| Ok::<_, anyhow::Error>(file.fitted().forecast(item, 0, &[])?.is_some());
+    let is_known = |item: usize| {
+        Ok::<_, anyhow::Error>(
+            file.fitted().forecast(item, 0, DemandQuestion::default())?.is_some(),
+        )
+    };
     let (mut asked, mut n_unknown) = (Vec::new(), 0);
     let Some(input) = &arguments.input else {
         for item in 0..file.items().len() {
@@ -361,16 +364,17 @@ fn periods(
     let mut lines = Lines::new(context, out);
     let mut n_lines = 0;
     for asked in asked {
-        let forecast = file.fitted().forecast(asked.item, n_periods as usize, &LEVELS)?;
+        let forecast = file.fitted().forecast(asked.item, n_periods as usize, ASKED)?;
         let Some(forecast) = forecast else { continue };
-        for (ahead, (mean, quantiles)) in (0..).zip(forecast.mean.iter().zip(&forecast.quantiles)) {
+        for (ahead, mean) in forecast.mean.iter().enumerate() {
+            let interval = forecast.intervals[ahead][0];
             lines.push(&Period {
                 item_id: file.items().get(asked.item),
-                period_start: day(file.header().orders.period_start_ms(ahead)),
+                period_start: day(file.header().orders.period_start_ms(ahead as u32)),
                 expected: rounded(*mean),
-                low: quantiles[0],
-                median: quantiles[1],
-                high: quantiles[2],
+                low: interval.low,
+                median: forecast.quantiles[ahead][0],
+                high: interval.high,
             })?;
             n_lines += 1;
         }

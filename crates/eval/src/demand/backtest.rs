@@ -15,6 +15,8 @@ pub struct Forecast {
     pub mean: Vec<f64>,
     /// `[n_periods, n_levels]`
     pub quantiles: Vec<Vec<f64>>,
+    /// `[n_periods, n_coverages]`: from, to.
+    pub intervals: Vec<Vec<[f64; 2]>>,
 }
 
 /// Which periods are forecast, and what is asked about them.
@@ -24,7 +26,7 @@ pub struct BacktestOptions {
     pub n_periods: NonZeroUsize,
     /// A forecast is made before each of these periods, for as many periods as this.
     pub horizon: NonZeroUsize,
-    /// Shares of periods that intervals are to hold, from one quantile to the one opposite of it; `[0.8, 0.95]`.
+    /// Shares of periods that intervals are to hold; `[0.8, 0.95]`.
     pub coverages: Vec<f64>,
     /// Of the intervals of the measures; series are drawn, with all their periods.
     pub bootstrap: Bootstrap,
@@ -36,7 +38,7 @@ impl BacktestOptions {
         Self { n_periods, horizon, coverages: vec![0.8, 0.95], bootstrap: Bootstrap::default() }
     }
 
-    /// The levels that quantiles are asked for: the median, then the two ends of each interval.
+    /// The levels that quantiles are asked for: the median, then for each coverage the two that are as far from it and that much apart.
     pub fn levels(&self) -> Vec<f64> {
         let ends = self.coverages.iter().map(|share| (1.0 - share) / 2.0);
         [0.5].into_iter().chain(ends.flat_map(|end| [end, 1.0 - end])).collect()
@@ -132,7 +134,8 @@ impl Sums {
         Self { n: 0.0, sold: 0.0, off: 0.0, median_off: 0.0, over: 0.0, pinball: 0.0, within }
     }
 
-    fn add_period(&mut self, sold: f64, mean: f64, quantiles: &[f64], levels: &[f64]) {
+    fn add_period(&mut self, sold: f64, forecast: &Forecast, ahead: usize, levels: &[f64]) {
+        let (mean, quantiles) = (forecast.mean[ahead], &forecast.quantiles[ahead]);
         self.n += 1.0;
         self.sold += sold;
         self.off += (mean - sold).abs();
@@ -140,8 +143,8 @@ impl Sums {
         self.over += mean - sold;
         let losses = quantiles.iter().zip(levels).map(|(q, level)| pinball(sold, *q, *level));
         self.pinball += losses.sum::<f64>() / levels.len() as f64;
-        for (within, ends) in self.within.iter_mut().zip(quantiles[1..].chunks_exact(2)) {
-            *within += f64::from(ends[0] <= sold && sold <= ends[1]);
+        for (within, [from, to]) in self.within.iter_mut().zip(&forecast.intervals[ahead]) {
+            *within += f64::from(*from <= sold && sold <= *to);
         }
     }
 
@@ -167,7 +170,8 @@ struct SeriesSums {
 ///
 /// `units` is `[n_series, n_periods]`, on one calendar. Before each of the last `n_periods` periods, `forecast(origin, n, levels)` is asked
 /// for periods `origin..origin + n` of every series, with `n` the horizon, or as many as there still are; it may use the periods before
-/// `origin` alone, and says `None` of a series that it knows nothing of. Quantiles are wanted at `levels`, the first of which is the median.
+/// `origin` alone, and says `None` of a series that it knows nothing of. Quantiles are wanted at `levels`, the first of which is the median,
+/// and an interval for each of the coverages of `options`.
 ///
 /// ```
 /// use std::num::NonZeroUsize;
@@ -177,7 +181,8 @@ struct SeriesSums {
 /// let units = [vec![1.0, 2.0, 4.0]];
 /// let last = |origin: usize, n: usize, levels: &[f64]| {
 ///     let last = units[0][origin - 1];
-///     let forecast = Forecast { mean: vec![last; n], quantiles: vec![vec![last; levels.len()]; n] };
+///     let (quantiles, intervals) = (vec![vec![last; levels.len()]; n], vec![vec![[last; 2]; 2]; n]);
+///     let forecast = Forecast { mean: vec![last; n], quantiles, intervals };
 ///     Ok::<_, EvalError>(vec![Some(forecast)])
 /// };
 /// let n = |n| NonZeroUsize::new(n).unwrap();
@@ -225,14 +230,13 @@ pub fn backtest<E: From<EvalError>>(
                 n_unknown_units += sold[0];
                 continue;
             };
-            check_shape(forecast, n_ahead, levels.len())?;
+            check_shape(forecast, n_ahead, levels.len(), options.coverages.len())?;
             let recent = &series[origin.saturating_sub(RECENT)..origin];
             let is_often = recent.iter().filter(|units| **units > 0.0).count() >= OFTEN;
             for (ahead, sold) in sold.iter().enumerate() {
-                let (mean, quantiles) = (forecast.mean[ahead], &forecast.quantiles[ahead]);
-                sums.ahead[ahead].add_period(*sold, mean, quantiles, &levels);
+                sums.ahead[ahead].add_period(*sold, forecast, ahead, &levels);
                 if is_often {
-                    sums.often.add_period(*sold, mean, quantiles, &levels);
+                    sums.often.add_period(*sold, forecast, ahead, &levels);
                 }
             }
         }
@@ -264,17 +268,24 @@ pub fn backtest<E: From<EvalError>>(
     })
 }
 
-fn check_shape(forecast: &Forecast, n_ahead: usize, n_levels: usize) -> Result<(), EvalError> {
-    let is_asked_for = forecast.mean.len() == n_ahead
-        && forecast.quantiles.len() == n_ahead
-        && forecast.quantiles.iter().all(|quantiles| quantiles.len() == n_levels);
+fn check_shape(
+    forecast: &Forecast,
+    n_ahead: usize,
+    n_levels: usize,
+    n_coverages: usize,
+) -> Result<(), EvalError> {
+    let Forecast { mean, quantiles, intervals } = forecast;
+    let is_asked_for = [mean.len(), quantiles.len(), intervals.len()] == [n_ahead; 3]
+        && quantiles.iter().all(|quantiles| quantiles.len() == n_levels)
+        && intervals.iter().all(|intervals| intervals.len() == n_coverages);
     match is_asked_for {
         true => Ok(()),
         false => {
             let reason = format!(
-                "{n_ahead} periods with {n_levels} quantiles each were asked for, and {} and {} given",
-                forecast.mean.len(),
-                forecast.quantiles.len()
+                "{n_ahead} periods with {n_levels} quantiles and {n_coverages} intervals each were asked for, and {}, {} and {} given",
+                mean.len(),
+                quantiles.len(),
+                intervals.len(),
             );
             Err(EvalError::Input { what: "forecast", reason })
         }
@@ -340,8 +351,14 @@ mod tests {
                 let past = &series[..origin];
                 let mean = past.iter().sum::<f64>() / past.len() as f64;
                 let quantiles = levels.iter().map(|level| mean * 2.0 * level).collect();
+                // From 0 on, unlike the quantiles.
+                let intervals = [0.8, 0.95].map(|share| [0.0, mean * 2.0 * share]).to_vec();
                 let known = past.iter().any(|units| *units > 0.0);
-                known.then(|| Forecast { mean: vec![mean; n], quantiles: vec![quantiles; n] })
+                known.then(|| Forecast {
+                    mean: vec![mean; n],
+                    quantiles: vec![quantiles; n],
+                    intervals: vec![intervals; n],
+                })
             };
             Ok(units.iter().map(forecast).collect())
         }
@@ -361,7 +378,7 @@ mod tests {
             .into_iter()
             .map(|level| pinball_loss(&sold, &at(level), level).unwrap());
         assert!((found.all.pinball_loss - losses.sum::<f64>() / 5.0).abs() < 1e-12);
-        let within = coverage(&sold, &at((1.0 - 0.8) / 2.0), &at(1.0 - (1.0 - 0.8) / 2.0)).unwrap();
+        let within = coverage(&sold, &[0.0; 4], &at(0.8)).unwrap();
         assert_eq!(found.all.coverages[0].observed, within);
         assert_eq!((found.all.n_periods, found.all.n_units), (4, 12.0));
         let over = mean.iter().sum::<f64>() - 12.0;
@@ -412,10 +429,14 @@ mod tests {
     #[test]
     fn a_forecast_of_another_shape_is_refused() {
         let none = |_: usize, _: usize, _: &[f64]| {
-            Ok::<_, EvalError>(vec![Some(Forecast { mean: vec![], quantiles: vec![] })])
+            let none = Forecast { mean: vec![], quantiles: vec![], intervals: vec![] };
+            Ok::<_, EvalError>(vec![Some(none)])
         };
         let error = backtest(&[vec![1.0; 5]], &options(2, 1), none).unwrap_err().to_string();
-        assert!(error.contains("1 periods with 5 quantiles each were asked for"), "{error}");
+        assert!(
+            error.contains("1 periods with 5 quantiles and 2 intervals each were asked for"),
+            "{error}"
+        );
         let fewer = |_: usize, _: usize, _: &[f64]| Ok::<_, EvalError>(Vec::new());
         let error = backtest(&[vec![1.0; 5]], &options(2, 1), fewer).unwrap_err().to_string();
         assert!(error.contains("0 of 1 series"), "{error}");

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use forecart_models::purchase::demand::DemandMethod;
+use forecart_models::purchase::demand::{DemandMethod, DemandQuestion};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -28,7 +28,11 @@ fn means_are_those_of_statsforecast() {
         let want: Vec<Vec<f64>> = serde_json::from_value(fixture.mean[name].clone()).unwrap();
         assert_eq!(want.len(), fixture.series.len());
         for (series, want) in fixture.series.iter().zip(want) {
-            let found = method.fit(series).unwrap().forecast(want.len(), &[]).unwrap();
+            let found = method
+                .fit(series)
+                .unwrap()
+                .forecast(want.len(), DemandQuestion::default())
+                .unwrap();
             for (found, want) in found.mean.iter().zip(&want) {
                 // The same recursions, in another order of operations.
                 let off = (found - want).abs();

@@ -5,7 +5,7 @@ use std::path::Path;
 use forecart_data::orders::OrderDescription;
 use forecart_data::{OrderTable, OrderWriter};
 use forecart_models::model_file::{AnyHeader, DemandModelFile, inspect};
-use forecart_models::purchase::demand::{DemandSpec, DemandView, models};
+use forecart_models::purchase::demand::{DemandQuestion, DemandSpec, DemandView, models};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
@@ -129,8 +129,13 @@ fn the_file_gives_the_same_forecasts_and_any_damage_is_an_error() {
         let read = DemandModelFile::open(&path).unwrap();
         assert_eq!((read.header(), read.fitted()), (file.header(), file.fitted()));
         assert_eq!(read.items().get(12), "item-0012");
-        assert_eq!(read.fitted().forecast(12, 3, &LEVELS).unwrap(), None);
-        assert!(read.fitted().forecast(99, 3, &LEVELS).unwrap().is_none());
+        assert_eq!(
+            read.fitted().forecast(12, 3, DemandQuestion::of_levels(&LEVELS)).unwrap(),
+            None
+        );
+        assert!(
+            read.fitted().forecast(99, 3, DemandQuestion::of_levels(&LEVELS)).unwrap().is_none()
+        );
         let again =
             DemandModelFile::new(&spec, spec.fit(DemandView::new(&table, 30)).unwrap(), &table);
         assert_eq!(again.unwrap().to_bytes().unwrap(), file.to_bytes().unwrap());
@@ -169,7 +174,8 @@ fn expected_units_and_quantiles_are_those_of_the_truth() {
             (0..n_items).filter(|item| item % 7 == rate_of && item % 5 != 0).collect();
         let mut mean = 0.0;
         for item in &of_rate {
-            let forecast = fitted.forecast(*item, 4, &LEVELS).unwrap().unwrap();
+            let forecast =
+                fitted.forecast(*item, 4, DemandQuestion::of_levels(&LEVELS)).unwrap().unwrap();
             mean += forecast.mean.iter().sum::<f64>() / 4.0 / of_rate.len() as f64;
             let (total, quantiles) = fitted.total(*item, 4, &LEVELS).unwrap().unwrap();
             // Single periods and their sum are learned apart.
@@ -207,8 +213,12 @@ fn one_bulk_order_moves_the_mean_and_hardly_the_median() {
     let bulk = table(&root.path().join("bulk"), 40, &items);
     let median = |table: &OrderTable, name: &str| {
         let spec = DemandSpec::from_name(name, &Value::Null).unwrap();
-        let found =
-            spec.fit(DemandView::new(table, 40)).unwrap().forecast(6, 1, &[0.5]).unwrap().unwrap();
+        let found = spec
+            .fit(DemandView::new(table, 40))
+            .unwrap()
+            .forecast(6, 1, DemandQuestion::of_levels(&[0.5]))
+            .unwrap()
+            .unwrap();
         (found.mean[0], found.quantiles[0][0])
     };
     let (before, after) = (median(&plain, "orders"), median(&bulk, "orders"));

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 
 use serde::{Deserialize, Serialize};
 
+use super::interval::{DemandInterval, DemandQuestion};
 use super::level::Level;
 use super::spread::Spread;
 use super::{average, croston, naive, smoothing, tsb};
@@ -15,11 +16,11 @@ const LARGEST_UNITS: f64 = 1e12;
 /// A method and its constants.
 ///
 /// ```
-/// use forecart_models::purchase::demand::DemandMethod;
+/// use forecart_models::purchase::demand::{DemandMethod, DemandQuestion};
 ///
 /// let weeks = [0.0, 0.0, 6.0, 0.0, 0.0, 6.0, 0.0, 0.0, 6.0];
 /// let fit = DemandMethod::Croston { alpha: 0.1 }.fit(&weeks)?;
-/// let forecast = fit.forecast(4, &[0.5, 0.9])?;
+/// let forecast = fit.forecast(4, DemandQuestion::of_levels(&[0.5, 0.9]))?;
 /// assert_eq!(forecast.mean, [2.0; 4]); // Six every three weeks.
 /// assert!(forecast.quantiles[0][1] >= 2.0);
 /// # Ok::<(), forecart_models::ModelError>(())
@@ -79,12 +80,14 @@ pub struct DemandFit {
 }
 
 /// What is expected of the next periods.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct DemandForecast {
     /// `[n_periods]`, not below 0.
     pub mean: Vec<f64>,
     /// `[n_periods, n_levels]`, never falling with the level, not below 0.
     pub quantiles: Vec<Vec<f64>>,
+    /// `[n_periods, n_shares]`
+    pub intervals: Vec<Vec<DemandInterval>>,
 }
 
 impl DemandMethod {
@@ -153,7 +156,7 @@ impl DemandFit {
         }
     }
 
-    /// The mean of each of the next `n_periods`, and its quantiles at `levels`.
+    /// The mean of each of the next `n_periods`, and what `asked` asks of it.
     ///
     /// Quantiles are those of a negative binomial distribution with the forecast's mean and the mean squared error of
     /// one-step forecasts in the past as its variance, of a Poisson distribution where that variance is not above the mean;
@@ -165,26 +168,20 @@ impl DemandFit {
     /// binomial distribution of demand; Snyder, Ord and Beaumont, International Journal of Forecasting 28(2), 2012.
     ///
     /// # Errors
-    /// [`ModelError::Demand`] for levels that are not between 0 and 1.
-    pub fn forecast(&self, n_periods: usize, levels: &[f64]) -> Result<DemandForecast, ModelError> {
-        check_levels(levels)?;
+    /// [`ModelError::Demand`] for levels and shares that are not between 0 and 1.
+    pub fn forecast(
+        &self,
+        n_periods: usize,
+        asked: DemandQuestion<'_>,
+    ) -> Result<DemandForecast, ModelError> {
+        asked.check()?;
         let mean: Vec<f64> = self.next.iter().copied().cycle().take(n_periods).collect();
-        let quantiles = mean
+        let (quantiles, intervals) = mean
             .iter()
             .enumerate()
-            .map(|(step, mean)| self.spread.quantiles(*mean, step, levels))
-            .collect();
-        Ok(DemandForecast { mean, quantiles })
-    }
-}
-
-/// Refuses levels at which there are no quantiles.
-pub(super) fn check_levels(levels: &[f64]) -> Result<(), ModelError> {
-    match levels.iter().find(|level| !(**level > 0.0 && **level < 1.0)) {
-        Some(level) => {
-            Err(wrong(format!("there is no quantile at {level}: levels are between 0 and 1")))
-        }
-        None => Ok(()),
+            .map(|(step, mean)| asked.answer(|levels| self.spread.quantiles(*mean, step, levels)))
+            .unzip();
+        Ok(DemandForecast { mean, quantiles, intervals })
     }
 }
 
@@ -221,8 +218,11 @@ mod tests {
     fn nothing_sold_is_nothing_expected() {
         for method in all() {
             for n_periods in [1, 2, 30] {
-                let found =
-                    method.fit(&vec![0.0; n_periods]).unwrap().forecast(3, &LEVELS).unwrap();
+                let found = method
+                    .fit(&vec![0.0; n_periods])
+                    .unwrap()
+                    .forecast(3, DemandQuestion::of_levels(&LEVELS))
+                    .unwrap();
                 assert_eq!(found.mean, [0.0; 3], "{method:?}");
                 assert_eq!(found.quantiles, vec![vec![0.0; 4]; 3], "{method:?}");
             }
@@ -232,7 +232,11 @@ mod tests {
     #[test]
     fn a_single_period_is_the_mean() {
         for method in all() {
-            let found = method.fit(&[8.0]).unwrap().forecast(2, &LEVELS).unwrap();
+            let found = method
+                .fit(&[8.0])
+                .unwrap()
+                .forecast(2, DemandQuestion::of_levels(&LEVELS))
+                .unwrap();
             let want = if let DemandMethod::Sba { .. } = method { 8.0 * 0.95 } else { 8.0 };
             assert!((found.mean[1] - want).abs() < 1e-12, "{method:?}: {found:?}");
             assert!(found.quantiles[0][0] < found.quantiles[0][3], "{method:?}: {found:?}");
@@ -249,7 +253,12 @@ mod tests {
         assert!(message(all()[1], &[1e300]).contains("units were sold in period 0"));
         let method = DemandMethod::Tsb { alpha_size: 0.1, alpha_probability: 0.0 };
         assert!(message(method, &[1.0]).contains("alpha_probability is 0"));
-        let error = all()[1].fit(&[1.0]).unwrap().forecast(1, &[1.0]).unwrap_err().to_string();
+        let error = all()[1]
+            .fit(&[1.0])
+            .unwrap()
+            .forecast(1, DemandQuestion::of_levels(&[1.0]))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("no quantile at 1"), "{error}");
         let read = serde_json::from_str::<DemandMethod>(r#"{"method":"sba","alpha":0.1}"#).unwrap();
         assert_eq!(read, all()[4]);
@@ -275,7 +284,11 @@ mod tests {
                 let (mut n_below, mut n_all) = (0.0, 0.0);
                 for seed in 0..400 {
                     let sold = drawn(44, seed, share);
-                    let found = method.fit(&sold[..40]).unwrap().forecast(4, &[0.9]).unwrap();
+                    let found = method
+                        .fit(&sold[..40])
+                        .unwrap()
+                        .forecast(4, DemandQuestion::of_levels(&[0.9]))
+                        .unwrap();
                     for (period, sold) in sold[40..].iter().enumerate() {
                         n_below += f64::from(*sold <= found.quantiles[period][0]);
                         n_all += 1.0;
@@ -294,8 +307,9 @@ mod tests {
     #[test]
     fn the_forecast_of_what_sells_no_more_goes_to_0_with_tsb_alone() {
         let past = [vec![5.0; 20], vec![0.0; 60]].concat();
-        let mean =
-            |method: DemandMethod| method.fit(&past).unwrap().forecast(1, &[]).unwrap().mean[0];
+        let mean = |method: DemandMethod| {
+            method.fit(&past).unwrap().forecast(1, DemandQuestion::default()).unwrap().mean[0]
+        };
         assert!(mean(all()[5]) < 0.02);
         assert!(mean(all()[3]) > 4.9);
     }
@@ -308,7 +322,7 @@ mod tests {
         ) {
             for method in all() {
                 let fit = method.fit(&history).unwrap();
-                let found = fit.forecast(6, &LEVELS).unwrap();
+                let found = fit.forecast(6, DemandQuestion::of_levels(&LEVELS)).unwrap();
                 prop_assert!(found.mean.iter().all(|mean| mean.is_finite() && *mean >= 0.0));
                 for quantiles in &found.quantiles {
                     prop_assert!(quantiles.iter().all(|q| q.is_finite() && *q >= 0.0), "{method:?}");
@@ -316,12 +330,12 @@ mod tests {
                 }
                 // Units in boxes: the mean goes with them.
                 let boxes: Vec<f64> = history.iter().map(|units| units * f64::from(scale)).collect();
-                let scaled = method.fit(&boxes).unwrap().forecast(6, &[]).unwrap();
+                let scaled = method.fit(&boxes).unwrap().forecast(6, DemandQuestion::default()).unwrap();
                 for (one, other) in found.mean.iter().zip(scaled.mean) {
                     prop_assert!((one * f64::from(scale) - other).abs() <= 1e-9 * other.max(1.0));
                 }
                 let text = serde_json::to_string(&fit).unwrap();
-                let read = serde_json::from_str::<DemandFit>(&text).unwrap().forecast(6, &[]).unwrap();
+                let read = serde_json::from_str::<DemandFit>(&text).unwrap().forecast(6, DemandQuestion::default()).unwrap();
                 for (one, other) in found.mean.iter().zip(read.mean) {
                     prop_assert!((one - other).abs() <= 1e-15 * other.max(1.0));
                 }

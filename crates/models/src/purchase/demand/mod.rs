@@ -21,6 +21,7 @@ mod naive;
 mod smoothing;
 mod tsb;
 
+mod interval;
 mod level;
 mod spread;
 
@@ -35,4 +36,5 @@ pub use orders::OrdersConfig;
 pub use spec::{DEFAULT_MODEL, DemandSpec, FittedDemand, models};
 pub use view::DemandView;
 
+pub use interval::{DemandInterval, DemandQuestion};
 pub use method::{DemandFit, DemandForecast, DemandMethod};

@@ -6,7 +6,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::compound::Compound;
-use super::method::{DemandForecast, check_levels, wrong};
+use super::interval::DemandQuestion;
+use super::method::{DemandForecast, wrong};
 use super::poisson::CountRegression;
 use super::view::DemandView;
 use crate::error::ModelError;
@@ -176,24 +177,27 @@ impl OrdersFit {
         &self,
         item: usize,
         n_periods: usize,
-        levels: &[f64],
+        asked: DemandQuestion<'_>,
     ) -> Result<Option<DemandForecast>, ModelError> {
-        check_levels(levels)?;
+        asked.check()?;
         let Some(state) = self.items.get(item).and_then(Option::as_ref) else { return Ok(None) };
         let sizes = self.sizes(state);
-        let mut forecast = DemandForecast { mean: Vec::new(), quantiles: Vec::new() };
+        let mut forecast = DemandForecast::default();
         for ahead in 0..n_periods {
             let regression = &self.steps[ahead.min(self.steps.len() - 1)];
             match ahead < self.steps.len() || forecast.mean.is_empty() {
                 true => {
                     let compound = compound(regression, state, 1.0, &sizes);
                     forecast.mean.push(compound.mean_units());
-                    forecast.quantiles.push(compound.quantiles(levels));
+                    let (quantiles, intervals) = asked.answer(|levels| compound.quantiles(levels));
+                    forecast.quantiles.push(quantiles);
+                    forecast.intervals.push(intervals);
                 }
                 false => {
                     // Further than what was learned: the same again.
                     forecast.mean.push(forecast.mean[ahead - 1]);
                     forecast.quantiles.push(forecast.quantiles[ahead - 1].clone());
+                    forecast.intervals.push(forecast.intervals[ahead - 1].clone());
                 }
             }
         }
@@ -207,7 +211,7 @@ impl OrdersFit {
         n_periods: u32,
         levels: &[f64],
     ) -> Result<Option<(f64, Vec<f64>)>, ModelError> {
-        check_levels(levels)?;
+        DemandQuestion::of_levels(levels).check()?;
         let Some(state) = self.items.get(item).and_then(Option::as_ref) else { return Ok(None) };
         let Some(at) = n_periods.checked_sub(1) else {
             return Ok(Some((0.0, vec![0.0; levels.len()])));

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::interval::DemandQuestion;
 use super::method::{DemandFit, DemandForecast, DemandMethod, wrong};
 use super::orders::{self, OrdersConfig, OrdersFit};
 use super::view::DemandView;
@@ -170,22 +171,22 @@ impl FittedDemand {
         }
     }
 
-    /// The next `n_periods` of an item: the mean of each, and its quantiles at `levels`. `None` if the item was not ordered before.
+    /// The next `n_periods` of an item: the mean of each, and what `asked` asks of it. `None` if the item was not ordered before.
     ///
     /// # Errors
-    /// [`ModelError::Demand`] for levels that are not between 0 and 1.
+    /// [`ModelError::Demand`] for levels and shares that are not between 0 and 1.
     pub fn forecast(
         &self,
         item: usize,
         n_periods: usize,
-        levels: &[f64],
+        asked: DemandQuestion<'_>,
     ) -> Result<Option<DemandForecast>, ModelError> {
         match &self.0 {
             Fit::EachItem { items } => match items.get(item).and_then(Option::as_ref) {
-                Some(fit) => fit.forecast(n_periods, levels).map(Some),
+                Some(fit) => fit.forecast(n_periods, asked).map(Some),
                 None => Ok(None),
             },
-            Fit::Orders(fit) => fit.forecast(item, n_periods, levels),
+            Fit::Orders(fit) => fit.forecast(item, n_periods, asked),
         }
     }
 
