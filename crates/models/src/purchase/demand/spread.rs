@@ -1,5 +1,7 @@
 //! How far from its mean a period may be.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{DiscreteCDF, NegativeBinomial, Poisson};
 
@@ -61,7 +63,7 @@ impl Spread {
         match self {
             Self::Counts { variance, growth } => {
                 let variance = variance.map_or(mean, |v| v * (1.0 + growth * n_ahead as f64));
-                levels.iter().map(|level| count_quantile(mean, variance, *level)).collect()
+                count_quantiles(mean, variance, levels)
             }
             Self::Errors { sorted } => {
                 levels.iter().map(|level| (mean + quantile(sorted, *level)).max(0.0)).collect()
@@ -70,31 +72,43 @@ impl Spread {
     }
 }
 
-/// The lowest count that is not exceeded with probability `level`: of the negative binomial distribution, or of Poisson's
+/// The lowest counts that are not exceeded with the probabilities `levels`: of the negative binomial distribution, or of Poisson's
 /// where the variance is not above the mean. Never lower for a higher level.
-fn count_quantile(mean: f64, variance: f64, level: f64) -> f64 {
-    // By Markov's inequality, a count is above 0 with a probability of at most the mean.
-    if mean <= 1.0 - level {
-        return 0.0;
-    }
-    if mean > LARGEST_MEAN {
-        return mean;
-    }
+fn count_quantiles(mean: f64, variance: f64, levels: &[f64]) -> Vec<f64> {
     let size = mean * mean / (variance - mean);
     // From a size of 1e8 on the two distributions are equal to eight digits.
-    if variance > mean && size < 1e8 {
-        let counts = NegativeBinomial::new(size, size / (size + mean));
-        let counts = counts.expect("the size is above 0 and the share between 0 and 1");
-        lowest_count(|count| counts.cdf(count), level)
-    } else {
-        let counts = Poisson::new(mean).expect("the mean is above 0");
-        lowest_count(|count| counts.cdf(count), level)
-    }
+    let is_wider = variance > mean && size < 1e8;
+    let counts: Box<dyn Fn(u64) -> f64> = match () {
+        () if mean <= 0.0 || mean > LARGEST_MEAN => Box::new(|_| 1.0),
+        () if is_wider => {
+            let counts = NegativeBinomial::new(size, size / (size + mean));
+            let counts = counts.expect("the size is above 0 and the share between 0 and 1");
+            Box::new(move |count| counts.cdf(count))
+        }
+        () => {
+            let counts = Poisson::new(mean).expect("the mean is above 0");
+            Box::new(move |count| counts.cdf(count))
+        }
+    };
+    // Bisections of different levels begin at the same counts.
+    let mut known = HashMap::new();
+    let mut cdf = |count: u64| *known.entry(count).or_insert_with(|| counts(count));
+    let mut quantile = |level: f64| {
+        // By Markov's inequality, a count is above 0 with a probability of at most the mean.
+        if mean <= 1.0 - level {
+            0.0
+        } else if mean > LARGEST_MEAN {
+            mean
+        } else {
+            lowest_count(&mut cdf, level)
+        }
+    };
+    levels.iter().map(|level| quantile(*level)).collect()
 }
 
 /// The lowest count whose `cdf` reaches `level`, by bisection. `statrs` has one that panics where rounding makes the
 /// function fall somewhere; here all levels are compared at the same counts, so that quantiles stay in order.
-fn lowest_count(cdf: impl Fn(u64) -> f64, level: f64) -> f64 {
+fn lowest_count(mut cdf: impl FnMut(u64) -> f64, level: f64) -> f64 {
     if cdf(0) >= level {
         return 0.0;
     }
@@ -145,7 +159,7 @@ mod tests {
             (50.0, 1e5, [0.0, 0.0, 17.0, 1348.0]),
         ];
         for (mean, variance, want) in cases {
-            let found = [0.05, 0.5, 0.9, 0.99].map(|level| count_quantile(mean, variance, level));
+            let found = count_quantiles(mean, variance, &[0.05, 0.5, 0.9, 0.99]);
             assert_eq!(found, want, "{mean} {variance}");
         }
     }
