@@ -21,9 +21,8 @@ pub use fit::{TrainOptions, Trained, train};
 pub use measure::{AsScorer, Contestant, Given, MeasureOptions, measure};
 pub use memory::peak_memory_bytes;
 pub use outcome::{
-    CONSTANT, LeftOut, OutcomeOptions, OutcomeReport, OutcomeRow, leave_out, measure_outcomes,
-    train_outcome,
+    OutcomeContestant, OutcomeGiven, OutcomeOptions, leave_out, measure_outcomes, train_outcome,
 };
 pub use scaling::{Size, train_size};
 pub use stream::{StreamOptions, StreamOrigin, StreamPredictions, StreamTrainer};
-pub use tune::{BATCH, Budget, SearchId, TuneOptions, survival, tune};
+pub use tune::{BATCH, Budget, ListMeasure, SearchId, TuneData, TuneOptions, survival, tune};

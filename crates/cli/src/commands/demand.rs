@@ -19,7 +19,7 @@ use forecart_prepare::samples::SampleRows;
 use forecart_train::{DemandOptions, DemandReport, measure_demand, train_demand};
 use serde::Serialize;
 
-use super::Context;
+use super::{Context, outcome};
 use crate::args::{EvaluateArgs, FitOnName, PredictArgs, PrepareArgs, TaskName, TrainArgs};
 use crate::failure::UsageError;
 use crate::output::{self, count};
@@ -118,11 +118,15 @@ pub(crate) fn train(context: &Context, arguments: &TrainArgs) -> anyhow::Result<
 }
 
 pub(crate) fn evaluate(context: &Context, arguments: &EvaluateArgs) -> anyhow::Result<()> {
-    super::outcome::refuse_flags(arguments, "an order table")?;
-    if arguments.allow_leaks {
-        let message = "--allow-leaks says nothing of an order table; leave it out";
-        return Err(UsageError(message.into()).into());
-    }
+    let mut flags = outcome::foreign_flags(arguments);
+    flags.extend([
+        ("--model", !arguments.model.is_empty()),
+        ("--gate", arguments.gate.is_some()),
+        ("--no-baselines", arguments.no_baselines),
+        ("--deterministic", arguments.deterministic),
+        ("--allow-leaks", arguments.allow_leaks),
+    ]);
+    outcome::refuse_flags("an order table", &flags)?;
     let names: Vec<&str> = match arguments.models.as_slice() {
         [] => models().map(|(name, _)| name).collect(),
         names if names.iter().any(|name| name == "all") => models().map(|(name, _)| name).collect(),

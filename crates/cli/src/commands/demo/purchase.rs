@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use forecart_data::storage::{Scratch, write_file};
 use forecart_data::{OrderTable, SampleTable};
-use forecart_eval::probability::MeasureOptions;
 use forecart_models::ads::registry;
 use forecart_models::purchase::demand::{DemandSpec, models};
 use forecart_prepare::config::{RawDataConfig, RawEventsConfig};
@@ -15,7 +14,7 @@ use forecart_prepare::{
     prepare_orders,
 };
 use forecart_train::{
-    DemandOptions, OutcomeOptions, measure_demand, measure_outcomes, train_demand,
+    DemandOptions, OutcomeContestant, measure_demand, measure_outcomes, train_demand,
 };
 use serde_json::Value;
 
@@ -45,21 +44,15 @@ pub(super) fn run(context: &Context, arguments: &DemoArgs) -> anyhow::Result<()>
     let samples = out.join("samples");
     prepare_sessions(context, out, &samples)?;
     let table = SampleTable::open(&samples)?;
-    let specs = ["lr", registry::DEFAULT_MODEL].map(|name| {
-        Ok::<_, anyhow::Error>(registry::spec(name, &context.config.outcome_model(name)?)?)
+    let contestants = [("lr", true), (registry::DEFAULT_MODEL, false)].map(|(name, is_baseline)| {
+        Ok::<_, anyhow::Error>(OutcomeContestant::new(outcome::spec(context, name)?, is_baseline))
     });
-    let specs = specs.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let options = OutcomeOptions {
-        seed: context.config.seed,
-        n_threads: context.config.threads(),
-        memory_limit_bytes: context.config.memory_limit_bytes,
-        checkpoint: None,
-        measure: MeasureOptions::default(),
-    };
-    let sessions = measure_outcomes(&table, &specs, &options, &context.display)?;
+    let contestants = contestants.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let options = outcome::options(context, None);
+    let sessions = measure_outcomes(&table, &contestants, &[], &options, &context.display)?;
     context.display.end();
     if !context.json {
-        outcome::print(&sessions)?;
+        output::line(sessions.table().trim_end())?;
     }
 
     step(
