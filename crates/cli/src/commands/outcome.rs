@@ -90,7 +90,7 @@ pub(crate) fn evaluate(context: &Context, arguments: &EvaluateArgs) -> anyhow::R
     refuse_flags("a sample table", &foreign_flags(arguments))?;
     gate::check_files(arguments)?;
     let metric = arguments.gate.as_deref().map(str::parse::<Metric>).transpose();
-    let metric = metric.map_err(|error| UsageError(error.to_string()))?;
+    let metric = metric.map_err(|error| UsageError(format!("--gate: {error}")))?;
     let is_all = arguments.models.iter().any(|name| name == "all");
     let mut contestants = contestants(context, arguments, is_all)?;
     let folder = arguments.data.as_ref().context("a sample table is named by --data")?;
@@ -108,7 +108,7 @@ pub(crate) fn evaluate(context: &Context, arguments: &EvaluateArgs) -> anyhow::R
         return Err(leaked(&leakage, REPAIR).into());
     }
     let options = OutcomeOptions {
-        title: folder.display().to_string(),
+        title: format!("{}: {}", folder.display(), table.manifest.description.task),
         commit: commit(),
         deterministic: arguments.deterministic,
         ..options(context, None)
@@ -160,7 +160,7 @@ fn contestants(
 }
 
 /// What to do about a leak of a sample table.
-const REPAIR: &str = "repair the data, or leave the column out (`samples.ignore`)";
+pub(super) const REPAIR: &str = "repair the data, or leave the column out (`samples.ignore`)";
 
 /// Flags that mean something to recommenders alone, and whether they are given.
 pub(super) fn foreign_flags(arguments: &EvaluateArgs) -> Vec<(&'static str, bool)> {

@@ -22,8 +22,9 @@ impl OutcomeReport {
         page.push_str("<h2>Do the models tell rows apart?</h2>\n");
         let plots = self.models_plots()?;
         if plots.iter().any(|plot| plot.by_model) {
-            let name = |index: usize| tagged(&self.rows[index]);
-            palette::push_legend(&mut page, self.rows.len(), self.strongest(), name);
+            let rows = self.with_curves();
+            let name = |index: usize| tagged(rows[index]);
+            palette::push_legend(&mut page, rows.len(), self.strongest(), name);
         }
         push_plots(&mut page, &plots);
         page.push_str("<h2>Are probabilities as large as what happens?</h2>\n");

@@ -25,16 +25,15 @@ const ALARM: RGBColor = RGBColor(0xd6, 0x4b, 0x2a);
 const N_COLUMNS: usize = 8;
 
 impl OutcomeReport {
-    /// What the curves are drawn in, and the row of each.
-    fn drawn(&self) -> Vec<(&OutcomeRow, RGBColor)> {
-        let all = palette::drawn(self.rows.len(), self.strongest());
-        all.into_iter().map(|(index, color)| (&self.rows[index], color)).collect()
+    /// The models that have curves: the constant has one point, at which all rows are.
+    pub(super) fn with_curves(&self) -> Vec<&OutcomeRow> {
+        self.rows.iter().filter(|row| row.points.len() > 1).collect()
     }
 
-    /// The place of the strongest baseline.
+    /// The place of the strongest baseline among them.
     pub(super) fn strongest(&self) -> Option<usize> {
         let strongest = self.strongest_baseline(PRIMARY)?;
-        self.rows.iter().position(|row| row.model == strongest.model)
+        self.with_curves().iter().position(|row| row.model == strongest.model)
     }
 
     /// Models side by side: values, then curves.
@@ -47,7 +46,8 @@ impl OutcomeReport {
 
     /// What models are told apart by.
     pub(crate) fn values_plots(&self) -> Result<Vec<Plot>, EvalError> {
-        let metrics = [PRIMARY, ProbabilityMetric::Auc, ProbabilityMetric::AveragePrecision];
+        let [auc, precision] = [ProbabilityMetric::Auc, ProbabilityMetric::AveragePrecision];
+        let metrics = [PRIMARY, auc, precision, ProbabilityMetric::Ece];
         let plots = metrics.into_iter().map(|metric| self.values(metric));
         Ok(plots.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
@@ -130,13 +130,10 @@ impl OutcomeReport {
         chance: Vec<(f64, f64)>,
         curve: impl Fn(&OutcomeRow) -> Vec<(f64, f64)>,
     ) -> Result<Option<String>, EvalError> {
-        let drawn = self.drawn();
-        // The constant has one point, at which all rows are.
-        let lines: Vec<_> = drawn
-            .iter()
-            .filter(|(row, _)| row.points.len() > 1)
-            .map(|(row, color)| (*color, curve(row)))
-            .collect();
+        let rows = self.with_curves();
+        let drawn = palette::drawn(rows.len(), self.strongest());
+        let lines: Vec<_> =
+            drawn.into_iter().map(|(index, color)| (color, curve(rows[index]))).collect();
         if lines.is_empty() {
             return Ok(None);
         }
