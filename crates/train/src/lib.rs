@@ -15,7 +15,7 @@ mod scaling;
 mod stream;
 mod tune;
 
-pub use demand::{DemandOptions, DemandReport, DemandRow, measure_demand, train_demand};
+pub use demand::{DemandOptions, measure_demand, train_demand};
 pub use error::TrainError;
 pub use fit::{TrainOptions, Trained, train};
 pub use measure::{AsScorer, Contestant, Given, MeasureOptions, measure};

@@ -129,7 +129,7 @@ pub(crate) struct EvaluateArgs {
     #[arg(long)]
     pub(crate) no_baselines: bool,
     /// Fail with exit code 4 if no asked-for model, or one of the --model files, does not beat the strongest baseline on
-    /// this metric (of a sample table auc, average_precision, logloss, normalized_entropy, ece, brier); the verdict is written into
+    /// this metric (of a sample table auc, average_precision, logloss, normalized_entropy, ece, brier; of orders wape, pinball); the verdict is written into
     /// the model files
     #[arg(long, value_name = "METRIC")]
     pub(crate) gate: Option<String>,

@@ -119,7 +119,8 @@ pub(crate) fn evaluate(context: &Context, arguments: &EvaluateArgs) -> anyhow::R
     if let Some(metric) = metric {
         report.gate = report.judged_by(metric, arguments.gate_override.as_deref());
         if report.gate.is_none() {
-            let message = format!("--gate {metric}: no baseline of this table has it; choose another metric");
+            let message =
+                format!("--gate {metric}: no baseline of this table has it; choose another metric");
             return Err(UsageError(message).into());
         }
         gate::record(report.gate.as_ref(), arguments, |path, record| {
@@ -177,7 +178,9 @@ pub(super) fn foreign_flags(arguments: &EvaluateArgs) -> Vec<(&'static str, bool
 /// Refuses the first of `flags` that is given.
 pub(super) fn refuse_flags(folder: &str, flags: &[(&str, bool)]) -> Result<(), UsageError> {
     match flags.iter().find(|(_, is_given)| *is_given) {
-        Some((flag, _)) => Err(UsageError(format!("{flag} says nothing of {folder}; leave it out"))),
+        Some((flag, _)) => {
+            Err(UsageError(format!("{flag} says nothing of {folder}; leave it out")))
+        }
         None => Ok(()),
     }
 }

@@ -175,8 +175,7 @@ impl<'a> Bootstrapped<'a> {
         let measurement = |(place, metric): (usize, ProbabilityMetric)| {
             let values: Vec<f64> = resampled.iter().filter_map(|values| values[place]).collect();
             let interval = observed[place].and_then(|value| {
-                let mut interval =
-                    corrected(metric, values, value).interval(&options.bootstrap)?;
+                let mut interval = corrected(metric, values, value).interval(&options.bootstrap)?;
                 interval.low = interval.low.max(0.0);
                 interval.high = interval.high.max(0.0);
                 Some(interval)
@@ -198,10 +197,7 @@ impl<'a> Bootstrapped<'a> {
     ///
     /// # Errors
     /// [`EvalError::Input`] if labels, weights or groups differ, [`EvalError::Option`] if the options do.
-    pub fn against(
-        &self,
-        other: &Self,
-    ) -> Result<Vec<(ProbabilityMetric, Comparison)>, EvalError> {
+    pub fn against(&self, other: &Self) -> Result<Vec<(ProbabilityMetric, Comparison)>, EvalError> {
         self.predictions.check_comparable(other.predictions)?;
         if self.options != other.options {
             let reason = "two models are compared by the same resamples".to_owned();

@@ -28,8 +28,8 @@ mod histogram;
 mod operating;
 
 pub use discrimination::{auc, average_precision, grouped_auc};
-pub use losses::{LOGLOSS_CLIP, brier, logloss, normalized_entropy};
 pub use histogram::{Histogram, histogram};
+pub use losses::{LOGLOSS_CLIP, brier, logloss, normalized_entropy};
 pub use measure::{
     Bootstrapped, MeasureOptions, Measured, Measurement, ResampledUnit, compare, measure,
 };

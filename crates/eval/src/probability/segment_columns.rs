@@ -71,7 +71,8 @@ impl SegmentColumn {
     /// assert_eq!(column.of_rows, [0, 0, 0, 1, 2, 2, 3, 4]);
     /// ```
     pub fn quarters(numbers: &[f64], write: impl Fn(f64) -> String) -> Self {
-        let mut sorted: Vec<f64> = numbers.iter().copied().filter(|number| !number.is_nan()).collect();
+        let mut sorted: Vec<f64> =
+            numbers.iter().copied().filter(|number| !number.is_nan()).collect();
         sorted.sort_unstable_by(f64::total_cmp);
         let cut = |quarter: usize| sorted.get((sorted.len() * quarter).div_ceil(4).max(1) - 1);
         let mut cuts: Vec<f64> = (1..4).filter_map(cut).copied().collect();
@@ -79,7 +80,9 @@ impl SegmentColumn {
         cuts.retain(|cut| Some(cut) != sorted.last());
         let mut names: Vec<String> =
             cuts.iter().map(|cut| format!("up to {}", write(*cut))).collect();
-        names.push(cuts.last().map_or_else(|| "all".to_owned(), |cut| format!("above {}", write(*cut))));
+        names.push(
+            cuts.last().map_or_else(|| "all".to_owned(), |cut| format!("above {}", write(*cut))),
+        );
         let missing = names.len() as u32;
         if sorted.len() < numbers.len() {
             names.push("missing".to_owned());

@@ -70,10 +70,11 @@ pub fn segments(
     let found = offsets(predictions, std::slice::from_ref(column), options)?.remove(0);
     let rows = rows_of(predictions, column)?;
     let with_rows = rows.iter().filter(|rows| !rows.is_empty());
-    let measured = found.into_iter().zip(with_rows).map(|(SegmentOffset { name, offset, .. }, rows)| {
-        let measured = measure(&predictions.select(rows)?, options)?;
-        Ok(Segment { name, measured, offset })
-    });
+    let measured =
+        found.into_iter().zip(with_rows).map(|(SegmentOffset { name, offset, .. }, rows)| {
+            let measured = measure(&predictions.select(rows)?, options)?;
+            Ok(Segment { name, measured, offset })
+        });
     measured.collect()
 }
 

@@ -18,6 +18,7 @@ pub(crate) mod plots;
 mod rows;
 mod slices;
 
+mod demand;
 mod outcome;
 
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,7 @@ use crate::metrics::{Metric, MetricKind};
 use crate::options::TestGuard;
 
 pub(crate) use build::sample_sd;
+pub use demand::{DemandReport, DemandRow, DemandSource};
 pub use environment::Environment;
 pub use gate::{Gate, Verdict};
 pub use outcome::{

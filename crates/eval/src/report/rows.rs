@@ -3,7 +3,9 @@
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::canvas::{Area, DrawResult, FONT_SIZE, GRID, WIDTH, text, ticks, trimmed};
+use super::canvas::{Area, DrawResult, FONT_SIZE, GRID, WIDTH, draw, span, text, ticks, trimmed};
+use crate::bootstrap::Interval;
+use crate::error::EvalError;
 
 const LABEL_WIDTH: u32 = 150;
 
@@ -65,6 +67,25 @@ impl Rows {
         }
         Ok(())
     }
+}
+
+/// A disc with its interval for each row of name, color, value and interval; the value stands at the right.
+pub(super) fn dots(rows: &[(String, RGBColor, f64, Interval)]) -> Result<String, EvalError> {
+    let ends = rows.iter().flat_map(|(.., interval)| [interval.low, interval.high]);
+    let (low, high) = span(ends, false);
+    let layout = Rows::new(rows.len(), low, high);
+    let names: Vec<String> = rows.iter().map(|(name, ..)| name.clone()).collect();
+    draw("values", layout.height, |area| {
+        layout.axes(area, &names)?;
+        for (place, (_, color, value, interval)) in rows.iter().enumerate() {
+            let (y, low, high) = (layout.y(place), layout.x(interval.low), layout.x(interval.high));
+            area.draw(&PathElement::new([(low, y), (high, y)], color.stroke_width(2)))?;
+            area.draw(&Circle::new((layout.x(*value), y), 5, color.filled()))?;
+            let style = anchored(HPos::Left, VPos::Center);
+            area.draw(&Text::new(format!("{value:.4}"), (WIDTH as i32 - 60, y), style))?;
+        }
+        Ok(())
+    })
 }
 
 /// A name that fits beside a row; control characters, which SVG forbids, become blanks.

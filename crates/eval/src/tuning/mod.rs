@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::EvalError;
-use crate::report::{OutcomeReport, formatted_secs};
 use crate::report::table::{push_table, table};
+use crate::report::{OutcomeReport, formatted_secs};
 
 pub use report::{Objective, SearchReport};
 
@@ -159,10 +159,8 @@ impl Search {
         trials: Vec<Trial>,
         report: SearchReport,
     ) -> Result<Self, EvalError> {
-        let none = || EvalError::Option {
-            option: "search",
-            reason: "no trial was finished".into(),
-        };
+        let none =
+            || EvalError::Option { option: "search", reason: "no trial was finished".into() };
         let chosen = Self::best(&trials).ok_or_else(none)?;
         let gain = report.gain(&trials[0], &trials[chosen])?;
         Ok(Self {

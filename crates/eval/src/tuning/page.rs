@@ -181,7 +181,12 @@ impl Search {
                 .x_label_area_size(48)
                 .y_label_area_size(62)
                 .build_cartesian_2d(x.0..x.1, y.0..y.1)?;
-            mesh_with(&mut chart, "epoch", (N_X_LABELS.min(n_epochs + 1), N_Y_LABELS), [&trimmed, &self.y_label()])?;
+            mesh_with(
+                &mut chart,
+                "epoch",
+                (N_X_LABELS.min(n_epochs + 1), N_Y_LABELS),
+                [&trimmed, &self.y_label()],
+            )?;
             for trial in trials {
                 let (color, width) = match trial.state {
                     _ if trial.number == chosen => (color_of(1), 3),

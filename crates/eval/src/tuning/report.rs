@@ -118,8 +118,7 @@ impl SearchReport {
     /// # Errors
     /// [`EvalError::Option`] if one is missing or they were not compared.
     pub(super) fn gain(&self, default: &Trial, chosen: &Trial) -> Result<Gain, EvalError> {
-        let missing =
-            || EvalError::Option { option: "search", reason: "a row is missing".into() };
+        let missing = || EvalError::Option { option: "search", reason: "a row is missing".into() };
         let objective = self.objective();
         let value = |name, trial| {
             let shown = self.on_validation(name, trial).ok_or_else(missing)?;

@@ -54,7 +54,8 @@ pub fn measure_outcomes(
     });
     let measured = measured.collect::<Result<Vec<_>, TrainError>>()?;
     let rows = measured.iter().map(|(entry, own)| {
-        let beaten = measured.iter().filter(|(other, _)| other.is_baseline && other.name != entry.name);
+        let beaten =
+            measured.iter().filter(|(other, _)| other.is_baseline && other.name != entry.name);
         let against = beaten.map(|(other, theirs)| {
             Ok(Against { baseline: other.name.clone(), comparisons: own.against(theirs)? })
         });

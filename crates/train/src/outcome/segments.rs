@@ -39,7 +39,9 @@ pub(super) fn segment_columns(table: &SampleTable, rows: &[u32]) -> Vec<(String,
 /// Four significant digits.
 fn short(number: f64) -> String {
     match format!("{number:.3e}").parse::<f64>() {
-        Ok(rounded) if (1e-4..1e9).contains(&rounded.abs()) || rounded == 0.0 => rounded.to_string(),
+        Ok(rounded) if (1e-4..1e9).contains(&rounded.abs()) || rounded == 0.0 => {
+            rounded.to_string()
+        }
         Ok(rounded) => format!("{rounded:e}"),
         Err(_) => number.to_string(),
     }

@@ -144,8 +144,7 @@ impl Search<'_> {
             let before: Vec<&Trial> = known.range(..first).map(|(_, trial)| trial).collect();
             let curves = Curves::of(&before);
             let missing: Vec<usize> = (first..end).filter(|n| !known.contains_key(n)).collect();
-            let proposed =
-                suggest::batch(&self.space(), &before, self.options.seed, first..end)?;
+            let proposed = suggest::batch(&self.space(), &before, self.options.seed, first..end)?;
             let made = self.batch(&missing, &proposed, first, &curves)?;
             let is_whole = made.len() == missing.len();
             known.extend(made.into_iter().map(|trial| (trial.number, trial)));

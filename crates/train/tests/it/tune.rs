@@ -117,7 +117,8 @@ fn another_search_and_a_model_without_a_space_are_refused() {
         ("fusion", json!({"members": [{"model": "popularity"}]}), "choose others as members"),
     ] {
         let none = TuneOptions { model: model.into(), keys, ..options.clone() };
-        let error = tune(lists(&dataset, None), &none, &folder.path().join("none"), &Silent).unwrap_err();
+        let error =
+            tune(lists(&dataset, None), &none, &folder.path().join("none"), &Silent).unwrap_err();
         assert!(
             matches!(&error, TrainError::NothingToTune { instead, .. } if instead.contains(what_to_do)),
             "{error}"

@@ -146,5 +146,7 @@ fn folds_are_searched_together_and_networks_that_fall_behind_are_ended() {
     let pruned: Vec<&Trial> =
         trials.iter().filter(|trial| trial.state == TrialState::Pruned).collect();
     assert!(!pruned.is_empty(), "{trials:#?}");
-    assert!(pruned.iter().all(|trial| trial.value == trial.epochs.iter().copied().reduce(f64::max)));
+    assert!(
+        pruned.iter().all(|trial| trial.value == trial.epochs.iter().copied().reduce(f64::max))
+    );
 }

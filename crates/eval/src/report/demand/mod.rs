@@ -103,11 +103,7 @@ impl DemandReport {
 
     /// Which forecasts beat the strongest baseline on `metric` with the whole interval of the paired difference below 0; `None` without a
     /// baseline, or if nothing was sold. Only of a report that was measured here: one that was read from a file has no sums by item.
-    pub fn judged_by(
-        &self,
-        metric: DemandMetric,
-        override_reason: Option<&str>,
-    ) -> Option<Gate> {
+    pub fn judged_by(&self, metric: DemandMetric, override_reason: Option<&str>) -> Option<Gate> {
         let value = |row: &DemandRow| metric.of(&row.measured.all);
         let baselines = self.rows.iter().filter(|row| row.is_baseline);
         let known = baselines.filter_map(|row| Some((row, value(row)?)));
@@ -140,8 +136,8 @@ impl DemandReport {
 
     /// Days as people read them.
     fn day(&self, period: usize) -> String {
-        let ms = self.source.start_ms
-            + period as i64 * i64::from(self.source.period_days) * 86_400_000;
+        let ms =
+            self.source.start_ms + period as i64 * i64::from(self.source.period_days) * 86_400_000;
         jiff::Timestamp::from_millisecond(ms)
             .map_or_else(|_| ms.to_string(), |time| time.strftime("%Y-%m-%d").to_string())
     }

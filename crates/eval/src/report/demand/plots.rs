@@ -65,7 +65,8 @@ impl DemandReport {
         let expected =
             |row: &DemandRow| numbered(row.measured.by_period.iter().map(|period| period.expected));
         let svg = self.course("sold and expected", true, Some(&sold), expected)?;
-        let caption = "units of all items, one period ahead: sold (dark) and expected, the sum of the means";
+        let caption =
+            "units of all items, one period ahead: sold (dark) and expected, the sum of the means";
         Ok(Some(Plot { svg, caption: caption.into(), by_model: true }))
     }
 
@@ -105,7 +106,10 @@ impl DemandReport {
         Ok(Some(Plot { svg, caption: caption.into(), by_model: true }))
     }
 
-    fn lines(&self, of: impl Fn(&DemandRow) -> Vec<(f64, f64)>) -> Vec<(RGBColor, Vec<(f64, f64)>)> {
+    fn lines(
+        &self,
+        of: impl Fn(&DemandRow) -> Vec<(f64, f64)>,
+    ) -> Vec<(RGBColor, Vec<(f64, f64)>)> {
         let drawn = palette::drawn(self.rows.len(), self.strongest());
         drawn.into_iter().map(|(index, color)| (color, of(&self.rows[index]))).collect()
     }

@@ -43,13 +43,15 @@ impl DemandReport {
         measures: impl Fn(&'a DemandRow) -> Option<&'a DemandMeasures>,
     ) {
         let Some(first) = self.rows.first() else { return };
-        let mut header = ["forecast", "WAPE", "of means", "bias", "pinball"].map(str::to_owned).to_vec();
+        let mut header =
+            ["forecast", "WAPE", "of means", "bias", "pinball"].map(str::to_owned).to_vec();
         let shares = first.measured.all.coverages.iter();
         header.extend(shares.map(|coverage| format!("in {} %", coverage.nominal * 100.0)));
         header.push("s".into());
         let rows = self.rows.iter().filter_map(|row| {
             let found = measures(row)?;
-            let number = |value: Option<f64>| value.map_or_else(|| "-".into(), |x| format!("{x:.4}"));
+            let number =
+                |value: Option<f64>| value.map_or_else(|| "-".into(), |x| format!("{x:.4}"));
             let mut cells = vec![
                 clipped(&row.model, NAME_WIDTH) + if row.is_baseline { " *" } else { "" },
                 with_interval(found.median_wape, found.median_wape_interval),

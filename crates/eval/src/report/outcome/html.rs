@@ -61,7 +61,14 @@ impl OutcomeReport {
     /// What is to be said of the leading model.
     fn leads(&self, first: &OutcomeRow) -> String {
         let mut text = format!("<b>{}</b> leads with a log loss of ", escaped(&first.model));
-        text.push_str(&first.measured.measurements.iter().find(|m| m.metric == PRIMARY).map_or_else(|| "–".into(), cell));
+        text.push_str(
+            &first
+                .measured
+                .measurements
+                .iter()
+                .find(|m| m.metric == PRIMARY)
+                .map_or_else(|| "–".into(), cell),
+        );
         let all = self.comparisons();
         let baseline = self.strongest_baseline(PRIMARY).map_or("", |row| &row.model);
         match all.iter().find(|(row, ..)| row.model == first.model) {
@@ -78,7 +85,9 @@ impl OutcomeReport {
         }
         let is_calibrated = first.measured.reaches_noise_floor();
         text.push_str(match is_calibrated {
-            true => ". Its probabilities are as large as what happens, as far as these rows can tell.",
+            true => {
+                ". Its probabilities are as large as what happens, as far as these rows can tell."
+            }
             false => ". Its probabilities are further from what happens than chance explains.",
         });
         text

@@ -7,13 +7,12 @@ use super::{ColumnSegments, OutcomeReport, OutcomeRow, PRIMARY, title};
 use crate::error::EvalError;
 use crate::probability::{OperatingPoint, ProbabilityMetric, ReliabilityBin};
 use crate::report::canvas::{
-    BASELINE, DrawResult, HEIGHT, INK, N_X_LABELS, PAPER, WIDTH, color_of, draw, mesh, mesh_with,
-    span, trimmed,
+    BASELINE, DrawResult, HEIGHT, INK, N_X_LABELS, PAPER, color_of, draw, mesh, mesh_with, trimmed,
 };
 use crate::report::grouped;
 use crate::report::palette;
 use crate::report::plots::Plot;
-use crate::report::rows::{Rows, anchored, shortened};
+use crate::report::rows::{Rows, anchored, dots, shortened};
 
 /// Height of the histogram under a reliability plot.
 const HISTOGRAM_HEIGHT: u32 = 120;
@@ -57,30 +56,16 @@ impl OutcomeReport {
         let shown = self.rows.iter().filter(|row| row.model != super::CONSTANT);
         let shown: Vec<_> = shown
             .filter_map(|row| {
-                Some((row, row.measured.value(metric)?, row.measured.interval(metric)?))
+                let (value, interval) =
+                    (row.measured.value(metric)?, row.measured.interval(metric)?);
+                let color = if row.is_baseline { BASELINE } else { color_of(0) };
+                Some((row.model.clone(), color, value, interval))
             })
             .collect();
         if shown.is_empty() {
             return Ok(None);
         }
-        let ends = shown.iter().flat_map(|(_, _, interval)| [interval.low, interval.high]);
-        let (low, high) = span(ends, false);
-        let layout = Rows::new(shown.len(), low, high);
-        let names: Vec<String> = shown.iter().map(|(row, ..)| row.model.clone()).collect();
-        let svg = draw("values", layout.height, |area| {
-            layout.axes(area, &names)?;
-            for (place, (row, value, interval)) in shown.iter().enumerate() {
-                let color = if row.is_baseline { BASELINE } else { color_of(0) };
-                let (y, low, high) =
-                    (layout.y(place), layout.x(interval.low), layout.x(interval.high));
-                area.draw(&PathElement::new([(low, y), (high, y)], color.stroke_width(2)))?;
-                area.draw(&Circle::new((layout.x(*value), y), 5, color.filled()))?;
-                let style = anchored(HPos::Left, VPos::Center);
-                let text = format!("{value:.4}");
-                area.draw(&Text::new(text, (WIDTH as i32 - 60, y), style))?;
-            }
-            Ok(())
-        })?;
+        let svg = dots(&shown)?;
         let confidence = self.bootstrap.confidence * 100.0;
         let better = if metric.higher_is_better() { "right" } else { "left" };
         let caption = format!(
@@ -117,7 +102,8 @@ impl OutcomeReport {
         let settled = settled.filter(|point| point.recall >= 0.1).map(|point| point.precision);
         let top = (settled.fold(rate, f64::max) * 1.1).min(1.0);
         let svg = self.curves("precision and recall", "recall", top, chance, curve)?;
-        let caption = "precision against recall; the level line is chance, the share of positive rows";
+        let caption =
+            "precision against recall; the level line is chance, the share of positive rows";
         Ok(svg.map(|svg| Plot { svg, caption: caption.into(), by_model: true }))
     }
 
@@ -274,6 +260,7 @@ fn segment_plot(column: &ColumnSegments) -> Result<Plot, EvalError> {
         }
         Ok(())
     })?;
-    let caption = format!("by {} (rows): predicted (ring), observed with its interval (disc)", column.column);
+    let caption =
+        format!("by {} (rows): predicted (ring), observed with its interval (disc)", column.column);
     Ok(Plot { svg, caption, by_model: false })
 }

@@ -122,9 +122,10 @@ fn name(row: &OutcomeRow) -> String {
 fn value(row: &OutcomeRow, metric: ProbabilityMetric) -> String {
     let Some(value) = row.measured.value(metric) else { return "-".into() };
     let interval = row.measured.interval(metric);
-    short(value) + &interval.map_or_else(String::new, |interval: Interval| {
-        format!("±{}", short(interval.half_width()))
-    })
+    short(value)
+        + &interval.map_or_else(String::new, |interval: Interval| {
+            format!("±{}", short(interval.half_width()))
+        })
 }
 
 /// Four decimals without the zero before the point.
