@@ -311,6 +311,19 @@ fn two_labels_and_a_history_are_for_the_models_that_ask_for_them() {
     let said = good(&forecart(folder, &["evaluate", "--data", "samples", "--models", "all"]));
     assert!(said.contains("din") && said.contains("esmm") && !said.contains("left out"), "{said}");
 
+    let said = forecart(folder, &["evaluate", "--data", "samples", "--models", "esmm", "--json"]);
+    let report: Value = serde_json::from_str(&good(&said)).unwrap();
+    let further = report["further"].as_array().unwrap();
+    let names: Vec<&str> = further.iter().map(|own| own["task"].as_str().unwrap()).collect();
+    assert_eq!(names, ["what came of each click", "click, and what was to come of it"]);
+    let number = |at: usize, name: &str| further[at]["rows"][0]["measured"][name].as_u64().unwrap();
+    // Clicks whose outcome is known alone; of the others it is known that nothing came of them.
+    assert!(number(0, "n_rows") < 160 / 2 && number(1, "n_rows") > 160 - 4, "{further:#?}");
+    assert_eq!(number(0, "n_positive"), number(1, "n_positive"));
+    for own in further {
+        assert_eq!(own["rows"][0]["model"], "esmm", "{own:#?}"); // before the constant
+    }
+
     good(&forecart(folder, &["train", "--data", "samples", "--model", "esmm"]));
     fs::write(folder.join("rows.csv"), "item,seen\na,b|a\nd,d|a\nnew,\n").unwrap();
     let said = good(&forecart(folder, &["predict", "--in", "rows.csv"]));

@@ -27,6 +27,12 @@ impl SegmentColumn {
         }
     }
 
+    /// The same parts of some of the rows, by their places.
+    pub fn select(&self, places: &[usize]) -> Self {
+        let of_rows = places.iter().map(|place| self.of_rows[*place]).collect();
+        Self { names: self.names.clone(), of_rows }
+    }
+
     /// From the text of each row, a code below `n_texts`: the `n_kept` most frequent ones, of equals the lower code, and one segment of all
     /// others together. `name` says what a code stands for.
     pub fn of_codes(

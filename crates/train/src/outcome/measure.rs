@@ -5,8 +5,8 @@ use std::time::Instant;
 use forecart_data::samples::{ColumnData, Role};
 use forecart_data::{Progress, SampleTable};
 use forecart_eval::probability::{
-    Bootstrapped, MeasureOptions, Predictions, ResampledUnit, SegmentColumn, histogram, offsets,
-    operating_points,
+    Bootstrapped, MeasureOptions, Predictions, ProbabilityMetric, ResampledUnit, SegmentColumn,
+    histogram, offsets, operating_points,
 };
 use forecart_eval::report::{
     Against, CONSTANT, ColumnSegments, Environment, OutcomeReport, OutcomeRow, OutcomeSource,
@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use super::rounds::{Round, fold_means, rounds};
 use super::segments::segment_columns;
+use super::target::Target;
 use super::{OutcomeContestant, OutcomeGiven, OutcomeOptions};
 use crate::error::TrainError;
 
@@ -40,33 +41,18 @@ pub fn measure_outcomes(
     progress: &dyn Progress,
 ) -> Result<OutcomeReport, TrainError> {
     let bench = Bench::new(table, options, progress);
-    let mut entries = vec![bench.constant()?];
+    let mut entries = Vec::new();
     for own in given {
         entries.push(bench.given(own)?);
     }
     for contestant in contestants {
         entries.push(bench.contestant(contestant)?);
     }
-    progress.begin("measure", Some(entries.len() as u64));
-    let measured = entries.iter().map(|entry| {
-        progress.advance(1);
-        Ok((entry, Bootstrapped::new(&entry.predictions, &bench.measure)?))
-    });
-    let measured = measured.collect::<Result<Vec<_>, TrainError>>()?;
-    let rows = measured.iter().map(|(entry, own)| {
-        let beaten =
-            measured.iter().filter(|(other, _)| other.is_baseline && other.name != entry.name);
-        let against = beaten.map(|(other, theirs)| {
-            Ok(Against { baseline: other.name.clone(), comparisons: own.against(theirs)? })
-        });
-        let against = against.collect::<Result<Vec<_>, TrainError>>()?;
-        bench.row(entry, own, against)
-    });
-    let rows = rows.collect::<Result<Vec<_>, TrainError>>()?;
-    let MeasureOptions { bootstrap, unit, .. } = bench.measure;
-    let title = options.title.clone();
-    let mut report =
-        OutcomeReport::new(title, source(table), options.seed, (bootstrap, unit), rows);
+    progress.begin("measure", None);
+    let label = Target::label(table, &bench.rounds);
+    let source = source(table);
+    let mut report = bench.report(source.clone(), &label, &entries, |entry| Some(&entry.label))?;
+    report.further = bench.further(&source, &entries)?;
     report.commit.clone_from(&options.commit);
     report.environment =
         (!options.deterministic).then(|| Environment::detect(options.n_threads.get()));
@@ -91,11 +77,23 @@ struct Entry {
     name: String,
     is_baseline: bool,
     hyperparameters: Value,
-    predictions: Predictions,
-    fold_means: Vec<(forecart_eval::probability::ProbabilityMetric, f64)>,
+    /// The probability of the label, of each tested row.
+    label: Vec<f64>,
+    /// What it says of the second label, if it knows of one.
+    second: Option<Second>,
+    fold_means: Vec<(ProbabilityMetric, f64)>,
     fit_secs: Option<f64>,
     learned_bytes: u64,
     calibration: Vec<String>,
+}
+
+/// Probabilities of the second label, of each tested row.
+#[derive(Default)]
+struct Second {
+    /// If the first is positive.
+    after_positive: Vec<f64>,
+    /// Of both.
+    with_positive: Vec<f64>,
 }
 
 struct Bench<'a> {
@@ -129,32 +127,117 @@ impl<'a> Bench<'a> {
         Self { table, options, progress, rounds, tested, groups, measure, columns }
     }
 
-    fn predictions(&self, probabilities: Vec<f64>) -> Result<Predictions, TrainError> {
-        let labels = self.tested.iter().map(|row| self.table.label(*row) == 1.0).collect();
-        let predictions = Predictions::new(probabilities, labels)?;
-        Ok(match &self.groups {
-            Some(groups) => predictions.with_groups(groups)?,
-            None => predictions,
-        })
+    /// The constant, and the entries that say something of `target`, side by side.
+    fn report(
+        &self,
+        source: OutcomeSource,
+        target: &Target,
+        entries: &[Entry],
+        of: impl Fn(&Entry) -> Option<&Vec<f64>>,
+    ) -> Result<OutcomeReport, TrainError> {
+        let groups = self.groups.as_deref();
+        let constant = self.constant();
+        let mut all = vec![(&constant, target.predictions(target.constant.clone(), groups)?)];
+        for entry in entries {
+            if let Some(found) = of(entry) {
+                let found = target.places.iter().map(|place| found[*place]).collect();
+                all.push((entry, target.predictions(found, groups)?));
+            }
+        }
+        let mut measured = Vec::new();
+        for (entry, predictions) in &all {
+            measured.push((*entry, predictions, Bootstrapped::new(predictions, &self.measure)?));
+        }
+        let columns: Vec<SegmentColumn> =
+            self.columns.1.iter().map(|column| column.select(&target.places)).collect();
+        let mut rows = Vec::new();
+        for (entry, predictions, own) in &measured {
+            let beaten = measured.iter();
+            let beaten = beaten.filter(|(other, ..)| other.is_baseline && other.name != entry.name);
+            let against = beaten.map(|(other, _, theirs)| {
+                Ok(Against { baseline: other.name.clone(), comparisons: own.against(theirs)? })
+            });
+            let against = against.collect::<Result<Vec<_>, TrainError>>()?;
+            let segments = match entry.name == CONSTANT {
+                true => Vec::new(),
+                false => self.segments(predictions, &columns)?,
+            };
+            rows.push(OutcomeRow {
+                model: entry.name.clone(),
+                is_baseline: entry.is_baseline,
+                hyperparameters: entry.hyperparameters.clone(),
+                measured: own.measured()?,
+                fold_means: match self.tested.len() == target.places.len() {
+                    true => entry.fold_means.clone(),
+                    false => Vec::new(),
+                },
+                against,
+                points: operating_points(predictions, N_POINTS),
+                histogram: histogram(predictions, N_BARS),
+                segments,
+                fit_secs: entry.fit_secs,
+                learned_bytes: entry.learned_bytes,
+                calibration: entry.calibration.clone(),
+            });
+        }
+        let MeasureOptions { bootstrap, unit, .. } = self.measure;
+        let title = self.options.title.clone();
+        Ok(OutcomeReport::new(title, source, self.options.seed, (bootstrap, unit), rows))
     }
 
-    fn constant(&self) -> Result<Entry, TrainError> {
-        let is_positive = |row: &&u32| self.table.label(**row) == 1.0;
-        let constant = self.rounds.iter().flat_map(|round| {
-            let n_positive = round.train.iter().filter(is_positive).count();
-            let rate = n_positive as f64 / round.train.len().max(1) as f64;
-            std::iter::repeat_n(rate, round.test.len())
-        });
-        Ok(Entry {
+    /// What models that know of a second label say of it.
+    fn further(
+        &self,
+        source: &OutcomeSource,
+        entries: &[Entry],
+    ) -> Result<Vec<OutcomeReport>, TrainError> {
+        let targets = (
+            Target::after_positive(self.table, &self.rounds),
+            Target::with_positive(self.table, &self.rounds),
+        );
+        let (Some(after), Some(with)) = targets else { return Ok(Vec::new()) };
+        if entries.iter().all(|entry| entry.second.is_none()) {
+            return Ok(Vec::new());
+        }
+        let named = |task: String| OutcomeSource { task, ..source.clone() };
+        let task = &source.task;
+        Ok(vec![
+            self.report(named(format!("what came of each {task}")), &after, entries, |entry| {
+                Some(&entry.second.as_ref()?.after_positive)
+            })?,
+            self.report(
+                named(format!("{task}, and what was to come of it")),
+                &with,
+                entries,
+                |entry| Some(&entry.second.as_ref()?.with_positive),
+            )?,
+        ])
+    }
+
+    fn segments(
+        &self,
+        predictions: &Predictions,
+        columns: &[SegmentColumn],
+    ) -> Result<Vec<ColumnSegments>, TrainError> {
+        let found = offsets(predictions, columns, &self.measure)?;
+        let found = self.columns.0.iter().zip(found);
+        let column =
+            |(name, segments): (&String, _)| ColumnSegments { column: name.clone(), segments };
+        Ok(found.map(column).collect())
+    }
+
+    fn constant(&self) -> Entry {
+        Entry {
             name: CONSTANT.to_owned(),
             is_baseline: true,
             hyperparameters: Value::Object(serde_json::Map::new()),
-            predictions: self.predictions(constant.collect())?,
+            label: Vec::new(),
+            second: None,
             fold_means: Vec::new(),
             fit_secs: (!self.options.deterministic).then_some(0.0),
             learned_bytes: 8,
             calibration: Vec::new(),
-        })
+        }
     }
 
     fn given(&self, given: &OutcomeGiven) -> Result<Entry, TrainError> {
@@ -173,7 +256,8 @@ impl<'a> Bench<'a> {
             name: given.name.clone(),
             is_baseline: false,
             hyperparameters: header.hyperparameters.clone(),
-            predictions: self.predictions(found.probabilities)?,
+            label: found.label,
+            second: found.second,
             fold_means: Vec::new(),
             fit_secs: None,
             learned_bytes: found.learned_bytes,
@@ -184,7 +268,8 @@ impl<'a> Bench<'a> {
     fn contestant(&self, contestant: &OutcomeContestant) -> Result<Entry, TrainError> {
         let (spec, rounds) = (contestant.spec.as_ref(), &self.rounds);
         let started = Instant::now();
-        let (mut probabilities, mut calibration, mut learned_bytes) = (Vec::new(), Vec::new(), 0);
+        let (mut label, mut calibration, mut learned_bytes) = (Vec::new(), Vec::new(), 0);
+        let mut second: Option<Second> = None;
         for (number, round) in rounds.iter().enumerate() {
             let of = match rounds.len() {
                 1 => String::new(),
@@ -195,7 +280,12 @@ impl<'a> Bench<'a> {
             let context = unsaved.context(self.progress);
             let (predictor, _) = OutcomePredictor::fit(spec, &round.view(self.table), &context)?;
             let found = Found::of(self.table, &predictor, &round.test)?;
-            probabilities.extend(found.probabilities);
+            label.extend(found.label);
+            if let Some(found) = found.second {
+                let all = second.get_or_insert_default();
+                all.after_positive.extend(found.after_positive);
+                all.with_positive.extend(found.with_positive);
+            }
             calibration.push(found.calibration);
             learned_bytes = found.learned_bytes;
         }
@@ -205,53 +295,20 @@ impl<'a> Bench<'a> {
             name: contestant.name.clone(),
             is_baseline: contestant.is_baseline,
             hyperparameters: spec.hyperparameters(),
-            fold_means: fold_means(self.table, parts, &probabilities)?,
-            predictions: self.predictions(probabilities)?,
+            fold_means: fold_means(self.table, parts, &label)?,
+            label,
+            second,
             fit_secs: (!self.options.deterministic).then_some(fit_secs),
             learned_bytes,
             calibration,
-        })
-    }
-
-    fn row(
-        &self,
-        entry: &Entry,
-        own: &Bootstrapped<'_>,
-        against: Vec<Against>,
-    ) -> Result<OutcomeRow, TrainError> {
-        let (names, columns) = &self.columns;
-        let segments = match entry.name == CONSTANT {
-            true => Vec::new(),
-            false => {
-                let found = offsets(&entry.predictions, columns, &self.measure)?;
-                let found = names.iter().zip(found);
-                let column = |(name, segments): (&String, _)| ColumnSegments {
-                    column: name.clone(),
-                    segments,
-                };
-                found.map(column).collect()
-            }
-        };
-        Ok(OutcomeRow {
-            model: entry.name.clone(),
-            is_baseline: entry.is_baseline,
-            hyperparameters: entry.hyperparameters.clone(),
-            measured: own.measured()?,
-            fold_means: entry.fold_means.clone(),
-            against,
-            points: operating_points(&entry.predictions, N_POINTS),
-            histogram: histogram(&entry.predictions, N_BARS),
-            segments,
-            fit_secs: entry.fit_secs,
-            learned_bytes: entry.learned_bytes,
-            calibration: entry.calibration.clone(),
         })
     }
 }
 
 /// What a fitted model says of some rows.
 struct Found {
-    probabilities: Vec<f64>,
+    label: Vec<f64>,
+    second: Option<Second>,
     calibration: String,
     learned_bytes: u64,
 }
@@ -264,9 +321,14 @@ impl Found {
     ) -> Result<Self, TrainError> {
         let rows = rows.iter().map(|row| table.row(*row));
         let found = predictor.predict(rows, Positions::AsLogged)?;
+        let second: Option<Vec<_>> = found.iter().map(|prediction| prediction.conversion).collect();
         let tensors = predictor.model().tensors();
         Ok(Self {
-            probabilities: found.iter().map(|prediction| prediction.probability).collect(),
+            label: found.iter().map(|prediction| prediction.probability).collect(),
+            second: second.map(|found| Second {
+                after_positive: found.iter().map(|own| own.given_click).collect(),
+                with_positive: found.iter().map(|own| own.with_click).collect(),
+            }),
             calibration: predictor.serving().calibrator.method().name().to_owned(),
             learned_bytes: tensors.iter().map(|(_, t)| t.data.to_bytes().len() as u64).sum(),
         })

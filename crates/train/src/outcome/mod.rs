@@ -3,6 +3,7 @@
 mod measure;
 mod rounds;
 mod segments;
+mod target;
 
 use std::num::NonZeroUsize;
 use std::time::Instant;

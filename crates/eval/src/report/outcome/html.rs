@@ -34,6 +34,12 @@ impl OutcomeReport {
         );
         push_plots(&mut page, &self.reliability_plots()?);
         self.push_segments(&mut page)?;
+        for further in &self.further {
+            let (task, counts) = (escaped(&further.source.task), escaped(&further.counts()));
+            let _ = writeln!(page, "<h2>{task}</h2>\n<p class=\"soft\">{counts}</p>");
+            further.push_models(&mut page);
+            push_plots(&mut page, &further.reliability_plots()?);
+        }
         self.push_comparisons(&mut page);
         page.push_str("<h2>Every metric</h2>\n");
         self.rows.iter().for_each(|row| push_details(&mut page, row));

@@ -142,6 +142,10 @@ pub struct OutcomeReport {
     /// Models that are not for this table, of those that were asked for all together.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<LeftOut>,
+    /// The same of what comes of a positive row, of models that know of it: of conversions after clicks, and of clicks with conversions. Each
+    /// names what it is of as its task, and has the rows whose outcome is known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further: Vec<Self>,
     /// Whether models may take the place of the strongest baseline, where that was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<Gate>,
@@ -185,6 +189,7 @@ impl OutcomeReport {
             leakage: Leakage::default(),
             rows,
             left_out: Vec::new(),
+            further: Vec::new(),
             gate: None,
             environment: None,
         }
@@ -253,19 +258,19 @@ impl OutcomeReport {
         }
     }
 
+    /// How many rows were measured.
+    fn counts(&self) -> String {
+        let counts = self.rows.first().map(|row| (row.measured.n_rows, row.measured.n_positive));
+        let (n, positive) = counts.unwrap_or_default();
+        format!("{} rows, {} positive", grouped(n as u64), grouped(positive as u64))
+    }
+
     /// Task, part and data in the words that stand under every table.
     fn facts(&self) -> Vec<(&'static str, String)> {
         let source = &self.source;
         let mut facts = vec![
             ("task", source.task.clone()),
-            ("measured", {
-                let counts = self.rows.first().map(|row| &row.measured);
-                let counts = counts.map_or_else(String::new, |measured| {
-                    let (n, positive) = (measured.n_rows as u64, measured.n_positive as u64);
-                    format!("{} rows, {} positive; ", grouped(n), grouped(positive))
-                });
-                counts + &self.part()
-            }),
+            ("measured", format!("{}; {}", self.counts(), self.part())),
             (
                 "data",
                 format!(

@@ -26,6 +26,10 @@ impl OutcomeReport {
         }
         self.print_models(&mut text);
         self.print_fold_means(&mut text);
+        for further in &self.further {
+            let _ = writeln!(text, "\n{}, {}", further.source.task, further.counts());
+            further.print_models(&mut text);
+        }
         for left_out in &self.left_out {
             let _ = writeln!(text, "left out: {}", left_out.reason);
         }
