@@ -47,6 +47,14 @@ pub enum EvalError {
         /// What was given.
         name: String,
     },
+    /// A metric name that what is measured does not have.
+    #[error("unknown metric {name:?}; what is measured here has {known}")]
+    NoSuchMetric {
+        /// What was given.
+        name: String,
+        /// Those that there are.
+        known: String,
+    },
     /// A metric that cannot decide between models.
     #[error(
         "{metric} cannot decide: {reason}; choose an accuracy, for example ndcg@10, hr@10, recall@20"

@@ -5,14 +5,14 @@ use std::time::Instant;
 
 use forecart_data::{OrderTable, Progress};
 use forecart_eval::Bootstrap;
-use forecart_eval::demand::{BacktestOptions, DemandBacktest, Forecast, backtest};
+use forecart_eval::demand::{BacktestOptions, Forecast, backtest};
+use forecart_eval::report::{DemandReport, DemandRow, DemandSource, Environment};
 use forecart_models::ModelError;
 use forecart_models::model_file::DemandModelFile;
 use forecart_models::purchase::demand::{
     DemandForecast, DemandInterval, DemandQuestion, DemandSpec, DemandView,
 };
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
 
@@ -25,42 +25,12 @@ pub struct DemandOptions {
     pub horizon: NonZeroU32,
     /// Seed of the intervals.
     pub seed: u64,
-}
-
-/// What was measured of one way to forecast.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct DemandRow {
-    /// Its name.
-    pub model: String,
-    /// Its constants.
-    pub hyperparameters: serde_json::Value,
-    /// Everything about its forecasts of the last periods.
-    pub measured: DemandBacktest,
-    /// Seconds of fitting and forecasting, all periods together.
-    pub secs: f64,
-}
-
-/// Forecasts side by side.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct DemandReport {
-    /// Hash of the log's inputs.
-    pub data_hash: String,
-    /// Content hash of the order table.
-    pub orders_hash: String,
-    /// Days of a period.
-    pub period_days: u32,
-    /// Periods of the calendar.
-    pub n_periods: u32,
-    /// Periods that were forecast: the last of them.
-    pub test_periods: u32,
-    /// Periods ahead.
-    pub horizon: u32,
-    /// Items of the table.
-    pub n_items: u64,
-    /// The seed of the intervals.
-    pub seed: u64,
-    /// The lowest error of the medians first.
-    pub rows: Vec<DemandRow>,
+    /// Heading of the report.
+    pub title: String,
+    /// Commit of the program, if known.
+    pub commit: Option<String>,
+    /// Leaves machine and seconds out of the report: the same seed gives the same bytes.
+    pub deterministic: bool,
 }
 
 /// Fits `spec` on all of `table` for service.
@@ -94,7 +64,7 @@ pub fn measure_demand(
     let mut backtest_options =
         BacktestOptions::new(size(options.test_periods), size(options.horizon));
     backtest_options.bootstrap = Bootstrap { seed: options.seed, ..Bootstrap::default() };
-    let mut rows = specs
+    let rows = specs
         .iter()
         .map(|spec| {
             progress.begin(spec.name(), Some(u64::from(options.test_periods.get())));
@@ -116,26 +86,30 @@ pub fn measure_demand(
             let measured = backtest(&units, &backtest_options, forecast)?;
             Ok(DemandRow {
                 model: spec.name().to_owned(),
+                is_baseline: spec.is_classical(),
                 hyperparameters: spec.hyperparameters(),
                 measured,
-                secs: started.elapsed().as_secs_f64(),
+                secs: (!options.deterministic).then(|| started.elapsed().as_secs_f64()),
             })
         })
         .collect::<Result<Vec<DemandRow>, TrainError>>()?;
-    let error = |row: &DemandRow| row.measured.all.median_wape.unwrap_or(f64::INFINITY);
-    rows.sort_by(|a, b| error(a).total_cmp(&error(b)));
     let description = &table.manifest.description;
-    Ok(DemandReport {
+    let source = DemandSource {
         data_hash: description.data_hash.clone(),
         orders_hash: table.manifest.content_hash.clone(),
+        start_ms: description.start_ms,
         period_days: description.period_days,
         n_periods,
         test_periods: options.test_periods.get(),
         horizon: options.horizon.get(),
         n_items: table.manifest.n_items,
-        seed: options.seed,
-        rows,
-    })
+    };
+    let mut report =
+        DemandReport::new(options.title.clone(), source, backtest_options.bootstrap, rows);
+    report.commit.clone_from(&options.commit);
+    let n_threads = rayon::current_num_threads();
+    report.environment = (!options.deterministic).then(|| Environment::detect(n_threads));
+    Ok(report)
 }
 
 fn measurable(found: DemandForecast) -> Forecast {

@@ -15,15 +15,14 @@ mod scaling;
 mod stream;
 mod tune;
 
-pub use demand::{DemandOptions, DemandReport, DemandRow, measure_demand, train_demand};
+pub use demand::{DemandOptions, measure_demand, train_demand};
 pub use error::TrainError;
 pub use fit::{TrainOptions, Trained, train};
 pub use measure::{AsScorer, Contestant, Given, MeasureOptions, measure};
 pub use memory::peak_memory_bytes;
 pub use outcome::{
-    CONSTANT, LeftOut, OutcomeOptions, OutcomeReport, OutcomeRow, leave_out, measure_outcomes,
-    train_outcome,
+    OutcomeContestant, OutcomeGiven, OutcomeOptions, leave_out, measure_outcomes, train_outcome,
 };
 pub use scaling::{Size, train_size};
 pub use stream::{StreamOptions, StreamOrigin, StreamPredictions, StreamTrainer};
-pub use tune::{BATCH, Budget, SearchId, TuneOptions, survival, tune};
+pub use tune::{BATCH, Budget, ListMeasure, SearchId, TuneData, TuneOptions, survival, tune};

@@ -74,6 +74,7 @@ pub(crate) enum FitOnName {
                   forecart evaluate --input train.csv --test test.csv --protocol session \
                   --models item-knn,seq-rules\n  \
                   forecart evaluate --data dataset --model model.forecart --gate ndcg@10\n  \
+                  forecart evaluate --data samples --models all --gate logloss --out report\n  \
                   forecart evaluate --log log --folds 4 --horizon 30 --models item-knn --out backtest\n\n\
                   Before anything is trained the dataset is searched for test data that has leaked into the training\n\
                   part; exit code 3 says that there is some, and where."
@@ -128,7 +129,8 @@ pub(crate) struct EvaluateArgs {
     #[arg(long)]
     pub(crate) no_baselines: bool,
     /// Fail with exit code 4 if no asked-for model, or one of the --model files, does not beat the strongest baseline on
-    /// this metric; the verdict is written into the model files
+    /// this metric (of a sample table auc, average_precision, logloss, normalized_entropy, ece, brier; of orders wape, pinball); the verdict is written into
+    /// the model files
     #[arg(long, value_name = "METRIC")]
     pub(crate) gate: Option<String>,
     /// Why models may be promoted though they do not pass the gate; recorded in the report and the model files
@@ -149,6 +151,7 @@ pub(crate) struct EvaluateArgs {
 #[command(
     after_help = "Examples:\n  forecart tune --data dataset --model item-knn --trials 40\n  \
                   forecart tune --data dataset --model sasrec --minutes 60 --out tuning-sasrec\n  \
+                  forecart tune --data samples --model gbdt\n  \
                   forecart train --config tuning/best.toml --model item-knn\n\n\
                   Trial 0 has the defaults (or what the configuration file says). Every trial is written to\n\
                   OUT/trials.journal at once; the same command goes on from there after a kill, or with a larger\n\
@@ -156,7 +159,7 @@ pub(crate) struct EvaluateArgs {
                   what was chosen, and the report says how much of the gain is left."
 )]
 pub(crate) struct TuneArgs {
-    /// The dataset
+    /// The dataset, or a sample table
     #[arg(short, long, default_value = "dataset", value_name = "DIR")]
     pub(crate) data: PathBuf,
     /// Which model
@@ -168,9 +171,9 @@ pub(crate) struct TuneArgs {
     /// End after so many minutes, those of earlier runs included
     #[arg(long, value_name = "M")]
     pub(crate) minutes: Option<f64>,
-    /// The metric that decides
-    #[arg(long, default_value = "ndcg@10", value_name = "METRIC")]
-    pub(crate) metric: String,
+    /// The metric that decides [default: ndcg@10; of a sample table log loss, and no other]
+    #[arg(long, value_name = "METRIC")]
+    pub(crate) metric: Option<String>,
     /// How many of a user's newest events a model sees
     #[arg(long, value_name = "N")]
     pub(crate) max_history: Option<NonZeroUsize>,

@@ -54,7 +54,8 @@ pub(crate) fn run(
         write_file(&out.join("report.html"), found.to_html()?.as_bytes())?;
         write_file(&out.join("report.json"), found.to_json()?.as_bytes())?;
         for (number, fold) in found.folds.iter().enumerate() {
-            evaluate::write_report(&fold.report, &out.join(format!("fold-{}", number + 1)))?;
+            let folder = out.join(format!("fold-{}", number + 1));
+            evaluate::write_report(&folder, &fold.report.to_html()?, &fold.report.to_json()?)?;
         }
     }
     if context.json {

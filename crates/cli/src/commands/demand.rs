@@ -9,17 +9,17 @@ use anyhow::Context as _;
 use forecart_data::encode::{Row as _, Value};
 use forecart_data::orders::OrderManifest;
 use forecart_data::samples::{ColumnKind, Role, SampleColumn};
-use forecart_data::storage::{Replacement, write_file};
+use forecart_data::storage::Replacement;
 use forecart_data::{OrderTable, Progress as _};
-use forecart_eval::Interval;
-use forecart_eval::demand::{Coverage, DemandMeasures, OFTEN, RECENT};
+use forecart_eval::demand::DemandMetric;
 use forecart_models::model_file::DemandModelFile;
 use forecart_models::purchase::demand::{DemandQuestion, DemandSpec, models};
+use forecart_prepare::RawDemandConfig;
 use forecart_prepare::samples::SampleRows;
-use forecart_train::{DemandOptions, DemandReport, measure_demand, train_demand};
+use forecart_train::{DemandOptions, measure_demand, train_demand};
 use serde::Serialize;
 
-use super::Context;
+use super::{Context, evaluate, gate, outcome};
 use crate::args::{EvaluateArgs, FitOnName, PredictArgs, PrepareArgs, TaskName, TrainArgs};
 use crate::failure::UsageError;
 use crate::output::{self, count};
@@ -118,11 +118,15 @@ pub(crate) fn train(context: &Context, arguments: &TrainArgs) -> anyhow::Result<
 }
 
 pub(crate) fn evaluate(context: &Context, arguments: &EvaluateArgs) -> anyhow::Result<()> {
-    super::outcome::refuse_flags(arguments, "an order table")?;
-    if arguments.allow_leaks {
-        let message = "--allow-leaks says nothing of an order table; leave it out";
-        return Err(UsageError(message.into()).into());
-    }
+    let mut flags = outcome::foreign_flags(arguments);
+    flags.extend([
+        ("--model", !arguments.model.is_empty()),
+        ("--no-baselines", arguments.no_baselines),
+        ("--allow-leaks", arguments.allow_leaks),
+    ]);
+    outcome::refuse_flags("an order table", &flags)?;
+    let metric = arguments.gate.as_deref().map(str::parse::<DemandMetric>).transpose();
+    let metric = metric.map_err(|error| UsageError(format!("--gate: {error}")))?;
     let names: Vec<&str> = match arguments.models.as_slice() {
         [] => models().map(|(name, _)| name).collect(),
         names if names.iter().any(|name| name == "all") => models().map(|(name, _)| name).collect(),
@@ -133,70 +137,39 @@ pub(crate) fn evaluate(context: &Context, arguments: &EvaluateArgs) -> anyhow::R
     let table = OrderTable::open(folder)?;
     let config = context.config.demand()?.raw;
     let options = DemandOptions {
+        title: format!("{}: demand", folder.display()),
+        commit: evaluate::commit(),
+        deterministic: arguments.deterministic,
+        ..options(context, &config)
+    };
+    let mut report = measure_demand(&table, &specs, &options, &context.display)?;
+    context.display.end();
+    if let Some(metric) = metric {
+        report.gate = report.judged_by(metric, arguments.gate_override.as_deref());
+        if report.gate.is_none() {
+            let message = format!(
+                "--gate {metric}: no classical method was measured, or nothing was sold; add one to --models"
+            );
+            return Err(UsageError(message).into());
+        }
+    }
+    if let Some(out) = &arguments.out {
+        evaluate::write_report(out, &report.to_html()?, &report.to_json()?)?;
+    }
+    evaluate::show(context, arguments, &report, &report.table())?;
+    gate::enforce(report.gate.as_ref(), arguments)
+}
+
+/// Which periods are measured.
+pub(super) fn options(context: &Context, config: &RawDemandConfig) -> DemandOptions {
+    DemandOptions {
         test_periods: config.test_periods,
         horizon: config.horizon,
         seed: context.config.seed,
-    };
-    let report = measure_demand(&table, &specs, &options, &context.display)?;
-    context.display.end();
-    if let Some(out) = &arguments.out {
-        std::fs::create_dir_all(out).with_context(|| format!("make {out:?}"))?;
-        write_file(&out.join("report.json"), &serde_json::to_vec_pretty(&report)?)?;
+        title: String::new(),
+        commit: None,
+        deterministic: false,
     }
-    if context.json {
-        return output::json(&report);
-    }
-    print_report(&report)
-}
-
-pub(super) fn print_report(report: &DemandReport) -> anyhow::Result<()> {
-    let with_interval = |value: Option<f64>, interval: Option<Interval>| match (value, interval) {
-        (Some(value), Some(Interval { low, high, .. })) => {
-            format!("{value:.4} ({low:.4}..{high:.4})")
-        }
-        (Some(value), None) => format!("{value:.4}"),
-        (None, _) => "-".to_owned(),
-    };
-    let covered = |coverage: &Coverage| format!("{:.3}", coverage.observed);
-    let cells = |name: &str, measures: &DemandMeasures, secs: f64| {
-        let mut cells = vec![
-            name.to_owned(),
-            with_interval(measures.median_wape, measures.median_wape_interval),
-            measures.wape.map_or_else(|| "-".to_owned(), |wape| format!("{wape:.4}")),
-            measures.bias.map_or_else(|| "-".to_owned(), |bias| format!("{bias:+.3}")),
-            with_interval(Some(measures.pinball_loss), measures.pinball_interval),
-        ];
-        cells.extend(measures.coverages.iter().map(covered));
-        cells.push(format!("{secs:.1}"));
-        cells
-    };
-    let header =
-        ["forecast", "WAPE", "WAPE of means", "bias", "pinball", "in 80 %", "in 95 %", "seconds"];
-    let all = report.rows.iter().map(|row| cells(&row.model, &row.measured.all, row.secs));
-    output::line(&output::table(&header, &all.collect::<Vec<_>>(), 1))?;
-    let often: Vec<_> = report
-        .rows
-        .iter()
-        .filter_map(|row| Some(cells(&row.model, row.measured.often.as_ref()?, row.secs)))
-        .collect();
-    if !often.is_empty() {
-        output::line(&format!(
-            "of these, items that sold in {OFTEN} or more of the {RECENT} periods before:"
-        ))?;
-        output::line(&output::table(&header, &often, 1))?;
-    }
-    let Some(best) = report.rows.first() else { return Ok(()) };
-    output::line(&format!(
-        "{} items, {} item periods, {} units; forecasts before each of the last {} periods of {} days, {} ahead; WAPE is of the medians, \
-         intervals over items; {} units were sold of items without an order before",
-        count(best.measured.n_series as u64),
-        count(best.measured.all.n_periods as u64),
-        count(best.measured.all.n_units as u64),
-        report.test_periods,
-        report.period_days,
-        report.horizon,
-        count(best.measured.n_unknown_units as u64),
-    ))
 }
 
 /// A line of a forecast.

@@ -6,16 +6,17 @@ use anyhow::Context as _;
 use forecart_data::storage::{Scratch, write_file};
 use forecart_data::{Dataset, OrderTable, Progress as _, SampleTable, SeenItems};
 use forecart_eval::report::Gate;
-use forecart_eval::{Leakage, Metric, Report, find_leaks};
+use forecart_eval::{Leakage, Metric, find_leaks};
 use forecart_models::model_file::{GateRecord, LoadedModel};
 use forecart_models::recommend::{FitOn, registry};
 use forecart_prepare::LogManifest;
 use forecart_prepare::prepare::SplitKind;
 use forecart_train::{Contestant, Given, MeasureOptions, measure};
+use serde::Serialize;
 
-use super::{Context, backtest, demand, outcome};
+use super::{Context, backtest, demand, gate, outcome};
 use crate::args::{EvaluateArgs, FitOnName, ProtocolName, SeenName};
-use crate::failure::{DataInvalid, GateNotMet, UsageError};
+use crate::failure::{DataInvalid, UsageError};
 use crate::output;
 
 /// Models that stand in every table, so that a stronger one has something to beat. Those that need
@@ -60,11 +61,7 @@ pub(crate) fn run(context: &Context, arguments: &EvaluateArgs) -> anyhow::Result
     }
     // Checked first: a slip in a name should not cost the minutes of an import.
     let contestants = contestants(context, &arguments.models, !arguments.no_baselines)?;
-    let mut paths = arguments.model.clone();
-    paths.sort();
-    if let Some(pair) = paths.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(UsageError(format!("--model names {:?} twice", pair[0])).into());
-    }
+    gate::check_files(arguments)?;
     let given = arguments.model.iter().map(|path| given(path, arguments));
     let given = given.collect::<Result<Vec<_>, _>>()?;
     if contestants.is_empty() && given.is_empty() {
@@ -85,7 +82,7 @@ pub(crate) fn run(context: &Context, arguments: &EvaluateArgs) -> anyhow::Result
         seen: arguments.seen.map(SeenItems::from),
         primary,
         title: String::new(),
-        commit: option_env!("FORECART_COMMIT").map(str::to_owned),
+        commit: commit(),
         deterministic: arguments.deterministic,
     };
     if let Some(n_folds) = arguments.folds {
@@ -120,20 +117,30 @@ pub(crate) fn run(context: &Context, arguments: &EvaluateArgs) -> anyhow::Result
     report.leakage = leakage;
     if arguments.gate.is_some() {
         report.gate = Gate::of(&report, arguments.gate_override.as_deref());
-        record(&report, arguments)?;
+        gate::record(report.gate.as_ref(), arguments, record)?;
     }
     if let Some(out) = &arguments.out {
-        write_report(&report, out)?;
+        write_report(out, &report.to_html()?, &report.to_json()?)?;
     }
+    show(context, arguments, &report, &report.table())?;
+    gate::enforce(report.gate.as_ref(), arguments)
+}
+
+/// Prints a report: itself for programs, `table` for people, and where its page is.
+pub(crate) fn show(
+    context: &Context,
+    arguments: &EvaluateArgs,
+    report: &impl Serialize,
+    table: &str,
+) -> anyhow::Result<()> {
     if context.json {
-        output::json(&report)?;
-    } else {
-        output::line(&report.table())?;
-        if let Some(out) = &arguments.out {
-            output::line(&format!("report: {}", out.join("report.html").display()))?;
-        }
+        return output::json(report);
     }
-    if arguments.gate.is_some() { gate(&report, arguments) } else { Ok(()) }
+    output::line(table.trim_end())?;
+    match &arguments.out {
+        Some(out) => output::line(&format!("report: {}", out.join("report.html").display())),
+        None => Ok(()),
+    }
 }
 
 /// A metric by which models may be chosen. Asked before anything is fitted.
@@ -143,10 +150,16 @@ pub(crate) fn deciding(name: &str) -> Result<Metric, UsageError> {
 }
 
 /// `report.html` for people and `report.json` for programs, in `folder`.
-pub(crate) fn write_report(report: &Report, folder: &Path) -> anyhow::Result<()> {
-    write_file(&folder.join("report.html"), report.to_html()?.as_bytes())?;
-    write_file(&folder.join("report.json"), report.to_json()?.as_bytes())?;
+pub(crate) fn write_report(folder: &Path, html: &str, json: &str) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("make {folder:?}"))?;
+    write_file(&folder.join("report.html"), html.as_bytes())?;
+    write_file(&folder.join("report.json"), json.as_bytes())?;
     Ok(())
+}
+
+/// The commit that this program was built from, if it was told.
+pub(crate) fn commit() -> Option<String> {
+    option_env!("FORECART_COMMIT").map(str::to_owned)
 }
 
 /// Imports and prepares the raw logs of `--input` and `--test`; returns the dataset's folder. Rows
@@ -223,20 +236,13 @@ fn given(path: &Path, arguments: &EvaluateArgs) -> anyhow::Result<Given> {
     let loaded = LoadedModel::open(path).with_context(|| format!("read {path:?}"))?;
     let header = loaded.header().clone();
     Ok(Given {
-        name: name_of(&header.model, path, arguments),
+        name: gate::name_of(&header.model, path, arguments),
         n_bytes: std::fs::metadata(path)?.len(),
         fit_on: header.provenance.fit_on,
         dataset_hash: header.dataset.content_hash,
         record: header.provenance.record,
         model: loaded.into_model(),
     })
-}
-
-/// What the report calls the model in a file: by the file's name, or its path where another file has the same name.
-fn name_of(model: &str, path: &Path, arguments: &EvaluateArgs) -> String {
-    let n_alike = arguments.model.iter().filter(|other| other.file_name() == path.file_name());
-    let file = path.file_name().filter(|_| n_alike.count() == 1).unwrap_or(path.as_os_str());
-    format!("{model} ({})", file.to_string_lossy())
 }
 
 /// What to do about a leak of a dataset.
@@ -253,52 +259,7 @@ pub(crate) fn leaked(leakage: &Leakage, repair: &str) -> DataInvalid {
     ))
 }
 
-/// Writes the gate's verdict on each given model into its file.
-fn record(report: &Report, arguments: &EvaluateArgs) -> anyhow::Result<()> {
-    let Some(gate) = &report.gate else { return Ok(()) };
-    for path in &arguments.model {
-        let loaded = LoadedModel::open(path).with_context(|| format!("read {path:?}"))?;
-        let name = name_of(&loaded.header().model, path, arguments);
-        let Some(verdict) = gate.verdict(&name) else { continue };
-        let record = GateRecord {
-            metric: gate.metric.to_string(),
-            baseline: gate.baseline.clone(),
-            difference: verdict.difference,
-            interval: [verdict.interval.low, verdict.interval.high],
-            passed: verdict.passed,
-            override_reason: gate.override_reason.clone().filter(|_| !verdict.passed),
-        };
-        loaded.with_gate(record)?.save(path)?;
-    }
-    Ok(())
-}
-
-/// Fails unless the models may be promoted: each of the given files, or, where none is given, any model that is no
-/// baseline, beats the strongest baseline by more than chance.
-fn gate(report: &Report, arguments: &EvaluateArgs) -> anyhow::Result<()> {
-    if arguments.gate_override.is_some() {
-        return Ok(());
-    }
-    let verdicts = report.gate.as_ref().map_or(&[][..], |gate| &gate.verdicts);
-    let passed = match arguments.model.is_empty() {
-        true => verdicts.iter().any(|verdict| verdict.passed),
-        false => arguments.model.iter().all(|path| {
-            let file = name_of("", path, arguments);
-            let own = verdicts.iter().filter(|verdict| verdict.model.ends_with(&file));
-            own.clone().count() > 0 && own.into_iter().all(|verdict| verdict.passed)
-        }),
-    };
-    if passed {
-        return Ok(());
-    }
-    let who = match arguments.model.is_empty() {
-        true => "no model beats",
-        false => "a model file does not beat",
-    };
-    let reason = format!(
-        "{who} the strongest baseline on {} with the whole 95 % interval of the difference above 0; \
-         --gate-override REASON promotes it all the same and records why",
-        report.primary
-    );
-    Err(GateNotMet { reason }.into())
+/// Writes the gate's verdict into the model file `path`.
+fn record(path: &Path, record: GateRecord) -> anyhow::Result<()> {
+    Ok(LoadedModel::open(path)?.with_gate(record)?.save(path)?)
 }

@@ -8,6 +8,7 @@ mod demand;
 mod demo;
 mod evaluate;
 mod explain;
+mod gate;
 mod model;
 mod outcome;
 mod predict;

@@ -74,10 +74,15 @@ pub(crate) fn run(context: &Context, arguments: &ModelArgs) -> anyhow::Result<()
             output::line(&output::table(&header, &rows, usize::MAX))?;
             output::line(&format!("`default` is {}", registry::DEFAULT_MODEL))?;
             output::line("")?;
-            let rows =
-                outcomes::models().map(|(name, about)| vec![name.to_owned(), about.to_owned()]);
-            let header = ["model of a click, conversion or purchase", "what it does"];
-            output::line(&output::table(&header, &rows.collect::<Vec<_>>(), usize::MAX))?;
+            let rows = outcomes::models().map(|(name, about)| {
+                let space = outcomes::spec(name, &serde_json::Value::Null)?.search_space();
+                let names: Vec<&str> = space.iter().map(|parameter| parameter.name).collect();
+                Ok(vec![name.to_owned(), about.to_owned(), names.join(", ")])
+            });
+            let rows = rows.collect::<anyhow::Result<Vec<_>>>()?;
+            let header =
+                ["model of a click, conversion or purchase", "what it does", "what `tune` varies"];
+            output::line(&output::table(&header, &rows, usize::MAX))?;
             output::line(&format!("`default` is {}", outcomes::DEFAULT_MODEL))?;
             output::line("")?;
             let rows =

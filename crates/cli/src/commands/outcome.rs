@@ -2,32 +2,30 @@
 
 use anyhow::Context as _;
 use forecart_data::SampleTable;
-use forecart_data::storage::write_file;
-use forecart_eval::probability::{MeasureOptions, ProbabilityMetric as Metric};
-use forecart_eval::{Interval, find_sample_leaks};
+use forecart_eval::find_sample_leaks;
+use forecart_eval::probability::ProbabilityMetric as Metric;
 use forecart_models::ads::{OutcomeSpec, registry};
+use forecart_models::model_file::OutcomeModelFile;
 use forecart_models::training::Checkpoint;
 use forecart_train::{
-    CONSTANT, OutcomeOptions, OutcomeReport, leave_out, measure_outcomes, train_outcome,
+    OutcomeContestant, OutcomeGiven, OutcomeOptions, leave_out, measure_outcomes, train_outcome,
 };
 
-use super::evaluate::leaked;
-use super::{Context, train};
+use super::evaluate::{commit, leaked, show, write_report};
+use super::{Context, gate, train};
 use crate::args::{EvaluateArgs, FitOnName, TrainArgs};
 use crate::failure::UsageError;
 use crate::output;
 
-fn options(context: &Context, checkpoint: Option<Checkpoint>) -> OutcomeOptions {
+pub(super) fn options(context: &Context, checkpoint: Option<Checkpoint>) -> OutcomeOptions {
     OutcomeOptions {
-        seed: context.config.seed,
-        n_threads: context.config.threads(),
         memory_limit_bytes: context.config.memory_limit_bytes,
         checkpoint,
-        measure: MeasureOptions::default(),
+        ..OutcomeOptions::new(context.config.seed, context.config.threads())
     }
 }
 
-fn spec(context: &Context, name: &str) -> anyhow::Result<Box<dyn OutcomeSpec>> {
+pub(super) fn spec(context: &Context, name: &str) -> anyhow::Result<Box<dyn OutcomeSpec>> {
     let name = registry::resolved(name);
     Ok(registry::spec(name, &context.config.outcome_model(name)?)?)
 }
@@ -85,130 +83,104 @@ pub(crate) fn train(context: &Context, arguments: &TrainArgs) -> anyhow::Result<
     ))
 }
 
+/// The model that stands beside the constant in every table, so that others have something to beat.
+const BASELINE: &str = "lr";
+
 pub(crate) fn evaluate(context: &Context, arguments: &EvaluateArgs) -> anyhow::Result<()> {
-    refuse_flags(arguments, "a sample table")?;
+    refuse_flags("a sample table", &foreign_flags(arguments))?;
+    gate::check_files(arguments)?;
+    let metric = arguments.gate.as_deref().map(str::parse::<Metric>).transpose();
+    let metric = metric.map_err(|error| UsageError(format!("--gate: {error}")))?;
     let is_all = arguments.models.iter().any(|name| name == "all");
-    let names: Vec<&str> = match is_all {
-        true => registry::models().map(|(name, _)| name).collect(),
-        false if arguments.models.is_empty() => vec!["lr", registry::DEFAULT_MODEL],
-        false => arguments.models.iter().map(String::as_str).collect(),
-    };
-    let mut specs = names.iter().map(|name| spec(context, name)).collect::<Result<Vec<_>, _>>()?;
+    let mut contestants = contestants(context, arguments, is_all)?;
     let folder = arguments.data.as_ref().context("a sample table is named by --data")?;
     let table = SampleTable::open(folder)?;
-    let left_out = if is_all { leave_out(&table, &mut specs) } else { Vec::new() };
-    specs.iter().try_for_each(|spec| spec.check_columns(&table.manifest.columns))?;
+    let left_out = if is_all { leave_out(&table, &mut contestants) } else { Vec::new() };
+    let columns = &table.manifest.columns;
+    contestants.iter().try_for_each(|own| own.spec.check_columns(columns))?;
+    let given = arguments.model.iter().map(|path| {
+        let file = OutcomeModelFile::open(path)?;
+        Ok(OutcomeGiven { name: gate::name_of(&file.header().model, path, arguments), file })
+    });
+    let given = given.collect::<anyhow::Result<Vec<_>>>()?;
     let leakage = find_sample_leaks(&table);
     if !leakage.leaks.is_empty() && !arguments.allow_leaks {
-        return Err(leaked(
-            &leakage,
-            "repair the data, or leave the column out (`samples.ignore`)",
-        )
-        .into());
+        return Err(leaked(&leakage, REPAIR).into());
     }
-    let options = options(context, None);
-    let mut report = measure_outcomes(&table, &specs, &options, &context.display)?;
+    let options = OutcomeOptions {
+        title: format!("{}: {}", folder.display(), table.manifest.description.task),
+        commit: commit(),
+        deterministic: arguments.deterministic,
+        ..options(context, None)
+    };
+    let mut report = measure_outcomes(&table, &contestants, &given, &options, &context.display)?;
     report.left_out = left_out;
     report.leakage = leakage;
+    if let Some(metric) = metric {
+        report.gate = report.judged_by(metric, arguments.gate_override.as_deref());
+        if report.gate.is_none() {
+            let message =
+                format!("--gate {metric}: no baseline of this table has it; choose another metric");
+            return Err(UsageError(message).into());
+        }
+        gate::record(report.gate.as_ref(), arguments, |path, record| {
+            Ok(OutcomeModelFile::open(path)?.with_gate(record)?.save(path)?)
+        })?;
+    }
     context.display.end();
     if let Some(out) = &arguments.out {
-        std::fs::create_dir_all(out).with_context(|| format!("make {out:?}"))?;
-        write_file(&out.join("report.json"), &serde_json::to_vec_pretty(&report)?)?;
+        write_report(out, &report.to_html()?, &report.to_json()?)?;
     }
-    if context.json {
-        return output::json(&report);
-    }
-    print(&report)
+    show(context, arguments, &report, &report.table())?;
+    gate::enforce(report.gate.as_ref(), arguments)
 }
 
-/// Flags that mean something to recommenders alone.
-pub(super) fn refuse_flags(arguments: &EvaluateArgs, folder: &str) -> anyhow::Result<()> {
-    let given = [
-        ("--model", !arguments.model.is_empty()),
+/// The models asked for, in order, then the baseline where it was not.
+fn contestants(
+    context: &Context,
+    arguments: &EvaluateArgs,
+    is_all: bool,
+) -> anyhow::Result<Vec<OutcomeContestant>> {
+    let mut names: Vec<&str> = match is_all {
+        true => registry::models().map(|(name, _)| name).collect(),
+        false if arguments.models.is_empty() && arguments.model.is_empty() => {
+            vec![registry::DEFAULT_MODEL]
+        }
+        false => arguments.models.iter().map(|name| registry::resolved(name)).collect(),
+    };
+    if !arguments.no_baselines {
+        names.push(BASELINE);
+    }
+    let mut contestants: Vec<OutcomeContestant> = Vec::new();
+    for name in names {
+        if contestants.iter().all(|own| own.spec.name() != name) {
+            contestants.push(OutcomeContestant::new(spec(context, name)?, name == BASELINE));
+        }
+    }
+    Ok(contestants)
+}
+
+/// What to do about a leak of a sample table.
+pub(super) const REPAIR: &str = "repair the data, or leave the column out (`samples.ignore`)";
+
+/// Flags that mean something to recommenders alone, and whether they are given.
+pub(super) fn foreign_flags(arguments: &EvaluateArgs) -> Vec<(&'static str, bool)> {
+    vec![
         ("--protocol", arguments.protocol.is_some()),
-        ("--gate", arguments.gate.is_some()),
         ("--max-history", arguments.max_history.is_some()),
         ("--seen", arguments.seen.is_some()),
-        ("--no-baselines", arguments.no_baselines),
         ("--seeds", arguments.seeds.get() > 1),
         ("--test", arguments.test.is_some()),
-        ("--deterministic", arguments.deterministic),
         ("--fit-on", arguments.fit_on == FitOnName::TrainValidation),
-    ];
-    match given.iter().find(|(_, is_given)| *is_given) {
+    ]
+}
+
+/// Refuses the first of `flags` that is given.
+pub(super) fn refuse_flags(folder: &str, flags: &[(&str, bool)]) -> Result<(), UsageError> {
+    match flags.iter().find(|(_, is_given)| *is_given) {
         Some((flag, _)) => {
-            let message = format!("{flag} says nothing of {folder}; leave it out");
-            Err(UsageError(message).into())
+            Err(UsageError(format!("{flag} says nothing of {folder}; leave it out")))
         }
         None => Ok(()),
     }
-}
-
-pub(super) fn print(report: &OutcomeReport) -> anyhow::Result<()> {
-    for leak in &report.leakage.leaks {
-        output::line(&format!("LEAK  {leak}"))?;
-    }
-    for note in &report.leakage.notes {
-        output::line(&format!("note: {note}"))?;
-    }
-    let columns = [
-        Metric::Auc,
-        Metric::AveragePrecision,
-        Metric::Logloss,
-        Metric::NormalizedEntropy,
-        Metric::Ece,
-    ];
-    let rows: Vec<Vec<String>> = report
-        .rows
-        .iter()
-        .map(|row| {
-            let shown = columns.iter().map(|metric| {
-                let value = row.measured.value(*metric);
-                match (value, row.measured.interval(*metric)) {
-                    (Some(value), Some(Interval { low, high, .. })) => {
-                        format!("{value:.4} ({low:.4}..{high:.4})")
-                    }
-                    (Some(value), None) => format!("{value:.4}"),
-                    (None, _) => "-".to_owned(),
-                }
-            });
-            let baseline = if row.model == CONSTANT { "*" } else { "" };
-            let mut cells = vec![format!("{}{baseline}", row.model)];
-            cells.extend(shown);
-            cells.push(match row.measured.reaches_noise_floor() {
-                true => "yes".to_owned(),
-                false => format!("no, floor {:.4}", row.measured.noise_floor.mean),
-            });
-            cells.push(format!("{:.1}", row.fit_secs));
-            cells.push(format!("{:.1}", row.learned_bytes as f64 / 1e3));
-            cells
-        })
-        .collect();
-    let header =
-        ["model", "AUC", "AP", "log loss", "entropy", "ECE", "calibrated", "seconds", "KB"];
-    output::line(&output::table(&header, &rows, 1))?;
-    if report.rows.iter().any(|row| !row.fold_means.is_empty()) {
-        let rows: Vec<Vec<String>> = report
-            .rows
-            .iter()
-            .filter(|row| !row.fold_means.is_empty())
-            .map(|row| {
-                let means = row.fold_means.iter().map(|(_, value)| format!("{value:.4}"));
-                std::iter::once(row.model.clone()).chain(means).collect()
-            })
-            .collect();
-        output::line(&output::table(&["mean over folds", "AUC", "AP"], &rows, 1))?;
-    }
-    for left_out in &report.left_out {
-        output::line(&format!("left out: {}", left_out.reason))?;
-    }
-    let best = &report.rows[0];
-    let first = best.measured.n_rows;
-    output::line(&format!(
-        "task {}, split {}, {} rows measured, {} positive; * is the share of positive training rows, for every row",
-        report.task,
-        report.split.name(),
-        output::count(first as u64),
-        output::count(best.measured.n_positive as u64),
-    ))
 }

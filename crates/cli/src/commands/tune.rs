@@ -4,11 +4,15 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use forecart_data::storage::{remove_file, write_file};
-use forecart_data::{Dataset, SeenItems};
-use forecart_eval::find_leaks;
+use forecart_data::{Dataset, OrderTable, SampleTable, SeenItems};
+use forecart_eval::tuning::{Search, SearchReport};
+use forecart_eval::{Leakage, find_leaks, find_sample_leaks};
+use forecart_models::ads;
 use forecart_models::recommend::{FitOn, TrainingView, registry};
-use forecart_train::{Budget, TuneOptions, survival, tune};
+use forecart_train::{Budget, ListMeasure, TuneData, TuneOptions, survival, tune};
+use serde_json::Value;
 
+use super::outcome::{self, refuse_flags};
 use super::{Context, evaluate};
 use crate::args::TuneArgs;
 use crate::failure::UsageError;
@@ -17,9 +21,73 @@ use crate::output;
 /// Trials where no budget is given.
 const N_TRIALS: NonZeroUsize = NonZeroUsize::new(40).expect("40 is not 0");
 
+/// The metric of lists that decides where none is named.
+const METRIC: &str = "ndcg@10";
+
 pub(crate) fn run(context: &Context, arguments: &TuneArgs) -> anyhow::Result<()> {
+    if SampleTable::is_at(&arguments.data) {
+        return outcomes(context, arguments);
+    }
+    if OrderTable::is_at(&arguments.data) {
+        let message = format!(
+            "{:?} is an order table: its forecasts set their constants themselves or by `[demand_models]`, and are not searched",
+            arguments.data
+        );
+        return Err(UsageError(message).into());
+    }
     let model = registry::entry(&arguments.model)?.name;
-    let metric = evaluate::deciding(&arguments.metric)?;
+    let metric = evaluate::deciding(arguments.metric.as_deref().unwrap_or(METRIC))?;
+    let dataset = Dataset::open(&arguments.data)?;
+    let leakage = find_leaks(&dataset);
+    check(&leakage, arguments, evaluate::REPAIR)?;
+    let usual_length = || TrainingView::new(&dataset, FitOn::Train).usual_length();
+    let measure = ListMeasure {
+        metric,
+        max_history: arguments.max_history.map_or_else(usual_length, usize::from),
+        seen: arguments.seen.map(SeenItems::from),
+    };
+    let options = options(context, arguments, model, context.config.model(model)?)?;
+    let mut search = search(context, arguments, TuneData::Lists(&dataset, measure), &options)?;
+    if let SearchReport::Lists(report) = &mut search.report {
+        report.leakage = leakage;
+    }
+    finish(context, arguments, &search)
+}
+
+/// Models of a binary outcome, by the log loss of validation.
+fn outcomes(context: &Context, arguments: &TuneArgs) -> anyhow::Result<()> {
+    let flags = [
+        ("--metric", arguments.metric.is_some()),
+        ("--max-history", arguments.max_history.is_some()),
+        ("--seen", arguments.seen.is_some()),
+    ];
+    refuse_flags("a sample table, where log loss decides", &flags)?;
+    let model = ads::registry::resolved(&arguments.model);
+    let table = SampleTable::open(&arguments.data)?;
+    let leakage = find_sample_leaks(&table);
+    check(&leakage, arguments, outcome::REPAIR)?;
+    let options = options(context, arguments, model, context.config.outcome_model(model)?)?;
+    let mut search = search(context, arguments, TuneData::Outcomes(&table), &options)?;
+    if let SearchReport::Outcomes(report) = &mut search.report {
+        report.leakage = leakage;
+        report.commit = evaluate::commit();
+    }
+    finish(context, arguments, &search)
+}
+
+fn check(leakage: &Leakage, arguments: &TuneArgs, repair: &str) -> anyhow::Result<()> {
+    match leakage.leaks.is_empty() || arguments.allow_leaks {
+        true => Ok(()),
+        false => Err(evaluate::leaked(leakage, repair).into()),
+    }
+}
+
+fn options(
+    context: &Context,
+    arguments: &TuneArgs,
+    model: &str,
+    keys: Value,
+) -> anyhow::Result<TuneOptions> {
     let budget = match arguments.minutes {
         Some(minutes) if minutes > 0.0 && minutes.is_finite() => {
             Budget::Time(Duration::from_secs_f64(minutes * 60.0))
@@ -27,44 +95,50 @@ pub(crate) fn run(context: &Context, arguments: &TuneArgs) -> anyhow::Result<()>
         Some(_) => return Err(UsageError("--minutes must be above 0".into()).into()),
         None => Budget::Trials(arguments.trials.unwrap_or(N_TRIALS)),
     };
-    let dataset = Dataset::open(&arguments.data)?;
-    let leakage = find_leaks(&dataset);
-    if !leakage.leaks.is_empty() && !arguments.allow_leaks {
-        return Err(evaluate::leaked(&leakage, evaluate::REPAIR).into());
-    }
-    let usual_length = || TrainingView::new(&dataset, FitOn::Train).usual_length();
-    let options = TuneOptions {
+    Ok(TuneOptions {
         model: model.to_owned(),
-        keys: context.config.model(model)?,
+        keys,
         budget,
         seed: context.config.seed,
         n_threads: context.config.threads(),
         memory_limit_bytes: context.config.memory_limit_bytes,
-        metric,
-        max_history: arguments.max_history.map_or_else(usual_length, usize::from),
-        seen: arguments.seen.map(SeenItems::from),
         prunes: !arguments.no_pruning,
-    };
-    let out = &arguments.out;
-    let journal = out.join("trials.journal");
+    })
+}
+
+fn search(
+    context: &Context,
+    arguments: &TuneArgs,
+    data: TuneData<'_>,
+    options: &TuneOptions,
+) -> anyhow::Result<Search> {
+    let journal = arguments.out.join("trials.journal");
     if arguments.restart {
         remove_file(&journal)?;
     }
-    let trials = tune(&dataset, &options, &journal, &context.display)?;
+    let trials = tune(data, options, &journal, &context.display)?;
     let title = arguments.data.display().to_string();
-    let mut search = survival(&dataset, &options, trials, &title, &context.display)?;
-    search.report.leakage = leakage;
+    Ok(survival(data, options, trials, &title, &context.display)?)
+}
+
+fn finish(context: &Context, arguments: &TuneArgs, search: &Search) -> anyhow::Result<()> {
     context.display.end();
+    let out = &arguments.out;
     write_file(&out.join("report.html"), search.to_html()?.as_bytes())?;
     write_file(&out.join("report.json"), search.to_json()?.as_bytes())?;
     write_file(&out.join("best.toml"), search.to_toml().as_bytes())?;
     if context.json {
-        return output::json(&search);
+        return output::json(search);
     }
     output::line(&search.table())?;
+    let data = match &search.report {
+        SearchReport::Lists(_) => String::new(),
+        SearchReport::Outcomes(_) => format!("--data {} ", arguments.data.display()),
+    };
     output::line(&format!(
-        "report: {}; next: forecart train --config {} --model {model}",
+        "report: {}; next: forecart train --config {} {data}--model {}",
         out.join("report.html").display(),
-        out.join("best.toml").display()
+        out.join("best.toml").display(),
+        search.model
     ))
 }

@@ -35,6 +35,16 @@ fn from_orders_to_what_to_order() {
     let left_out = manifest["left_out"].to_string();
     assert!(left_out.contains("taken back"), "{left_out}");
 
+    let evaluate = ["evaluate", "--data", "orders", "--models", "ses,orders", "--deterministic"];
+    let gate = [&evaluate[..], &["--gate", "wape", "--out", "report"]].concat();
+    let said = good(&forecart(folder, &gate));
+    assert!(said.contains("gate: wape against ses") && said.contains("orders passes"), "{said}");
+    let page = fs::read_to_string(folder.join("report/report.html")).unwrap();
+    assert_eq!(page.matches("<figure>").count(), 4);
+    assert!(page.contains("sold (dark) and expected") && page.contains("data SHA-256"));
+    let alone = ["evaluate", "--data", "orders", "--models", "ses", "--gate", "pinball"];
+    let message = refused(&forecart(folder, &alone), 4);
+    assert!(message.contains("pinball against ses"), "{message}");
     let report = parsed(&forecart(folder, &["evaluate", "--data", "orders", "--json"]));
     let rows = report["rows"].as_array().unwrap();
     assert_eq!((rows.len(), rows[0]["model"].as_str()), (8, Some("orders")));
@@ -120,8 +130,10 @@ fn what_does_not_fit_is_refused_with_what_to_do() {
     let message = refused(&forecart(folder, &["train", "--data", "orders", "--model", "sess"]), 2);
     assert!(message.contains("ses"), "{message}");
     let message =
-        refused(&forecart(folder, &["evaluate", "--data", "orders", "--gate", "wape"]), 2);
-    assert!(message.contains("--gate says nothing of an order table"), "{message}");
+        refused(&forecart(folder, &["evaluate", "--data", "orders", "--gate", "ndcg@10"]), 2);
+    assert!(message.contains("--gate") && message.contains("wape, pinball"), "{message}");
+    let message = refused(&forecart(folder, &["tune", "--data", "orders", "--model", "ses"]), 2);
+    assert!(message.contains("order table"), "{message}");
     let message = refused(&forecart(folder, &["train", "--task", "click", "--data", "orders"]), 2);
     assert!(message.contains("for demand"), "{message}");
     let message = refused(&forecart(folder, &["train", "--task", "demand", "--data", "none"]), 2);

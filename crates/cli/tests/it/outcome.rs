@@ -124,6 +124,63 @@ fn folds_are_measured_by_models_that_did_not_learn_from_them() {
 }
 
 #[test]
+fn the_page_and_the_gate_of_sessions() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path();
+    prepared(folder);
+    let evaluate = ["evaluate", "--data", "samples", "--allow-leaks", "--deterministic"];
+    let run = |more: &[&str]| forecart(folder, &[&evaluate[..], more].concat());
+    let said = good(&run(&["--models", "gbdt", "--gate", "logloss", "--out", "one"]));
+    assert!(said.contains("gate: logloss against lr") && said.contains("gbdt passes"), "{said}");
+    assert!(said.contains("report: one/report.html"), "{said}");
+    good(&run(&["--models", "gbdt", "--gate", "logloss", "--out", "two", "--threads", "1"]));
+    for name in ["report.html", "report.json"] {
+        let read = |of: &str| fs::read(folder.join(of).join(name)).unwrap();
+        assert!(read("one") == read("two"), "{name} differs");
+    }
+    let page = fs::read_to_string(folder.join("one/report.html")).unwrap();
+    assert!(page.contains("Where probabilities are off") && page.contains("gbdt: observed"));
+    let report: Value =
+        serde_json::from_slice(&fs::read(folder.join("one/report.json")).unwrap()).unwrap();
+    assert_eq!(report["rows"].as_array().unwrap().len(), 3); // the baseline is always there
+    assert_eq!(report["gate"]["verdicts"][0]["passed"], true);
+
+    // Nothing but baselines, and a file of one: neither beats itself.
+    let message = refused(&run(&["--models", "lr", "--gate", "auc"]), 4);
+    assert!(message.contains("against lr"), "{message}");
+    good(&forecart(folder, &["train", "--data", "samples", "--model", "lr"]));
+    let gate = ["--model", "model.forecart", "--gate", "average-precision"];
+    let message = refused(&run(&gate), 4);
+    assert!(message.contains("lr (model.forecart) does not pass: +0.0000"), "{message}");
+    let shown = || good(&forecart(folder, &["model", "show", "model.forecart", "--json"]));
+    let shown_now: Value = serde_json::from_str(&shown()).unwrap();
+    assert_eq!(shown_now["header"]["gate"]["passed"], false, "{shown_now}");
+    good(&run(&[&gate[..], &["--gate-override", "a test"]].concat()));
+    assert!(shown().contains("a test"));
+}
+
+#[test]
+fn a_search_on_a_sample_table_writes_what_training_reads() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path();
+    prepared(folder);
+    let tune = ["tune", "--data", "samples", "--model", "default", "--trials", "2"];
+    let message = refused(&forecart(folder, &tune), 3);
+    assert!(message.contains("PageValues"), "{message}");
+    let tune = [&tune[..], &["--allow-leaks"]].concat();
+    let said = good(&forecart(folder, &tune));
+    assert!(said.contains("validation log loss") && said.contains("test log loss"), "{said}");
+    let best = fs::read_to_string(folder.join("tuning/best.toml")).unwrap();
+    assert!(best.starts_with("[outcome_models.gbdt]\n"), "{best}");
+    let page = fs::read_to_string(folder.join("tuning/report.html")).unwrap();
+    assert!(page.contains("Every trial"));
+    let train = ["train", "--config", "tuning/best.toml", "--data", "samples", "--model", "gbdt"];
+    good(&forecart(folder, &train));
+    let again = good(&forecart(folder, &tune)); // from the journal
+    assert_eq!(again.lines().last(), said.lines().last());
+}
+
+#[test]
 fn a_pipe_that_closes_early_ends_predictions_quietly() {
     let root = tempfile::tempdir().unwrap();
     let folder = root.path();
@@ -149,9 +206,11 @@ fn what_does_not_fit_says_so_with_its_exit_code() {
     let message = run(&["train", "--data", "samples", "--model", "gbtd"], 2);
     assert!(message.contains("did you mean \"gbdt\""), "{message}");
     let message = run(&["evaluate", "--data", "samples", "--gate", "ndcg@10"], 2);
-    assert!(message.contains("--gate"), "{message}");
-    let message = run(&["evaluate", "--data", "samples", "--deterministic"], 2);
-    assert!(message.contains("--deterministic"), "{message}");
+    assert!(message.contains("--gate") && message.contains("average_precision"), "{message}");
+    let message = run(&["evaluate", "--data", "samples", "--seen", "keep"], 2);
+    assert!(message.contains("--seen"), "{message}");
+    let message = run(&["tune", "--data", "samples", "--model", "gbdt", "--metric", "auc"], 2);
+    assert!(message.contains("--metric") && message.contains("log loss"), "{message}");
     let message = run(&["train", "--data", "nowhere", "--task", "click"], 2);
     assert!(message.contains("prepare --samples"), "{message}");
     fs::write(folder.join("forecart.toml"), "[outcome_models.gbdt]\nmax_leafs = 3\n").unwrap();
@@ -251,6 +310,19 @@ fn two_labels_and_a_history_are_for_the_models_that_ask_for_them() {
     fs::write(folder.join("forecart.toml"), config).unwrap();
     let said = good(&forecart(folder, &["evaluate", "--data", "samples", "--models", "all"]));
     assert!(said.contains("din") && said.contains("esmm") && !said.contains("left out"), "{said}");
+
+    let said = forecart(folder, &["evaluate", "--data", "samples", "--models", "esmm", "--json"]);
+    let report: Value = serde_json::from_str(&good(&said)).unwrap();
+    let further = report["further"].as_array().unwrap();
+    let names: Vec<&str> = further.iter().map(|own| own["task"].as_str().unwrap()).collect();
+    assert_eq!(names, ["what came of each click", "click, and what was to come of it"]);
+    let number = |at: usize, name: &str| further[at]["rows"][0]["measured"][name].as_u64().unwrap();
+    // Clicks whose outcome is known alone; of the others it is known that nothing came of them.
+    assert!(number(0, "n_rows") < 160 / 2 && number(1, "n_rows") > 160 - 4, "{further:#?}");
+    assert_eq!(number(0, "n_positive"), number(1, "n_positive"));
+    for own in further {
+        assert_eq!(own["rows"][0]["model"], "esmm", "{own:#?}"); // before the constant
+    }
 
     good(&forecart(folder, &["train", "--data", "samples", "--model", "esmm"]));
     fs::write(folder.join("rows.csv"), "item,seen\na,b|a\nd,d|a\nnew,\n").unwrap();

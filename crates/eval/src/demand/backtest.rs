@@ -108,6 +108,33 @@ pub struct DemandBacktest {
     pub often: Option<DemandMeasures>,
     /// Over forecasts of one period ahead, two periods, and so on, as far as there are any.
     pub by_periods_ahead: Vec<DemandMeasures>,
+    /// Of each forecast period, one period ahead.
+    pub by_period: Vec<PeriodSums>,
+    /// What is summed of each series, for comparisons; not of a backtest that was read from a file.
+    #[serde(skip)]
+    pub(super) of_series: Vec<SeriesErrors>,
+}
+
+/// All series in one period, forecast one period ahead.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PeriodSums {
+    /// Series that were forecast.
+    pub n_series: usize,
+    /// Units that they sold.
+    pub n_units: f64,
+    /// Sum of the means.
+    pub expected: f64,
+    /// Share of them whose units were within each interval.
+    pub within: Vec<f64>,
+}
+
+/// Sums over the forecast periods of one series, `n` of them; 0 for all if it was never forecast.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct SeriesErrors {
+    pub(super) n: f64,
+    pub(super) sold: f64,
+    pub(super) median_off: f64,
+    pub(super) pinball: f64,
 }
 
 /// Periods before a forecast that say how often a series sells.
@@ -148,6 +175,16 @@ impl Sums {
         }
     }
 
+    /// Of one period over all series.
+    fn of_period(&self) -> PeriodSums {
+        PeriodSums {
+            n_series: self.n as usize,
+            n_units: self.sold,
+            expected: self.sold + self.over,
+            within: self.within.iter().map(|sum| sum / self.n.max(1.0)).collect(),
+        }
+    }
+
     fn add(&mut self, other: &Self) {
         self.n += other.n;
         self.sold += other.sold;
@@ -164,6 +201,17 @@ impl Sums {
 struct SeriesSums {
     ahead: Vec<Sums>,
     often: Sums,
+}
+
+impl SeriesSums {
+    fn errors(&self) -> SeriesErrors {
+        self.ahead.iter().fold(SeriesErrors::default(), |sum, own| SeriesErrors {
+            n: sum.n + own.n,
+            sold: sum.sold + own.sold,
+            median_off: sum.median_off + own.median_off,
+            pinball: sum.pinball + own.pinball,
+        })
+    }
 }
 
 /// Forecasts the last periods of each series from the periods before, and measures the forecasts.
@@ -217,7 +265,9 @@ pub fn backtest<E: From<EvalError>>(
     let none = SeriesSums { ahead: vec![Sums::new(options); horizon], often: Sums::new(options) };
     let mut sums = vec![none; units.len()];
     let mut n_unknown_units = 0.0;
+    let mut by_period = Vec::new();
     for origin in first..n_all {
+        let mut period = Sums::new(options);
         let n_ahead = horizon.min(n_all - origin);
         let found = forecast(origin, n_ahead, &levels)?;
         if found.len() != units.len() {
@@ -235,12 +285,17 @@ pub fn backtest<E: From<EvalError>>(
             let is_often = recent.iter().filter(|units| **units > 0.0).count() >= OFTEN;
             for (ahead, sold) in sold.iter().enumerate() {
                 sums.ahead[ahead].add_period(*sold, forecast, ahead, &levels);
+                if ahead == 0 {
+                    period.add_period(*sold, forecast, ahead, &levels);
+                }
                 if is_often {
                     sums.often.add_period(*sold, forecast, ahead, &levels);
                 }
             }
         }
+        by_period.push(period.of_period());
     }
+    let of_series = sums.iter().map(SeriesSums::errors).collect();
     let sums: Vec<SeriesSums> =
         sums.into_iter().filter(|sums| sums.ahead.iter().any(|ahead| ahead.n > 0.0)).collect();
     if sums.is_empty() {
@@ -265,6 +320,8 @@ pub fn backtest<E: From<EvalError>>(
         all: measures(&all, options),
         often: of(sums.iter().map(|sums| sums.often.clone()).collect()),
         by_periods_ahead: (0..horizon).filter_map(ahead).collect(),
+        by_period,
+        of_series,
     })
 }
 

@@ -4,9 +4,12 @@
 //! No forecast is made here: whatever gives a [`Forecast`] is measured.
 
 mod backtest;
+mod compare;
 mod metrics;
 
 pub use backtest::{
-    BacktestOptions, Coverage, DemandBacktest, DemandMeasures, Forecast, OFTEN, RECENT, backtest,
+    BacktestOptions, Coverage, DemandBacktest, DemandMeasures, Forecast, OFTEN, PeriodSums, RECENT,
+    backtest,
 };
+pub use compare::DemandMetric;
 pub use metrics::{coverage, pinball_loss, wape};

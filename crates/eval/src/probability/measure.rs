@@ -1,75 +1,17 @@
 //! All measures of a model at once, with intervals, and two models side by side.
 
-use std::fmt;
-
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::discrimination::{auc_of, average_precision_of, grouped_auc_of};
 use super::losses::{normalized, row_brier, row_logloss};
+use super::metric::ProbabilityMetric;
 use super::predictions::{Predictions, wrong};
 use super::ranked::Ranked;
 use super::reliability::{Bins, NoiseFloor, ReliabilityBin, ece_of, noise_floor, reliability};
 use crate::bootstrap::{Bootstrap, Interval, Resampled, draws};
 use crate::error::EvalError;
 use crate::significance::{Comparison, comparison};
-
-/// What is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ProbabilityMetric {
-    /// [`super::auc`].
-    Auc,
-    /// [`super::average_precision`].
-    AveragePrecision,
-    /// [`super::grouped_auc`].
-    GroupedAuc,
-    /// [`super::logloss`].
-    Logloss,
-    /// [`super::normalized_entropy`].
-    NormalizedEntropy,
-    /// [`super::brier`].
-    Brier,
-    /// [`super::ece`].
-    Ece,
-}
-
-impl ProbabilityMetric {
-    /// All of them, in the order of the report.
-    pub const ALL: [Self; 7] = [
-        Self::Auc,
-        Self::AveragePrecision,
-        Self::GroupedAuc,
-        Self::Logloss,
-        Self::NormalizedEntropy,
-        Self::Brier,
-        Self::Ece,
-    ];
-
-    /// As in files and tables.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Auc => "auc",
-            Self::AveragePrecision => "average_precision",
-            Self::GroupedAuc => "grouped_auc",
-            Self::Logloss => "logloss",
-            Self::NormalizedEntropy => "normalized_entropy",
-            Self::Brier => "brier",
-            Self::Ece => "ece",
-        }
-    }
-
-    /// Whether more of it is better.
-    pub fn higher_is_better(self) -> bool {
-        matches!(self, Self::Auc | Self::AveragePrecision | Self::GroupedAuc)
-    }
-}
-
-impl fmt::Display for ProbabilityMetric {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
 
 /// What is drawn with replacement for the intervals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -185,29 +127,7 @@ impl Measured {
 /// # Cost
 /// `n_resamples` passes over the rows for all metrics, after one sort.
 pub fn measure(predictions: &Predictions, options: &MeasureOptions) -> Result<Measured, EvalError> {
-    options.check(predictions)?;
-    let prepared = Prepared::new(predictions, options);
-    let observed = prepared.observed();
-    let resampled = prepared.resampled();
-    let measurement = |(place, metric): (usize, ProbabilityMetric)| {
-        let values: Vec<f64> = resampled.iter().filter_map(|values| values[place]).collect();
-        let interval = observed[place].and_then(|value| {
-            let mut interval = corrected(metric, values, value).interval(&options.bootstrap)?;
-            interval.low = interval.low.max(0.0);
-            interval.high = interval.high.max(0.0);
-            Some(interval)
-        });
-        Measurement { metric, value: observed[place], interval }
-    };
-    Ok(Measured {
-        n_rows: predictions.n_rows(),
-        n_positive: predictions.n_positive(),
-        mean_probability: predictions.mean_probability(),
-        base_rate: predictions.base_rate(),
-        measurements: ProbabilityMetric::ALL.into_iter().enumerate().map(measurement).collect(),
-        noise_floor: noise_floor(predictions, options.bins, &options.bootstrap)?,
-        reliability: reliability(predictions, options.bins, options.bootstrap.confidence)?,
-    })
+    Bootstrapped::new(predictions, options)?.measured()
 }
 
 /// What `left` has more than `right` of each metric, by the paired bootstrap as in [`crate::compare`]: rows (or
@@ -221,20 +141,78 @@ pub fn compare(
     right: &Predictions,
     options: &MeasureOptions,
 ) -> Result<Vec<(ProbabilityMetric, Comparison)>, EvalError> {
-    options.check(left)?;
-    left.check_comparable(right)?;
-    let pair = [left, right].map(|side| Prepared::new(side, options));
-    let observed = [pair[0].observed(), pair[1].observed()];
-    let resampled = [pair[0].resampled(), pair[1].resampled()];
-    let difference = |(place, metric): (usize, ProbabilityMetric)| {
-        let observed = observed[0][place]? - observed[1][place]?;
-        let both = resampled[0].iter().zip(&resampled[1]);
-        let differences: Vec<f64> =
-            both.filter_map(|(left, right)| Some(left[place]? - right[place]?)).collect();
-        let differences = corrected(metric, differences, observed);
-        Some((metric, comparison(observed, differences, &options.bootstrap)))
-    };
-    Ok(ProbabilityMetric::ALL.into_iter().enumerate().filter_map(difference).collect())
+    Bootstrapped::new(left, options)?.against(&Bootstrapped::new(right, options)?)
+}
+
+/// All metrics of some predictions, of the rows as they are and of each resample: for who asks for intervals and for comparisons with
+/// several others, resampled once.
+#[derive(Debug)]
+pub struct Bootstrapped<'a> {
+    predictions: &'a Predictions,
+    options: MeasureOptions,
+    observed: Values,
+    resampled: Vec<Values>,
+}
+
+impl<'a> Bootstrapped<'a> {
+    /// Resamples `predictions`.
+    ///
+    /// # Errors
+    /// [`EvalError::Option`] for options that do not fit, [`EvalError::Input`] for groups that are not there.
+    pub fn new(predictions: &'a Predictions, options: &MeasureOptions) -> Result<Self, EvalError> {
+        options.check(predictions)?;
+        let prepared = Prepared::new(predictions, options);
+        let (observed, resampled) = (prepared.observed(), prepared.resampled());
+        Ok(Self { predictions, options: *options, observed, resampled })
+    }
+
+    /// See [`measure`].
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn measured(&self) -> Result<Measured, EvalError> {
+        let Self { predictions, options, observed, resampled } = self;
+        let measurement = |(place, metric): (usize, ProbabilityMetric)| {
+            let values: Vec<f64> = resampled.iter().filter_map(|values| values[place]).collect();
+            let interval = observed[place].and_then(|value| {
+                let mut interval = corrected(metric, values, value).interval(&options.bootstrap)?;
+                interval.low = interval.low.max(0.0);
+                interval.high = interval.high.max(0.0);
+                Some(interval)
+            });
+            Measurement { metric, value: observed[place], interval }
+        };
+        Ok(Measured {
+            n_rows: predictions.n_rows(),
+            n_positive: predictions.n_positive(),
+            mean_probability: predictions.mean_probability(),
+            base_rate: predictions.base_rate(),
+            measurements: ProbabilityMetric::ALL.into_iter().enumerate().map(measurement).collect(),
+            noise_floor: noise_floor(predictions, options.bins, &options.bootstrap)?,
+            reliability: reliability(predictions, options.bins, options.bootstrap.confidence)?,
+        })
+    }
+
+    /// See [`compare`]; both are to be resampled with the same options.
+    ///
+    /// # Errors
+    /// [`EvalError::Input`] if labels, weights or groups differ, [`EvalError::Option`] if the options do.
+    pub fn against(&self, other: &Self) -> Result<Vec<(ProbabilityMetric, Comparison)>, EvalError> {
+        self.predictions.check_comparable(other.predictions)?;
+        if self.options != other.options {
+            let reason = "two models are compared by the same resamples".to_owned();
+            return Err(EvalError::Option { option: "bootstrap", reason });
+        }
+        let difference = |(place, metric): (usize, ProbabilityMetric)| {
+            let observed = self.observed[place]? - other.observed[place]?;
+            let both = self.resampled.iter().zip(&other.resampled);
+            let differences: Vec<f64> =
+                both.filter_map(|(left, right)| Some(left[place]? - right[place]?)).collect();
+            let differences = corrected(metric, differences, observed);
+            Some((metric, comparison(observed, differences, &self.options.bootstrap)))
+        };
+        Ok(ProbabilityMetric::ALL.into_iter().enumerate().filter_map(difference).collect())
+    }
 }
 
 /// Resampled values without the bias of resampling, which is large for the calibration error alone.

@@ -7,37 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::measure::{MeasureOptions, Measured, ResampledUnit, measure};
 use super::predictions::{Predictions, wrong};
 use super::rate::{effective_rows, rate_p_value, wilson};
+use super::segment_columns::SegmentColumn;
 use crate::bootstrap::Interval;
 use crate::error::EvalError;
 use crate::significance::holm;
-
-/// What parts the rows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SegmentColumn {
-    /// The names of the segments.
-    pub names: Vec<String>,
-    /// For each row, which name.
-    pub of_rows: Vec<u32>,
-}
-
-impl SegmentColumn {
-    /// From the name of each row's segment; segments in the order of their names.
-    ///
-    /// ```
-    /// let column = forecart_eval::probability::SegmentColumn::of_names(&["top", "side", "top"]);
-    /// assert_eq!((column.names, column.of_rows), (vec!["side".into(), "top".into()], vec![1, 0, 1]));
-    /// ```
-    pub fn of_names(rows: &[impl AsRef<str>]) -> Self {
-        let mut names: Vec<&str> = rows.iter().map(AsRef::as_ref).collect();
-        names.sort_unstable();
-        names.dedup();
-        let place = |row: &_| names.partition_point(|name| *name < AsRef::as_ref(row)) as u32;
-        Self {
-            of_rows: rows.iter().map(place).collect(),
-            names: names.iter().map(|name| (*name).to_owned()).collect(),
-        }
-    }
-}
 
 /// Rows of one segment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,11 +32,26 @@ pub struct Offset {
     pub observed_rate: Interval,
     /// Of the observed rate, if the mean probability were the true one: two-sided, binomial.
     pub p_value: f64,
-    /// The same after Holm's correction over all segments of the column.
+    /// The same after Holm's correction over all segments that were looked at together.
     pub corrected_p_value: f64,
     /// Whether the corrected value is below 1 - confidence: the mean probability lies outside of what the observed rate
     /// allows.
     pub alarm: bool,
+}
+
+/// Whether the probabilities of one segment are right on average.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SegmentOffset {
+    /// As in the column.
+    pub name: String,
+    /// Number of rows, at least 1.
+    pub n_rows: usize,
+    /// Weighted mean of the probabilities.
+    pub mean_probability: f64,
+    /// Weighted share of rows that came true.
+    pub base_rate: f64,
+    /// How far they are apart, and whether that is chance.
+    pub offset: Offset,
 }
 
 /// Measures each segment that has rows, in the order of the names.
@@ -79,6 +67,58 @@ pub fn segments(
     column: &SegmentColumn,
     options: &MeasureOptions,
 ) -> Result<Vec<Segment>, EvalError> {
+    let found = offsets(predictions, std::slice::from_ref(column), options)?.remove(0);
+    let rows = rows_of(predictions, column)?;
+    let with_rows = rows.iter().filter(|rows| !rows.is_empty());
+    let measured =
+        found.into_iter().zip(with_rows).map(|(SegmentOffset { name, offset, .. }, rows)| {
+            let measured = measure(&predictions.select(rows)?, options)?;
+            Ok(Segment { name, measured, offset })
+        });
+    measured.collect()
+}
+
+/// How far the probabilities of each segment of each column are from what happened, without the rest of [`segments`] and its cost. Holm's
+/// correction is over the segments of all columns together: at most 1 - confidence of such tables raise a false alarm.
+///
+/// # Errors
+/// As [`segments`].
+///
+/// # Cost
+/// Two passes over the rows for each column.
+pub fn offsets(
+    predictions: &Predictions,
+    columns: &[SegmentColumn],
+    options: &MeasureOptions,
+) -> Result<Vec<Vec<SegmentOffset>>, EvalError> {
+    let of_column = |column: &SegmentColumn| {
+        let rows = rows_of(predictions, column)?;
+        let with_rows = column.names.iter().zip(&rows).filter(|(_, rows)| !rows.is_empty());
+        let found = with_rows.map(|(name, rows)| {
+            let selected = predictions.select(rows)?;
+            Ok(SegmentOffset {
+                name: name.clone(),
+                n_rows: selected.n_rows(),
+                mean_probability: selected.mean_probability(),
+                base_rate: selected.base_rate(),
+                offset: offset(&selected, options),
+            })
+        });
+        found.collect::<Result<Vec<_>, EvalError>>()
+    };
+    let mut found = columns.iter().map(of_column).collect::<Result<Vec<_>, EvalError>>()?;
+    let all = || found.iter().flatten();
+    let p_values: Vec<f64> = all().map(|segment| segment.offset.p_value).collect();
+    let corrected = holm(&p_values);
+    for (segment, corrected) in found.iter_mut().flatten().zip(corrected) {
+        segment.offset.corrected_p_value = corrected;
+        segment.offset.alarm = corrected < 1.0 - options.bootstrap.confidence;
+    }
+    Ok(found)
+}
+
+/// The rows of each segment.
+fn rows_of(predictions: &Predictions, column: &SegmentColumn) -> Result<Vec<Vec<u32>>, EvalError> {
     let SegmentColumn { names, of_rows } = column;
     if of_rows.len() != predictions.n_rows() {
         let (n_rows, n_found) = (predictions.n_rows(), of_rows.len());
@@ -90,19 +130,7 @@ pub fn segments(
         let outside = || wrong(format!("row {row} is in segment {segment}, of {n_names} names"));
         rows.get_mut(*segment as usize).ok_or_else(outside)?.push(row as u32);
     }
-    let mut found = Vec::new();
-    for (name, rows) in names.iter().zip(&rows).filter(|(_, rows)| !rows.is_empty()) {
-        let selected = predictions.select(rows)?;
-        let measured = measure(&selected, options)?;
-        let offset = offset(&selected, options);
-        found.push(Segment { name: name.clone(), measured, offset });
-    }
-    let p_values: Vec<f64> = found.iter().map(|segment| segment.offset.p_value).collect();
-    for (segment, corrected) in found.iter_mut().zip(holm(&p_values)) {
-        segment.offset.corrected_p_value = corrected;
-        segment.offset.alarm = corrected < 1.0 - options.bootstrap.confidence;
-    }
-    Ok(found)
+    Ok(rows)
 }
 
 /// Before the correction.
@@ -217,6 +245,28 @@ mod tests {
         // Rows that are alike, taken for independent ones.
         let n_alarms = n_false_alarms(true, ResampledUnit::Rows);
         assert!(n_alarms > 25, "{n_alarms} of 100");
+    }
+
+    #[test]
+    fn segments_of_several_columns_are_corrected_together() {
+        let (predictions, of_rows) = drawn(6, 1, |s| if s == 4 { 3.0 } else { 1.0 }, false);
+        let column = SegmentColumn { names: names(6), of_rows };
+        let halves: Vec<String> = (0..2400).map(|row| format!("{}", row % 2)).collect();
+        let other = SegmentColumn::of_names(&halves);
+        let options = options(ResampledUnit::Rows);
+        let found = offsets(&predictions, &[column.clone(), other], &options).unwrap();
+        assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [6, 2]);
+        assert!(found[0][4].offset.alarm && !found[0][3].offset.alarm, "{found:#?}");
+        let alone = segments(&predictions, &column, &options).unwrap();
+        for (together, alone) in found[0].iter().zip(&alone) {
+            let (n_rows, rate) = (alone.measured.n_rows, alone.measured.base_rate);
+            assert_eq!((together.n_rows, together.base_rate), (n_rows, rate));
+            assert_eq!(together.offset.p_value, alone.offset.p_value);
+            assert!(together.offset.corrected_p_value >= alone.offset.corrected_p_value);
+        }
+        // The lowest of eight, not of six.
+        let (together, alone) = (&found[0][4].offset, &alone[4].offset);
+        assert!((together.corrected_p_value / alone.corrected_p_value - 8.0 / 6.0).abs() < 1e-9);
     }
 
     #[test]

@@ -98,6 +98,8 @@ pub(crate) fn trimmed(value: f64) -> String {
 
 /// Lines across the x axis, at most.
 pub(crate) const N_X_LABELS: usize = 7;
+/// The same of the y axis.
+pub(crate) const N_Y_LABELS: usize = 6;
 
 /// Number axes with a grid; `labels` write the numbers of x and y.
 pub(crate) fn mesh<X, Y>(
@@ -109,14 +111,14 @@ where
     X: Ranged<ValueType = f64> + ValueFormatter<f64>,
     Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
 {
-    mesh_with(chart, x_name, N_X_LABELS, labels)
+    mesh_with(chart, x_name, (N_X_LABELS, N_Y_LABELS), labels)
 }
 
-/// The same with at most `n_x_labels` lines across the x axis.
+/// The same with at most so many lines across x and y axis.
 pub(crate) fn mesh_with<X, Y>(
     chart: &mut ChartContext<'_, SVGBackend<'_>, Cartesian2d<X, Y>>,
     x_name: &str,
-    n_x_labels: usize,
+    (n_x_labels, n_y_labels): (usize, usize),
     labels: [&dyn Fn(f64) -> String; 2],
 ) -> DrawResult
 where
@@ -127,7 +129,7 @@ where
     chart
         .configure_mesh()
         .x_labels(n_x_labels)
-        .y_labels(6)
+        .y_labels(n_y_labels)
         .x_label_formatter(&|x| x_label(*x))
         .y_label_formatter(&|y| y_label(*y))
         .label_style(text(FONT_SIZE))

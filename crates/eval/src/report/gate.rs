@@ -4,13 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{Reference, Report};
 use crate::bootstrap::Interval;
-use crate::metrics::Metric;
 
 /// Which models passed the gate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Gate {
-    /// The metric that decides.
-    pub metric: Metric,
+    /// The metric that decides, by name: `ndcg@10`.
+    pub metric: String,
     /// The strongest baseline.
     pub baseline: String,
     /// One entry for each model that is no baseline, best first.
@@ -28,7 +27,7 @@ pub struct Verdict {
     pub difference: f64,
     /// Its paired interval.
     pub interval: Interval,
-    /// Whether the whole interval is above 0.
+    /// Whether the whole interval is on the better side of 0: above it, of a metric of which less is better below it.
     pub passed: bool,
 }
 
@@ -53,7 +52,7 @@ impl Gate {
             })
         });
         Some(Self {
-            metric: report.primary,
+            metric: report.primary.to_string(),
             baseline,
             verdicts: verdicts.collect(),
             override_reason: override_reason.map(str::to_owned),

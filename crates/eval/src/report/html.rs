@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::canvas::BASELINE;
 use super::page::{self, escaped};
+use super::palette;
 use super::plots::{self, Plot};
 use super::{
     ComparisonRow, MetricRow, ModelRow, Reference, Report, formatted, formatted_p, formatted_secs,
@@ -145,13 +145,9 @@ impl Report {
         page::push_figures(page, plots.iter().map(|plot| (&*plot.svg, &*plot.caption)));
     }
 
-    /// The models that have a color, and that the others are gray.
     fn push_legend(&self, page: &mut String) {
-        let colored = plots::colored(self);
-        let n_others = self.models.len() - colored.len();
-        let names = colored.iter().map(|(index, color)| (*color, tagged(&self.models[*index])));
-        let others = (n_others > 0).then(|| (BASELINE, format!("{n_others} others")));
-        page::push_colors(page, names.chain(others));
+        let name = |index: usize| tagged(&self.models[index]);
+        palette::push_legend(page, self.models.len(), plots::strongest_baseline(self), name);
     }
 
     fn push_slices(&self, page: &mut String) -> Result<(), EvalError> {

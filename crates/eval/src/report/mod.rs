@@ -13,8 +13,13 @@ pub(crate) mod table;
 
 mod gate;
 mod html;
+mod palette;
 pub(crate) mod plots;
+mod rows;
 mod slices;
+
+mod demand;
+mod outcome;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,8 +33,12 @@ use crate::metrics::{Metric, MetricKind};
 use crate::options::TestGuard;
 
 pub(crate) use build::sample_sd;
+pub use demand::{DemandReport, DemandRow, DemandSource};
 pub use environment::Environment;
 pub use gate::{Gate, Verdict};
+pub use outcome::{
+    Against, CONSTANT, ColumnSegments, LeftOut, OutcomeReport, OutcomeRow, OutcomeSource,
+};
 pub use slices::{SliceBy, SliceRow, SliceValue};
 
 /// The newest report format that this program writes.
@@ -284,9 +293,7 @@ impl Report {
     /// # Errors
     /// [`EvalError::Render`] if a value cannot be written.
     pub fn to_json(&self) -> Result<String, EvalError> {
-        let json = serde_json::to_string_pretty(self);
-        json.map(|json| json + "\n")
-            .map_err(|error| EvalError::Render { what: "report", reason: error.to_string() })
+        to_json(self)
     }
 
     /// The row of the model called `name`.
@@ -393,8 +400,7 @@ impl Report {
         if let Some(environment) = &self.environment {
             facts.push(("machine", environment.line()));
         }
-        let commit = self.commit.as_deref().map_or_else(String::new, |c| format!(", commit {c}"));
-        facts.push(("made by", format!("forecart {}{commit}", self.forecart_version)));
+        facts.push(("made by", made_by(&self.forecart_version, self.commit.as_deref())));
         facts
     }
 }
@@ -409,6 +415,17 @@ impl ModelRow {
     pub fn mean(&self, metric: Metric) -> Option<f64> {
         self.metric(metric)?.mean
     }
+}
+
+fn to_json(report: &impl Serialize) -> Result<String, EvalError> {
+    let json = serde_json::to_string_pretty(report);
+    json.map(|json| json + "\n")
+        .map_err(|error| EvalError::Render { what: "report", reason: error.to_string() })
+}
+
+fn made_by(version: &str, commit: Option<&str>) -> String {
+    let commit = commit.map_or_else(String::new, |commit| format!(", commit {commit}"));
+    format!("forecart {version}{commit}")
 }
 
 /// A count with a comma after each three digits.

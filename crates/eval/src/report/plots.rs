@@ -1,25 +1,23 @@
 //! The plots of a report.
 
 use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
+use plotters::style::text_anchor::{HPos, VPos};
 
-use super::canvas::{
-    Area, BASELINE, DrawResult, FONT_SIZE, GRID, HEIGHT, INK, PAPER, WIDTH, color_of, draw, mesh,
-    span, text, ticks, trimmed,
-};
+use super::canvas::{BASELINE, HEIGHT, INK, PAPER, color_of, draw, mesh, span, trimmed};
+use super::palette;
+use super::rows::{ROW_HEIGHT, Rows, anchored, shortened};
 use super::{Reference, Report, SliceRow, formatted, grouped};
 use crate::error::EvalError;
 use crate::metrics::Metric;
 
 const MODEL: RGBColor = RGBColor(0x2f, 0x6f, 0xde);
-const LABEL_WIDTH: u32 = 150;
 
 /// A plot with the words that stand under it.
 pub(crate) struct Plot {
     pub(crate) svg: String,
     pub(crate) caption: String,
     /// Whether colors stand for models, so that the legend applies.
-    pub(super) by_model: bool,
+    pub(crate) by_model: bool,
 }
 
 /// All plots that the report has numbers for, in the order of the page.
@@ -49,85 +47,20 @@ pub(super) fn all(report: &Report) -> Result<Vec<Plot>, EvalError> {
     Ok(plots)
 }
 
-/// Models that have a color of their own where there are more than colors: the best, and the strongest baseline.
-const N_COLORED: usize = 6;
-
-/// The models that are told apart by color, in the order of the report, and their colors. All, where there are colors enough.
+/// The models that are told apart by color, in the order of the report, and their colors: the best, and the strongest baseline.
 pub(super) fn colored(report: &Report) -> Vec<(usize, RGBColor)> {
-    let n_models = report.models.len();
-    let mut shown: Vec<usize> = (0..n_models).collect();
-    if n_models > N_COLORED + 2 {
-        let baseline =
-            report.comparisons.iter().find(|row| row.against == Reference::StrongestBaseline);
-        let strongest =
-            |index: &usize| baseline.is_some_and(|row| row.reference == report.models[*index].name);
-        shown.retain(|index| *index < N_COLORED || strongest(index));
-    }
-    shown.into_iter().enumerate().map(|(place, index)| (index, color_of(place))).collect()
+    palette::colored(report.models.len(), strongest_baseline(report))
 }
 
-/// What a model is drawn in, and those that share the gray first, so that the others lie above them.
+/// What a model is drawn in; see [`palette::drawn`].
 fn drawn(report: &Report) -> Vec<(usize, RGBColor)> {
-    let colored = colored(report);
-    let has_own = |index: &usize| colored.iter().any(|(own, _)| own == index);
-    let others = (0..report.models.len()).filter(|index| !has_own(index));
-    let others: Vec<(usize, RGBColor)> = others.map(|index| (index, BASELINE)).collect();
-    others.into_iter().chain(colored.into_iter().rev()).collect()
+    palette::drawn(report.models.len(), strongest_baseline(report))
 }
 
-fn anchored(h: HPos, v: VPos) -> TextStyle<'static> {
-    text(FONT_SIZE).pos(Pos::new(h, v))
-}
-
-/// Rows of models from top to bottom over one number axis.
-struct Rows {
-    height: u32,
-    row_height: u32,
-    low: f64,
-    high: f64,
-}
-
-const ROW_HEIGHT: u32 = 34;
-const AXIS_HEIGHT: u32 = 34;
-const TOP: i32 = 8;
-const RIGHT: i32 = 68;
-
-impl Rows {
-    fn new(n_rows: usize, low: f64, high: f64) -> Self {
-        let high = if high > low { high } else { low + 1.0 };
-        Self { height: 0, row_height: ROW_HEIGHT, low, high }.with_rows(n_rows)
-    }
-
-    fn with_rows(self, n_rows: usize) -> Self {
-        let height = n_rows as u32 * self.row_height + AXIS_HEIGHT + TOP as u32;
-        Self { height, ..self }
-    }
-
-    fn x(&self, value: f64) -> i32 {
-        let width = f64::from(WIDTH as i32 - LABEL_WIDTH as i32 - RIGHT);
-        LABEL_WIDTH as i32 + ((value - self.low) / (self.high - self.low) * width).round() as i32
-    }
-
-    /// Middle of row `row`.
-    fn y(&self, row: usize) -> i32 {
-        TOP + (row as u32 * self.row_height + self.row_height / 2) as i32
-    }
-
-    fn axes(&self, area: &Area<'_>, names: &[String]) -> DrawResult {
-        let bottom = (self.height - AXIS_HEIGHT) as i32;
-        for tick in ticks(self.low, self.high) {
-            let x = self.x(tick);
-            area.draw(&PathElement::new([(x, TOP), (x, bottom)], GRID))?;
-            let label = trimmed(tick);
-            area.draw(&Text::new(label, (x, bottom + 6), anchored(HPos::Center, VPos::Top)))?;
-        }
-        for (row, name) in names.iter().enumerate() {
-            let style = anchored(HPos::Right, VPos::Center);
-            let position = (LABEL_WIDTH as i32 - 8, self.y(row));
-            area.draw(&Text::new(shortened(name, 19), position, style))?;
-        }
-        Ok(())
-    }
+pub(super) fn strongest_baseline(report: &Report) -> Option<usize> {
+    let mut rows = report.comparisons.iter();
+    let row = rows.find(|row| row.against == Reference::StrongestBaseline)?;
+    report.models.iter().position(|model| model.name == row.reference)
 }
 
 fn names(report: &Report) -> Vec<String> {
@@ -241,7 +174,7 @@ fn slice_plot(report: &Report, rows: &[SliceRow]) -> Result<Plot, EvalError> {
     let n_models = shown.len().max(1);
     // Room for a line of its own for each model within a row.
     let row_height = (n_models as u32 * 7 + 12).max(ROW_HEIGHT);
-    let layout = Rows { row_height, ..Rows::new(rows.len(), 0.0, high) }.with_rows(rows.len());
+    let layout = Rows::new(rows.len(), 0.0, high).with_row_height(row_height, rows.len());
     let names: Vec<String> = rows
         .iter()
         .map(|row| format!("{} ({})", shortened(&row.name, 10), grouped(row.n_cases)))
@@ -352,13 +285,4 @@ fn scatter(report: &Report, x_metric: Metric, y_metric: Metric) -> Result<Plot, 
     let caption =
         format!("{y_metric} (upwards: more popular items than the users' own) against {x_metric}");
     Ok(Plot { svg, caption, by_model: true })
-}
-
-/// A name that fits beside a row; control characters, which SVG forbids, become blanks.
-fn shortened(name: &str, n_chars: usize) -> String {
-    let clean = name.chars().map(|c| if c.is_control() { ' ' } else { c });
-    if name.chars().count() <= n_chars {
-        return clean.collect();
-    }
-    clean.take(n_chars - 1).chain(['…']).collect()
 }

@@ -204,7 +204,7 @@ fn name(model: &ModelRow) -> String {
 }
 
 /// A name that fits; control characters, which would disturb the terminal, become blanks.
-fn clipped(name: &str, width: usize) -> String {
+pub(super) fn clipped(name: &str, width: usize) -> String {
     let clean: String = name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     if clean.chars().count() <= width {
         return clean;

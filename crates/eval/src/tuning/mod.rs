@@ -1,6 +1,7 @@
 //! The report of a search for hyperparameters: every trial, what was chosen, and what of the gain survives on test.
 
 mod page;
+mod report;
 
 use std::fmt::Write as _;
 
@@ -8,9 +9,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::EvalError;
-use crate::metrics::Metric;
 use crate::report::table::{push_table, table};
-use crate::report::{Reference, Report, formatted_secs};
+use crate::report::{OutcomeReport, formatted_secs};
+
+pub use report::{Objective, SearchReport};
 
 /// The newest format of a search that this program writes.
 pub const FORMAT_VERSION: u32 = 1;
@@ -36,10 +38,10 @@ pub struct Trial {
     pub parameters: Map<String, Value>,
     /// How it ended.
     pub state: TrialState,
-    /// The deciding metric on validation; of a trial that was ended early, what its best epoch had
-    /// reached, where NDCG@10 decides.
+    /// The objective on validation, more is better; of a trial that was ended early, what its best epoch had
+    /// reached, where that is known.
     pub value: Option<f64>,
-    /// NDCG@10 on validation after each epoch, where training has epochs.
+    /// NDCG@10, or the negative log loss, on validation after each epoch, where training has epochs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub epochs: Vec<f64>,
     /// The epoch that was kept.
@@ -71,8 +73,8 @@ impl Trial {
     }
 
     /// The trial in one line.
-    pub fn line(&self, metric: Metric) -> String {
-        let value = self.value.map_or_else(|| "-".into(), |value| format!("{value:.4}"));
+    pub fn line(&self, objective: Objective) -> String {
+        let value = self.shown(objective, "-");
         let state = match self.state {
             TrialState::Complete => String::new(),
             TrialState::Pruned => format!(", ended after epoch {}", self.epochs.len()),
@@ -81,7 +83,13 @@ impl Trial {
             }
         };
         let keys = self.keys();
-        format!("trial {}: {metric} {value}{state}; {keys}", self.number)
+        format!("trial {}: {objective} {value}{state}; {keys}", self.number)
+    }
+
+    /// The value as people read it, `none` without one.
+    fn shown(&self, objective: Objective, none: &str) -> String {
+        let value = self.value.map(|value| format!("{:.4}", objective.shown(value)));
+        value.unwrap_or_else(|| none.to_owned())
     }
 
     /// What was varied, as `name value` in the order of names.
@@ -121,13 +129,13 @@ pub struct Search {
     /// The gain of the chosen trial over the defaults.
     pub gain: Gain,
     /// Defaults (`default`) and chosen (`tuned`) side by side.
-    pub report: Report,
+    pub report: SearchReport,
 }
 
 /// What a search brought.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Gain {
-    /// Difference of the deciding metric on validation, where it was chosen.
+    /// Difference of the objective on validation, where it was chosen: above 0 where it is better.
     pub validation: f64,
     /// The same on test.
     pub test: f64,
@@ -149,23 +157,12 @@ impl Search {
         seed: u64,
         space: Value,
         trials: Vec<Trial>,
-        report: Report,
+        report: SearchReport,
     ) -> Result<Self, EvalError> {
-        let missing = |what: &str| EvalError::Option { option: "search", reason: what.into() };
-        let chosen = Self::best(&trials).ok_or_else(|| missing("no trial was finished"))?;
-        let row = |name: &str| report.model(name).ok_or_else(|| missing("a row is missing"));
-        let (default, tuned) = (row("default")?, row("tuned")?);
-        let on_test = report.comparison("tuned", Reference::StrongestBaseline);
-        let on_test = on_test.ok_or_else(|| missing("defaults and chosen were not compared"))?;
-        let validation =
-            tuned.validation.unwrap_or_default() - default.validation.unwrap_or_default();
-        let gain = Gain {
-            validation,
-            test: on_test.difference,
-            interval: [on_test.interval.low, on_test.interval.high],
-            p_value: on_test.p_value,
-            survives: (validation > 0.0).then(|| on_test.difference / validation),
-        };
+        let none =
+            || EvalError::Option { option: "search", reason: "no trial was finished".into() };
+        let chosen = Self::best(&trials).ok_or_else(none)?;
+        let gain = report.gain(&trials[0], &trials[chosen])?;
         Ok(Self {
             format: "forecart-search".into(),
             format_version: FORMAT_VERSION,
@@ -195,7 +192,7 @@ impl Search {
 
     /// The chosen values as a section of a configuration file.
     pub fn to_toml(&self) -> String {
-        let mut text = format!("[models.{}]\n", self.model);
+        let mut text = format!("[{}.{}]\n", self.report.objective().section(), self.model);
         for (name, value) in &self.trials[self.chosen].parameters {
             // JSON numbers, texts, truth values and lists of them are TOML, too.
             let _ = writeln!(text, "{name} = {value}");
@@ -215,11 +212,12 @@ impl Search {
 
     /// The search for a terminal: the best trials, and what survives on test.
     pub fn table(&self) -> String {
-        let metric = self.report.primary;
-        let mut text = format!("{}\n", self.report.title);
+        let objective = self.report.objective();
+        let mut text = format!("{}\n", self.report.title());
         let header = ["trial", "validation", "s", "values"].map(String::from).to_vec();
         let mut order: Vec<&Trial> = self.trials.iter().collect();
-        order.sort_by(|a, b| b.value.unwrap_or(-1.0).total_cmp(&a.value.unwrap_or(-1.0)));
+        let value = |trial: &Trial| trial.value.unwrap_or(f64::NEG_INFINITY);
+        order.sort_by(|a, b| value(b).total_cmp(&value(a)));
         order.retain(|trial| trial.state == TrialState::Complete);
         order.truncate(8);
         if !order.iter().any(|trial| trial.number == 0) {
@@ -227,7 +225,7 @@ impl Search {
         }
         let rows = order.into_iter().map(|trial| {
             let name = if trial.number == 0 { "default".into() } else { trial.number.to_string() };
-            let value = trial.value.map_or_else(|| "-".into(), |value| format!("{value:.4}"));
+            let value = trial.shown(objective, "-");
             vec![name, value, formatted_secs(trial.secs), trial.keys()]
         });
         push_table(&mut text, &table(header, rows));
@@ -235,7 +233,7 @@ impl Search {
             text.push_str(&line);
             text.push('\n');
         }
-        let _ = writeln!(text, "test part read once for each; {metric} decided on validation");
+        let _ = writeln!(text, "{}; {objective} decided on validation", self.test_readings());
         text
     }
 
@@ -243,17 +241,16 @@ impl Search {
     fn lines(&self) -> Vec<String> {
         let count = |state| self.trials.iter().filter(|trial| trial.state == state).count();
         let secs = self.trials.iter().map(|trial| trial.at_secs).fold(0.0, f64::max);
-        let metric = self.report.primary;
-        let value = |name: &str, of: fn(&crate::report::ModelRow, Metric) -> Option<f64>| {
-            let found = self.report.model(name).and_then(|row| of(row, metric));
-            found.map_or_else(|| "-".into(), |value| format!("{value:.4}"))
-        };
-        let validation: fn(&crate::report::ModelRow, Metric) -> Option<f64> =
-            |row, _| row.validation;
-        let test: fn(&crate::report::ModelRow, Metric) -> Option<f64> =
-            |row, metric| row.mean(metric);
-        let Gain { validation: gained, test: kept, interval: [low, high], p_value, survives } =
-            self.gain;
+        let (report, objective) = (&self.report, self.report.objective());
+        let shown =
+            |value: Option<f64>| value.map_or_else(|| "-".into(), |value| format!("{value:.4}"));
+        let validation =
+            |name: &str, place: usize| shown(report.on_validation(name, &self.trials[place]));
+        let test = |name: &str| shown(report.on_test(name));
+        let Gain { validation: gained, test: kept, interval, p_value, survives } = self.gain;
+        let [gained, kept] = [gained, kept].map(|value| objective.shown(value));
+        let ends = interval.map(|value| objective.shown(value));
+        let (low, high) = (ends[0].min(ends[1]), ends[0].max(ends[1]));
         let mut lines = vec![
             format!(
                 "{} trials, {} ended early, {} failed, {} s; trial {} was chosen",
@@ -264,19 +261,29 @@ impl Search {
                 self.trials[self.chosen].number
             ),
             format!(
-                "validation {metric}: {} -> {} ({gained:+.4})",
-                value("default", validation),
-                value("tuned", validation)
+                "validation {objective}: {} -> {} ({gained:+.4})",
+                validation("default", 0),
+                validation("tuned", self.chosen)
             ),
             format!(
-                "test {metric}: {} -> {} ({kept:+.4}, interval {low:+.4} .. {high:+.4}, p {p_value:.3})",
-                value("default", test),
-                value("tuned", test)
+                "test {objective}: {} -> {} ({kept:+.4}, interval {low:+.4} .. {high:+.4}, p {p_value:.3})",
+                test("default"),
+                test("tuned")
             ),
         ];
         lines.extend(survives.map(|share| {
             format!("{:.0} % of the gain on validation is there on test", share * 100.0)
         }));
         lines
+    }
+
+    /// How often the test part was read, and what of it the choice had seen.
+    fn test_readings(&self) -> &'static str {
+        match self.report.outcomes().is_some_and(OutcomeReport::is_in_folds) {
+            false => "test part read once for each",
+            true => {
+                "the table is in folds: each row was validation of another fold when trials were compared, so no row is new to the choice"
+            }
+        }
     }
 }

@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use plotters::prelude::*;
 
-use super::{Search, Trial, TrialState, plain};
+use super::{Search, SearchReport, Trial, TrialState, plain};
 use crate::error::EvalError;
 use crate::report::canvas::{
-    BASELINE, HEIGHT, INK, N_X_LABELS, PAPER, color_of, draw, mesh_with, span, trimmed,
+    BASELINE, HEIGHT, INK, N_X_LABELS, N_Y_LABELS, PAPER, color_of, draw, mesh_with, span, trimmed,
 };
 use crate::report::formatted_secs;
 use crate::report::page::{self, escaped};
@@ -19,34 +19,39 @@ impl Search {
     /// # Errors
     /// [`EvalError::Render`] if a plot cannot be drawn.
     pub fn to_html(&self) -> Result<String, EvalError> {
-        let mut page = page::begin(&self.report.title);
+        let mut page = page::begin(self.report.title());
         for line in self.lines() {
             let _ = writeln!(page, "<p>{}</p>", escaped(&line));
         }
         page.push_str("<h2>Trials</h2>\n");
-        let metric = self.report.primary;
+        let objective = self.report.objective();
         let mut figures = vec![(
             self.course()?,
             format!(
-                "{metric} on validation of each trial: finished (disc), ended early (ring), the best so far (line)"
+                "{objective} on validation of each trial: finished (disc), ended early (ring), the best so far (line)"
             ),
         )];
         figures.extend(self.epochs()?.map(|svg| {
-            let caption =
-                "NDCG@10 on validation after each epoch: the chosen trial in orange, those ended early in gray";
-            (svg, caption.to_owned())
+            let caption = format!(
+                "{} on validation after each epoch: the chosen trial in orange, those ended early in gray",
+                objective.of_epochs()
+            );
+            (svg, caption)
         }));
         for name in self.trials[self.chosen].parameters.keys() {
             if let Some(svg) = self.against(name)? {
                 figures.push((
                     svg,
-                    format!("{metric} on validation against {name}; the chosen trial in orange"),
+                    format!("{objective} on validation against {name}; the chosen trial in orange"),
                 ));
             }
         }
         // Lower than the others, so last.
-        let both = plots::validation_and_test(&self.report)?;
-        figures.push((both.svg, both.caption));
+        let on_test = match &self.report {
+            SearchReport::Lists(report) => vec![plots::validation_and_test(report)?],
+            SearchReport::Outcomes(report) => report.values_plots()?,
+        };
+        figures.extend(on_test.into_iter().map(|plot| (plot.svg, plot.caption)));
         page::push_figures(&mut page, figures.iter().map(|(svg, caption)| (&**svg, &**caption)));
         page.push_str("<h2>Chosen</h2>\n");
         let _ = writeln!(
@@ -56,9 +61,10 @@ impl Search {
         );
         page.push_str("<h2>Every trial</h2>\n");
         self.push_trials(&mut page);
-        page.push_str(
-            "<p class=\"soft\">Trial 0 has the defaults. Validation chose; the test part was read once for the defaults \
-             and once for what was chosen, after the search.</p>\n",
+        let _ = writeln!(
+            page,
+            "<p class=\"soft\">Trial 0 has the defaults. Validation chose; after the search: {}.</p>",
+            escaped(self.test_readings())
         );
         page::end(&mut page);
         Ok(page)
@@ -82,7 +88,7 @@ impl Search {
             let tags = tags.iter().filter(|(is_so, _)| *is_so);
             let tags: String =
                 tags.map(|(_, tag)| format!("<span class=\"tag\">{tag}</span>")).collect();
-            let value = trial.value.map_or_else(|| "–".into(), |value| format!("{value:.4}"));
+            let value = trial.shown(self.report.objective(), "–");
             let _ = write!(
                 page,
                 "<tr{class}><th scope=\"row\">{}{tags}</th><td>{value}</td>",
@@ -104,6 +110,12 @@ impl Search {
     fn values(&self, state: TrialState) -> impl Iterator<Item = (&Trial, f64)> {
         let trials = self.trials.iter().filter(move |trial| trial.state == state);
         trials.filter_map(|trial| Some((trial, trial.value?)))
+    }
+
+    /// Writes values as people read them.
+    fn y_label(&self) -> impl Fn(f64) -> String + use<> {
+        let objective = self.report.objective();
+        move |value| trimmed(objective.shown(value))
     }
 
     /// Values by number, and the best so far.
@@ -129,7 +141,7 @@ impl Search {
                 .y_label_area_size(62)
                 .build_cartesian_2d(x.0..x.1, y.0..y.1)?;
             let n_x = N_X_LABELS.min(self.trials.len());
-            mesh_with(&mut chart, "trial", n_x, [&trimmed, &trimmed])?;
+            mesh_with(&mut chart, "trial", (n_x, N_Y_LABELS), [&trimmed, &self.y_label()])?;
             chart.draw_series(LineSeries::new(course, INK.stroke_width(2)))?;
             let at = |(trial, value): (&Trial, f64)| (trial.number as f64, value);
             let pruned: Vec<_> = self.values(TrialState::Pruned).map(at).collect();
@@ -169,7 +181,12 @@ impl Search {
                 .x_label_area_size(48)
                 .y_label_area_size(62)
                 .build_cartesian_2d(x.0..x.1, y.0..y.1)?;
-            mesh_with(&mut chart, "epoch", N_X_LABELS.min(n_epochs + 1), [&trimmed, &trimmed])?;
+            mesh_with(
+                &mut chart,
+                "epoch",
+                (N_X_LABELS.min(n_epochs + 1), N_Y_LABELS),
+                [&trimmed, &self.y_label()],
+            )?;
             for trial in trials {
                 let (color, width) = match trial.state {
                     _ if trial.number == chosen => (color_of(1), 3),
@@ -235,7 +252,7 @@ impl Search {
                 .build_cartesian_2d(x.0..x.1, y.0..y.1)?;
             // Lines at the choices alone, not between them.
             let n_x = if choices.is_empty() { N_X_LABELS } else { choices.len() };
-            mesh_with(&mut chart, &x_name, n_x, [&label, &trimmed])?;
+            mesh_with(&mut chart, &x_name, (n_x, N_Y_LABELS), [&label, &self.y_label()])?;
             chart.draw_series(points.iter().map(|(is_chosen, x, y)| {
                 let (size, color) = if *is_chosen { (6, color_of(1)) } else { (4, color_of(0)) };
                 Circle::new((*x, *y), size, color.filled())

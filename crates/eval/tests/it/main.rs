@@ -7,6 +7,7 @@ mod backtest;
 mod leakage;
 
 mod off_policy;
+mod outcome_report;
 mod probability;
 mod protocols;
 mod report;

@@ -1,7 +1,7 @@
 //! The report of a search.
 
 use forecart_eval::report::Reference;
-use forecart_eval::tuning::{Search, Trial, TrialState};
+use forecart_eval::tuning::{Search, SearchReport, Trial, TrialState};
 use serde_json::{Map, json};
 
 use crate::report::sample;
@@ -42,7 +42,7 @@ fn search() -> Search {
         {"name": "n_neighbors", "range": {"kind": "log_int", "low": 20, "high": 1000}},
         {"name": "weighting", "range": {"kind": "choice", "values": ["<binary>", "count"]}},
     ]);
-    Search::new("item-knn", 7, space, trials, report).unwrap()
+    Search::new("item-knn", 7, space, trials, SearchReport::Lists(Box::new(report))).unwrap()
 }
 
 #[test]

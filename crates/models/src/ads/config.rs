@@ -379,6 +379,10 @@ impl OutcomeSpec for FieldSpec {
         }
     }
 
+    fn uses_threads(&self) -> bool {
+        true
+    }
+
     fn check_columns(&self, columns: &[SampleColumn]) -> Result<(), ModelError> {
         let n_labels = columns.iter().filter(|column| column.role == Role::Label).count();
         let reason = match self.arrangement {

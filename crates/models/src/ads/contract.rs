@@ -26,6 +26,11 @@ pub trait OutcomeSpec: Debug + Send + Sync {
         &[]
     }
 
+    /// Whether one fit keeps all threads busy.
+    fn uses_threads(&self) -> bool {
+        false
+    }
+
     /// Refuses a table that has not the columns that the model is for.
     ///
     /// # Errors

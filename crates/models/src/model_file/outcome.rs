@@ -205,6 +205,16 @@ impl OutcomeModelFile {
         Ok(Self { header, predictor })
     }
 
+    /// The same model with what the gate of `evaluate` said of it.
+    ///
+    /// # Errors
+    /// As [`Self::to_bytes`].
+    pub fn with_gate(mut self, gate: GateRecord) -> Result<Self, ModelError> {
+        self.header.gate = Some(gate);
+        self.header = container::write(&self.header, &self.tensors()?)?.1;
+        Ok(self)
+    }
+
     /// What the model is and where it came from.
     pub fn header(&self) -> &OutcomeHeader {
         &self.header

@@ -12,6 +12,7 @@
 
 mod prune;
 mod record;
+mod subject;
 mod suggest;
 mod survival;
 
@@ -21,20 +22,18 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use forecart_data::{Dataset, Progress, SeenItems, Silent};
+use forecart_data::Progress;
 use forecart_eval::tuning::{Trial, TrialState};
-use forecart_eval::{EvaluateOptions, Metric, evaluate};
 use forecart_models::ModelError;
-use forecart_models::recommend::{FitOn, ModelSpec, registry};
 use serde_json::{Map, Value};
 
 use self::prune::{Curves, Watch};
 use self::record::Recorder;
+use self::subject::{Outcome, Resources, Spec};
 use crate::error::TrainError;
-use crate::fit::{TrainOptions, train};
-use crate::measure::AsScorer;
 
 pub use record::SearchId;
+pub use subject::{ListMeasure, TuneData};
 pub use survival::survival;
 
 /// Trials that are proposed together: enough to keep some threads busy, few enough to learn from.
@@ -64,33 +63,17 @@ pub struct TuneOptions {
     pub n_threads: NonZeroUsize,
     /// Training that is estimated to need more is refused, and recorded as a failed trial.
     pub memory_limit_bytes: Option<u64>,
-    /// The metric that decides.
-    pub metric: Metric,
-    /// Models see the newest so many events.
-    pub max_history: usize,
-    /// Whether seen items are masked; `None` takes what the dataset says.
-    pub seen: Option<SeenItems>,
     /// Whether trials that will come to nothing are ended early.
     pub prunes: bool,
 }
 
 impl TuneOptions {
     /// What makes two searches the same one.
-    pub fn id(&self, dataset: &Dataset) -> Result<SearchId, TrainError> {
-        let spec = registry::spec(&self.model, &self.keys)?;
-        Ok(SearchId::new(self, spec.as_ref(), dataset))
-    }
-
-    /// How a trial is measured.
-    fn on_validation(&self, label: impl Into<String>) -> EvaluateOptions {
-        self.measured(EvaluateOptions::validation(label))
-    }
-
-    /// `how` with what this search asks of a measurement.
-    fn measured(&self, mut how: EvaluateOptions) -> EvaluateOptions {
-        how.max_history = self.max_history;
-        how.seen = self.seen;
-        how
+    ///
+    /// # Errors
+    /// [`TrainError::Model`] for a model or keys that are not known.
+    pub fn id(&self, data: TuneData<'_>) -> Result<SearchId, TrainError> {
+        Ok(SearchId::new(self, &data.spec(&self.model, &self.keys)?, data))
     }
 }
 
@@ -101,25 +84,25 @@ impl TuneOptions {
 /// to another search, [`TrainError::SearchStopped`] if the user asks to stop, [`TrainError::Model`] if the defaults cannot be fitted; a trial that
 /// fails otherwise is recorded with its reason.
 pub fn tune(
-    dataset: &Dataset,
+    data: TuneData<'_>,
     options: &TuneOptions,
     journal: &std::path::Path,
     progress: &dyn Progress,
 ) -> Result<Vec<Trial>, TrainError> {
-    let spec = registry::spec(&options.model, &options.keys)?;
+    let spec = data.spec(&options.model, &options.keys)?;
     if spec.search_space().is_empty() {
         let instead = spec
             .tuned_instead()
             .unwrap_or_else(|| "`forecart model list` says which models have".to_owned());
         return Err(TrainError::NothingToTune { model: spec.name(), instead });
     }
-    let (recorder, known) = Recorder::open(journal, &options.id(dataset)?)?;
+    let (recorder, known) = Recorder::open(journal, &options.id(data)?)?;
     if !known.is_empty() {
         progress.announce(&format!("goes on after {} trials of {journal:?}", known.len()));
     }
     let spent = known.values().map(|trial| trial.at_secs).fold(0.0, f64::max);
     let search = Search {
-        dataset,
+        data,
         options,
         base: spec,
         recorder: Mutex::new(recorder),
@@ -136,9 +119,9 @@ pub fn tune(
 }
 
 struct Search<'a> {
-    dataset: &'a Dataset,
+    data: TuneData<'a>,
     options: &'a TuneOptions,
-    base: Box<dyn ModelSpec>,
+    base: Spec,
     recorder: Mutex<Recorder>,
     started: Instant,
     /// Seconds of earlier runs.
@@ -161,8 +144,7 @@ impl Search<'_> {
             let before: Vec<&Trial> = known.range(..first).map(|(_, trial)| trial).collect();
             let curves = Curves::of(&before);
             let missing: Vec<usize> = (first..end).filter(|n| !known.contains_key(n)).collect();
-            let proposed =
-                suggest::batch(self.base.as_ref(), &before, self.options.seed, first..end)?;
+            let proposed = suggest::batch(&self.space(), &before, self.options.seed, first..end)?;
             let made = self.batch(&missing, &proposed, first, &curves)?;
             let is_whole = made.len() == missing.len();
             known.extend(made.into_iter().map(|trial| (trial.number, trial)));
@@ -172,6 +154,14 @@ impl Search<'_> {
             first = end;
         }
         Ok(known.into_values().filter(|trial| trial.number < n_trials).collect())
+    }
+
+    /// What is varied, and where that begins.
+    fn space(&self) -> suggest::Space {
+        suggest::Space {
+            parameters: self.base.search_space(),
+            defaults: self.base.hyperparameters(),
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -187,8 +177,8 @@ impl Search<'_> {
 
     /// Makes the trials `missing` of the batch that begins with `first`; fewer if time is over.
     ///
-    /// Networks use all threads by themselves and are fitted one after the other; models that are counted are fitted side
-    /// by side.
+    /// Networks use all threads by themselves and are fitted one after the other; models that are counted, and trees, are fitted
+    /// side by side.
     fn batch(
         &self,
         missing: &[usize],
@@ -196,7 +186,7 @@ impl Search<'_> {
         first: usize,
         curves: &Curves,
     ) -> Result<Vec<Trial>, TrainError> {
-        let n_workers = match self.base.uses_seed() {
+        let n_workers = match self.base.uses_threads() {
             true => 1,
             false => self.options.n_threads.get().min(missing.len()).max(1),
         };
@@ -214,11 +204,13 @@ impl Search<'_> {
                     return Ok(());
                 }
                 let keys = &proposed[*number - first];
-                let resources = (n_threads, n_workers);
+                let memory_limit_bytes = self.options.memory_limit_bytes;
+                let memory_limit_bytes = memory_limit_bytes.map(|bytes| bytes / n_workers as u64);
+                let resources = Resources { n_threads, memory_limit_bytes };
                 let trial = pool.install(|| self.trial(*number, keys, resources, curves))?;
                 lock(&self.recorder).write(&trial)?;
                 self.progress.advance(1);
-                self.progress.note(&trial.line(self.options.metric));
+                self.progress.note(&trial.line(self.data.objective()));
                 lock(&made).push(trial);
             }
             Ok(())
@@ -243,24 +235,13 @@ impl Search<'_> {
         &self,
         number: usize,
         keys: &Map<String, Value>,
-        (n_threads, n_workers): (NonZeroUsize, usize),
+        resources: Resources,
         curves: &Curves,
     ) -> Result<Trial, TrainError> {
         let started = Instant::now();
-        let spec = self.spec(keys)?;
+        let spec = self.data.spec(&self.options.model, &merged(&self.options.keys, keys))?;
         let watch = Watch::new(self.progress, curves, self.options.prunes && number > 0);
-        let options = TrainOptions {
-            fit_on: FitOn::Train,
-            seed: self.options.seed,
-            n_threads,
-            memory_limit_bytes: self
-                .options
-                .memory_limit_bytes
-                .map(|bytes| bytes / n_workers as u64),
-            seen: self.options.seen,
-            checkpoint: None,
-        };
-        let fitted = train(self.dataset, spec.as_ref(), &options, &watch);
+        let fitted = self.data.trial(number, &spec, resources, self.options, &watch);
         let mut trial = Trial {
             number,
             parameters: keys.clone(),
@@ -278,15 +259,11 @@ impl Search<'_> {
             }
             _ if watch.is_pruned() => {
                 trial.state = TrialState::Pruned;
-                // The curve is of NDCG@10 alone.
-                trial.value = watch.best().filter(|_| self.options.metric == Metric::ndcg(10));
+                trial.value = watch.best().filter(|_| self.data.has_curve_of_objective());
             }
-            Ok(trained) => {
-                let options = self.options.on_validation(format!("trial {number}"));
-                let scorer = AsScorer(trained.model.as_ref());
-                let found = evaluate(self.dataset, &scorer, &options, &Silent)?;
-                trial.value = found.metric(self.options.metric)?.map(short);
-                trial.chosen_epoch = trained.record.chosen_epoch;
+            Ok(Outcome { value, chosen_epoch }) => {
+                trial.value = value.map(short);
+                trial.chosen_epoch = chosen_epoch;
             }
             // Without the defaults there is nothing to compare with.
             Err(error) if number == 0 => return Err(error),
@@ -298,11 +275,6 @@ impl Search<'_> {
         trial.secs = started.elapsed().as_secs_f64();
         trial.at_secs = self.secs();
         Ok(trial)
-    }
-
-    /// The model with the search's values in place of those of the configuration.
-    fn spec(&self, keys: &Map<String, Value>) -> Result<Box<dyn ModelSpec>, TrainError> {
-        Ok(registry::spec(&self.options.model, &merged(&self.options.keys, keys))?)
     }
 }
 

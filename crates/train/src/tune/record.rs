@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use forecart_data::{Dataset, Journal};
+use forecart_data::Journal;
 use forecart_eval::tuning::Trial;
-use forecart_models::recommend::ModelSpec;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{BATCH, TuneOptions};
+use super::subject::Spec;
+use super::{BATCH, TuneData, TuneOptions};
 use crate::error::TrainError;
 
 /// Everything that decides about the trials of a search, but how many there are.
@@ -29,15 +29,15 @@ pub struct SearchId {
 }
 
 impl SearchId {
-    pub(super) fn new(options: &TuneOptions, spec: &dyn ModelSpec, dataset: &Dataset) -> Self {
+    pub(super) fn new(options: &TuneOptions, spec: &Spec, data: TuneData<'_>) -> Self {
         Self {
             format: "forecart-tuning".into(),
             format_version: 1,
             model: spec.name().into(),
-            dataset: dataset.manifest.content_hash.clone(),
-            metric: options.metric.to_string(),
+            dataset: data.content_hash().to_owned(),
+            metric: data.objective().to_string(),
             seed: options.seed,
-            protocol: options.on_validation("").protocol_id(dataset),
+            protocol: data.protocol_id(),
             prunes: options.prunes,
             batch: BATCH,
             defaults: spec.hyperparameters(),

@@ -10,7 +10,7 @@
 use std::ops::Range as Numbers;
 
 use forecart_eval::tuning::{Trial, TrialState};
-use forecart_models::recommend::{ModelSpec, Parameter, Range};
+use forecart_models::recommend::{Parameter, Range};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Map, Value};
@@ -26,15 +26,20 @@ const GOOD_SHARE: f64 = 0.25;
 /// Draws before a proposal that was tried already is taken all the same.
 const N_DRAWS: usize = 20;
 
+/// What is varied, and the hyperparameters of trial 0.
+#[derive(Debug, Clone)]
+pub(super) struct Space {
+    pub(super) parameters: &'static [Parameter],
+    pub(super) defaults: Value,
+}
+
 /// Proposals for the trials `numbers`, from the trials of earlier batches.
 pub(super) fn batch(
-    base: &dyn ModelSpec,
+    Space { parameters: space, defaults }: &Space,
     before: &[&Trial],
     seed: u64,
     numbers: Numbers<usize>,
 ) -> Result<Vec<Map<String, Value>>, TrainError> {
-    let space = base.search_space();
-    let defaults = base.hyperparameters();
     let mut proposed: Vec<Map<String, Value>> = Vec::new();
     for number in numbers {
         // A stream of its own for each trial: the others' draws do not matter.
@@ -47,7 +52,7 @@ pub(super) fn batch(
         let mut keys = Map::new();
         for _ in 0..N_DRAWS {
             keys = match number {
-                0 => start(space, &defaults),
+                0 => start(space, defaults),
                 _ if explores => draw(space, &mut rng),
                 _ => estimate(space, before, &mut rng)?,
             };
@@ -130,8 +135,9 @@ mod tests {
     use forecart_models::recommend::registry;
     use serde_json::json;
 
-    fn spec() -> Box<dyn ModelSpec> {
-        registry::spec("item-knn", &Value::Null).unwrap()
+    fn space() -> Space {
+        let spec = registry::spec("item-knn", &Value::Null).unwrap();
+        Space { parameters: spec.search_space(), defaults: spec.hyperparameters() }
     }
 
     fn tried(number: usize, parameters: Map<String, Value>) -> Trial {
@@ -144,7 +150,7 @@ mod tests {
         let mut trials: Vec<Trial> = Vec::new();
         for first in (0..n_batches).map(|batch| batch * BATCH) {
             let before: Vec<&Trial> = trials.iter().collect();
-            let made = batch(spec().as_ref(), &before, seed, first..first + BATCH).unwrap();
+            let made = batch(&space(), &before, seed, first..first + BATCH).unwrap();
             let made = made.into_iter().enumerate();
             trials.extend(made.map(|(n, keys)| tried(first + n, keys)).collect::<Vec<_>>());
         }

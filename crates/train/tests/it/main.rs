@@ -4,3 +4,4 @@ mod measure;
 mod resume;
 mod scaling;
 mod tune;
+mod tune_outcomes;

@@ -7,7 +7,7 @@ use std::path::Path;
 use forecart_data::{Dataset, SeenItems, Silent};
 use forecart_eval::Metric;
 use forecart_eval::tuning::{Trial, TrialState};
-use forecart_train::{Budget, TrainError, TuneOptions, survival, tune};
+use forecart_train::{Budget, ListMeasure, TrainError, TuneData, TuneOptions, survival, tune};
 use serde_json::{Value, json};
 
 use crate::measure::{shop, shop_of_repeats};
@@ -20,9 +20,6 @@ fn options(model: &str, keys: Value, n_trials: usize) -> TuneOptions {
         seed: 5,
         n_threads: NonZeroUsize::MIN,
         memory_limit_bytes: None,
-        metric: Metric::ndcg(10),
-        max_history: 50,
-        seen: None,
         prunes: true,
     }
 }
@@ -37,8 +34,12 @@ fn timeless(mut trials: Vec<Trial>) -> Vec<Trial> {
     trials
 }
 
+fn lists(dataset: &Dataset, seen: Option<SeenItems>) -> TuneData<'_> {
+    TuneData::Lists(dataset, ListMeasure { metric: Metric::ndcg(10), max_history: 50, seen })
+}
+
 fn search(dataset: &Dataset, options: &TuneOptions, journal: &Path) -> Vec<Trial> {
-    timeless(tune(dataset, options, journal, &Silent).unwrap())
+    timeless(tune(lists(dataset, None), options, journal, &Silent).unwrap())
 }
 
 #[test]
@@ -105,7 +106,7 @@ fn another_search_and_a_model_without_a_space_are_refused() {
     let options = options("item-knn", json!({}), 2);
     search(&dataset, &options, &path);
     let other = TuneOptions { seed: 6, ..options.clone() };
-    let error = tune(&dataset, &other, &path, &Silent).unwrap_err();
+    let error = tune(lists(&dataset, None), &other, &path, &Silent).unwrap_err();
     assert!(
         matches!(&error, TrainError::OtherSearch { reason, .. } if reason.contains("seed")),
         "{error}"
@@ -116,7 +117,8 @@ fn another_search_and_a_model_without_a_space_are_refused() {
         ("fusion", json!({"members": [{"model": "popularity"}]}), "choose others as members"),
     ] {
         let none = TuneOptions { model: model.into(), keys, ..options.clone() };
-        let error = tune(&dataset, &none, &folder.path().join("none"), &Silent).unwrap_err();
+        let error =
+            tune(lists(&dataset, None), &none, &folder.path().join("none"), &Silent).unwrap_err();
         assert!(
             matches!(&error, TrainError::NothingToTune { instead, .. } if instead.contains(what_to_do)),
             "{error}"
@@ -141,16 +143,18 @@ fn a_fusion_by_reciprocal_rank_is_searched() {
 #[test]
 fn trials_stop_by_the_lists_that_are_measured() {
     let (folder, dataset) = shop_of_repeats(SeenItems::Exclude);
-    let options = TuneOptions { seen: Some(SeenItems::Keep), ..mlp(2) };
+    let options = mlp(2);
     let path = folder.path().join("journal");
-    let trials = search(&dataset, &options, &path);
+    let search = |dataset: &Dataset, seen| {
+        tune(lists(dataset, seen), &options, &path, &Silent).map(timeless)
+    };
+    let trials = search(&dataset, Some(SeenItems::Keep)).unwrap();
     assert!(trials.iter().flat_map(|trial| &trial.epochs).all(|ndcg| *ndcg > 0.0), "{trials:#?}");
     // The same events, measured otherwise: none of these trials is one of that search.
     let (_folder, dataset) = shop_of_repeats(SeenItems::Keep);
-    let options = TuneOptions { seen: None, ..options };
-    assert_eq!(search(&dataset, &options, &path), trials, "the dataset says what was asked for");
-    let options = TuneOptions { seen: Some(SeenItems::Exclude), ..options };
-    let error = tune(&dataset, &options, &path, &Silent).unwrap_err();
+    let same = search(&dataset, None).unwrap();
+    assert_eq!(same, trials, "the dataset says what was asked for");
+    let error = search(&dataset, Some(SeenItems::Exclude)).unwrap_err();
     assert!(
         matches!(&error, TrainError::OtherSearch { reason, .. } if reason.contains("mask-none")),
         "{error}"
@@ -178,13 +182,14 @@ fn what_is_chosen_on_validation_is_read_once_on_test() {
     // From hyperparameters that are bad on walks, any search gains.
     let options = options("seq-rules", json!({"window": 18, "backward_weight": 1.0}), 16);
     let trials = search(&dataset, &options, &folder.path().join("journal"));
-    let found = survival(&dataset, &options, trials, "A shop", &Silent).unwrap();
+    let found = survival(lists(&dataset, None), &options, trials, "A shop", &Silent).unwrap();
     let best = found.trials[found.chosen].value.unwrap();
     assert!(found.trials.iter().all(|trial| trial.value.unwrap() <= best));
     assert!(found.gain.validation > 0.0, "{:?}", found.gain);
     // The journal keeps six decimals.
-    assert!((found.report.model("tuned").unwrap().validation.unwrap() - best).abs() < 1e-6);
-    assert_eq!(found.report.test_readings, ["default", "tuned"]);
+    let report = found.report.lists().unwrap();
+    assert!((report.model("tuned").unwrap().validation.unwrap() - best).abs() < 1e-6);
+    assert_eq!(report.test_readings, ["default", "tuned"]);
     assert_eq!(found.gain.survives, Some(found.gain.test / found.gain.validation));
     let again: toml::Table = toml::from_str(&found.to_toml()).unwrap();
     assert!(again["models"]["seq-rules"].get("window").is_some());

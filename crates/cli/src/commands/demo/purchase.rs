@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use forecart_data::storage::{Scratch, write_file};
 use forecart_data::{OrderTable, SampleTable};
-use forecart_eval::probability::MeasureOptions;
 use forecart_models::ads::registry;
 use forecart_models::purchase::demand::{DemandSpec, models};
 use forecart_prepare::config::{RawDataConfig, RawEventsConfig};
@@ -14,9 +13,7 @@ use forecart_prepare::{
     DataConfig, DemandConfig, PrepareConfig, RawDemandConfig, RawPrepareConfig, RawSplitConfig,
     prepare_orders,
 };
-use forecart_train::{
-    DemandOptions, OutcomeOptions, measure_demand, measure_outcomes, train_demand,
-};
+use forecart_train::{OutcomeContestant, measure_demand, measure_outcomes, train_demand};
 use serde_json::Value;
 
 use super::super::{Context, demand, outcome};
@@ -45,21 +42,19 @@ pub(super) fn run(context: &Context, arguments: &DemoArgs) -> anyhow::Result<()>
     let samples = out.join("samples");
     prepare_sessions(context, out, &samples)?;
     let table = SampleTable::open(&samples)?;
-    let specs = ["lr", registry::DEFAULT_MODEL].map(|name| {
-        Ok::<_, anyhow::Error>(registry::spec(name, &context.config.outcome_model(name)?)?)
-    });
-    let specs = specs.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let options = OutcomeOptions {
-        seed: context.config.seed,
-        n_threads: context.config.threads(),
-        memory_limit_bytes: context.config.memory_limit_bytes,
-        checkpoint: None,
-        measure: MeasureOptions::default(),
-    };
-    let sessions = measure_outcomes(&table, &specs, &options, &context.display)?;
+    let contestants =
+        [("lr", true), (registry::DEFAULT_MODEL, false)].map(|(name, is_baseline)| {
+            Ok::<_, anyhow::Error>(OutcomeContestant::new(
+                outcome::spec(context, name)?,
+                is_baseline,
+            ))
+        });
+    let contestants = contestants.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let options = outcome::options(context, None);
+    let sessions = measure_outcomes(&table, &contestants, &[], &options, &context.display)?;
     context.display.end();
     if !context.json {
-        outcome::print(&sessions)?;
+        output::line(sessions.table().trim_end())?;
     }
 
     step(
@@ -77,11 +72,7 @@ pub(super) fn run(context: &Context, arguments: &DemoArgs) -> anyhow::Result<()>
         demand::print_orders(&manifest)?;
     }
     let table = OrderTable::open(&orders)?;
-    let options = DemandOptions {
-        test_periods: config.raw.test_periods,
-        horizon: config.raw.horizon,
-        seed: context.config.seed,
-    };
+    let options = demand::options(context, &config.raw);
     let specs = models().map(|(name, _)| DemandSpec::from_name(name, &Value::Null));
     let specs = specs.collect::<Result<Vec<_>, _>>()?;
     let forecasts = measure_demand(&table, &specs, &options, &context.display)?;
@@ -89,7 +80,7 @@ pub(super) fn run(context: &Context, arguments: &DemoArgs) -> anyhow::Result<()>
     if context.json {
         return output::json(&serde_json::json!({ "purchase": sessions, "demand": forecasts }));
     }
-    demand::print_report(&forecasts)?;
+    output::line(forecasts.table().trim_end())?;
 
     step(context, "3  what to order: enough for two weeks, in 95 of 100 cases")?;
     let spec = DemandSpec::from_name("default", &Value::Null)?;

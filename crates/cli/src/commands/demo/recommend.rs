@@ -62,7 +62,7 @@ pub(crate) fn run(context: &Context, arguments: &DemoArgs) -> anyhow::Result<()>
     let mut report = measure(&dataset, &contestants, &[], &options, &context.display)?;
     report.leakage = find_leaks(&dataset);
     context.display.end();
-    evaluate::write_report(&report, out)?;
+    evaluate::write_report(out, &report.to_html()?, &report.to_json()?)?;
     if context.json {
         output::json(&report)?;
     } else {

@@ -69,6 +69,11 @@ pub fn models() -> impl Iterator<Item = (&'static str, &'static str)> {
 }
 
 impl DemandSpec {
+    /// Whether it is one of the classical methods, which others have to beat.
+    pub fn is_classical(&self) -> bool {
+        matches!(self, Self::Method(_))
+    }
+
     /// The way `name` with `keys` (a JSON object or null) in place of its defaults.
     ///
     /// # Errors

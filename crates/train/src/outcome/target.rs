@@ -1,0 +1,79 @@
+//! What is measured of models: the label, and what came of rows whose label is positive.
+
+use forecart_data::SampleTable;
+use forecart_eval::probability::Predictions;
+
+use super::rounds::Round;
+use crate::error::TrainError;
+
+/// Which of the tested rows are measured, and what became of them.
+#[derive(Debug)]
+pub(super) struct Target {
+    /// Places among the tested rows, round by round.
+    pub(super) places: Vec<usize>,
+    labels: Vec<bool>,
+    /// For each, the share of positive rows among those that models learned from.
+    pub(super) constant: Vec<f64>,
+}
+
+impl Target {
+    /// The label, of all tested rows.
+    pub(super) fn label(table: &SampleTable, rounds: &[Round]) -> Self {
+        Self::of(rounds, |row| Some(table.label(row) == 1.0))
+    }
+
+    /// The second label, of the rows whose first is positive and of which it is known. `None` where there are none.
+    pub(super) fn after_positive(table: &SampleTable, rounds: &[Round]) -> Option<Self> {
+        let second = table.second_label()?;
+        let found = Self::of(rounds, |row| {
+            let outcome = second[row as usize];
+            (table.label(row) == 1.0 && !outcome.is_nan()).then_some(outcome == 1.0)
+        });
+        (!found.places.is_empty()).then_some(found)
+    }
+
+    /// Both labels, of the rows of which that is known: nothing comes of a row whose first is not positive. `None` where there are none.
+    pub(super) fn with_positive(table: &SampleTable, rounds: &[Round]) -> Option<Self> {
+        let second = table.second_label()?;
+        let found = Self::of(rounds, |row| match table.label(row) == 1.0 {
+            false => Some(false),
+            true => (!second[row as usize].is_nan()).then_some(second[row as usize] == 1.0),
+        });
+        (!found.places.is_empty()).then_some(found)
+    }
+
+    fn of(rounds: &[Round], label: impl Fn(u32) -> Option<bool>) -> Self {
+        let mut target = Self { places: Vec::new(), labels: Vec::new(), constant: Vec::new() };
+        let mut place = 0;
+        for round in rounds {
+            let known: Vec<bool> = round.train.iter().filter_map(|row| label(*row)).collect();
+            let n_positive = known.iter().filter(|is_positive| **is_positive).count();
+            let rate = n_positive as f64 / known.len().max(1) as f64;
+            for row in &round.test {
+                if let Some(is_positive) = label(*row) {
+                    target.places.push(place);
+                    target.labels.push(is_positive);
+                    target.constant.push(rate);
+                }
+                place += 1;
+            }
+        }
+        target
+    }
+
+    /// `probabilities` of its rows beside what became of them; `groups` are those of all tested rows.
+    pub(super) fn predictions(
+        &self,
+        probabilities: Vec<f64>,
+        groups: Option<&[u32]>,
+    ) -> Result<Predictions, TrainError> {
+        let predictions = Predictions::new(probabilities, self.labels.clone())?;
+        Ok(match groups {
+            Some(groups) => {
+                let groups: Vec<u32> = self.places.iter().map(|place| groups[*place]).collect();
+                predictions.with_groups(&groups)?
+            }
+            None => predictions,
+        })
+    }
+}
