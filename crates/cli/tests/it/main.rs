@@ -8,6 +8,7 @@ mod documents;
 mod from_log;
 mod killed;
 mod leaks;
+mod off_policy;
 mod outcome;
 mod program;
 mod scaling;

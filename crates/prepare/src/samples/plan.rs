@@ -199,6 +199,7 @@ impl Plan {
         };
         let group = place("group", &config.raw.group)?;
         let position = place("position", &config.raw.position)?;
+        let propensity = place("propensity", &config.raw.propensity)?;
         for column in &config.raw.ignore {
             named(path, &names, "ignore", column)?;
         }
@@ -218,6 +219,7 @@ impl Plan {
             let role = match at {
                 _ if group == Some(at) => Role::Group,
                 _ if position == Some(at) => Role::Position,
+                _ if propensity == Some(at) => Role::Propensity,
                 _ => Role::Feature,
             };
             if !is_ignored {
@@ -274,6 +276,7 @@ impl Plan {
         let time = place("time", &raw.time)?;
         let group = place("group", &raw.group)?;
         let position = place("position", &raw.position)?;
+        let propensity = place("propensity", &raw.propensity)?;
         for column in &raw.ignore {
             named(path, &names, "ignore", column)?;
         }
@@ -315,6 +318,9 @@ impl Plan {
                 if group == Some(at) {
                     return kept(ColumnKind::Category, "named in `samples.group`");
                 }
+                if propensity == Some(at) {
+                    return kept(ColumnKind::Number, "named in `samples.propensity`");
+                }
                 if let Some((kind, reason)) = stated(name) {
                     return kept(*kind, reason);
                 }
@@ -354,6 +360,7 @@ impl Plan {
                 _ if time == Some(at) => Role::Time,
                 _ if group == Some(at) => Role::Group,
                 _ if position == Some(at) => Role::Position,
+                _ if propensity == Some(at) => Role::Propensity,
                 _ => Role::Feature,
             };
             if let Some(kind) = *kind {

@@ -206,12 +206,17 @@ impl Table {
         table.add(HOUR, category, Role::Feature, "of the day, by the shop's clock", Source::Hour);
         table.add(WEEKDAY, category, Role::Feature, "1 is Monday", Source::Weekday);
         let position = config.raw.position.as_deref().unwrap_or(log_columns::POSITION);
-        if let Some(named) = &config.raw.position
-            && !look.columns.iter().any(|column| column.name == *named)
+        let propensity = config.raw.propensity.as_deref();
+        for (key, named) in
+            [("position", &config.raw.position), ("propensity", &config.raw.propensity)]
         {
+            let Some(named) = named else { continue };
+            if look.columns.iter().any(|column| column.name == *named) {
+                continue;
+            }
             let names: Vec<&str> = look.columns.iter().map(|column| column.name.as_str()).collect();
             let reason = format!("the log has no column {named:?}; it has {}", names.join(", "));
-            return Err(PrepareError::config("samples.position", reason));
+            return Err(PrepareError::config(format!("samples.{key}"), reason));
         }
         for column in &look.columns {
             let name = match table.is_taken(&column.name) {
@@ -223,6 +228,10 @@ impl Table {
                     kind: None,
                     reason: "named like an outcome; state its kind in `[samples.columns]` if it is known beforehand"
                         .into(),
+                },
+                _ if propensity == Some(column.name.as_str()) => Inferred {
+                    kind: Some(number),
+                    reason: "named in `samples.propensity`".into(),
                 },
                 Inferred { kind: None, .. } if column.name == position => {
                     Inferred { kind: Some(category), reason: "where it stood".into() }
@@ -236,7 +245,11 @@ impl Table {
                 left_out.push(report);
                 continue;
             };
-            let role = if column.name == position { Role::Position } else { Role::Feature };
+            let role = match column.name.as_str() {
+                name if propensity == Some(name) => Role::Propensity,
+                name if name == position => Role::Position,
+                _ => Role::Feature,
+            };
             report.role = Some(role);
             table.columns.push(SampleColumn::new(&name, reading.kind, role));
             table.sources.push(Source::Context(column.at, reading));
