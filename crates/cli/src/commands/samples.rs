@@ -80,6 +80,7 @@ fn print(report: &SamplesReport) -> anyhow::Result<()> {
                 Some(Role::Group) => " (whose)",
                 Some(Role::Position) => " (position)",
                 Some(Role::Propensity) => " (propensity)",
+                Some(Role::Weight) => " (weight)",
             };
             let more = if column.has_more_distinct { "+" } else { "" };
             let n_distinct = column.n_distinct.map(|n| format!("{}{more}", count(n)));

@@ -55,6 +55,9 @@ pub enum Role {
     /// With which probability the policy of the log had drawn what it shows, above 0 and at most 1: for estimates of what other
     /// policies would have earned. No model learns from it.
     Propensity,
+    /// How much a row counts in what is learned from it: a loss is the sum of the rows' losses times their weights. Not below 0; no model
+    /// learns from it otherwise, and what is measured on the test part does not read it.
+    Weight,
 }
 
 /// A column of a sample table.
@@ -97,8 +100,8 @@ pub(super) fn check_columns(columns: &[SampleColumn]) -> Result<(), String> {
         if column.role == Role::Label && !is_number {
             return Err(format!("the label {name:?} is no column of numbers"));
         }
-        if column.role == Role::Propensity && !is_number {
-            return Err(format!("the propensity {name:?} is no column of numbers"));
+        if matches!(column.role, Role::Propensity | Role::Weight) && !is_number {
+            return Err(format!("the propensity or weight {name:?} is no column of numbers"));
         }
         let Some(of) = &column.history_of else { continue };
         let target = columns.iter().find(|column| column.name == *of);

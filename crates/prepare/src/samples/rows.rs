@@ -129,8 +129,8 @@ pub(super) fn moments(
 
 /// The rows of a file for a model's columns, in blocks: memory does not grow with the file.
 ///
-/// Columns that the file lacks are missing in every row, further columns of the file are passed over, labels and propensities are not
-/// read. A
+/// Columns that the file lacks are missing in every row, further columns of the file are passed over, labels, propensities and
+/// weights are not read. A
 /// row with a value that its column's kind does not allow is a bad row: it is left out and counted.
 pub struct SampleRows {
     input: Input,
@@ -178,8 +178,9 @@ impl SampleRows {
         let input = Input::look(path, data, config.raw.feature_names.as_deref(), &known)?;
         let separator = config.raw.list_separator.as_deref().unwrap_or(SEPARATOR);
         let (mut names, mut slots) = (Vec::new(), Vec::new());
-        let is_read =
-            |column: &&SampleColumn| !matches!(column.role, Role::Label | Role::Propensity);
+        let is_read = |column: &&SampleColumn| {
+            !matches!(column.role, Role::Label | Role::Propensity | Role::Weight)
+        };
         for column in columns.iter().filter(is_read) {
             let source = input.layout.names.iter().position(|name| *name == column.name);
             let moments = match source {

@@ -11,7 +11,7 @@ use super::super::label;
 use super::super::plan::ColumnReport;
 use super::super::rows::{SEPARATOR, moments};
 use super::super::value::{Given, Reading};
-use super::config::{CONVERTED, LogConfig, Task};
+use super::config::{CONVERTED, LogConfig, Task, WEIGHT};
 use super::events::{Log, Moment, Names};
 use super::features::{FEATURES, Feature};
 use super::state::Known;
@@ -143,6 +143,7 @@ impl Look {
 enum Source {
     Label,
     Converted,
+    Weight,
     Moment,
     User,
     Item,
@@ -195,6 +196,10 @@ impl Table {
         if log.config.raw.converted {
             let meaning = "a click followed, and a purchase after it, in their windows";
             table.add(CONVERTED, number, Role::Label, meaning, Source::Converted);
+        }
+        if log.config.corrects {
+            let meaning = "1, of a window that is still open what it counts";
+            table.add(WEIGHT, number, Role::Weight, meaning, Source::Weight);
         }
         table.add(MOMENT, ColumnKind::Time, Role::Time, "of the event", Source::Moment);
         table.add(log_columns::USER_ID, category, Role::Group, "of the event", Source::User);
@@ -323,7 +328,7 @@ impl Table {
     /// Hands the values of a sample to `write`, one for each column.
     pub(super) fn row<T>(
         &mut self,
-        (label, converted): (f64, f64),
+        (label, converted, weight): (f64, f64, f64),
         known: &Known<'_>,
         (moment, log, names): (&Moment, &Log<'_>, &Names),
         data: &DataConfig,
@@ -353,6 +358,7 @@ impl Table {
             .map(|(source, cell)| match source {
                 Source::Label => number(label),
                 Source::Converted => number(converted),
+                Source::Weight => number(weight),
                 Source::Moment => Given::Time(event.time_ms),
                 Source::User => text(names.users.text(event.user)),
                 Source::Item => text(names.items.text(event.item)),
