@@ -3,6 +3,7 @@
 mod ads;
 mod architecture;
 mod commands;
+mod delays;
 mod demand;
 mod documents;
 mod from_log;

@@ -125,6 +125,26 @@ mod tests {
     }
 
     #[test]
+    fn losses_and_gradients_are_multiplied_by_the_weights() {
+        let [p, q] =
+            [[0.5, -1.0], [0.2, 0.4]].map(|column| Matrix::from_rows(&column.map(|x| [x])));
+        let loss = |weights: Option<&[f32]>| {
+            let [mut d_p, mut d_q] = [(); 2].map(|()| Matrix::default());
+            let labels = EntireSpace { clicks: &[1.0, 0.0], conversions: &[1.0, 0.0], weights };
+            let loss = labels.loss([&p, &q], 1.0, [&mut d_p, &mut d_q]).unwrap();
+            (loss, [d_p, d_q].map(|d| [d.as_slice()[0], d.as_slice()[1]]))
+        };
+        let (one, d_one) = loss(None);
+        let (first, _) = loss(Some(&[1.0, 0.0]));
+        let (weighed, d_weighed) = loss(Some(&[3.0, 0.5]));
+        assert!((weighed - (3.0 * first + 0.5 * (one - first))).abs() < 1e-12);
+        for (d_one, d_weighed) in d_one.iter().zip(d_weighed) {
+            assert!((d_weighed[0] - 3.0 * d_one[0]).abs() < 1e-6);
+            assert!((d_weighed[1] - 0.5 * d_one[1]).abs() < 1e-6);
+        }
+    }
+
+    #[test]
     fn gradients_agree_with_finite_differences() {
         for logits in [[0.5, -1.0], [-2.0, 1.5], [3.0, 2.5]] {
             for (click, conversion) in [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (1.0, f32::NAN)] {
