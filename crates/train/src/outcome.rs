@@ -157,8 +157,11 @@ pub fn measure_outcomes(
     let constant: Vec<f64> = rounds
         .iter()
         .flat_map(|round| {
-            let positive = round.train.iter().filter(|row| table.label(**row) == 1.0).count();
-            let rate = positive as f64 / round.train.len().max(1) as f64;
+            let weights = table.weights();
+            let weight = |row: &u32| weights.map_or(1.0, |weights| weights[*row as usize]);
+            let all: f64 = round.train.iter().map(weight).sum();
+            let positive = round.train.iter().filter(|row| table.label(**row) == 1.0);
+            let rate = positive.map(weight).sum::<f64>() / all.max(f64::MIN_POSITIVE);
             std::iter::repeat_n(rate, round.test.len())
         })
         .collect();

@@ -15,7 +15,7 @@ const CLICKS_A_DAY: i64 = 200;
 const START_MS: i64 = 1_700_000_000_000;
 
 /// From this day on three of ten clicks convert, one of ten before.
-const NEW_DAY: i64 = 57;
+const NEW_DAY: i64 = 52;
 
 struct Click {
     time_ms: i64,
@@ -123,7 +123,7 @@ fn what_comes_late_is_counted_neither_as_none_nor_left_out() {
         panic!("{:?}", corrected.manifest.description.split)
     };
     let day = |time: i64| (time - START_MS) as f64 / DAY_MS as f64;
-    assert!((54.0..58.0).contains(&day(validation_start_ms)), "{}", day(validation_start_ms));
+    assert!((50.0..52.0).contains(&day(validation_start_ms)), "{}", day(validation_start_ms));
     let mut naive = String::from("converted,item_id,moment\n");
     for (at, Click { time_ms, bought_ms }) in clicks.iter().enumerate() {
         let ends = [validation_start_ms, test_start_ms, i64::MAX];
@@ -148,7 +148,10 @@ fn what_comes_late_is_counted_neither_as_none_nor_left_out() {
     assert!(truth > 0.25, "{truth}");
     let mean = |table| mean_probability(folder, table, "rows.csv");
     let (corrected, left_out, naive) = (mean("corrected"), mean("left-out"), mean("naive"));
-    // 1,600 clicks: a standard error of .011 as they are, about .016 with these weights.
+    // 1,460 clicks: a standard error of .012 as they are, about .016 with these weights.
+    println!(
+        "corrected {corrected:.4}, left out {left_out:.4}, naive {naive:.4}, truth {truth:.4}"
+    );
     assert!((corrected - truth).abs() < 0.04, "{corrected}, {truth}");
     assert!(naive < truth - 0.06, "{naive}, {truth}");
     assert!(left_out < truth - 0.1, "{left_out}, {truth}");

@@ -200,6 +200,7 @@ fn without_propensities_nothing_is_said_of_other_policies() {
         3,
     );
     assert!(message.contains("samples.propensity"), "{message}");
+    impressions(folder, "changed.csv", 1500, 4);
     good(&forecart(folder, &["prepare", "--samples", "changed.csv", "--out", "other"]));
     let message =
         refused(&forecart(folder, &["ads", "off-policy", "--data", "other", "--item", "item"]), 2);

@@ -623,14 +623,9 @@ fn a_row_of_weight_three_counts_as_the_row_three_times() {
             predictor.predict(rows.iter().map(|row| &row[..]), Positions::AsLogged).unwrap()
         });
         for (one, other) in answers[0].iter().zip(&answers[1]) {
-            let off = (one.probability - other.probability).abs();
-            assert!(off < 5e-3, "{name}: {one:?} {other:?}");
-            if let (Some(one), Some(other)) = (one.conversion, other.conversion) {
-                assert!(
-                    (one.given_click - other.given_click).abs() < 5e-3,
-                    "{name}: {one:?} {other:?}"
-                );
-            }
+            // Before calibration, which may choose among more methods where there are more rows.
+            let off = (one.logit - other.logit).abs();
+            assert!(off < 2e-3, "{name}: {one:?} {other:?}");
         }
         // And they do count: .2 and .7 of the rows as they are.
         let mean = answers[0].iter().map(|one| one.probability).sum::<f64>() / 5.0;
