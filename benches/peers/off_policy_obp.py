@@ -3,10 +3,13 @@
 
     off_policy_obp.py OUT.json --log FOLDER [--repeat 20]     a campaign of the Open Bandit data, e.g. .../bts/all
     off_policy_obp.py OUT.json --generated 300                the fixture crates/eval/tests/fixtures/off_policy.json
+    off_policy_obp.py OUT.json --log random/all --bts bts/all a log of one policy, asked for another one whose log there is
 
 The policy asked about has a probability of each item in each slot, the same for all users: a softmax of items' clicks over
 impressions in that slot, smoothed. The model of rewards is that smoothed rate itself. Both are made of the log's first half,
-and are only there to have numbers to compare. The last line on standard output is a JSON object: seconds of the estimates (median), and their values.
+and are only there to have numbers to compare. With --bts the policy is the shop's own Thompson sampling (its prior, and 100,000 draws, by
+obp) and the model of rewards is the mean of that prior, which knows nothing of either log; the clicks over rows of the folder
+after --bts, which that policy drew, are what its value should be. The last line on standard output is a JSON object: seconds of the estimates (median), and their values.
 """
 
 import argparse
@@ -23,6 +26,7 @@ from obp.ope import (
     InverseProbabilityWeighting,
     SelfNormalizedInverseProbabilityWeighting,
 )
+from obp.policy import BernoulliTS
 
 CLIP = 2.0
 SMOOTHING, TEMPERATURE = 20.0, 0.02
@@ -54,6 +58,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--log", help="folder of a campaign")
+    parser.add_argument("--bts", help="folder of a campaign that Thompson sampling drew: the policy that is asked about")
     parser.add_argument("--generated", type=int, help="rows to generate in place of a log")
     parser.add_argument("--repeat", type=int, default=20, help="times that all estimates are made")
     arguments = parser.parse_args()
@@ -67,6 +72,15 @@ def main():
     rate = (clicks + SMOOTHING * rewards[half].mean()) / (shown + SMOOTHING)
     policy = np.exp((rate - rate.max()) / (TEMPERATURE if arguments.log else 0.1))
     policy /= policy.sum(axis=0)
+    truth = {}
+    if arguments.bts:
+        sampling = BernoulliTS(n_actions=n_actions, len_list=n_slots, is_zozotown_prior=True,
+                               campaign=Path(arguments.bts).name, random_state=42)
+        policy = sampling.compute_batch_action_dist(n_sim=100_000)[0]
+        alpha, beta = np.array(sampling.alpha), np.array(sampling.beta)
+        rate = np.repeat((alpha / (alpha + beta))[:, None], n_slots, axis=1)
+        clicks = open_bandit(arguments.bts)[2]
+        truth = {"truth": clicks.mean(), "truth_clicks": int(clicks.sum()), "logged": rewards.mean()}
 
     rows = dict(reward=rewards.astype(float), action=actions, position=slots, pscore=propensities,
                 action_dist=np.broadcast_to(policy, (n_rows, n_actions, n_slots)).copy())
@@ -96,7 +110,7 @@ def main():
         "expected_rewards": rate.tolist(),
         "obp": values,
     }) + "\n")
-    print(json.dumps({"seconds": statistics.median(seconds), "values": values}))
+    print(json.dumps({"seconds": statistics.median(seconds), "values": values, **truth}))
 
 
 if __name__ == "__main__":

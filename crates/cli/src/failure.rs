@@ -93,6 +93,7 @@ fn is_about_data(error: &TrainError) -> bool {
     matches!(
         error,
         TrainError::OtherDataset { .. }
+            | TrainError::Impressions { .. }
             | TrainError::Eval(EvalError::NoTargets { .. } | EvalError::Input { .. })
     )
 }

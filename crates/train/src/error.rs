@@ -30,6 +30,12 @@ pub enum TrainError {
         /// Content hash of the dataset at hand.
         measured_on: String,
     },
+    /// Impressions from which no other policy can be judged.
+    #[error("the impressions cannot be used: {reason}")]
+    Impressions {
+        /// What is wrong.
+        reason: String,
+    },
     /// A model whose training cannot be put against the operations that it takes.
     #[error(
         "nobody counts the operations of training {model}; choose a sequence model, such as sasrec"

@@ -3,13 +3,14 @@
 //! [`train`] fits one model for service; [`measure`] fits several and puts them side by side in a
 //! report. Validation chooses, test is read once: [`measure`] reads it through one guard whose log
 //! stands in the report. [`measure_outcomes`] does it for probabilities from sample tables, [`measure_demand`] for forecasts from order tables;
-//! [`StreamTrainer`] learns from rows that no table holds. Models and metrics live in their own crates.
+//! [`measure_off_policy`] what a model's ranking would have been clicked; [`StreamTrainer`] learns from rows that no table holds. Models and metrics live in their own crates.
 
 mod demand;
 mod error;
 mod fit;
 mod measure;
 mod memory;
+mod off_policy;
 mod outcome;
 mod scaling;
 mod stream;
@@ -20,6 +21,10 @@ pub use error::TrainError;
 pub use fit::{TrainOptions, Trained, train};
 pub use measure::{AsScorer, Contestant, Given, MeasureOptions, measure};
 pub use memory::peak_memory_bytes;
+pub use off_policy::{
+    LoggedImpressions, OffPolicyOptions, OffPolicyReport, PolicyValue, RankingPolicy,
+    measure_off_policy,
+};
 pub use outcome::{
     OutcomeContestant, OutcomeGiven, OutcomeOptions, leave_out, measure_outcomes, train_outcome,
 };

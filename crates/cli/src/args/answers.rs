@@ -110,7 +110,8 @@ pub(crate) struct ExplainArgs {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  forecart ads simulate --model click.forecart --in impressions.csv --budget 500 --price paid --value-per-click 0.8"
+    after_help = "Examples:\n  forecart ads simulate --model click.forecart --in impressions.csv --budget 500 --price paid --value-per-click 0.8\n  \
+                  forecart ads off-policy --model click.forecart --in impressions.csv --propensity pscore"
 )]
 pub(crate) struct AdsArgs {
     #[command(subcommand)]
@@ -122,6 +123,8 @@ pub(crate) struct AdsArgs {
 pub(crate) enum AdsVerb {
     /// Replay a log of impressions under a budget: what bids by a model would have bought
     Simulate(SimulateArgs),
+    /// What would have been the click rate, had a model chosen what was shown?
+    OffPolicy(OffPolicyArgs),
 }
 
 #[derive(Debug, Args)]
@@ -152,6 +155,55 @@ pub(crate) struct SimulateArgs {
     /// What a conversion is worth, of a model that knows conversions; a click is worth nothing by itself then
     #[arg(long, value_name = "MONEY")]
     pub(crate) value_per_conversion: Option<f64>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  forecart ads off-policy --model click.forecart --data samples --within campaign\n  \
+                  forecart ads off-policy --model click.forecart --in impressions.csv --item item_id --propensity pscore --within position\n\n\
+                  The log must say with which probability each item had been drawn: its propensity, above 0 and at most 1. The\n\
+                  model is asked for each item that could have stood in a row. `uniform` shows each of them alike, `softmax`\n\
+                  each in proportion to its odds of a click, `greedy` the one with the highest score. Their click rates are\n\
+                  estimated by inverse propensities (IPS), self-normalized ones (SNIPS) and doubly robust (DR), for which the\n\
+                  model says what to expect of each item.\n\n\
+                  An item brings its own columns along, as they stood when it was shown last: the item, those named item_* or\n\
+                  item.*, those that never differ between its rows, and those of --item-columns. All others stay as they were;\n\
+                  a column about user and item together would be that of the item shown, so train without it. Give rows that\n\
+                  the model has not learned from; --data takes the test part."
+)]
+pub(crate) struct OffPolicyArgs {
+    /// The model file: a model of clicks
+    #[arg(short, long, default_value = "model.forecart", value_name = "FILE")]
+    pub(crate) model: PathBuf,
+    /// Impressions in the order of time, with the columns that the model knows, its label and the propensity
+    #[arg(
+        long = "in",
+        value_name = "FILE",
+        required_unless_present = "data",
+        conflicts_with = "data"
+    )]
+    pub(crate) input: Option<PathBuf>,
+    /// A sample table with `samples.propensity`: its test part
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// The column of the item that was shown
+    #[arg(long, default_value = "item_id", value_name = "COLUMN")]
+    pub(crate) item: String,
+    /// The column of the probability with which it had been drawn [default: `samples.propensity`, else propensity_score]
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) propensity: Option<String>,
+    /// Items shown in rows with the same values in these columns could have stood in each other's place [default: all items]
+    #[arg(long, value_delimiter = ',', value_name = "COLUMNS")]
+    pub(crate) within: Vec<String>,
+    /// Further columns that go with the item
+    #[arg(long, value_delimiter = ',', value_name = "COLUMNS")]
+    pub(crate) item_columns: Vec<String>,
+    /// Of the softmax: low shows the best alone, high all alike
+    #[arg(long, default_value = "1", value_name = "T")]
+    pub(crate) temperature: f64,
+    /// Largest weight of a row: steadier, and as a rule too low
+    #[arg(long, value_name = "WEIGHT")]
+    pub(crate) clip: Option<f64>,
 }
 
 #[derive(Debug, Args)]

@@ -14,8 +14,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::answers::{
-    AdsArgs, AdsVerb, ExplainArgs, ModelArgs, ModelVerb, PredictArgs, RecommendArgs, SimilarArgs,
-    SimulateArgs,
+    AdsArgs, AdsVerb, ExplainArgs, ModelArgs, ModelVerb, OffPolicyArgs, PredictArgs, RecommendArgs,
+    SimilarArgs, SimulateArgs,
 };
 pub(crate) use self::bench::{
     BenchArgs, BenchVerb, InstructionsName, ModelSize, RowFormatName, ScalingArgs, ScalingPart,
@@ -105,7 +105,9 @@ pub(crate) enum Verb {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  forecart demo --out forecart-demo\n  forecart demo purchase")]
+#[command(
+    after_help = "Examples:\n  forecart demo --out forecart-demo\n  forecart demo purchase\n  forecart demo ads"
+)]
 pub(crate) struct DemoArgs {
     /// Which application
     #[arg(default_value = "recommend")]
@@ -122,6 +124,8 @@ pub(crate) enum DemoName {
     Recommend,
     /// Which sessions buy, how much will be sold, and what to order?
     Purchase,
+    /// Which impressions are clicked, what would a budget have bought, and what should have been shown?
+    Ads,
 }
 
 #[derive(Debug, Args)]

@@ -79,6 +79,8 @@ fn print(report: &SamplesReport) -> anyhow::Result<()> {
                 Some(Role::Time) => " (when)",
                 Some(Role::Group) => " (whose)",
                 Some(Role::Position) => " (position)",
+                Some(Role::Propensity) => " (propensity)",
+                Some(Role::Weight) => " (weight)",
             };
             let more = if column.has_more_distinct { "+" } else { "" };
             let n_distinct = column.n_distinct.map(|n| format!("{}{more}", count(n)));
@@ -104,6 +106,11 @@ fn print(report: &SamplesReport) -> anyhow::Result<()> {
         let rows: Vec<Vec<String>> = std::iter::once(events).chain(lines).collect();
         output::line(&output::table(&["of the log", "number"], &rows, 1))?;
     }
+    print_parts(report)
+}
+
+/// How many rows each part has.
+pub(super) fn print_parts(report: &SamplesReport) -> anyhow::Result<()> {
     let names = ["train", "validation", "test"];
     let parts = report.parts.iter().enumerate().map(|(at, part)| {
         let name = match report.split {

@@ -3,11 +3,13 @@
 mod ads;
 mod architecture;
 mod commands;
+mod delays;
 mod demand;
 mod documents;
 mod from_log;
 mod killed;
 mod leaks;
+mod off_policy;
 mod outcome;
 mod program;
 mod scaling;

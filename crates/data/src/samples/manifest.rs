@@ -52,6 +52,12 @@ pub enum Role {
     Time,
     /// Whose sample it is, such as the user: samples of one are not independent.
     Group,
+    /// With which probability the policy of the log had drawn what it shows, above 0 and at most 1: for estimates of what other
+    /// policies would have earned. No model learns from it.
+    Propensity,
+    /// How much a row counts in what is learned from it: a loss is the sum of the rows' losses times their weights. Not below 0; no model
+    /// learns from it otherwise, and what is measured on the test part does not read it.
+    Weight,
 }
 
 /// A column of a sample table.
@@ -90,8 +96,12 @@ pub(super) fn check_columns(columns: &[SampleColumn]) -> Result<(), String> {
         if columns[..at].iter().any(|before| before.name == *name) {
             return Err(format!("two columns have the name {name:?}"));
         }
-        if column.role == Role::Label && column.kind != ColumnKind::Number {
+        let is_number = column.kind == ColumnKind::Number;
+        if column.role == Role::Label && !is_number {
             return Err(format!("the label {name:?} is no column of numbers"));
+        }
+        if matches!(column.role, Role::Propensity | Role::Weight) && !is_number {
+            return Err(format!("the propensity or weight {name:?} is no column of numbers"));
         }
         let Some(of) = &column.history_of else { continue };
         let target = columns.iter().find(|column| column.name == *of);

@@ -92,6 +92,13 @@ impl SampleTable {
                 return Err(format!("a label of column {:?} is neither 0 nor 1", column.name));
             }
         }
+        if let Some(weights) = self.weights() {
+            let is_weight = |weight: &f64| weight.is_finite() && *weight >= 0.0;
+            let mut of_parts = weights.iter().zip(self.parts.iter());
+            if of_parts.any(|(weight, part)| *part != NO_PART && !is_weight(weight)) {
+                return Err("a row of a part has a weight that is no number of 0 or more".into());
+            }
+        }
         let mut counts = vec![PartCounts::default(); self.manifest.parts.len()];
         let mut n_open = 0;
         for (part, label) in self.parts.iter().zip(label) {
@@ -158,6 +165,22 @@ impl SampleTable {
             ColumnData::Number(values) => Some(values),
             _ => None,
         }
+    }
+
+    /// How much each row counts in what is learned from it, `[n_rows]`. `None` if no column says so: all count alike.
+    pub fn weights(&self) -> Option<&[f64]> {
+        match self.with_role(Role::Weight)?.1 {
+            ColumnData::Number(values) => Some(values),
+            _ => None,
+        }
+    }
+
+    /// How much a row counts in what is learned from it; 1 where no column says so.
+    ///
+    /// # Panics
+    /// If the row is past the table.
+    pub fn weight(&self, row: u32) -> f64 {
+        self.weights().map_or(1.0, |weights| weights[row as usize])
     }
 
     /// The (first) label of a row.

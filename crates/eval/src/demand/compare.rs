@@ -104,7 +104,8 @@ mod tests {
             let of = |series: &Vec<f64>| {
                 let mean: Vec<f64> = series[origin..origin + n].iter().map(|x| x + off).collect();
                 let quantiles = mean.iter().map(|x| vec![*x; levels.len()]).collect();
-                Some(Forecast { mean, quantiles })
+                let intervals = mean.iter().map(|x| vec![[*x; 2]; 2]).collect();
+                Some(Forecast { mean, quantiles, intervals })
             };
             Ok::<_, EvalError>(units.iter().map(of).collect())
         };

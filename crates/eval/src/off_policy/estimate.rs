@@ -68,6 +68,9 @@ pub struct OffPolicyEstimate {
     pub n_clipped: usize,
     /// Rows of equal weight that would say as much: `(Σ w)² / Σ w²`, after clipping.
     pub effective_rows: f64,
+    /// Rewards of equal size that would say as much: `(Σ w r)² / Σ (w r)²`, after clipping; for clicks, how many of them the value
+    /// rests on. Of few, an interval by the bootstrap is too narrow.
+    pub effective_rewards: f64,
 }
 
 impl OffPolicy<'_> {
@@ -124,9 +127,12 @@ impl OffPolicy<'_> {
         };
         let (sum, n) = sums.iter().fold((0.0, 0.0), |(sum, n), (s, w)| (sum + s, n + w));
         let resampled = ratios(&[self.by_group(sums)], bootstrap).remove(0);
-        let (all, squares) = (0..n_rows)
-            .map(weight)
-            .fold((0.0, 0.0), |(all, squares), w| (all + w, squares + w * w));
+        let effective = |of_row: &dyn Fn(usize) -> f64| {
+            let (sum, squares) = (0..n_rows)
+                .map(of_row)
+                .fold((0.0, 0.0), |(sum, squares), x| (sum + x, squares + x * x));
+            if squares > 0.0 { sum * sum / squares } else { 0.0 }
+        };
         Ok(OffPolicyEstimate {
             estimator,
             value: (n > 0.0).then(|| sum / n),
@@ -134,7 +140,8 @@ impl OffPolicy<'_> {
             mean_weight: self.weights.iter().sum::<f64>() / n_rows as f64,
             largest_weight: self.weights.iter().copied().fold(0.0, f64::max),
             n_clipped: self.weights.iter().filter(|weight| **weight > clip).count(),
-            effective_rows: if squares > 0.0 { all * all / squares } else { 0.0 },
+            effective_rows: effective(&weight),
+            effective_rewards: effective(&|row| weight(row) * rewards[row]),
         })
     }
 
@@ -265,6 +272,30 @@ mod tests {
         assert_eq!(found.value, Some(2.0));
         assert_eq!((found.n_clipped, found.largest_weight, found.mean_weight), (1, 5.0, 3.0));
         assert_eq!(found.effective_rows, 16.0 / 10.0);
+        assert_eq!(found.effective_rewards, 25.0 / 13.0);
+    }
+
+    #[test]
+    fn probabilities_and_expectations_row_by_row_are_those_of_the_functions() {
+        let log = drawn(200, 3);
+        let reward = |_: usize, slot: u32, action: u32| rate(slot, action);
+        let by_function =
+            OffPolicy::new(&log, &asked).unwrap().with_reward_model(&asked, N_ACTIONS, reward);
+        let by_function = by_function.unwrap();
+        let of_row = |row: usize| asked(row, log.slots[row], log.actions[row]);
+        let probabilities: Vec<f64> = (0..200).map(of_row).collect();
+        let by_row = OffPolicy::of_probabilities(&log, &probabilities).unwrap();
+        let by_row = by_row.with_expected(by_function.expected.clone().unwrap()).unwrap();
+        for estimator in ALL {
+            let [one, other] = [&by_function, &by_row]
+                .map(|policy| policy.estimate(estimator, &Bootstrap::default()).unwrap());
+            assert_eq!(one, other);
+        }
+        let error = OffPolicy::of_probabilities(&log, &probabilities[1..]).unwrap_err();
+        assert!(error.to_string().contains("200 rows have 199 probabilities"), "{error}");
+        let nan = vec![(0.0, f64::NAN); 200];
+        let error = by_row.with_expected(nan).unwrap_err();
+        assert!(error.to_string().contains("row 0 is not a number"), "{error}");
     }
 
     #[test]

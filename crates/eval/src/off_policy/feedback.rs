@@ -117,6 +117,34 @@ impl<'a> OffPolicy<'a> {
         Ok(Self { feedback, weights, expected: None })
     }
 
+    /// The same from the policy's probability of the logged action of each row, where the policy is not at hand as a function.
+    ///
+    /// # Errors
+    /// [`EvalError::Input`] for what is not a probability, or if there are not as many as rows.
+    pub fn of_probabilities(
+        feedback: &'a LoggedFeedback,
+        probabilities: &[f64],
+    ) -> Result<Self, EvalError> {
+        check_length(feedback, probabilities.len(), "probabilities")?;
+        let of_row = |row: usize, _slot: u32, _action: u32| probabilities[row];
+        Self::new(feedback, &of_row)
+    }
+
+    /// Also what a model of rewards, which was not fitted on these rows, expects of each row: of the logged action, and the mean over the
+    /// policy's actions. [`Self::with_reward_model`] takes that mean itself.
+    ///
+    /// # Errors
+    /// [`EvalError::Input`] for what is not finite, or if there are not as many as rows.
+    pub fn with_expected(mut self, expected: Vec<(f64, f64)>) -> Result<Self, EvalError> {
+        check_length(self.feedback, expected.len(), "expected rewards")?;
+        let is_finite = |pair: &(f64, f64)| pair.0.is_finite() && pair.1.is_finite();
+        if let Some(row) = expected.iter().position(|pair| !is_finite(pair)) {
+            return Err(wrong(format!("the expected reward of row {row} is not a number")));
+        }
+        self.expected = Some(expected);
+        Ok(self)
+    }
+
     /// Also what `reward(row, slot, action)`, a model that was not fitted on these rows, expects of each of `n_actions`
     /// actions. Its mean is taken over the policy's probabilities, divided by their sum, which rounding may move off 1.
     ///
@@ -127,7 +155,7 @@ impl<'a> OffPolicy<'a> {
     /// # Cost
     /// `n_actions` calls of both for each row.
     pub fn with_reward_model(
-        mut self,
+        self,
         policy: &impl SlotPolicy,
         n_actions: u32,
         reward: impl Fn(usize, u32, u32) -> f64,
@@ -146,15 +174,18 @@ impl<'a> OffPolicy<'a> {
             if (sum - 1.0).abs() > SUM_TOLERANCE {
                 return Err(wrong(format!("the policy's probabilities of row {row} sum to {sum}")));
             }
-            let (of_action, mean) = (reward(row, slot, action), mean / sum);
-            if !(of_action.is_finite() && mean.is_finite()) {
-                return Err(wrong(format!("the expected reward of row {row} is not a number")));
-            }
-            Ok((of_action, mean))
+            Ok((reward(row, slot, action), mean / sum))
         };
         let expected = (0..self.feedback.n_rows()).map(expectation);
-        self.expected = Some(expected.collect::<Result<_, EvalError>>()?);
-        Ok(self)
+        let expected = expected.collect::<Result<_, EvalError>>()?;
+        self.with_expected(expected)
+    }
+}
+
+fn check_length(feedback: &LoggedFeedback, n: usize, what: &str) -> Result<(), EvalError> {
+    match feedback.n_rows() {
+        n_rows if n_rows == n => Ok(()),
+        n_rows => Err(wrong(format!("{n_rows} rows have {n} {what}"))),
     }
 }
 

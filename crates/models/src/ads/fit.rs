@@ -77,29 +77,35 @@ impl Learner for FieldLearner<'_> {
     }
 
     fn validate(&mut self) -> Result<Option<f64>, NnError> {
-        if self.validation.is_empty() {
+        let samples = self.validation.as_rows();
+        if samples.total_weight() == 0.0 {
             return Ok(None);
         }
-        let samples = self.validation.as_rows();
         let (logits, conversions) = self.trainer.network.answers(samples)?;
         Ok(Some(-match conversions {
-            None => mean_log_loss(logits.as_slice(), samples.labels),
+            None => mean_log_loss(logits.as_slice(), samples.labels, samples.weights),
             Some(conversions) => {
                 let clicks = samples.labels;
-                let space = EntireSpace { clicks, conversions: samples.conversions };
+                let weights = samples.weights_of(0..clicks.len());
+                let space = EntireSpace { clicks, conversions: samples.conversions, weights };
                 let [mut d_clicks, mut d_conversions] = [(); 2].map(|()| Matrix::default());
                 let d_logits = [&mut d_clicks, &mut d_conversions];
-                space.loss([&logits, &conversions], clicks.len() as f64, d_logits)?
+                space.loss([&logits, &conversions], samples.total_weight(), d_logits)?
             }
         }))
     }
 }
 
-/// Mean over the samples of `ln(1 + e^z) - y z` for logits `z` and labels `y`, in nats.
-pub(super) fn mean_log_loss(logits: &[f32], labels: &[f32]) -> f64 {
-    let losses = logits.iter().zip(labels).map(|(logit, label)| {
+/// Mean over the samples of `ln(1 + e^z) - y z` for logits `z` and labels `y`, in nats; by `weights` where there are some.
+pub(super) fn mean_log_loss(logits: &[f32], labels: &[f32], weights: &[f32]) -> f64 {
+    let losses = logits.iter().zip(labels).enumerate().map(|(sample, (logit, label))| {
         let (z, y) = (f64::from(*logit), f64::from(*label));
-        z.max(0.0) - z * y + (-z.abs()).exp().ln_1p()
+        let loss = z.max(0.0) - z * y + (-z.abs()).exp().ln_1p();
+        weights.get(sample).map_or(loss, |weight| f64::from(*weight) * loss)
     });
-    losses.sum::<f64>() / labels.len() as f64
+    let total = match weights {
+        [] => labels.len() as f64,
+        weights => weights.iter().map(|weight| f64::from(*weight)).sum(),
+    };
+    losses.sum::<f64>() / total
 }

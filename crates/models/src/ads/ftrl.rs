@@ -180,7 +180,11 @@ impl OutcomeSpec for FtrlConfig {
             let model = learner.model();
             let measured = match validation.is_empty() {
                 true => None,
-                false => Some(-mean_log_loss(&model.logits(validation)?, validation.labels())),
+                false => Some(-mean_log_loss(
+                    &model.logits(validation)?,
+                    validation.labels(),
+                    validation.weights(),
+                )),
             };
             let entry = EpochRecord::new(pass, loss.mean(), Measure::LogLoss, measured);
             context.progress.epoch_ended(pass, entry.validation());
@@ -204,7 +208,8 @@ impl FtrlConfig {
         let mut rows = HashedRows::default();
         for (row, label) in samples.labels().iter().enumerate() {
             features(samples, row).for_each(|feature| rows.push(feature));
-            rows.end_row(*label, 1.0, row as u64 + 1);
+            let importance = samples.weights().get(row).copied().unwrap_or(1.0);
+            rows.end_row(*label, importance, row as u64 + 1);
         }
         Ok(rows)
     }

@@ -218,7 +218,10 @@ impl OutcomeSpec for GbdtConfig {
             |error: &dyn std::fmt::Display| ModelError::hyperparameter(NAME, "", error.to_string());
         let numbers = |samples: &EncodedSamples| -> (Vec<f64>, Vec<f64>, Vec<f64>) {
             let labels: Vec<f64> = samples.labels().iter().map(|y| f64::from(*y)).collect();
-            let weights = vec![1.0; labels.len()];
+            let weights = match samples.weights() {
+                [] => vec![1.0; labels.len()],
+                weights => weights.iter().map(|weight| f64::from(*weight)).collect(),
+            };
             (layout.matrix(samples), labels, weights)
         };
         let (matrix, labels, weights) = numbers(train);

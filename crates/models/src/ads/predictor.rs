@@ -125,14 +125,15 @@ impl OutcomePredictor {
             let serving = Serving {
                 calibrator: Known::new(
                     &model.logits(&validation)?,
-                    clicks(&validation),
-                    clicks(&train),
+                    weighed(&validation, clicks(&validation)),
+                    weighed(&train, clicks(&train)),
                     &halves,
                 )
                 .calibrate()?,
                 conversion: match model.conversion_logits(&validation)? {
                     Some(logits) => {
-                        let (outcomes, learned) = (conversions(&validation), conversions(&train));
+                        let outcomes = weighed(&validation, conversions(&validation));
+                        let learned = weighed(&train, conversions(&train));
                         Some(Known::new(&logits, outcomes, learned, &halves).calibrate()?)
                     }
                     None => None,
@@ -165,7 +166,8 @@ impl OutcomePredictor {
         let (earlier, later) = places.split_at(places.len() / 2);
         let halves = [earlier.to_vec(), later.to_vec()];
         let logits = model.logits(&held_out)?;
-        let known = Known::new(&logits, clicks(&held_out), std::iter::empty(), &halves);
+        let outcomes = weighed(&held_out, clicks(&held_out));
+        let known = Known::new(&logits, outcomes, std::iter::empty(), &halves);
         let serving = Serving {
             calibrator: known.calibrate()?,
             conversion: None,
@@ -318,65 +320,85 @@ fn positions(view: &SampleView<'_>) -> BTreeMap<String, Position> {
 struct Known {
     logits: Vec<f64>,
     labels: Vec<bool>,
+    weights: Vec<f64>,
     /// Places of the rows: one half fits a method, the other chooses it.
     halves: [Vec<usize>; 2],
-    /// Rows that the model learned from, and positive ones among them.
-    n_learned: usize,
-    n_learned_positive: usize,
+    /// Weights of the rows that the model learned from, and of the positive ones among them.
+    learned: f64,
+    learned_positive: f64,
 }
 
 impl Known {
     /// Of the rows that have an outcome; `halves` are places in all of `logits`.
     fn new(
         logits: &[f32],
-        outcomes: impl Iterator<Item = Option<bool>>,
-        learned: impl Iterator<Item = Option<bool>>,
+        outcomes: impl Iterator<Item = Option<(bool, f64)>>,
+        learned: impl Iterator<Item = Option<(bool, f64)>>,
         halves: &[Vec<usize>; 2],
     ) -> Self {
         let mut place_of = vec![None; logits.len()];
-        let (mut known, mut labels) = (Vec::new(), Vec::new());
+        let (mut known, mut labels, mut weights) = (Vec::new(), Vec::new(), Vec::new());
         for (place, (logit, outcome)) in logits.iter().zip(outcomes).enumerate() {
-            if let Some(outcome) = outcome {
+            if let Some((outcome, weight)) = outcome {
                 place_of[place] = Some(labels.len());
                 known.push(f64::from(*logit));
                 labels.push(outcome);
+                weights.push(weight);
             }
         }
         let half =
             |places: &Vec<usize>| places.iter().filter_map(|place| place_of[*place]).collect();
-        let learned: Vec<bool> = learned.flatten().collect();
+        let (learned, learned_positive) =
+            learned.flatten().fold((0.0, 0.0), |(all, positive), (outcome, weight)| {
+                (all + weight, positive + if outcome { weight } else { 0.0 })
+            });
         Self {
             halves: [half(&halves[0]), half(&halves[1])],
-            n_learned: learned.len(),
-            n_learned_positive: learned.iter().filter(|outcome| **outcome).count(),
+            learned,
+            learned_positive,
             logits: known,
             labels,
+            weights,
         }
     }
 
     fn calibrate(&self) -> Result<Calibrator, ModelError> {
-        let Self { logits, labels, .. } = self;
+        let Self { logits, labels, weights, .. } = self;
         let n_positive = labels.iter().filter(|label| **label).count();
         let n_rarer = n_positive.min(labels.len() - n_positive);
         if n_rarer < MIN_TO_CALIBRATE {
             return Ok(Calibrator::None);
         }
-        let all = CalibrationRows::new(logits, labels, None)?;
+        let rows = CalibrationRows::new(logits, labels, Some(weights))?;
         if n_rarer < MIN_TO_CHOOSE {
             // As few validation rows say less of how frequent positive ones are than all rows that are known.
-            let rate = (self.n_learned_positive + n_positive) as f64
-                / (self.n_learned + labels.len()) as f64;
-            return Ok(Calibrator::Platt(Platt::fit_shrunk(&all, rate)));
+            let positive = labels.iter().zip(weights).filter(|(label, _)| **label);
+            let positive: f64 = positive.map(|(_, weight)| weight).sum();
+            let all: f64 = weights.iter().sum();
+            let rate = (self.learned_positive + positive) / (self.learned + all);
+            return Ok(Calibrator::Platt(Platt::fit_shrunk(&rows, rate)));
         }
         let half = |places: &[usize]| {
             let (scores, labels): (Vec<f64>, Vec<bool>) =
                 places.iter().map(|place| (logits[*place], labels[*place])).unzip();
-            CalibrationRows::new(&scores, &labels, None)
+            let weights: Vec<f64> = places.iter().map(|place| weights[*place]).collect();
+            CalibrationRows::new(&scores, &labels, Some(&weights))
         };
         let [earlier, later] = &self.halves;
         let method: CalibrationMethod = choose(&half(earlier)?, &half(later)?).calibrator.method();
-        Ok(Calibrator::fit(method, &all))
+        Ok(Calibrator::fit(method, &rows))
     }
+}
+
+/// Outcomes with what their rows count.
+fn weighed(
+    samples: &EncodedSamples,
+    outcomes: impl Iterator<Item = Option<bool>>,
+) -> impl Iterator<Item = Option<(bool, f64)>> {
+    let weight = |sample| samples.weights().get(sample).map_or(1.0, |weight| f64::from(*weight));
+    let outcomes = outcomes.enumerate();
+    outcomes
+        .map(move |(sample, outcome)| Some((outcome?, weight(sample))).filter(|one| one.1 > 0.0))
 }
 
 /// What the first labels say.

@@ -132,10 +132,11 @@ impl<'a> SampleView<'a> {
             .collect();
         let mut all = EncodedSamples::new(&layout);
         blocks.iter().for_each(|block| all.append(block));
-        if let Some(conversions) = self.table.second_label() {
-            let of = |row: &u32| conversions[*row as usize] as f32;
-            all.conversions = rows.iter().map(of).collect();
-        }
+        let of_rows = |values: &[f64]| -> Vec<f32> {
+            rows.iter().map(|row| values[*row as usize] as f32).collect()
+        };
+        all.conversions = self.table.second_label().map(of_rows).unwrap_or_default();
+        all.weights = self.table.weights().map(of_rows).unwrap_or_default();
         all
     }
 }
@@ -178,6 +179,8 @@ pub struct EncodedSamples {
     labels: Vec<f32>,
     /// What came of each sample whose label is 1, NaN where that is not known; empty where the table says nothing of it.
     conversions: Vec<f32>,
+    /// How much each sample counts in what is learned; empty where all count alike.
+    weights: Vec<f32>,
 }
 
 /// Lists, one after the other.
@@ -212,6 +215,7 @@ impl EncodedSamples {
             dense: Vec::new(),
             labels: Vec::new(),
             conversions: Vec::new(),
+            weights: Vec::new(),
         }
     }
 
@@ -260,6 +264,7 @@ impl EncodedSamples {
         self.dense.extend_from_slice(&other.dense);
         self.labels.extend_from_slice(&other.labels);
         self.conversions.extend_from_slice(&other.conversions);
+        self.weights.extend_from_slice(&other.weights);
     }
 
     /// Adds the rows of some samples of `other`, those of histories too.
@@ -332,6 +337,11 @@ impl EncodedSamples {
         &self.conversions
     }
 
+    /// How much each sample counts in what is learned, not below 0; empty where all count alike.
+    pub fn weights(&self) -> &[f32] {
+        &self.weights
+    }
+
     /// Rows of all histories of the sample that has most of them.
     pub fn max_tokens(&self) -> usize {
         let n_histories = self.layout.histories.len();
@@ -346,7 +356,7 @@ impl EncodedSamples {
     pub fn n_bytes(&self) -> u64 {
         let offsets = self.offsets.as_ref().map_or(0, Vec::len) + self.histories.offsets.len();
         let values = self.rows.len() + self.histories.rows.len() + self.dense.len();
-        let labels = self.labels.len() + self.conversions.len();
+        let labels = self.labels.len() + self.conversions.len() + self.weights.len();
         offsets as u64 * 8 + (values + labels) as u64 * 4
     }
 
@@ -382,6 +392,7 @@ impl EncodedSamples {
             labels: &self.labels,
             histories: HistoryRows { rows: &self.histories.rows, offsets: &self.histories.offsets },
             conversions: &self.conversions,
+            weights: &self.weights,
         }
     }
 
@@ -397,11 +408,13 @@ impl EncodedSamples {
         out.dense.clear();
         out.labels.clear();
         out.conversions.clear();
+        out.weights.clear();
         for place in places.iter().map(|place| *place as usize) {
             out.append_slots(self, place..place + 1);
             out.dense.extend_from_slice(self.dense_row(place));
             out.labels.push(self.labels[place]);
             out.conversions.extend(self.conversions.get(place));
+            out.weights.extend(self.weights.get(place));
         }
     }
 }

@@ -131,6 +131,7 @@ impl Samples {
             labels: &self.labels,
             histories,
             conversions: &self.conversions,
+            weights: &[],
         }
     }
 }

@@ -72,8 +72,9 @@ impl FieldTrainer {
             let (expected, found) = (n, batch.conversions.len());
             return Err(NnError::Length { what: "conversions", expected, found });
         }
-        if n == 0 {
-            return Ok(0.0);
+        let total_weight = batch.total_weight();
+        if total_weight == 0.0 {
+            return Ok(0.0); // nothing that counts
         }
         let (n_fields, n_sparse) =
             (self.network.n_fields(), self.network.n_fields() * self.network.n_dims());
@@ -175,7 +176,7 @@ impl Group {
         let Outputs { d_fields, d_weights, d_tokens } = out;
         let first_token = batch.histories.of(rows.clone(), network.seen_by().len()).start;
         gradients.clear();
-        let (n, mean_over) = (rows.len(), batch.labels.len() as f64);
+        let (n, mean_over) = (rows.len(), batch.total_weight());
         let (n_sparse, n_weights) = (d_fields.len() / n, d_weights.len() / n);
         let tiles = (rows.start..rows.end).step_by(TILE_ROWS);
         let losses = tiles.map(|start| {
@@ -183,11 +184,12 @@ impl Group {
             let pass = Pass::Training { key, first_row: start };
             network.forward(batch, tile.clone(), pass, ws)?;
             let labels = &batch.labels[tile.clone()];
+            let weights = batch.weights_of(tile.clone());
             let loss = match network.has_conversions() {
-                false => bce_with_logits(&ws.logits, labels, None, mean_over, &mut ws.d_logits)?,
+                false => bce_with_logits(&ws.logits, labels, weights, mean_over, &mut ws.d_logits)?,
                 true => {
                     let conversions = &batch.conversions[tile.clone()];
-                    let space = EntireSpace { clicks: labels, conversions };
+                    let space = EntireSpace { clicks: labels, conversions, weights };
                     let d_logits = [&mut ws.d_logits, &mut ws.d_conversions];
                     space.loss([&ws.logits, &ws.conversions], mean_over, d_logits)?
                 }

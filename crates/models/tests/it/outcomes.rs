@@ -540,3 +540,95 @@ fn conversions_without_any_or_with_nothing_else_are_refused() {
     let error = OutcomePredictor::fit(spec.as_ref(), &view, &context(1)).unwrap_err();
     assert!(matches!(error, ModelError::NotForTable { model: "esmm", .. }), "{error}");
 }
+
+/// Clicks and orders by two categories, each row as often as it is to be repeated, or with that as its weight.
+fn write_weighed(folder: &Path, is_repeated: bool) -> SampleTable {
+    let column = SampleColumn::new;
+    let columns = vec![
+        column("gender", ColumnKind::Category, Role::Feature),
+        column("category", ColumnKind::Category, Role::Feature),
+        column("seen", ColumnKind::List, Role::Feature).history_of("category"),
+        column("click", ColumnKind::Number, Role::Label),
+        column("order", ColumnKind::Number, Role::Label),
+        column("weight", ColumnKind::Number, Role::Weight),
+    ];
+    let mut writer = SampleWriter::new(folder, columns).unwrap();
+    let rng = &mut ChaCha8Rng::seed_from_u64(9);
+    let mut parts = Vec::new();
+    for row in 0..900 {
+        let (gender, category) = (rng.random_range(0..2usize), rng.random_range(0..3usize));
+        let is_click = rng.random::<f64>() < [0.2, 0.7][usize::from(gender == category)];
+        let is_order = is_click && rng.random::<f64>() < 0.4;
+        // Clicks count more often, so that weights show in the probabilities.
+        let n_times = if is_click && row % 3 > 0 { 3 } else { 1 };
+        let (n_rows, weight) = if is_repeated { (n_times, 1.0) } else { (1, n_times as f64) };
+        let part = [0, 0, 1, 2][row * 4 / 900];
+        for _ in 0..n_rows {
+            let seen = [["sports", "fashion", "shoes"][(category + row) % 3]];
+            let number = |is: bool| Cell::Number(f64::from(u8::from(is)));
+            writer
+                .push(&[
+                    Cell::Text(["m", "f"][gender]),
+                    Cell::Text(["sports", "fashion", "shoes"][category]),
+                    Cell::List(&seen),
+                    number(is_click),
+                    number(is_order),
+                    Cell::Number(weight),
+                ])
+                .unwrap();
+            parts.push(part);
+        }
+    }
+    writer.finish(&parts, description()).unwrap();
+    SampleTable::open(folder).unwrap()
+}
+
+#[test]
+fn a_row_of_weight_three_counts_as_the_row_three_times() {
+    let root = tempfile::tempdir().unwrap();
+    let tables = [false, true]
+        .map(|is_repeated| write_weighed(&root.path().join(format!("{is_repeated}")), is_repeated));
+    assert!(tables[0].n_rows() < 900 + 1 && tables[1].n_rows() > 1300);
+    for (name, _) in registry::models() {
+        // Of steps on one row after the other, three are not one that is three times as long.
+        if name == "ftrl" {
+            continue;
+        }
+        let keys = match name {
+            "gbdt" => json!({"subsample": 1.0, "colsample": 1.0, "n_trees": 60}),
+            "lr" | "fm" | "ffm" => {
+                json!({"batch_size": 4096, "n_epochs": 60, "learning_rate": 0.03})
+            }
+            _ => json!({"batch_size": 4096, "n_epochs": 60, "learning_rate": 0.03, "dropout": 0.0}),
+        };
+        let spec = registry::spec(name, &keys).unwrap();
+        let answers = tables.each_ref().map(|table| {
+            let view = SampleView::new(table);
+            let (predictor, _) = OutcomePredictor::fit(spec.as_ref(), &view, &context(2)).unwrap();
+            let rows = [
+                ("m", "sports"),
+                ("m", "fashion"),
+                ("m", "shoes"),
+                ("f", "sports"),
+                ("f", "fashion"),
+            ];
+            let seen = ["shoes".into()];
+            let rows = rows.map(|(gender, category)| {
+                [
+                    ("gender", Value::Text(gender)),
+                    ("category", Value::Text(category)),
+                    ("seen", Value::List(seen.to_vec())),
+                ]
+            });
+            predictor.predict(rows.iter().map(|row| &row[..]), Positions::AsLogged).unwrap()
+        });
+        for (one, other) in answers[0].iter().zip(&answers[1]) {
+            // Before calibration, which may choose among more methods where there are more rows.
+            let off = (one.logit - other.logit).abs();
+            assert!(off < 2e-3, "{name}: {one:?} {other:?}");
+        }
+        // And they do count: .2 and .7 of the rows as they are.
+        let mean = answers[0].iter().map(|one| one.probability).sum::<f64>() / 5.0;
+        assert!(mean > 0.55, "{name}: {mean}");
+    }
+}

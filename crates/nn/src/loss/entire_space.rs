@@ -1,6 +1,6 @@
 //! A click and what follows it, over all impressions.
 
-use super::check_mean_over;
+use super::{check_mean_over, weight_of};
 use crate::{
     Matrix, NnError,
     error::{check_finite, check_length, check_range, check_shape},
@@ -14,6 +14,8 @@ pub struct EntireSpace<'a> {
     /// Whether the click was followed by a conversion, 0 or 1, `[n]`; NaN where that is not known yet. Not read where there was no
     /// click: nothing converts without one.
     pub conversions: &'a [f32],
+    /// What the losses of each are multiplied by, `[n]`; `None` for 1.
+    pub weights: Option<&'a [f32]>,
 }
 
 impl EntireSpace<'_> {
@@ -40,6 +42,7 @@ impl EntireSpace<'_> {
     ) -> Result<f64, NnError> {
         let n = self.clicks.len();
         check_length("conversions", n, self.conversions.len())?;
+        check_length("weights", n, self.weights.map_or(n, <[f32]>::len))?;
         check_shape("logits of clicks", [n, 1], logits[0].shape())?;
         check_shape("logits of conversions", [n, 1], logits[1].shape())?;
         check_mean_over(mean_over)?;
@@ -55,19 +58,21 @@ impl EntireSpace<'_> {
             let inside = click == 0.0 || !is_known || is_label(conversion);
             check_range("conversion", f64::from(conversion), inside, "0 or 1")?;
             let [p, q] = logits.map(|logits| Probability::of(logits.as_slice()[sample]));
-            sum += if click == 1.0 { p.loss_of_yes } else { p.loss_of_no };
+            let mut loss = if click == 1.0 { p.loss_of_yes } else { p.loss_of_no };
             let mut d = [p.yes - f64::from(click), 0.0];
             if is_known && click == 1.0 && conversion == 1.0 {
-                sum += p.loss_of_yes + q.loss_of_yes;
+                loss += p.loss_of_yes + q.loss_of_yes;
                 d = [d[0] - p.no, d[1] - q.no];
             } else if is_known {
                 let neither = p.no + p.yes * q.no; // 1 - p q
-                sum -= neither.ln();
+                loss -= neither.ln();
                 let odds = p.yes * q.yes / neither;
                 d = [d[0] + odds * p.no, d[1] + odds * q.no];
             }
-            d_click.as_mut_slice()[sample] = (d[0] / mean_over) as f32;
-            d_conversion.as_mut_slice()[sample] = (d[1] / mean_over) as f32;
+            let weight = weight_of(self.weights, sample);
+            sum += weight * loss;
+            d_click.as_mut_slice()[sample] = (weight * d[0] / mean_over) as f32;
+            d_conversion.as_mut_slice()[sample] = (weight * d[1] / mean_over) as f32;
         }
         check_finite("loss over the entire space", sum / mean_over)
     }
@@ -100,7 +105,7 @@ mod tests {
     fn run(logits: [f32; 2], click: f32, conversion: f32) -> Result<(f64, [f32; 2]), NnError> {
         let [p, q] = logits.map(|logit| Matrix::from_rows(&[[logit]]));
         let [mut d_p, mut d_q] = [(); 2].map(|()| Matrix::default());
-        let labels = EntireSpace { clicks: &[click], conversions: &[conversion] };
+        let labels = EntireSpace { clicks: &[click], conversions: &[conversion], weights: None };
         let loss = labels.loss([&p, &q], 1.0, [&mut d_p, &mut d_q])?;
         Ok((loss, [d_p.as_slice()[0], d_q.as_slice()[0]]))
     }
@@ -117,6 +122,26 @@ mod tests {
         close(loss(1.0, f32::NAN), -(0.75_f64.ln())); // not known yet
         assert_eq!(loss(0.0, f32::NAN), loss(0.0, 0.0)); // nothing converts without a click
         assert_eq!(run(logits, 1.0, f32::NAN).unwrap().1[1], 0.0);
+    }
+
+    #[test]
+    fn losses_and_gradients_are_multiplied_by_the_weights() {
+        let [p, q] =
+            [[0.5, -1.0], [0.2, 0.4]].map(|column| Matrix::from_rows(&column.map(|x| [x])));
+        let loss = |weights: Option<&[f32]>| {
+            let [mut d_p, mut d_q] = [(); 2].map(|()| Matrix::default());
+            let labels = EntireSpace { clicks: &[1.0, 0.0], conversions: &[1.0, 0.0], weights };
+            let loss = labels.loss([&p, &q], 1.0, [&mut d_p, &mut d_q]).unwrap();
+            (loss, [d_p, d_q].map(|d| [d.as_slice()[0], d.as_slice()[1]]))
+        };
+        let (one, d_one) = loss(None);
+        let (first, _) = loss(Some(&[1.0, 0.0]));
+        let (weighed, d_weighed) = loss(Some(&[3.0, 0.5]));
+        assert!((weighed - (3.0 * first + 0.5 * (one - first))).abs() < 1e-12);
+        for (d_one, d_weighed) in d_one.iter().zip(d_weighed) {
+            assert!((d_weighed[0] - 3.0 * d_one[0]).abs() < 1e-6);
+            assert!((d_weighed[1] - 0.5 * d_one[1]).abs() < 1e-6);
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub(crate) enum Code {
     NotFinite,
     RepeatedId,
     BadLabel,
+    BadWeight,
     BadFeature,
     NoBar,
 }
@@ -85,6 +86,11 @@ impl Code {
                 "a label that is neither 0 nor 1",
                 "mend the rows, leave the label empty where it is not known, or set \
                  `samples.positive` to the texts that mean 1",
+            ),
+            Self::BadWeight => (
+                "bad_weight",
+                "a weight that is no number of 0 or more",
+                "mend the rows, or leave `samples.weight` out",
             ),
             Self::BadFeature => (
                 "bad_feature",

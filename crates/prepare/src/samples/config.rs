@@ -26,6 +26,12 @@ pub struct RawSamplesConfig {
     pub group: Option<String>,
     /// The column that says where an ad stood.
     pub position: Option<String>,
+    /// The column of the probability with which the policy of the log had drawn what a row shows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub propensity: Option<String>,
+    /// The column of how much a row counts in what is learned from it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<String>,
     /// Columns that are not kept.
     pub ignore: Vec<String>,
     /// Column = `number`, `category`, `list` or `time`, where what is found is not right.
@@ -65,6 +71,8 @@ impl Default for RawSamplesConfig {
             time: None,
             group: None,
             position: None,
+            propensity: None,
+            weight: None,
             ignore: Vec::new(),
             columns: BTreeMap::new(),
             list_separator: None,
@@ -128,9 +136,10 @@ impl Default for SamplesConfig {
 impl SamplesConfig {
     /// The columns that the configuration names.
     pub(super) fn named_columns(&self) -> Vec<&str> {
-        let RawSamplesConfig { label, time, group, position, ignore, columns, .. } = &self.raw;
-        let roles = [label, time, group, position].into_iter().flatten();
-        roles.chain(ignore).chain(columns.keys()).map(String::as_str).collect()
+        let raw = &self.raw;
+        let RawSamplesConfig { label, time, group, position, propensity, weight, .. } = raw;
+        let roles = [label, time, group, position, propensity, weight].into_iter().flatten();
+        roles.chain(&raw.ignore).chain(raw.columns.keys()).map(String::as_str).collect()
     }
 }
 
@@ -175,6 +184,8 @@ impl TryFrom<RawSamplesConfig> for SamplesConfig {
             ("samples.time", &raw.time),
             ("samples.group", &raw.group),
             ("samples.position", &raw.position),
+            ("samples.propensity", &raw.propensity),
+            ("samples.weight", &raw.weight),
         ];
         for (key, column) in named {
             let Some(column) = column else { continue };

@@ -251,6 +251,7 @@ impl Reader<'_> {
                 }
                 n_read += 1;
                 let values = plan.values(&found, input, self.data);
+                let values = values.and_then(|values| self.weighed(values));
                 match values.and_then(|values| self.timed(values)) {
                     Ok(values) => failed = write(&values).err(),
                     Err(fault) => {
@@ -270,6 +271,18 @@ impl Reader<'_> {
             format: input.layout.format.name().to_owned(),
             n_read,
         })
+    }
+
+    /// Refuses a row whose weight is none.
+    fn weighed<'a>(&self, values: Vec<Given<'a>>) -> Result<Vec<Given<'a>>, Fault> {
+        let Some(at) = self.plan.weight_at else { return Ok(values) };
+        match values[at] {
+            Given::Number(weight) if weight >= 0.0 => Ok(values),
+            Given::Number(weight) => {
+                Err(Fault { code: Code::BadWeight, column: None, found: weight.to_string() })
+            }
+            _ => Err(Fault { code: Code::BadWeight, column: None, found: String::new() }),
+        }
     }
 
     /// Keeps the moment of a row; one with a label needs one where the parts go by time.

@@ -62,6 +62,8 @@ pub(super) struct Plan {
     kept: Vec<(SampleColumn, Slot)>,
     pub(super) label_at: usize,
     pub(super) time_at: Option<usize>,
+    /// The same of the weight.
+    pub(super) weight_at: Option<usize>,
     pub(super) report: Vec<ColumnReport>,
     pub(super) decisions: Vec<String>,
 }
@@ -94,8 +96,14 @@ impl Plan {
                 decisions.push(decision.clone());
             }
         }
-        let mut plan =
-            Self { kept: Vec::new(), label_at: 0, time_at: None, report: Vec::new(), decisions };
+        let mut plan = Self {
+            kept: Vec::new(),
+            label_at: 0,
+            time_at: None,
+            weight_at: None,
+            report: Vec::new(),
+            decisions,
+        };
         if first.is_sparse() {
             plan.of_features(inputs, looked.is_stream, data, config, progress)?;
         } else {
@@ -132,6 +140,7 @@ impl Plan {
         match role {
             Role::Label => self.label_at = self.kept.len(),
             Role::Time => self.time_at = Some(self.kept.len()),
+            Role::Weight => self.weight_at = Some(self.kept.len()),
             _ => {}
         }
         self.kept.push((SampleColumn::new(name, kind, role), slot));
@@ -199,6 +208,8 @@ impl Plan {
         };
         let group = place("group", &config.raw.group)?;
         let position = place("position", &config.raw.position)?;
+        let propensity = place("propensity", &config.raw.propensity)?;
+        let weight = place("weight", &config.raw.weight)?;
         for column in &config.raw.ignore {
             named(path, &names, "ignore", column)?;
         }
@@ -218,6 +229,8 @@ impl Plan {
             let role = match at {
                 _ if group == Some(at) => Role::Group,
                 _ if position == Some(at) => Role::Position,
+                _ if propensity == Some(at) => Role::Propensity,
+                _ if weight == Some(at) => Role::Weight,
                 _ => Role::Feature,
             };
             if !is_ignored {
@@ -274,6 +287,8 @@ impl Plan {
         let time = place("time", &raw.time)?;
         let group = place("group", &raw.group)?;
         let position = place("position", &raw.position)?;
+        let propensity = place("propensity", &raw.propensity)?;
+        let weight = place("weight", &raw.weight)?;
         for column in &raw.ignore {
             named(path, &names, "ignore", column)?;
         }
@@ -315,6 +330,12 @@ impl Plan {
                 if group == Some(at) {
                     return kept(ColumnKind::Category, "named in `samples.group`");
                 }
+                if propensity == Some(at) {
+                    return kept(ColumnKind::Number, "named in `samples.propensity`");
+                }
+                if weight == Some(at) {
+                    return kept(ColumnKind::Number, "named in `samples.weight`");
+                }
                 if let Some((kind, reason)) = stated(name) {
                     return kept(*kind, reason);
                 }
@@ -354,6 +375,8 @@ impl Plan {
                 _ if time == Some(at) => Role::Time,
                 _ if group == Some(at) => Role::Group,
                 _ if position == Some(at) => Role::Position,
+                _ if propensity == Some(at) => Role::Propensity,
+                _ if weight == Some(at) => Role::Weight,
                 _ => Role::Feature,
             };
             if let Some(kind) = *kind {

@@ -129,7 +129,8 @@ pub(super) fn moments(
 
 /// The rows of a file for a model's columns, in blocks: memory does not grow with the file.
 ///
-/// Columns that the file lacks are missing in every row, further columns of the file are passed over, labels are not read. A
+/// Columns that the file lacks are missing in every row, further columns of the file are passed over, labels, propensities and
+/// weights are not read. A
 /// row with a value that its column's kind does not allow is a bad row: it is left out and counted.
 pub struct SampleRows {
     input: Input,
@@ -177,7 +178,10 @@ impl SampleRows {
         let input = Input::look(path, data, config.raw.feature_names.as_deref(), &known)?;
         let separator = config.raw.list_separator.as_deref().unwrap_or(SEPARATOR);
         let (mut names, mut slots) = (Vec::new(), Vec::new());
-        for column in columns.iter().filter(|column| column.role != Role::Label) {
+        let is_read = |column: &&SampleColumn| {
+            !matches!(column.role, Role::Label | Role::Propensity | Role::Weight)
+        };
+        for column in columns.iter().filter(is_read) {
             let source = input.layout.names.iter().position(|name| *name == column.name);
             let moments = match source {
                 Some(at) if column.kind == ColumnKind::Time => {
@@ -237,6 +241,12 @@ impl SampleRows {
         }
         check_share(self.n_read, &self.rejects, self.data.max_bad_rows)?;
         Ok(None)
+    }
+
+    /// Whether the file has this column; of formats that write out what is not 0 alone nobody knows, and it is taken to be there.
+    pub fn has_column(&self, name: &str) -> bool {
+        let layout = &self.input.layout;
+        layout.format.is_sparse() || layout.names.iter().any(|own| own == name)
     }
 
     /// Rows that were read, bad ones included.

@@ -147,6 +147,10 @@ impl SampleStream {
                     let reason = "a stream is read once, so that nobody knows which position is usual; prepare a sample table";
                     return Err(PrepareError::config("samples.position", reason));
                 }
+                if config.raw.weight.is_some() {
+                    let reason = "a stream has the importances of Vowpal Wabbit's lines alone; prepare a sample table";
+                    return Err(PrepareError::config("samples.weight", reason));
+                }
                 let looked = Looked { n_training: inputs.len(), is_stream: true };
                 let plan = Plan::new(&inputs, looked, data, config, progress)?;
                 let slots: Vec<Slot> = plan.slots().map(|(_, slot)| slot.clone()).collect();

@@ -12,20 +12,20 @@ pub(super) struct Target {
     /// Places among the tested rows, round by round.
     pub(super) places: Vec<usize>,
     labels: Vec<bool>,
-    /// For each, the share of positive rows among those that models learned from.
+    /// For each, the share of positive rows, by their weights, among those that models learned from.
     pub(super) constant: Vec<f64>,
 }
 
 impl Target {
     /// The label, of all tested rows.
     pub(super) fn label(table: &SampleTable, rounds: &[Round]) -> Self {
-        Self::of(rounds, |row| Some(table.label(row) == 1.0))
+        Self::of(table, rounds, |row| Some(table.label(row) == 1.0))
     }
 
     /// The second label, of the rows whose first is positive and of which it is known. `None` where there are none.
     pub(super) fn after_positive(table: &SampleTable, rounds: &[Round]) -> Option<Self> {
         let second = table.second_label()?;
-        let found = Self::of(rounds, |row| {
+        let found = Self::of(table, rounds, |row| {
             let outcome = second[row as usize];
             (table.label(row) == 1.0 && !outcome.is_nan()).then_some(outcome == 1.0)
         });
@@ -35,20 +35,25 @@ impl Target {
     /// Both labels, of the rows of which that is known: nothing comes of a row whose first is not positive. `None` where there are none.
     pub(super) fn with_positive(table: &SampleTable, rounds: &[Round]) -> Option<Self> {
         let second = table.second_label()?;
-        let found = Self::of(rounds, |row| match table.label(row) == 1.0 {
+        let found = Self::of(table, rounds, |row| match table.label(row) == 1.0 {
             false => Some(false),
             true => (!second[row as usize].is_nan()).then_some(second[row as usize] == 1.0),
         });
         (!found.places.is_empty()).then_some(found)
     }
 
-    fn of(rounds: &[Round], label: impl Fn(u32) -> Option<bool>) -> Self {
+    fn of(table: &SampleTable, rounds: &[Round], label: impl Fn(u32) -> Option<bool>) -> Self {
         let mut target = Self { places: Vec::new(), labels: Vec::new(), constant: Vec::new() };
         let mut place = 0;
         for round in rounds {
-            let known: Vec<bool> = round.train.iter().filter_map(|row| label(*row)).collect();
-            let n_positive = known.iter().filter(|is_positive| **is_positive).count();
-            let rate = n_positive as f64 / known.len().max(1) as f64;
+            let (mut all, mut positive) = (0.0, 0.0);
+            for row in &round.train {
+                if let Some(is_positive) = label(*row) {
+                    all += table.weight(*row);
+                    positive += table.weight(*row) * f64::from(is_positive);
+                }
+            }
+            let rate = if all > 0.0 { positive / all } else { 0.0 };
             for row in &round.test {
                 if let Some(is_positive) = label(*row) {
                     target.places.push(place);

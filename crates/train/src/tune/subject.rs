@@ -184,7 +184,7 @@ impl TuneData<'_> {
     }
 }
 
-/// Fits each round of `table` and takes the mean log loss over all its validation rows.
+/// Fits each round of `table` and takes the mean log loss over all its validation rows, by their weights.
 fn outcomes(
     table: &SampleTable,
     spec: &dyn OutcomeSpec,
@@ -192,7 +192,7 @@ fn outcomes(
     seed: u64,
     watch: &dyn Progress,
 ) -> Result<Outcome, TrainError> {
-    let (mut loss, mut n_rows, mut chosen_epoch) = (0.0, 0usize, None);
+    let (mut loss, mut weights, mut chosen_epoch) = (0.0, 0.0, None);
     for (number, round) in rounds(table).iter().enumerate() {
         let later = Later(watch);
         let context = FitContext {
@@ -209,12 +209,12 @@ fn outcomes(
         loss += found.iter().zip(&round.validation).fold(0.0, |sum, (found, row)| {
             // ln(1 + e^z) - y z, of the logit before calibration.
             let (z, y) = (f64::from(found.logit), table.label(*row));
-            sum + z.max(0.0) - z * y + (-z.abs()).exp().ln_1p()
+            sum + table.weight(*row) * (z.max(0.0) - z * y + (-z.abs()).exp().ln_1p())
         });
-        n_rows += round.validation.len();
+        weights += round.validation.iter().map(|row| table.weight(*row)).sum::<f64>();
         chosen_epoch = chosen_epoch.or(record.chosen_epoch);
     }
-    let value = (n_rows > 0).then(|| -loss / n_rows as f64);
+    let value = (weights > 0.0).then(|| -loss / weights);
     Ok(Outcome { value, chosen_epoch })
 }
 

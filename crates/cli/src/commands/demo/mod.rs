@@ -1,5 +1,6 @@
 //! `demo`: the whole way on data that come with the program.
 
+mod ads;
 mod purchase;
 mod recommend;
 
@@ -23,6 +24,7 @@ pub(crate) fn run(context: &Context, arguments: &DemoArgs) -> anyhow::Result<()>
     match arguments.which {
         DemoName::Recommend => recommend::run(context, arguments),
         DemoName::Purchase => purchase::run(context, arguments),
+        DemoName::Ads => ads::run(context, arguments),
     }
 }
 

@@ -246,6 +246,9 @@ impl FieldNetwork {
         };
         let n = samples.labels.len();
         length("dense numbers", n * self.n_dense, samples.dense.len())?;
+        if !samples.weights.is_empty() {
+            length("weights", n, samples.weights.len())?;
+        }
         if !self.attentions.is_empty() {
             let lists = Bags::new(samples.histories.rows, samples.histories.offsets, None)?;
             length("histories", n * self.attentions.len(), lists.n_bags())?;

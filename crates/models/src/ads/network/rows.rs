@@ -19,6 +19,23 @@ pub struct FieldRows<'a> {
     pub histories: HistoryRows<'a>,
     /// What came of each sample whose label is 1, as [`forecart_nn::loss::EntireSpace`] reads it, `[n]`; empty for networks that do not ask.
     pub conversions: &'a [f32],
+    /// What the loss of each sample is multiplied by, not below 0, `[n]`; empty where all count alike.
+    pub weights: &'a [f32],
+}
+
+impl FieldRows<'_> {
+    /// The weights of some samples, as losses read them.
+    pub(in crate::ads) fn weights_of(&self, samples: Range<usize>) -> Option<&[f32]> {
+        if self.weights.is_empty() { None } else { Some(&self.weights[samples]) }
+    }
+
+    /// What losses are means over: the sum of the weights.
+    pub(in crate::ads) fn total_weight(&self) -> f64 {
+        match self.weights {
+            [] => self.labels.len() as f64,
+            weights => weights.iter().map(|weight| f64::from(*weight)).sum(),
+        }
+    }
 }
 
 /// Rows of histories.

@@ -11,7 +11,7 @@ use super::super::label;
 use super::super::plan::ColumnReport;
 use super::super::rows::{SEPARATOR, moments};
 use super::super::value::{Given, Reading};
-use super::config::{CONVERTED, LogConfig, Task};
+use super::config::{CONVERTED, LogConfig, Task, WEIGHT};
 use super::events::{Log, Moment, Names};
 use super::features::{FEATURES, Feature};
 use super::state::Known;
@@ -143,6 +143,7 @@ impl Look {
 enum Source {
     Label,
     Converted,
+    Weight,
     Moment,
     User,
     Item,
@@ -196,6 +197,10 @@ impl Table {
             let meaning = "a click followed, and a purchase after it, in their windows";
             table.add(CONVERTED, number, Role::Label, meaning, Source::Converted);
         }
+        if log.config.corrects {
+            let meaning = "1, of a window that is still open what it counts";
+            table.add(WEIGHT, number, Role::Weight, meaning, Source::Weight);
+        }
         table.add(MOMENT, ColumnKind::Time, Role::Time, "of the event", Source::Moment);
         table.add(log_columns::USER_ID, category, Role::Group, "of the event", Source::User);
         table.add(log_columns::ITEM_ID, category, Role::Feature, "of the event", Source::Item);
@@ -206,12 +211,17 @@ impl Table {
         table.add(HOUR, category, Role::Feature, "of the day, by the shop's clock", Source::Hour);
         table.add(WEEKDAY, category, Role::Feature, "1 is Monday", Source::Weekday);
         let position = config.raw.position.as_deref().unwrap_or(log_columns::POSITION);
-        if let Some(named) = &config.raw.position
-            && !look.columns.iter().any(|column| column.name == *named)
+        let propensity = config.raw.propensity.as_deref();
+        for (key, named) in
+            [("position", &config.raw.position), ("propensity", &config.raw.propensity)]
         {
+            let Some(named) = named else { continue };
+            if look.columns.iter().any(|column| column.name == *named) {
+                continue;
+            }
             let names: Vec<&str> = look.columns.iter().map(|column| column.name.as_str()).collect();
             let reason = format!("the log has no column {named:?}; it has {}", names.join(", "));
-            return Err(PrepareError::config("samples.position", reason));
+            return Err(PrepareError::config(format!("samples.{key}"), reason));
         }
         for column in &look.columns {
             let name = match table.is_taken(&column.name) {
@@ -223,6 +233,10 @@ impl Table {
                     kind: None,
                     reason: "named like an outcome; state its kind in `[samples.columns]` if it is known beforehand"
                         .into(),
+                },
+                _ if propensity == Some(column.name.as_str()) => Inferred {
+                    kind: Some(number),
+                    reason: "named in `samples.propensity`".into(),
                 },
                 Inferred { kind: None, .. } if column.name == position => {
                     Inferred { kind: Some(category), reason: "where it stood".into() }
@@ -236,7 +250,11 @@ impl Table {
                 left_out.push(report);
                 continue;
             };
-            let role = if column.name == position { Role::Position } else { Role::Feature };
+            let role = match column.name.as_str() {
+                name if propensity == Some(name) => Role::Propensity,
+                name if name == position => Role::Position,
+                _ => Role::Feature,
+            };
             report.role = Some(role);
             table.columns.push(SampleColumn::new(&name, reading.kind, role));
             table.sources.push(Source::Context(column.at, reading));
@@ -310,7 +328,7 @@ impl Table {
     /// Hands the values of a sample to `write`, one for each column.
     pub(super) fn row<T>(
         &mut self,
-        (label, converted): (f64, f64),
+        (label, converted, weight): (f64, f64, f64),
         known: &Known<'_>,
         (moment, log, names): (&Moment, &Log<'_>, &Names),
         data: &DataConfig,
@@ -340,6 +358,7 @@ impl Table {
             .map(|(source, cell)| match source {
                 Source::Label => number(label),
                 Source::Converted => number(converted),
+                Source::Weight => number(weight),
                 Source::Moment => Given::Time(event.time_ms),
                 Source::User => text(names.users.text(event.user)),
                 Source::Item => text(names.items.text(event.item)),

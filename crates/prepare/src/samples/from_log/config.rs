@@ -25,6 +25,10 @@ pub struct RawLogSamplesConfig {
     pub conversion_window_days: u32,
     /// `item`: a click leads to purchases of its item; `any`: of any item.
     pub conversion_of: String,
+    /// `leave-out`: samples whose window is open at the end of their part are in no part; `correct`: of training and validation they are
+    /// kept, with a weight for what comes late.
+    #[serde(skip_serializing_if = "is_leave_out")]
+    pub open_windows: String,
     /// Whether a table of clicks has a second label, `converted`.
     pub converted: bool,
     /// The event of a session at which its purchase is predicted, from 2.
@@ -39,6 +43,14 @@ pub struct RawLogSamplesConfig {
     pub prior_events: f64,
     /// What the shop's clock is ahead of UTC.
     pub utc_offset_minutes: i32,
+}
+
+const LEAVE_OUT: &str = "leave-out";
+const CORRECT: &str = "correct";
+
+/// Tables of older programs say nothing of it.
+fn is_leave_out(open_windows: &String) -> bool {
+    open_windows == LEAVE_OUT
 }
 
 impl Default for RawLogSamplesConfig {
@@ -59,6 +71,7 @@ impl Default for RawLogSamplesConfig {
             click_window_minutes: 30,
             conversion_window_days: 7,
             conversion_of: "item".into(),
+            open_windows: LEAVE_OUT.into(),
             converted: false,
             session_event: 3,
             session_gap_minutes: 30,
@@ -87,6 +100,8 @@ pub(super) struct LogConfig {
     pub(super) conversion_window_ms: i64,
     /// Whether a purchase of any item is the conversion of a click.
     pub(super) of_any_item: bool,
+    /// Whether samples whose window is open at the end of their part are kept with a weight.
+    pub(super) corrects: bool,
     pub(super) session_gap_ms: i64,
     pub(super) utc_offset_ms: i64,
 }
@@ -115,6 +130,17 @@ impl LogConfig {
             "item" => false,
             "any" => true,
             _ => return refuse("conversion_of", "give \"item\" or \"any\""),
+        };
+        let corrects = match raw.open_windows.as_str() {
+            LEAVE_OUT => false,
+            CORRECT if task == Task::Purchase => {
+                return refuse(
+                    "open_windows",
+                    "a session's window has no fixed length; give \"leave-out\"",
+                );
+            }
+            CORRECT => true,
+            _ => return refuse("open_windows", "give \"leave-out\" or \"correct\""),
         };
         if raw.click_window_minutes == 0 {
             return refuse("click_window_minutes", "give at least 1");
@@ -148,6 +174,7 @@ impl LogConfig {
             click_window_ms: i64::from(raw.click_window_minutes) * MINUTE_MS,
             conversion_window_ms: i64::from(raw.conversion_window_days) * DAY_MS,
             of_any_item,
+            corrects,
             session_gap_ms: i64::from(raw.session_gap_minutes) * MINUTE_MS,
             utc_offset_ms: i64::from(raw.utc_offset_minutes) * MINUTE_MS,
             raw: raw.clone(),
@@ -167,6 +194,9 @@ impl LogConfig {
 /// The label of conversions: of clicks, and the second one of impressions.
 pub(super) const CONVERTED: &str = "converted";
 
+/// The column of what a row counts.
+pub(super) const WEIGHT: &str = "weight";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,6 +213,8 @@ mod tests {
             ("click_window_minutes = 0", "click"),
             ("conversion_window_days = 0", "conversion"),
             ("conversion_of = \"shop\"", "conversion"),
+            ("open_windows = \"negative\"", "conversion"),
+            ("open_windows = \"correct\"", "purchase"),
             ("session_event = 1", "purchase"),
             ("session_gap_minutes = 0", "purchase"),
             ("history_length = 2000", "click"),

@@ -7,7 +7,7 @@
 //! Two passes over the events in the order of time, which share nothing but which events are samples: what came of a sample
 //! does not reach its features. Features are of what came strictly before the moment of their sample. A label is what was
 //! known at the end of its part: the start of validation for training, that of the test for validation, the end of the log for the test. A sample
-//! whose window is still open then is in no part, whatever came of it.
+//! whose window is still open then is in no part, whatever came of it, or, if that is asked for, counts by what is known of delays ([`delays`]).
 //!
 //! Memory holds the users and items with their counters ([`state`]), the catalog, one window of impressions or clicks, and about 80 bytes a
 //! sample.
@@ -15,6 +15,7 @@
 mod catalog;
 mod columns;
 mod config;
+mod delays;
 mod events;
 mod features;
 mod outcomes;
@@ -34,6 +35,7 @@ pub use self::outcomes::JoinReport;
 use self::catalog::Catalog;
 use self::columns::{Look, Table};
 use self::config::{LogConfig, Task};
+use self::delays::{Delays, Weighed};
 use self::events::{Event, Log, Names};
 use self::features::{CATEGORIES, CLICKS, IMPRESSIONS, PRICES, PURCHASES};
 use self::outcomes::{Joiner, Sample};
@@ -102,7 +104,11 @@ pub fn prepare_from_log(
     join.n_repeated = passed.n_repeated;
 
     let end_ms = manifest.time_range_ms.map_or(i64::MAX, |(_, last)| last.saturating_add(1));
-    let labeled = Labeled::new(&samples, end_ms, choice, config, &mut join)?;
+    let mut labeled = Labeled::new(&samples, end_ms, choice, config, &mut join)?;
+    if log_config.corrects {
+        labeled.correct(&samples, &mut join)?;
+    }
+    labeled.check(&join)?;
     let has = has(&manifest, &source);
     let mut table = Table::new(&source, &look, has, log, data, config)?;
     let mut writer = SampleWriter::new(out, table.columns.clone())?;
@@ -119,7 +125,8 @@ pub fn prepare_from_log(
             is_next.then_some(found)
         };
         each_known(&mut state, &moment.events, is_sample, |sample, known| {
-            let labels = (labeled.labels[sample], labeled.converted[sample]);
+            let labels =
+                (labeled.labels[sample], labeled.converted[sample], labeled.weights[sample]);
             let write = |values: &[Given<'_>]| push(&mut writer, values);
             Ok(table.row(labels, known, (moment, &source, names), data, write)?)
         })
@@ -127,6 +134,7 @@ pub fn prepare_from_log(
     debug_assert_eq!(next, samples.len());
 
     let mut decisions = decisions(&log_config, &labeled.split);
+    decisions.append(&mut labeled.decisions);
     if table.n_unread > 0 {
         decisions.push(format!(
             "{} values are not of their column's kind and count as missing",
@@ -183,8 +191,12 @@ fn each_known(
 struct Labeled {
     labels: Vec<f64>,
     converted: Vec<f64>,
+    weights: Vec<f64>,
     parts: Vec<u8>,
     split: SampleSplit,
+    /// Samples of training and validation whose window is open at the end of their part: they are in none so far.
+    open: [Vec<usize>; 2],
+    decisions: Vec<String>,
 }
 
 impl Labeled {
@@ -222,8 +234,7 @@ impl Labeled {
             }
             _ => [end_ms; 3],
         };
-        let mut n_left = [0u64; 3];
-        let mut n_over = [0u64; 3];
+        let mut open = [Vec::new(), Vec::new()];
         let mut converted = vec![f64::NAN; samples.len()];
         for (at, sample) in samples.iter().enumerate() {
             let end_ms = match ends.get(usize::from(parts[at])) {
@@ -232,25 +243,75 @@ impl Labeled {
             };
             labels[at] = sample.outcome.label(end_ms);
             converted[at] = sample.converted.label(end_ms);
-            let Some(part) = n_left.get_mut(usize::from(parts[at])) else { continue };
-            if labels[at].is_nan() {
-                n_over[usize::from(parts[at])] += 1;
+            if labels[at].is_nan() && parts[at] != NO_PART {
+                if let Some(open) = open.get_mut(usize::from(parts[at])) {
+                    open.push(at);
+                }
                 parts[at] = NO_PART;
-            } else {
-                *part += 1;
             }
         }
-        [join.n_over_train_end, join.n_over_validation_end, _] = n_over;
-        for (part, name) in [(0, "training"), (1, "validation")] {
-            if n_left[part] == 0 && n_over[part] > 0 {
-                return unusable(format!(
-                    "the windows of all {} {name} samples reach over the end of the {name} part, where nothing is known \
-                     of them; make the window in `[samples.log]` shorter, or that part larger",
-                    n_over[part]
-                ));
+        [join.n_over_train_end, join.n_over_validation_end] =
+            [0, 1].map(|at| open[at].len() as u64);
+        let weights = vec![1.0; samples.len()];
+        Ok(Self { labels, converted, weights, parts, split, open, decisions: Vec::new() })
+    }
+
+    /// Takes open samples back into their part, with a weight for what comes late.
+    fn correct(&mut self, samples: &[Sample], join: &mut JoinReport) -> Result<(), PrepareError> {
+        let SampleSplit::Time { validation_start_ms, test_start_ms } = self.split else {
+            let reason = "a window is open at the end of a part, which parts by time have; give `samples.split = \"time\"`, or \"leave-out\"";
+            return Err(PrepareError::config("samples.log.open_windows", reason));
+        };
+        for (part, end_ms) in [(0, validation_start_ms), (1, test_start_ms)] {
+            let open = &self.open[usize::from(part)];
+            if open.is_empty() {
+                continue;
+            }
+            let delays = Delays::known(samples, end_ms).map_err(|n_known| {
+                let reason = format!(
+                    "`samples.log.open_windows = \"correct\"` needs 30 outcomes whose windows were closed at the end of {} to know how long they \
+                     take, and there are {n_known}; give \"leave-out\", or a longer log",
+                    ["training", "validation"][usize::from(part)],
+                );
+                PrepareError::Unusable { step: STEP, reason }
+            })?;
+            let weighed = delays.weigh(samples, open, end_ms);
+            let (n_known, half_ms) = delays.summary();
+            self.decisions.push(format!(
+                "{} of {} open windows of {} are kept with a weight, by the delays of {n_known} outcomes, half of which came within {:.1} hours",
+                weighed.len(),
+                open.len(),
+                ["training", "validation"][usize::from(part)],
+                half_ms as f64 / 3_600_000.0,
+            ));
+            let n_left_out = (open.len() - weighed.len()) as u64;
+            match part {
+                0 => join.n_over_train_end = n_left_out,
+                _ => join.n_over_validation_end = n_left_out,
+            }
+            join.n_corrected += weighed.len() as u64;
+            for Weighed { sample, has_come, weight } in weighed {
+                self.labels[sample] = f64::from(u8::from(has_come));
+                self.weights[sample] = weight;
+                self.parts[sample] = part;
             }
         }
-        Ok(Self { labels, converted, parts, split })
+        Ok(())
+    }
+
+    /// Refuses parts of which the windows have left nothing.
+    fn check(&self, join: &JoinReport) -> Result<(), PrepareError> {
+        let n_over = [join.n_over_train_end, join.n_over_validation_end];
+        for (part, name, n_over) in [(0, "training", n_over[0]), (1, "validation", n_over[1])] {
+            if n_over > 0 && !self.parts.contains(&part) {
+                let reason = format!(
+                    "the windows of all {n_over} {name} samples reach over the end of the {name} part, where nothing is known \
+                     of them; make the window in `[samples.log]` shorter, or that part larger"
+                );
+                return Err(PrepareError::Unusable { step: STEP, reason });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -262,6 +323,7 @@ fn refuse_keys(config: &SamplesConfig) -> Result<(), PrepareError> {
         ("positive", raw.positive.is_some()),
         ("time", raw.time.is_some()),
         ("group", raw.group.is_some()),
+        ("weight", raw.weight.is_some()),
         ("feature_names", raw.feature_names.is_some()),
     ];
     match given.iter().find(|(_, is_given)| *is_given) {

@@ -26,12 +26,17 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    fn open(until_ms: i64) -> Self {
+    pub(super) fn open(until_ms: i64) -> Self {
         Self { at_ms: NEVER, until_ms }
     }
 
-    fn happened(&mut self, at_ms: i64) {
+    pub(super) fn happened(&mut self, at_ms: i64) {
         self.at_ms = self.at_ms.min(at_ms);
+    }
+
+    /// When it happened; later than everything if it did not.
+    pub(super) fn at_ms(&self) -> i64 {
+        self.at_ms
     }
 
     /// What is known when all events before `end_ms` are: 1, 0, or NaN while the window is open. An open window is open whether or not something
@@ -102,6 +107,13 @@ pub struct JoinReport {
     pub n_over_train_end: u64,
     /// Samples of the validation part whose window reaches over its end.
     pub n_over_validation_end: u64,
+    /// Samples of the training and the validation part whose window reaches over its end and that are kept with a weight.
+    #[serde(skip_serializing_if = "is_none")]
+    pub n_corrected: u64,
+}
+
+fn is_none(n: &u64) -> bool {
+    *n == 0
 }
 
 impl JoinReport {
@@ -126,6 +138,10 @@ impl JoinReport {
             ("of these with an outcome already", self.n_open_early),
             ("samples whose window reaches over the end of training", self.n_over_train_end),
             ("samples whose window reaches over the end of validation", self.n_over_validation_end),
+            (
+                "samples whose window reaches over the end of their part, kept with a weight",
+                self.n_corrected,
+            ),
         ];
         let lines = lines.into_iter().filter(|(_, n)| *n > 0);
         lines.map(|(what, n)| (what.to_owned(), n)).collect()

@@ -8,20 +8,15 @@ use forecart_models::model_file::OutcomeModelFile;
 use forecart_prepare::samples::SampleRows;
 use serde::Serialize;
 
-use super::Context;
-use super::data::print_rows;
-use crate::args::{AdsArgs, AdsVerb, SimulateArgs};
+use super::super::Context;
+use super::super::data::print_rows;
+use crate::args::SimulateArgs;
 use crate::failure::{DataInvalid, UsageError};
 use crate::output::{self, count};
 
-pub(crate) fn run(context: &Context, arguments: &AdsArgs) -> anyhow::Result<()> {
-    let AdsVerb::Simulate(arguments) = &arguments.verb;
-    simulate(context, arguments)
-}
-
 /// Strategies side by side.
 #[derive(Debug, Serialize)]
-struct Simulation {
+pub(in crate::commands) struct Simulation {
     n_impressions: u64,
     budget: f64,
     rows: Vec<SimulationRow>,
@@ -41,11 +36,22 @@ struct SimulationRow {
     regret: f64,
 }
 
-fn simulate(context: &Context, arguments: &SimulateArgs) -> anyhow::Result<()> {
+pub(super) fn run(context: &Context, arguments: &SimulateArgs) -> anyhow::Result<()> {
     let file = OutcomeModelFile::open(&arguments.model)?;
     let worth = Worth::new(arguments, &file)?;
     let offered = opportunities(context, arguments, &file, &worth)?;
-    let budget = arguments.budget;
+    let found = simulated(&offered, arguments.budget)?;
+    if context.json {
+        return output::json(&found);
+    }
+    print(&found)
+}
+
+/// What each strategy would have bought.
+pub(in crate::commands) fn simulated(
+    offered: &[Opportunity],
+    budget: f64,
+) -> anyhow::Result<Simulation> {
     // The bid that would have spent the budget evenly, had all impressions cost the same.
     let mean_price = offered.iter().map(|one| one.price).sum::<f64>() / offered.len().max(1) as f64;
     let step = 1.0 / (offered.len().max(1) as f64).sqrt();
@@ -54,12 +60,12 @@ fn simulate(context: &Context, arguments: &SimulateArgs) -> anyhow::Result<()> {
         ("value", Bidding::Expected { pacing: Pacing::None }),
         ("constant", Bidding::Constant { bid: mean_price.max(f64::MIN_POSITIVE) }),
     ];
-    let best = hindsight(&offered, budget)?;
+    let best = hindsight(offered, budget)?;
     let missed = |had: f64, most: f64| if most > 0.0 { 1.0 - had / most } else { 0.0 };
     let rows = strategies
         .into_iter()
         .map(|(strategy, bidding)| {
-            let replay = replay(&offered, budget, bidding)?;
+            let replay = replay(offered, budget, bidding)?;
             Ok(SimulationRow {
                 strategy,
                 bidding,
@@ -69,14 +75,10 @@ fn simulate(context: &Context, arguments: &SimulateArgs) -> anyhow::Result<()> {
             })
         })
         .collect::<anyhow::Result<Vec<_>>>()?;
-    let found = Simulation { n_impressions: offered.len() as u64, budget, rows, hindsight: best };
-    if context.json {
-        return output::json(&found);
-    }
-    print(&found)
+    Ok(Simulation { n_impressions: offered.len() as u64, budget, rows, hindsight: best })
 }
 
-fn print(found: &Simulation) -> anyhow::Result<()> {
+pub(in crate::commands) fn print(found: &Simulation) -> anyhow::Result<()> {
     let rows: Vec<Vec<String>> = found
         .rows
         .iter()
