@@ -7,14 +7,13 @@ use forecart_data::storage::{Scratch, write_file};
 use forecart_data::{Part, SampleTable};
 use forecart_eval::Bootstrap;
 use forecart_eval::auction::Opportunity;
-use forecart_eval::probability::MeasureOptions;
 use forecart_models::ads::{Positions, registry};
 use forecart_models::model_file::OutcomeModelFile;
 use forecart_prepare::DataConfig;
 use forecart_prepare::config::{RawDataConfig, RawEventsConfig};
 use forecart_prepare::samples::{RawSamplesConfig, SamplesConfig, SamplesReport, prepare_from_log};
 use forecart_train::{
-    OffPolicyOptions, OutcomeOptions, measure_off_policy, measure_outcomes, train_outcome,
+    OffPolicyOptions, OutcomeContestant, measure_off_policy, measure_outcomes, train_outcome,
 };
 
 use super::super::{Context, ads, data, outcome, samples};
@@ -65,24 +64,23 @@ pub(super) fn run(context: &Context, arguments: &DemoArgs) -> anyhow::Result<()>
         "3  train and evaluate: how probable is a click, and are the probabilities right?",
     )?;
     let table = SampleTable::open(&folder)?;
-    let specs = [DEMO_MODEL, registry::DEFAULT_MODEL].map(|name| {
-        Ok::<_, anyhow::Error>(registry::spec(name, &context.config.outcome_model(name)?)?)
-    });
-    let specs = specs.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let options = OutcomeOptions {
-        seed: context.config.seed,
-        n_threads: context.config.threads(),
-        memory_limit_bytes: context.config.memory_limit_bytes,
-        checkpoint: None,
-        measure: MeasureOptions::default(),
-    };
-    let measured = measure_outcomes(&table, &specs, &options, &context.display)?;
-    let (file, _) = train_outcome(&table, specs[0].as_ref(), &options, &context.display)?;
+    let contestants =
+        [(DEMO_MODEL, true), (registry::DEFAULT_MODEL, false)].map(|(name, is_baseline)| {
+            Ok::<_, anyhow::Error>(OutcomeContestant::new(
+                outcome::spec(context, name)?,
+                is_baseline,
+            ))
+        });
+    let contestants = contestants.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let options = outcome::options(context, None);
+    let measured = measure_outcomes(&table, &contestants, &[], &options, &context.display)?;
+    let spec = outcome::spec(context, DEMO_MODEL)?;
+    let (file, _) = train_outcome(&table, spec.as_ref(), &options, &context.display)?;
     let model = out.join("click.forecart");
     file.save(&model)?;
     context.display.end();
     if !context.json {
-        outcome::print(&measured)?;
+        output::line(measured.table().trim_end())?;
     }
 
     step(
