@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use forecart_data::SampleTable;
+use forecart_data::samples::Role;
 use forecart_eval::find_sample_leaks;
 use forecart_eval::probability::ProbabilityMetric as Metric;
 use forecart_models::ads::{OutcomeSpec, registry};
@@ -95,6 +96,9 @@ pub(crate) fn evaluate(context: &Context, arguments: &EvaluateArgs) -> anyhow::R
     let mut contestants = contestants(context, arguments, is_all)?;
     let folder = arguments.data.as_ref().context("a sample table is named by --data")?;
     let table = SampleTable::open(folder)?;
+    if metric == Some(Metric::GroupedAuc) && table.with_role(Role::Group).is_none() {
+        return Err(without_metric(Metric::GroupedAuc).into());
+    }
     let left_out = if is_all { leave_out(&table, &mut contestants) } else { Vec::new() };
     let columns = &table.manifest.columns;
     contestants.iter().try_for_each(|own| own.spec.check_columns(columns))?;
@@ -119,9 +123,7 @@ pub(crate) fn evaluate(context: &Context, arguments: &EvaluateArgs) -> anyhow::R
     if let Some(metric) = metric {
         report.gate = report.judged_by(metric, arguments.gate_override.as_deref());
         if report.gate.is_none() {
-            let message =
-                format!("--gate {metric}: no baseline of this table has it; choose another metric");
-            return Err(UsageError(message).into());
+            return Err(without_metric(metric).into());
         }
         gate::record(report.gate.as_ref(), arguments, |path, record| {
             Ok(OutcomeModelFile::open(path)?.with_gate(record)?.save(path)?)
@@ -133,6 +135,11 @@ pub(crate) fn evaluate(context: &Context, arguments: &EvaluateArgs) -> anyhow::R
     }
     show(context, arguments, &report, &report.table())?;
     gate::enforce(report.gate.as_ref(), arguments)
+}
+
+fn without_metric(metric: Metric) -> UsageError {
+    let message = "no baseline of this table has it (grouped_auc needs a group column, ece `lr`); choose another metric";
+    UsageError(format!("--gate {metric}: {message}"))
 }
 
 /// The models asked for, in order, then the baseline where it was not.

@@ -41,7 +41,7 @@ fn from_orders_to_what_to_order() {
     assert!(said.contains("gate: wape against ses") && said.contains("orders passes"), "{said}");
     let page = fs::read_to_string(folder.join("report/report.html")).unwrap();
     assert_eq!(page.matches("<figure>").count(), 4);
-    assert!(page.contains("sold (dark) and expected") && page.contains("data SHA-256"));
+    assert!(page.contains("sold (in the color of the text)") && page.contains("data SHA-256"));
     let alone = ["evaluate", "--data", "orders", "--models", "ses", "--gate", "pinball"];
     let message = refused(&forecart(folder, &alone), 4);
     assert!(message.contains("pinball against ses"), "{message}");

@@ -73,7 +73,7 @@ impl SegmentColumn {
     ///
     /// let numbers = [1.0, 1.0, 1.0, 2.0, 7.0, 7.5, 8.0, f64::NAN];
     /// let column = SegmentColumn::quarters(&numbers, |number| number.to_string());
-    /// assert_eq!(column.names, ["up to 1", "up to 2", "up to 7.5", "above 7.5", "missing"]);
+    /// assert_eq!(column.names, ["≤ 1", "≤ 2", "≤ 7.5", "> 7.5", "missing"]);
     /// assert_eq!(column.of_rows, [0, 0, 0, 1, 2, 2, 3, 4]);
     /// ```
     pub fn quarters(numbers: &[f64], write: impl Fn(f64) -> String) -> Self {
@@ -84,11 +84,9 @@ impl SegmentColumn {
         let mut cuts: Vec<f64> = (1..4).filter_map(cut).copied().collect();
         cuts.dedup();
         cuts.retain(|cut| Some(cut) != sorted.last());
-        let mut names: Vec<String> =
-            cuts.iter().map(|cut| format!("up to {}", write(*cut))).collect();
-        names.push(
-            cuts.last().map_or_else(|| "all".to_owned(), |cut| format!("above {}", write(*cut))),
-        );
+        let mut names: Vec<String> = cuts.iter().map(|cut| format!("≤ {}", write(*cut))).collect();
+        names
+            .push(cuts.last().map_or_else(|| "all".to_owned(), |cut| format!("> {}", write(*cut))));
         let missing = names.len() as u32;
         if sorted.len() < numbers.len() {
             names.push("missing".to_owned());
@@ -120,7 +118,7 @@ mod tests {
         let hour = 3_600_000;
         let times = [Some(0), Some(hour), None, Some(2 * hour), Some(26 * hour)];
         let column = SegmentColumn::quarters_of_time(times.into_iter());
-        assert_eq!(column.names[1], "up to 1970-01-01 01:00");
+        assert_eq!(column.names[1], "≤ 1970-01-01 01:00");
         assert_eq!(column.names.last().unwrap(), "missing");
     }
 

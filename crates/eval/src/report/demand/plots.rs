@@ -65,8 +65,7 @@ impl DemandReport {
         let expected =
             |row: &DemandRow| numbered(row.measured.by_period.iter().map(|period| period.expected));
         let svg = self.course("sold and expected", true, Some(&sold), expected)?;
-        let caption =
-            "units of all items, one period ahead: sold (dark) and expected, the sum of the means";
+        let caption = "units of all items, one period ahead: sold (in the color of the text) and expected, the sum of the means";
         Ok(Some(Plot { svg, caption: caption.into(), by_model: true }))
     }
 

@@ -12,7 +12,7 @@ use crate::report::canvas::{
 use crate::report::grouped;
 use crate::report::palette;
 use crate::report::plots::Plot;
-use crate::report::rows::{Rows, anchored, dots, shortened};
+use crate::report::rows::{Rows, anchored, dots};
 
 /// Height of the histogram under a reliability plot.
 const HISTOGRAM_HEIGHT: u32 = 120;
@@ -178,10 +178,12 @@ impl OutcomeReport {
         let ece = ece.map_or_else(|| "-".into(), |ece| format!("{ece:.4}"));
         let beyond = row.histogram.beyond;
         let caption = format!(
-            "{}: observed against predicted in {} bins of equal numbers of rows, and the share of rows by prediction{}; ECE {ece}, \
-             {:.4} by chance alone",
+            "{}: observed against predicted in {}, and the share of rows by prediction{}; ECE {ece}, {:.4} by chance alone",
             row.model,
-            bins.len(),
+            match bins.len() {
+                1 => "one bin".to_owned(),
+                n => format!("{n} bins of equal numbers of rows"),
+            },
             match beyond > 0.0 {
                 true => format!(" ({:.1} % lie further right)", beyond * 100.0),
                 false => String::new(),
@@ -234,8 +236,10 @@ fn segment_plot(column: &ColumnSegments) -> Result<Plot, EvalError> {
         [segment.offset.observed_rate.high, segment.mean_probability, segment.base_rate]
     });
     let layout = Rows::new(rows.len(), 0.0, ends.fold(0.0, f64::max));
-    let names = rows.iter().map(|segment| {
-        format!("{} ({})", shortened(&segment.name, 10), grouped(segment.n_rows as u64))
+    // A long name is worth more than the number of rows, which the table has.
+    let names = rows.iter().map(|segment| match segment.name.chars().count() {
+        0..=11 => format!("{} ({})", segment.name, grouped(segment.n_rows as u64)),
+        _ => segment.name.clone(),
     });
     let names: Vec<String> = names.collect();
     let svg = draw("segments", layout.height, |area| {
