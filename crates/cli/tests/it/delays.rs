@@ -149,9 +149,6 @@ fn what_comes_late_is_counted_neither_as_none_nor_left_out() {
     let mean = |table| mean_probability(folder, table, "rows.csv");
     let (corrected, left_out, naive) = (mean("corrected"), mean("left-out"), mean("naive"));
     // 1,460 clicks: a standard error of .012 as they are, about .016 with these weights.
-    println!(
-        "corrected {corrected:.4}, left out {left_out:.4}, naive {naive:.4}, truth {truth:.4}"
-    );
     assert!((corrected - truth).abs() < 0.04, "{corrected}, {truth}");
     assert!(naive < truth - 0.06, "{naive}, {truth}");
     assert!(left_out < truth - 0.1, "{left_out}, {truth}");
