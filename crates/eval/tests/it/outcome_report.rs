@@ -13,7 +13,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 fn options() -> MeasureOptions {
-    let bootstrap = Bootstrap { n_resamples: 100, ..Bootstrap::default() };
+    let bootstrap = Bootstrap { n_resamples: 400, ..Bootstrap::default() };
     MeasureOptions { bootstrap, ..MeasureOptions::default() }
 }
 
