@@ -121,15 +121,27 @@ impl Mlp {
     /// # Errors
     /// [`NnError::OutOfRange`] if a layer has no columns or `dropout` is not in `0.0..1.0`.
     pub fn new(config: &MlpConfig, rng: &mut ChaCha8Rng) -> Result<Self, NnError> {
+        let init = match config.activation {
+            Activation::Relu | Activation::GeluTanh | Activation::Silu => Init::He,
+            Activation::Identity | Activation::Sigmoid | Activation::Tanh => Init::Xavier,
+        };
+        Self::with_hidden(config, init, rng)
+    }
+
+    /// The same with hidden layers drawn by `init`.
+    ///
+    /// # Errors
+    /// As [`Self::new`], and those of [`Init::matrix`].
+    pub fn with_hidden(
+        config: &MlpConfig,
+        init: Init,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Self, NnError> {
         let mut layers = Vec::with_capacity(config.hidden.len() + 1);
         let mut n_in = config.n_in;
         check_range("n_in", n_in as f64, n_in > 0, "positive")?;
         for &n_out in &config.hidden {
             check_range("hidden", n_out as f64, n_out > 0, "positive")?;
-            let init = match config.activation {
-                Activation::Relu | Activation::GeluTanh | Activation::Silu => Init::He,
-                Activation::Identity | Activation::Sigmoid | Activation::Tanh => Init::Xavier,
-            };
             layers.push(Linear::new(n_in, n_out, init, rng)?);
             n_in = n_out;
         }

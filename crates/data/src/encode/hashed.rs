@@ -11,8 +11,8 @@
 //! Source: Weinberger et al., ICML 2009. We differ: without the sign of a second hash.
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
+use super::name_hash::xxh3;
 use super::program::EncodedRow;
 use super::value::Row;
 
@@ -56,7 +56,7 @@ impl SpaceSeed {
     /// That of this space.
     #[inline(always)]
     pub fn new(space: &[u8]) -> Self {
-        Self(xxh3_64(space))
+        Self(xxh3(space, 0))
     }
 }
 
@@ -79,7 +79,7 @@ impl HashSpace {
     /// The slot of a feature.
     #[inline(always)]
     pub fn slot(&self, space: SpaceSeed, name: &[u8]) -> u32 {
-        (xxh3_64_with_seed(name, space.0) & ((1 << self.bits) - 1)) as u32
+        (xxh3(name, space.0) & ((1 << self.bits) - 1)) as u32
     }
 
     /// The slot of a column of numbers.

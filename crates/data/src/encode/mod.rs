@@ -25,6 +25,7 @@ pub mod value;
 
 pub mod categories;
 pub mod hashed;
+mod name_hash;
 pub mod numeric;
 pub mod time;
 

@@ -301,7 +301,12 @@ impl OutcomeModel for Ftrl {
     /// The weights that are not 0, with their slots.
     fn tensors(&self) -> Tensors {
         let kept = (0u32..).zip(&self.weights).filter(|(_, weight)| **weight != 0.0);
-        let (slots, weights) = kept.map(|(slot, weight)| (slot, *weight)).unzip();
+        let n = self.n_weights();
+        let (mut slots, mut weights) = (Vec::with_capacity(n), Vec::with_capacity(n));
+        for (slot, weight) in kept {
+            slots.push(slot);
+            weights.push(*weight);
+        }
         let mut tensors = Tensors::default();
         tensors.insert("bias", TensorData::F32(vec![self.bias]));
         tensors.insert("slots", TensorData::U32(slots));

@@ -10,8 +10,11 @@ use super::slots::{Slot, SlotTable};
 /// Rows between a row and the one whose slots are asked for meanwhile.
 const AHEAD: usize = 2;
 
-/// Features that are computed side by side.
-const LANES: usize = 4;
+/// Features that are computed side by side: a vector of the widest instructions.
+const LANES: usize = 16;
+
+/// Sums of products that are added side by side. Part of what a model is, to the last bit.
+const N_SUMS: usize = 4;
 
 /// The loss of rows that were predicted before they were learned from.
 ///
@@ -43,19 +46,56 @@ impl ProgressiveLoss {
     }
 
     /// Adds a row of this logit; returns the derivative of its loss by the logit.
-    fn add_row(&mut self, logit: f64, label: f32, importance: f32) -> f64 {
+    #[inline(always)]
+    fn add_row(&mut self, logit: f64, label: f32, importance: f32, logs: &mut Logarithms) -> f64 {
         let (label, importance) = (f64::from(label), f64::from(importance));
         let small = (-logit.abs()).exp();
-        // Of 1 to 2: what is lost beside 1 is nothing beside other rows' losses.
-        let loss = logit.max(0.0) - logit * label + (1.0 + small).ln();
+        // The loss is the logarithm of 1 + `small` and what is added here.
+        self.sum += importance * (logit.max(0.0) - logit * label);
+        match importance == 1.0 {
+            true => self.sum += logs.add(1.0 + small),
+            false => self.sum += importance * (1.0 + small).ln(),
+        }
         let probability = if logit >= 0.0 { 1.0 / (1.0 + small) } else { small / (1.0 + small) };
         self.n_rows += 1;
         self.n_positive += u64::from(label > 0.5);
         self.importance += importance;
-        self.sum += importance * loss;
         importance * (probability - label)
     }
 }
+
+/// A sum of logarithms of numbers of 1 to 2, as logarithms of products of many.
+#[derive(Debug)]
+struct Logarithms {
+    product: f64,
+}
+
+impl Default for Logarithms {
+    fn default() -> Self {
+        Self { product: 1.0 }
+    }
+}
+
+impl Logarithms {
+    /// Adds a number of 1 to 2; returns what can be added to the sum so far, mostly nothing.
+    #[inline(always)]
+    fn add(&mut self, number: f64) -> f64 {
+        // What is lost beside 1 is nothing beside other rows' losses.
+        self.product *= number;
+        if self.product < MANY {
+            return 0.0;
+        }
+        self.take()
+    }
+
+    /// What is left to add to the sum.
+    fn take(&mut self) -> f64 {
+        std::mem::replace(&mut self.product, 1.0).ln()
+    }
+}
+
+/// A product whose logarithm is taken; twice as much is far from the largest `f64`.
+const MANY: f64 = 1e100;
 
 /// How a slot learns from a gradient.
 trait Step: Copy {
@@ -120,9 +160,10 @@ impl Step for AdaGradStep {
 #[derive(Debug, Default)]
 struct Lanes {
     values: Vec<[f32; LANES]>,
-    slots: Vec<[Slot; LANES]>,
+    /// The two numbers of each slot, apart.
+    slots: [Vec<[f32; LANES]>; 2],
     weights: Vec<[f32; LANES]>,
-    next: Vec<[Slot; LANES]>,
+    next: [Vec<[f32; LANES]>; 2],
 }
 
 impl Lanes {
@@ -131,30 +172,40 @@ impl Lanes {
     fn gather(&mut self, features: &[HashedFeature], table: &[Slot]) {
         let n = features.len().div_ceil(LANES);
         if n > self.values.len() {
-            self.values.resize(n, [0.0; LANES]);
-            self.slots.resize(n, [Slot::default(); LANES]);
-            self.weights.resize(n, [0.0; LANES]);
-            self.next.resize(n, [Slot::default(); LANES]);
+            let [first, second] = &mut self.slots;
+            let [next_first, next_second] = &mut self.next;
+            let all = [&mut self.values, &mut self.weights, first, second, next_first, next_second];
+            all.into_iter().for_each(|lanes| lanes.resize(n, [0.0; LANES]));
         }
-        let (values, slots) = (self.values.as_flattened_mut(), self.slots.as_flattened_mut());
-        for ((HashedFeature { slot, value }, to_value), to_slot) in
-            features.iter().zip(&mut *values).zip(&mut *slots)
-        {
-            (*to_value, *to_slot) = (*value, table[*slot as usize]);
+        let values = &mut self.values.as_flattened_mut()[..n * LANES];
+        let [first, second] = &mut self.slots;
+        let first = &mut first.as_flattened_mut()[..n * LANES];
+        let second = &mut second.as_flattened_mut()[..n * LANES];
+        for (at, HashedFeature { slot, value }) in features.iter().enumerate() {
+            values[at] = *value;
+            Slot([first[at], second[at]]) = table[*slot as usize];
         }
-        values[features.len()..n * LANES].fill(0.0);
-        slots[features.len()..n * LANES].fill(Slot::default());
+        for lanes in [values, first, second] {
+            lanes[features.len()..].fill(0.0);
+        }
     }
 
     /// The sum of the products of weights and values, in f64: in whichever order, the same for all but the last digits.
     #[inline(always)]
     fn dot<S: Step>(&mut self, n: usize, step: S) -> f64 {
-        let mut sums = [0.0; LANES];
-        let rows = self.slots[..n].iter().zip(&self.values[..n]).zip(&mut self.weights[..n]);
-        for ((slots, values), weights) in rows {
+        let mut sums = [0.0; N_SUMS];
+        let [first, second] = &self.slots;
+        let rows = first[..n].iter().zip(&second[..n]).zip(&self.values[..n]);
+        for (((first, second), values), weights) in rows.zip(&mut self.weights[..n]) {
+            let mut products = [0.0; LANES];
             for lane in 0..LANES {
-                weights[lane] = step.weight(slots[lane]);
-                sums[lane] += f64::from(weights[lane]) * f64::from(values[lane]);
+                weights[lane] = step.weight(Slot([first[lane], second[lane]]));
+                products[lane] = f64::from(weights[lane]) * f64::from(values[lane]);
+            }
+            for products in products.as_chunks::<N_SUMS>().0 {
+                for lane in 0..N_SUMS {
+                    sums[lane] += products[lane];
+                }
             }
         }
         (sums[0] + sums[1]) + (sums[2] + sums[3])
@@ -163,10 +214,16 @@ impl Lanes {
     /// What becomes of each slot.
     #[inline(always)]
     fn advance<S: Step>(&mut self, n: usize, step: S, slope: f32) {
-        let rows = self.slots[..n].iter().zip(&self.values[..n]).zip(&self.weights[..n]);
-        for (((slots, values), weights), next) in rows.zip(&mut self.next[..n]) {
+        let ([first, second], [to_first, to_second]) = (&self.slots, &mut self.next);
+        let rows = first[..n].iter().zip(&second[..n]).zip(&self.values[..n]);
+        let to = to_first[..n].iter_mut().zip(&mut to_second[..n]);
+        for ((((first, second), values), weights), (to_first, to_second)) in
+            rows.zip(&self.weights[..n]).zip(to)
+        {
             for lane in 0..LANES {
-                next[lane] = step.next(slots[lane], weights[lane], slope * values[lane]);
+                let slot = Slot([first[lane], second[lane]]);
+                let next = step.next(slot, weights[lane], slope * values[lane]);
+                [to_first[lane], to_second[lane]] = next.0;
             }
         }
     }
@@ -180,15 +237,58 @@ impl Lanes {
         step: S,
         slope: f32,
     ) {
-        let (before, next) = (self.slots.as_flattened(), self.next.as_flattened());
-        for ((HashedFeature { slot, value }, before), next) in features.iter().zip(before).zip(next)
-        {
+        let n = features.len();
+        let [first, second] = &self.slots;
+        let (first, second) = (&first.as_flattened()[..n], &second.as_flattened()[..n]);
+        let [to_first, to_second] = &self.next;
+        let (to_first, to_second) = (&to_first.as_flattened()[..n], &to_second.as_flattened()[..n]);
+        for (at, HashedFeature { slot, value }) in features.iter().enumerate() {
             let slot = &mut table[*slot as usize];
-            *slot = match slot.bits() == before.bits() {
-                true => *next,
+            *slot = match slot.bits() == Slot([first[at], second[at]]).bits() {
+                true => Slot([to_first[at], to_second[at]]),
                 false => step.next(*slot, step.weight(*slot), slope * value),
             };
         }
+    }
+}
+
+/// Learning from rows, compiled for the instructions of the processor: no instruction rounds otherwise than its neighbors of
+/// other widths.
+struct Learning<'a, S> {
+    /// Of a feature, and of the bias.
+    steps: [S; 2],
+    lanes: &'a mut Lanes,
+    table: &'a mut [Slot],
+    bias: &'a mut Slot,
+    rows: &'a HashedRows,
+    range: Range<usize>,
+}
+
+impl<S: Step> pulp::NullaryFnOnce for Learning<'_, S> {
+    type Output = ProgressiveLoss;
+
+    #[inline(always)]
+    fn call(self) -> ProgressiveLoss {
+        let Self { steps: [step, step_of_bias], lanes, table, bias, rows, range } = self;
+        let (mut loss, mut logs) = (ProgressiveLoss::default(), Logarithms::default());
+        for at in range {
+            if at + AHEAD < rows.len() {
+                for feature in rows.features(at + AHEAD) {
+                    table[feature.slot as usize].prefetch();
+                }
+            }
+            let HashedRow { features, label, importance, .. } = rows.row(at);
+            let n = features.len().div_ceil(LANES);
+            lanes.gather(features, table);
+            let weight = step_of_bias.weight(*bias);
+            let logit = f64::from(weight) + lanes.dot(n, step);
+            let slope = loss.add_row(logit, label, importance, &mut logs) as f32;
+            lanes.advance(n, step, slope);
+            lanes.scatter(features, table, step, slope);
+            *bias = step_of_bias.next(*bias, weight, slope);
+        }
+        loss.sum += logs.take();
+        loss
     }
 }
 
@@ -244,26 +344,8 @@ impl OnlineLearner {
         rows: &HashedRows,
         range: Range<usize>,
     ) -> ProgressiveLoss {
-        let [step, step_of_bias] = steps;
-        let mut loss = ProgressiveLoss::default();
-        let (lanes, table) = (&mut self.lanes, self.table.as_mut_slice());
-        for at in range {
-            if at + AHEAD < rows.len() {
-                for feature in rows.features(at + AHEAD) {
-                    table[feature.slot as usize].prefetch();
-                }
-            }
-            let HashedRow { features, label, importance, .. } = rows.row(at);
-            let n = features.len().div_ceil(LANES);
-            lanes.gather(features, table);
-            let bias = step_of_bias.weight(self.bias);
-            let logit = f64::from(bias) + lanes.dot(n, step);
-            let slope = loss.add_row(logit, label, importance) as f32;
-            lanes.advance(n, step, slope);
-            lanes.scatter(features, table, step, slope);
-            self.bias = step_of_bias.next(self.bias, bias, slope);
-        }
-        loss
+        let (lanes, table, bias) = (&mut self.lanes, self.table.as_mut_slice(), &mut self.bias);
+        pulp::Arch::new().dispatch(Learning { steps, lanes, table, bias, rows, range })
     }
 
     fn weight(&self, slot: Slot) -> f32 {
@@ -298,7 +380,9 @@ impl OnlineLearner {
     /// As [`Self::logit`].
     pub fn loss(&self, row: HashedRow<'_>) -> ProgressiveLoss {
         let mut loss = ProgressiveLoss::default();
-        loss.add_row(self.logit(row.features), row.label, row.importance);
+        let mut logs = Logarithms::default();
+        loss.add_row(self.logit(row.features), row.label, row.importance, &mut logs);
+        loss.sum += logs.take();
         loss
     }
 

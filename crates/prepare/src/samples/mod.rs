@@ -19,7 +19,6 @@ mod sparse;
 mod split;
 mod stream;
 mod value;
-mod vw_lines;
 
 use std::path::{Path, PathBuf};
 

@@ -31,6 +31,10 @@ const ANSWER_ROWS: usize = 1024;
 /// made no difference on the other tables of docs/measurements.md.
 const INIT: Init = Init::TruncatedNormal { std_dev: 0.001 };
 
+/// New hidden layers of a perceptron that stands beside other parts: next to nothing, so that those learn first what they can, and it
+/// what they leave. A perceptron that is alone would not get away from there, and starts by He's rule.
+const BESIDE_OTHERS: Init = Init::TruncatedNormal { std_dev: 0.0001 };
+
 /// The logit of a sample: the sum of the parts that there are.
 ///
 /// With `x` the dense numbers, `r_f` the active row of field `f`, `v` the embeddings and `e = (v[r_1], .., v[r_F], x)`:
@@ -123,7 +127,11 @@ impl FieldNetwork {
             .linear
             .then(|| Linear::from_parts(Matrix::zeros(1, n_dense), Some(Matrix::zeros(1, 1))));
         let conversion = mlp.clone().filter(|_| config.conversion);
-        let mlp = mlp.map(|mlp| Mlp::new(&mlp, rng));
+        let stands_beside = config.linear || has_cross;
+        let mlp = mlp.map(|mlp| match stands_beside {
+            true => Mlp::with_hidden(&mlp, BESIDE_OTHERS, rng),
+            false => Mlp::new(&mlp, rng),
+        });
         let head = has_cross.then(|| Linear::new(n_in, 1, Init::Xavier, rng));
         let cross = has_cross.then(|| CrossNetwork::new(&cross, rng));
         let unit = TargetAttentionConfig {

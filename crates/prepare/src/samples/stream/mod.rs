@@ -3,36 +3,34 @@
 //! Memory holds a block, whatever the size of the files. What a row says is what `prepare --samples` reads of it, with the same bad rows
 //! and the same errors; moments are passed over. Features are named as [`forecart_data::encode::hashed`] says.
 
+mod reader;
+mod sink;
+mod vw;
+
 use std::path::PathBuf;
 
 use forecart_data::Progress;
-use forecart_data::encode::{HashSpace, HashedFeature, HashedRows, SpaceSeed};
-use forecart_data::samples::{ColumnKind, Role, SampleColumn};
+use forecart_data::encode::{HashSpace, HashedRows};
+use forecart_data::samples::{Role, SampleColumn};
 
+use self::reader::Reader;
+use self::sink::{Counts, Sink};
+use self::vw::Stops;
 use super::config::SamplesConfig;
-use super::input::{Input, RowFound, Rows};
-use super::label::LabelRule;
+use super::input::{Input, Rows};
 use super::plan::{Looked, Plan};
 use super::rows::{SEPARATOR, Slot, check_share};
-use super::sparse;
-use super::value::{Given, Reading};
-use super::vw_lines::{Stops, VwLines};
+use super::value::Reading;
 use crate::PrepareError;
-use crate::config::{DataConfig, Format};
+use crate::config::DataConfig;
 use crate::error::Place;
-use crate::import::cell::Cell;
-use crate::import::parse::{Found, TextInput, each_record};
-use crate::import::rejects::{Code, Fault, Rejects};
 use crate::import::{data_hash, n_bytes};
 use crate::log::{Input as LogInput, Rejected};
-use crate::read::blocks::TextBlock;
 use crate::read::inputs;
 use crate::read::source::Hashing;
 
 /// Bytes of a block: text and features stay in an L2 cache.
 const BLOCK_BYTES: usize = 256 << 10;
-/// The largest importance of a row.
-const MAX_IMPORTANCE: f64 = 1e6;
 
 /// What rows are read for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,36 +56,8 @@ pub struct SampleStream {
     rows: Option<Rows>,
     read: Vec<LogInput>,
     counts: Counts,
-}
-
-/// What was met in a pass so far.
-#[derive(Default)]
-struct Counts {
-    n_read: u64,
-    /// Of the input that is read.
-    n_of_input: u64,
-    n_open: u64,
-    rejects: Rejects,
-}
-
-/// How the rows of one input become features.
-#[derive(Debug)]
-enum Reader {
-    Vw(VwLines),
-    /// Lines of any sparse format; features of these spaces, and these columns of numbers, are passed over.
-    Lines {
-        rule: Option<LabelRule>,
-        excluded: Vec<String>,
-    },
-    Cells(Vec<(usize, Action)>),
-}
-
-/// What becomes of a cell.
-#[derive(Debug)]
-enum Action {
-    Label(LabelRule),
-    Number(Reading, u32),
-    Texts(Reading, SpaceSeed),
+    /// Those of the block that is read.
+    stops: Stops,
 }
 
 impl std::fmt::Debug for SampleStream {
@@ -180,6 +150,7 @@ impl SampleStream {
             rows: None,
             read: Vec::new(),
             counts: Counts::default(),
+            stops: Stops::default(),
         })
     }
 
@@ -217,7 +188,14 @@ impl SampleStream {
                     let block = source.next_text(input)?;
                     let read = block.as_ref().map(|block| block.bytes.len() as u64);
                     if let Some(block) = &block {
-                        sink.vw_block(lines, block, input, self.space, &self.data)?;
+                        sink.vw_block(
+                            lines,
+                            &mut self.stops,
+                            block,
+                            input,
+                            self.space,
+                            &self.data,
+                        )?;
                     }
                     read
                 }
@@ -293,242 +271,11 @@ impl SampleStream {
     }
 }
 
-impl Reader {
-    /// `slots`: one for each of `columns`.
-    fn new(
-        input: &Input,
-        columns: &[SampleColumn],
-        slots: &[Slot],
-        space: HashSpace,
-        data: &DataConfig,
-        config: &SamplesConfig,
-    ) -> Self {
-        let is_read = |column: &SampleColumn| {
-            matches!(column.role, Role::Label | Role::Feature | Role::Position)
-        };
-        if input.layout.format.is_sparse() {
-            let rule = slots.iter().find_map(|slot| match slot {
-                Slot::Label(rule) => Some(rule.clone()),
-                Slot::Value(_) => None,
-            });
-            let groups = columns.iter().filter(|column| !is_read(column));
-            let mut excluded: Vec<String> = groups.map(|column| column.name.clone()).collect();
-            excluded.extend(config.raw.ignore.iter().cloned());
-            return match input.layout.format == Format::Vw && excluded.is_empty() {
-                true => Self::Vw(VwLines::new(space, rule, data)),
-                false => Self::Lines { rule, excluded },
-            };
-        }
-        let mut actions = Vec::new();
-        for (column, slot) in columns.iter().zip(slots).filter(|(column, _)| is_read(column)) {
-            let source = input.layout.names.iter().position(|name| *name == column.name);
-            let action = match slot {
-                Slot::Label(rule) => Action::Label(rule.clone()),
-                Slot::Value(reading) if reading.kind == ColumnKind::Number => {
-                    Action::Number(reading.clone(), space.slot_of_numbers(&column.name))
-                }
-                Slot::Value(reading) if reading.kind == ColumnKind::Time => continue,
-                Slot::Value(reading) => {
-                    Action::Texts(reading.clone(), SpaceSeed::new(column.name.as_bytes()))
-                }
-            };
-            actions.extend(source.map(|source| (source, action)));
-        }
-        Self::Cells(actions)
-    }
-}
-
-/// The importance of a row as a weight.
-pub(super) fn importance(written: f64) -> Result<f32, String> {
-    match (0.0..=MAX_IMPORTANCE).contains(&written) {
-        true => Ok(written as f32),
-        false => Err(format!("importance {written} is not in 0..=1e6")),
-    }
-}
-
-/// Where rows go.
-struct Sink<'a> {
-    rows: &'a mut HashedRows,
-    counts: &'a mut Counts,
-    has_labels: bool,
-}
-
-impl Sink<'_> {
-    fn counted(&mut self) {
-        self.counts.n_read += 1;
-        self.counts.n_of_input += 1;
-    }
-
-    /// Ends a row of this label, unless it is one to learn from that has none.
-    #[inline]
-    fn end_row(&mut self, label: f32, importance: f32, line: u64) {
-        if self.has_labels && label.is_nan() {
-            self.counts.n_open += 1;
-            self.rows.abandon_row();
-        } else {
-            self.rows.end_row(label, importance, line);
-        }
-    }
-
-    /// A block of Vowpal Wabbit's text.
-    fn vw_block(
-        &mut self,
-        lines: &VwLines,
-        block: &TextBlock,
-        input: &Input,
-        space: HashSpace,
-        data: &DataConfig,
-    ) -> Result<(), PrepareError> {
-        let bytes = block.bytes.as_slice();
-        let is_text = std::str::from_utf8(bytes).is_ok();
-        let (mut at, mut line) = (0, block.first_line);
-        let mut stops = Stops::new(bytes, 0);
-        while at < bytes.len() {
-            let read = if is_text { lines.read(&mut stops, at, data, self.rows) } else { None };
-            if let Some(read) = read {
-                self.counted();
-                self.end_row(read.label, read.importance, line);
-                (at, line) = (read.end, line + 1);
-                continue;
-            }
-            self.rows.abandon_row();
-            let found = memchr::memchr(b'\n', &bytes[at..]);
-            let end = found.map_or(bytes.len(), |length| at + length + 1);
-            let alone = TextBlock { bytes: bytes[at..end].to_vec(), first_line: line };
-            let text = TextInput {
-                layout: &input.layout,
-                file_name: &input.file_name,
-                max_line_bytes: data.max_line_bytes,
-            };
-            let reader = Reader::Lines { rule: lines.rule().cloned(), excluded: Vec::new() };
-            each_record(&alone, &text, |found, start, lines| {
-                let line = lines.at(start);
-                let found = match found {
-                    Found::Record(record) => RowFound::Line(record.line()),
-                    Found::Cells(cells) => RowFound::Cells(cells),
-                    Found::Bad(fault) => RowFound::Bad(fault),
-                };
-                self.row(&reader, &found, line, input, space, data);
-            })?;
-            (at, line) = (end, line + 1);
-            stops = Stops::new(bytes, at);
-        }
-        Ok(())
-    }
-
-    /// Any row.
-    fn row(
-        &mut self,
-        reader: &Reader,
-        found: &RowFound<'_, '_>,
-        line: u64,
-        input: &Input,
-        space: HashSpace,
-        data: &DataConfig,
-    ) {
-        self.counted();
-        let read = match (reader, found) {
-            (_, RowFound::Bad(fault)) => Err(fault.clone()),
-            (Reader::Cells(actions), RowFound::Cells(cells)) => {
-                self.cells(actions, cells, space, data).map(|label| (label, 1.0))
-            }
-            (Reader::Lines { rule, excluded }, RowFound::Line(text)) => {
-                self.line(rule.as_ref(), excluded, text, input, space, data)
-            }
-            _ => unreachable!("rows of a file are those of its format"),
-        };
-        match read {
-            Ok((label, importance)) => self.end_row(label, importance, line),
-            Err(fault) => {
-                self.rows.abandon_row();
-                self.counts.rejects.add(&input.file_name, line, &input.layout.names, &fault);
-            }
-        }
-    }
-
-    /// Pushes the features of a row of cells; returns its label.
-    fn cells(
-        &mut self,
-        actions: &[(usize, Action)],
-        cells: &[Cell<'_>],
-        space: HashSpace,
-        data: &DataConfig,
-    ) -> Result<f32, Fault> {
-        let mut label = f32::NAN;
-        for (at, action) in actions {
-            let cell = &cells[*at];
-            let fault = |code| Fault { code, column: Some(*at), found: cell.shown() };
-            match action {
-                Action::Label(rule) => {
-                    label = rule.read(cell, data).ok_or_else(|| fault(Code::BadLabel))? as f32;
-                }
-                Action::Number(reading, slot) => {
-                    if let Given::Number(number) = reading.value(cell, data).map_err(fault)?
-                        && let Some(feature) = space.number(*slot, number)
-                    {
-                        self.rows.push(feature);
-                    }
-                }
-                Action::Texts(reading, seed) => {
-                    let mut push = |text: &str| {
-                        let slot = space.slot(*seed, text.as_bytes());
-                        self.rows.push(HashedFeature { slot, value: 1.0 });
-                    };
-                    match reading.value(cell, data).map_err(fault)? {
-                        Given::Text(text) => push(&text),
-                        Given::List(texts) => texts.iter().for_each(|text| push(text)),
-                        Given::Missing | Given::Number(_) | Given::Time(_) => {}
-                    }
-                }
-            }
-        }
-        Ok(label)
-    }
-
-    /// Pushes the features of a line; returns its label and importance.
-    fn line(
-        &mut self,
-        rule: Option<&LabelRule>,
-        excluded: &[String],
-        text: &str,
-        input: &Input,
-        space: HashSpace,
-        data: &DataConfig,
-    ) -> Result<(f32, f32), Fault> {
-        let line = sparse::parse(input.layout.format, text, input.names.as_ref())?;
-        let fault = |code, found| Fault { code, column: None, found };
-        let label = match rule {
-            Some(rule) => {
-                let cell = line.label.map_or(Cell::Null, Cell::Text);
-                rule.read(&cell, data).ok_or_else(|| fault(Code::BadLabel, cell.shown()))?
-            }
-            None => f64::NAN,
-        };
-        let importance =
-            importance(line.importance).map_err(|found| fault(Code::BadFeature, found))?;
-        for feature in line.features {
-            let is_excluded = |name: &String| {
-                let number = name.split_once(':');
-                *name == feature.space
-                    || number == Some((feature.space.as_ref(), feature.name.as_ref()))
-            };
-            if excluded.iter().any(is_excluded) {
-                continue;
-            }
-            let seed = SpaceSeed::new(feature.space.as_bytes());
-            let slot = space.slot(seed, feature.name.as_bytes());
-            if let Some(feature) = space.number(slot, feature.value) {
-                self.rows.push(feature);
-            }
-        }
-        Ok((label as f32, importance))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use forecart_data::encode::HashedNumbers;
+    use crate::config::Format;
+    use forecart_data::encode::{HashedFeature, HashedNumbers, SpaceSeed};
     use proptest::prelude::*;
 
     const SPACE: HashSpace = HashSpace { bits: 20, numbers: HashedNumbers::Log };
