@@ -37,8 +37,11 @@ mod tokens;
 
 pub mod ngrams;
 
+mod near;
+
 pub use config::{Mask, PipelineConfig, StopList};
 pub use error::TextError;
 pub use language::{Language, Script};
+pub use near::{NearPair, near_duplicates};
 pub use pipeline::Pipeline;
 pub use tokens::{Analyzed, Token, TokenKind};

@@ -312,7 +312,10 @@ mod tests {
         let code = |text| pipeline.language(text).map(|language| language.code);
         assert_eq!(code("Where is the parcel that I have ordered last week?"), Some("eng"));
         assert_eq!(code("我的订单什么时候发货"), Some("cmn"));
+        assert_eq!(code("Wo ist mein Paket, das ich letzte Woche bestellt habe?"), Some("deu"));
+        assert_eq!(code("注文した商品はいつ届きますか"), Some("jpn"));
         assert_eq!(code("<phone> 🙂 <email>"), None);
+        assert_eq!(code("สินค้าของฉันอยู่ที่ไหน"), None);
         assert_eq!(pipeline.script("Где мой заказ <order>"), Some(Script::Cyrillic));
     }
 

@@ -2,12 +2,14 @@
 //!
 //! [`train`] fits one model for service; [`measure`] fits several and puts them side by side in a
 //! report. Validation chooses, test is read once: [`measure`] reads it through one guard whose log
-//! stands in the report. [`measure_outcomes`] does it for probabilities from sample tables, [`measure_demand`] for forecasts from order tables;
+//! stands in the report. [`measure_outcomes`] does it for probabilities from sample tables, [`measure_demand`] for forecasts from order tables, [`measure_intent_models`] for answers to
+//! texts;
 //! [`StreamTrainer`] learns from rows that no table holds. Models and metrics live in their own crates.
 
 mod demand;
 mod error;
 mod fit;
+mod intents;
 mod measure;
 mod memory;
 mod outcome;
@@ -18,6 +20,7 @@ mod tune;
 pub use demand::{DemandOptions, DemandReport, DemandRow, measure_demand, train_demand};
 pub use error::TrainError;
 pub use fit::{TrainOptions, Trained, train};
+pub use intents::{IntentReport, IntentRow, IntentTraining, measure_intent_models, train_intents};
 pub use measure::{AsScorer, Contestant, Given, MeasureOptions, measure};
 pub use memory::peak_memory_bytes;
 pub use outcome::{

@@ -231,7 +231,7 @@ impl IntentPredictor {
         let text = self.pipeline.analyze(clean);
         let logits: Vec<f64> = self.model.logits(&text)?.into_iter().map(f64::from).collect();
         let (probabilities, score) = self.serving.confidence.judge(&logits);
-        let script = || self.pipeline.script(clean).map(|script| script.name().to_owned());
+        let script = || self.pipeline.script(clean).map(|script| script.full_name().to_owned());
         let abstained = if text.word_places().next().is_none() {
             Some(Abstained::NoWords)
         } else if script().is_some_and(|script| !self.serving.scripts.contains(&script)) {
@@ -267,10 +267,7 @@ fn scripts(table: &IntentTable, pipeline: &Pipeline) -> Vec<String> {
     let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
     for row in &rows {
         if let Some(script) = pipeline.script(table.text(*row)) {
-            // `Script::name` borrows from the value; the names are constants of the list of all scripts.
-            let all = forecart_text::Script::all().iter().find(|other| **other == script);
-            let name = all.map_or("", |script| script.name());
-            *counts.entry(name).or_default() += 1;
+            *counts.entry(script.full_name()).or_default() += 1;
         }
     }
     let known = counts.into_iter().filter(|(_, n)| n * KNOWN_SCRIPT >= rows.len());

@@ -239,6 +239,11 @@ impl SampleRows {
         Ok(None)
     }
 
+    /// The columns of the file.
+    pub(crate) fn names(&self) -> &[String] {
+        &self.input.layout.names
+    }
+
     /// Rows that were read, bad ones included.
     pub fn n_read(&self) -> u64 {
         self.n_read
