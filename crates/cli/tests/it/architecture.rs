@@ -13,7 +13,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("models", &["data", "nn", "text"]),
     ("eval", &["data"]),
     ("train", &["data", "models", "eval"]),
-    ("cli", &["data", "text", "prepare", "models", "eval", "train"]),
+    ("cli", &["data", "prepare", "models", "eval", "train"]),
 ];
 
 fn root() -> PathBuf {

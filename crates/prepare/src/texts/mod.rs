@@ -17,6 +17,8 @@ use forecart_data::{IntentTable, IntentWriter, Part, Progress, storage};
 use serde::Serialize;
 
 pub use config::{RawTextConfig, TextConfig};
+pub use forecart_text::PipelineConfig;
+
 pub use findings::{TextFindings, TextPair, find_in_texts};
 
 use crate::error::Place;
