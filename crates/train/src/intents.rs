@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::TrainError;
 
 /// How models of intents are fitted and measured.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct IntentTraining {
     /// Of everything random.
     pub seed: u64,

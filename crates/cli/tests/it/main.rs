@@ -12,3 +12,4 @@ mod outcome;
 mod program;
 mod scaling;
 mod stream;
+mod support;

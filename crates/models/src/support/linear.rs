@@ -81,7 +81,7 @@ impl Default for LinearConfig {
             word_ngrams: 2,
             char_ngrams_from: 2,
             char_ngrams: 5,
-            min_count: 2,
+            min_count: 1,
             sublinear: true,
             c: 0.0,
             tolerance: 0.01,

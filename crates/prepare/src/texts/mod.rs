@@ -149,7 +149,7 @@ impl Reader<'_> {
         };
         if self.rows.len() == n_before {
             let fix = "give a file with texts and their intents";
-            return Err(PrepareError::input(Place::file(path), "no labeled texts".into(), fix));
+            return Err(PrepareError::input(Place::file(path), "no labeled texts", fix));
         }
         self.inputs.push(Input {
             name: crate::import::file_name(path),
@@ -178,7 +178,7 @@ impl Reader<'_> {
         let bytes = std::fs::read(path).map_err(PrepareError::io("read", path))?;
         let text = String::from_utf8(bytes).map_err(|_| {
             let fix = "convert the file to UTF-8, as with `iconv -f latin1 -t utf-8`";
-            PrepareError::input(Place::file(path), "not UTF-8".into(), fix)
+            PrepareError::input(Place::file(path), "not UTF-8", fix)
         })?;
         let examples = nlu::parse(&text, path)?;
         let n_read = examples.len() as u64;
