@@ -14,7 +14,9 @@ use forecart_prepare::prepare::{
     Fold, PrepareConfig, RawPrepareConfig, RawSplitConfig, SplitKind, folds,
 };
 use forecart_prepare::samples::{RawSamplesConfig, SamplesConfig};
-use forecart_prepare::{DataConfig, DemandConfig, RawDemandConfig, Resources, ValidateConfig};
+use forecart_prepare::{
+    DataConfig, DemandConfig, RawDemandConfig, RawTextConfig, Resources, TextConfig, ValidateConfig,
+};
 use serde::Deserialize;
 
 use crate::args::{Common, ProtocolName, TaskName};
@@ -50,6 +52,8 @@ struct RawConfig {
     outcome_models: BTreeMap<String, toml::Table>,
     demand: RawDemandConfig,
     demand_models: BTreeMap<String, toml::Table>,
+    text: RawTextConfig,
+    intent_models: BTreeMap<String, toml::Table>,
     limits: RawLimits,
 }
 
@@ -164,6 +168,20 @@ impl Config {
     /// The table `[demand_models.NAME]`, empty if there is none.
     pub(crate) fn demand_model(&self, name: &str) -> anyhow::Result<serde_json::Value> {
         let table = self.raw.demand_models.get(name).cloned().unwrap_or_default();
+        Ok(serde_json::to_value(table)?)
+    }
+
+    /// The checked `[text]` section; what is given overrides the file's.
+    pub(crate) fn text(&self, intent: Option<String>) -> anyhow::Result<TextConfig> {
+        let mut raw = self.raw.text.clone();
+        raw.intent = intent.or(raw.intent);
+        raw.seed = self.given_seed.unwrap_or(raw.seed);
+        TextConfig::try_from(raw).with_context(|| self.origin.clone())
+    }
+
+    /// The table `[intent_models.NAME]`, empty if there is none.
+    pub(crate) fn intent_model(&self, name: &str) -> anyhow::Result<serde_json::Value> {
+        let table = self.raw.intent_models.get(name).cloned().unwrap_or_default();
         Ok(serde_json::to_value(table)?)
     }
 

@@ -114,6 +114,7 @@ fn of_model(error: &ModelError) -> u8 {
         | ModelError::NoLabels { .. }
         | ModelError::NoFeatures { .. }
         | ModelError::Demand { .. }
+        | ModelError::Intents { .. }
         | ModelError::NotForTable { .. }
         | ModelError::Damaged { .. }
         | ModelError::DamagedCheckpoint { .. }

@@ -70,6 +70,14 @@ pub enum DataError {
         /// The folder.
         path: PathBuf,
     },
+    /// A folder is not an intent table.
+    #[error(
+        "{path:?} is not a forecart intent table (no manifest.json); make one with `forecart prepare --task support`"
+    )]
+    NotAnIntentTable {
+        /// The folder.
+        path: PathBuf,
+    },
     /// More entries than a 32-bit index can name.
     #[error("{what} has more than 4,294,967,294 entries")]
     TooMany {

@@ -2,7 +2,7 @@
 //! significance, and a report that always shows the baselines.
 //!
 //! Probabilities are measured by [`probability`], policies that were not in place by
-//! [`off_policy`], forecasts of units sold by [`demand`].
+//! [`off_policy`], forecasts of units sold by [`demand`], answers to texts by [`intents`].
 //!
 //! This crate knows no model. Whatever implements [`Scorer`] is measured by [`evaluate()`] on a
 //! prepared dataset.
@@ -33,6 +33,7 @@ mod significance;
 pub mod auction;
 pub mod backtest;
 pub mod demand;
+pub mod intents;
 pub mod leakage;
 pub mod off_policy;
 pub mod probability;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use forecart_data::DataError;
 use forecart_nn::NnError;
+use forecart_text::TextError;
 
 use crate::training::Divergence;
 
@@ -168,6 +169,15 @@ pub enum ModelError {
         /// What does not fit.
         reason: String,
     },
+    /// Texts that no intents can be learned from.
+    #[error("intents cannot be learned: {reason}")]
+    Intents {
+        /// What does not fit, and what would do.
+        reason: String,
+    },
+    /// A pipeline of texts cannot be made.
+    #[error(transparent)]
+    Text(#[from] TextError),
     /// Training would need more memory than it may use.
     #[error(
         "training {model} needs about {needed_mb} MB, the memory limit is {limit_mb} MB; {hint}"

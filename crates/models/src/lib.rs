@@ -6,7 +6,7 @@
 //! itself.
 //!
 //! Start reading at [`recommend`]; the loop of the models that learn by gradient steps is [`training`]. [`ads`] gives
-//! the probability of a click, a conversion or a purchase from a row of a table, [`purchase`] forecasts units sold, [`calibration`] turns scores into probabilities,
+//! the probability of a click, a conversion or a purchase from a row of a table, [`purchase`] forecasts units sold, [`support`] says what a text asks, [`calibration`] turns scores into probabilities,
 //! [`step_bench`] measures training steps.
 
 mod error;
@@ -20,6 +20,7 @@ pub mod model_file;
 pub mod purchase;
 pub mod recommend;
 pub mod step_bench;
+pub mod support;
 pub mod training;
 
 pub use error::ModelError;

@@ -20,6 +20,7 @@ pub mod orders;
 pub mod prepare;
 pub mod samples;
 pub mod session;
+pub mod texts;
 pub mod validate;
 
 pub use config::DataConfig;
@@ -36,4 +37,5 @@ pub use samples::{
     RawSamplesConfig, SampleRows, SampleStream, SamplesConfig, SamplesReport, prepare_from_log,
     prepare_samples,
 };
+pub use texts::{RawTextConfig, TextConfig, TextsReport, prepare_texts};
 pub use validate::{ValidateConfig, ValidationReport, validate};

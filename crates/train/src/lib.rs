@@ -2,12 +2,14 @@
 //!
 //! [`train`] fits one model for service; [`measure`] fits several and puts them side by side in a
 //! report. Validation chooses, test is read once: [`measure`] reads it through one guard whose log
-//! stands in the report. [`measure_outcomes`] does it for probabilities from sample tables, [`measure_demand`] for forecasts from order tables;
-//! [`measure_off_policy`] what a model's ranking would have been clicked; [`StreamTrainer`] learns from rows that no table holds. Models and metrics live in their own crates.
+//! stands in the report. [`measure_outcomes`] does it for probabilities from sample tables, [`measure_demand`] for forecasts from order tables,
+//! [`measure_intent_models`] for answers to texts; [`measure_off_policy`] says what a model's ranking would have had clicked; [`StreamTrainer`]
+//! learns from rows that no table holds. Models and metrics live in their own crates.
 
 mod demand;
 mod error;
 mod fit;
+mod intents;
 mod measure;
 mod memory;
 mod off_policy;
@@ -19,6 +21,7 @@ mod tune;
 pub use demand::{DemandOptions, measure_demand, train_demand};
 pub use error::TrainError;
 pub use fit::{TrainOptions, Trained, train};
+pub use intents::{IntentReport, IntentRow, IntentTraining, measure_intent_models, train_intents};
 pub use measure::{AsScorer, Contestant, Given, MeasureOptions, measure};
 pub use memory::peak_memory_bytes;
 pub use off_policy::{

@@ -87,8 +87,35 @@ pub(crate) struct PredictArgs {
 
 #[derive(Debug, Args)]
 #[command(
+    after_help = "Examples:\n  forecart classify --model support.forecart \"where is my parcel?\" --json\n  \
+                  forecart classify --model support.forecart --in questions.txt\n  \
+                  tail -f chat.log | forecart classify --model support.forecart --in -\n  \
+                  forecart classify --model support.forecart --in questions.txt --review 20\n\n\
+                  E-mail addresses, phone numbers, order ids and numbers are masked before anything is read or printed."
+)]
+pub(crate) struct ClassifyArgs {
+    /// Texts
+    #[arg(value_name = "TEXT", required_unless_present = "input")]
+    pub(crate) texts: Vec<String>,
+    /// The model file
+    #[arg(short, long, default_value = "model.forecart", value_name = "FILE")]
+    pub(crate) model: PathBuf,
+    /// A file with a text on each line, or - for standard input
+    #[arg(long = "in", value_name = "FILE")]
+    pub(crate) input: Option<PathBuf>,
+    /// How many intents of each text, the most probable first
+    #[arg(long, default_value = "3", value_name = "N")]
+    pub(crate) top: NonZeroUsize,
+    /// Only the N texts that the model is least sure of, for people to label
+    #[arg(long, value_name = "N")]
+    pub(crate) review: Option<NonZeroUsize>,
+}
+
+#[derive(Debug, Args)]
+#[command(
     after_help = "Examples:\n  forecart explain --model model.forecart --in rows.csv --top 5\n  \
-                  head -3 rows.csv | forecart explain --model model.forecart --in - --json\n\n\
+                  head -3 rows.csv | forecart explain --model model.forecart --in - --json\n  \
+                  forecart explain --model support.forecart --text \"my card has not arrived\"\n\n\
                   What columns add, in logits before calibration, sums to the difference between the row and the baseline: a\n\
                   row without texts and lists, whose numbers are at their mean; `gap` is what the sum misses. `lr` is\n\
                   explained by its weights, `gbdt` by Shapley values, both exactly; networks by integrated gradients."
@@ -98,9 +125,12 @@ pub(crate) struct ExplainArgs {
     #[arg(short, long, default_value = "model.forecart", value_name = "FILE")]
     pub(crate) model: PathBuf,
     /// Rows with the columns that the model knows: CSV, JSONL or Parquet
-    #[arg(long = "in", value_name = "FILE")]
-    pub(crate) input: PathBuf,
-    /// How many columns of each row, those that add most [default: 5, all with --json]
+    #[arg(long = "in", value_name = "FILE", required_unless_present = "text")]
+    pub(crate) input: Option<PathBuf>,
+    /// A text, of a model that says what a text asks
+    #[arg(long, value_name = "TEXT", conflicts_with = "input")]
+    pub(crate) text: Option<String>,
+    /// How many columns of each row or words of the text, those that add most [default: 5, all with --json]
     #[arg(long, value_name = "N")]
     pub(crate) top: Option<NonZeroUsize>,
     /// Positions count as the rows say

@@ -45,23 +45,24 @@ pub(crate) struct ValidateArgs {
     after_help = "Examples:\n  forecart prepare --data log --out dataset --protocol time\n  \
                   forecart prepare --data log --task click --out samples\n  \
                   forecart prepare --data log --task demand --out orders\n  \
-                  forecart prepare --samples sessions.csv --label Revenue --task purchase --out samples"
+                  forecart prepare --samples sessions.csv --label Revenue --task purchase --out samples\n  \
+                  forecart prepare --samples train.csv --test test.csv --task support --out intents"
 )]
 pub(crate) struct PrepareArgs {
     /// The event log
     #[arg(short, long, default_value = "log", value_name = "DIR")]
     pub(crate) data: PathBuf,
-    /// Folder for the dataset [default: dataset, samples for --samples and --task, orders for --task demand]
+    /// Folder for the dataset [default: dataset, samples for --samples and --task, orders for --task demand, intents for --task support]
     #[arg(short, long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// How to split; overrides the configuration
     #[arg(long)]
     pub(crate) protocol: Option<ProtocolName>,
-    /// Event log of test sessions, for `--protocol session`; for --samples, a file with the test rows
+    /// Event log of test sessions, for `--protocol session`; for --samples, a file with the test rows or texts
     #[arg(long, value_name = "DIR")]
     pub(crate) test: Option<PathBuf>,
     /// Rows with a label in place of an event log: CSV, JSONL, Parquet, libsvm, libffm or VW text; columns and split are set in
-    /// `[samples]`
+    /// `[samples]`. For --task support: labeled texts, CSV, TSV, JSONL, Parquet or Rasa's nlu.yml; set in `[text]`
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["data", "protocol"])]
     pub(crate) samples: Vec<PathBuf>,
     /// The column of --samples that says what happened
@@ -69,7 +70,7 @@ pub(crate) struct PrepareArgs {
     pub(crate) label: Option<String>,
     /// What a positive label of --samples is [default: click]. Without --samples, make samples from the event log: impressions for click,
     /// clicks for conversion, sessions for purchase; events and windows are set in `[samples.log]`. Of demand: the log's orders, period by
-    /// period
+    /// period. Of support: texts and what they ask, from --samples
     #[arg(long)]
     pub(crate) task: Option<TaskName>,
 }
@@ -85,6 +86,8 @@ pub(crate) enum TaskName {
     Purchase,
     /// Units of each item in the next periods
     Demand,
+    /// What a customer's text asks
+    Support,
 }
 
 impl TaskName {
@@ -95,6 +98,7 @@ impl TaskName {
             Self::Conversion => "conversion",
             Self::Purchase => "purchase",
             Self::Demand => "demand",
+            Self::Support => "support",
         }
     }
 }

@@ -14,8 +14,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::answers::{
-    AdsArgs, AdsVerb, ExplainArgs, ModelArgs, ModelVerb, OffPolicyArgs, PredictArgs, RecommendArgs,
-    SimilarArgs, SimulateArgs,
+    AdsArgs, AdsVerb, ClassifyArgs, ExplainArgs, ModelArgs, ModelVerb, OffPolicyArgs, PredictArgs,
+    RecommendArgs, SimilarArgs, SimulateArgs,
 };
 pub(crate) use self::bench::{
     BenchArgs, BenchVerb, InstructionsName, ModelSize, RowFormatName, ScalingArgs, ScalingPart,
@@ -92,7 +92,9 @@ pub(crate) enum Verb {
     Similar(SimilarArgs),
     /// How probable is a click, a conversion, a purchase? How much will be sold?
     Predict(PredictArgs),
-    /// Why is it that probable? What each column adds
+    /// What is this customer asking?
+    Classify(ClassifyArgs),
+    /// Why is it that probable? What each column, or each word, adds
     Explain(ExplainArgs),
     /// What would a budget for ads have bought?
     Ads(AdsArgs),

@@ -17,7 +17,7 @@ use super::{ProtocolName, TaskName};
                   A network saves itself to OUT.checkpoint about every 30 seconds of training; the same\n\
                   command goes on from there, to exactly the model of a run that was never stopped.")]
 pub(crate) struct TrainArgs {
-    /// The dataset, a sample table or an order table
+    /// The dataset, a sample table, an order table or an intent table
     #[arg(short, long, default_value = "dataset", value_name = "DIR")]
     pub(crate) data: PathBuf,
     /// Which model: `default`, or a name of `forecart model list`
@@ -67,7 +67,7 @@ pub(crate) enum FitOnName {
     TrainValidation,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(
     after_help = "Examples:\n  forecart evaluate --data dataset --models popularity,item-knn,mlp\n  \
                   forecart evaluate --input Beauty.txt --protocol loo-full --models seq-rules --json\n  \
@@ -83,7 +83,7 @@ pub(crate) struct EvaluateArgs {
     /// A raw log: it is imported, prepared, trained on and measured in a temporary folder
     #[arg(long, value_name = "FILE", conflicts_with = "data")]
     pub(crate) input: Vec<PathBuf>,
-    /// A prepared dataset, a sample table or an order table
+    /// A prepared dataset, a sample table, an order table or an intent table
     #[arg(short, long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
     /// Models to fit and measure, `all`, or `default`; the simple baselines are always in the table

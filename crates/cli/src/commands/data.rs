@@ -7,7 +7,7 @@ use forecart_data::{Manifest, storage};
 use forecart_prepare::log::Rejected;
 use forecart_prepare::{LogManifest, ValidationReport};
 
-use super::{Context, demand, samples};
+use super::{Context, demand, samples, support};
 use crate::args::{ImportArgs, InitArgs, PrepareArgs, TaskName, ValidateArgs};
 use crate::failure::{DataInvalid, UsageError};
 use crate::output::{self, count};
@@ -179,6 +179,9 @@ fn validation_table(report: &ValidationReport) -> String {
 pub(crate) fn prepare(context: &Context, arguments: &PrepareArgs) -> anyhow::Result<()> {
     if arguments.samples.is_empty() && arguments.task == Some(TaskName::Demand) {
         return demand::prepare(context, arguments);
+    }
+    if arguments.task == Some(TaskName::Support) {
+        return support::prepare(context, arguments);
     }
     if !arguments.samples.is_empty() || arguments.task.is_some() {
         return samples::prepare(context, arguments);

@@ -9,8 +9,8 @@ use forecart_models::ads::Explanation;
 use forecart_models::ads::predictor::Position;
 use forecart_models::model_file::OutcomeModelFile;
 
-use super::Context;
 use super::predict::{Input, positions};
+use super::{Context, support};
 use crate::args::ExplainArgs;
 use crate::output;
 
@@ -18,8 +18,12 @@ use crate::output;
 const SHOWN: usize = 5;
 
 pub(crate) fn run(context: &Context, arguments: &ExplainArgs) -> anyhow::Result<()> {
+    let Some(path) = &arguments.input else {
+        let text = arguments.text.as_deref().unwrap_or_default();
+        return support::explain(context, arguments, text);
+    };
     let file = OutcomeModelFile::open(&arguments.model)?;
-    let input = Input::open(&arguments.input)?;
+    let input = Input::open(path)?;
     let mut rows = input.rows(context, &file)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     // Where the row says where the ad stands, and all stand in the same place: that place is what counts.

@@ -16,6 +16,7 @@ mod recommend;
 mod samples;
 mod scaling;
 mod stream;
+mod support;
 mod train;
 mod tune;
 
@@ -76,6 +77,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Verb::Recommend(arguments) => recommend::recommend(&context, &arguments),
         Verb::Similar(arguments) => recommend::similar(&context, &arguments),
         Verb::Predict(arguments) => predict::run(&context, &arguments),
+        Verb::Classify(arguments) => support::classify(&context, &arguments),
         Verb::Explain(arguments) => explain::run(&context, &arguments),
         Verb::Ads(arguments) => ads::run(&context, &arguments),
         Verb::Model(arguments) => model::run(&context, &arguments),

@@ -5,6 +5,7 @@ use forecart_models::ads::registry as outcomes;
 use forecart_models::model_file;
 use forecart_models::purchase::demand;
 use forecart_models::recommend::registry;
+use forecart_models::support::registry as intents;
 
 use super::Context;
 use crate::args::{ModelArgs, ModelVerb};
@@ -60,8 +61,17 @@ pub(crate) fn run(context: &Context, arguments: &ModelArgs) -> anyhow::Result<()
                 let demand = demand::models().map(|(name, about)| {
                     Ok(serde_json::json!({ "name": name, "about": about, "tasks": ["demand"] }))
                 });
-                let all =
-                    models.chain(outcomes).chain(demand).collect::<anyhow::Result<Vec<_>>>()?;
+                let intents = intents::models().map(|(name, about)| {
+                    let space = intents::spec(name, &serde_json::Value::Null)?.search_space();
+                    Ok(serde_json::json!({
+                        "name": name,
+                        "about": about,
+                        "tasks": ["support"],
+                        "search_space": space,
+                    }))
+                });
+                let all = models.chain(outcomes).chain(demand).chain(intents);
+                let all = all.collect::<anyhow::Result<Vec<_>>>()?;
                 return output::json(&all);
             }
             let rows = registry::MODELS.iter().map(|entry| {
@@ -89,7 +99,13 @@ pub(crate) fn run(context: &Context, arguments: &ModelArgs) -> anyhow::Result<()
                 demand::models().map(|(name, about)| vec![name.to_owned(), about.to_owned()]);
             let header = ["forecast of demand", "what it does"];
             output::line(&output::table(&header, &rows.collect::<Vec<_>>(), usize::MAX))?;
-            output::line(&format!("`default` is {}", demand::DEFAULT_MODEL))
+            output::line(&format!("`default` is {}", demand::DEFAULT_MODEL))?;
+            output::line("")?;
+            let rows =
+                intents::models().map(|(name, about)| vec![name.to_owned(), about.to_owned()]);
+            let header = ["model of what a text asks", "what it does"];
+            output::line(&output::table(&header, &rows.collect::<Vec<_>>(), usize::MAX))?;
+            output::line(&format!("`default` is {}", intents::DEFAULT_MODEL))
         }
     }
 }

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use forecart_data::{Dataset, OrderTable, Progress as _, SampleTable};
+use forecart_data::{Dataset, IntentTable, OrderTable, Progress as _, SampleTable};
 use forecart_models::model_file::{LoadedModel, Provenance};
 use forecart_models::recommend::{FitOn, registry};
 use forecart_models::training::Checkpoint;
 use forecart_train::{TrainOptions, Trained, train};
 
-use super::{Context, demand, outcome, stream};
+use super::{Context, demand, outcome, stream, support};
 use crate::args::{TaskName, TrainArgs};
 use crate::failure::UsageError;
 use crate::output;
@@ -23,9 +23,13 @@ pub(crate) fn run(context: &Context, arguments: &TrainArgs) -> anyhow::Result<()
     if OrderTable::is_at(&arguments.data) {
         return demand::train(context, arguments);
     }
+    if IntentTable::is_at(&arguments.data) {
+        return support::train(context, arguments);
+    }
     if let Some(task) = arguments.task {
         let (table, made_by) = match task {
             TaskName::Demand => ("an order table", "`forecart prepare --task demand`"),
+            TaskName::Support => ("an intent table", "`forecart prepare --task support`"),
             _ => {
                 let made_by = "`forecart prepare --samples`, or give rows with `--samples`";
                 ("a sample table", made_by)

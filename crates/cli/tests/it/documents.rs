@@ -7,7 +7,8 @@ use std::process::Command;
 use forecart_prepare::config::{RawDataConfig, RawEventsConfig};
 use forecart_prepare::prepare::{RawPrepareConfig, RawSplitConfig};
 use forecart_prepare::samples::RawLogSamplesConfig;
-use forecart_prepare::{RawDemandConfig, RawSamplesConfig};
+use forecart_prepare::texts::PipelineConfig;
+use forecart_prepare::{RawDemandConfig, RawSamplesConfig, RawTextConfig};
 use serde::de::DeserializeOwned;
 
 fn root() -> PathBuf {
@@ -60,7 +61,9 @@ fn documents_link_to_files_that_exist() {
 
 #[test]
 fn the_notice_names_the_hashes_of_the_shipped_samples() {
-    for name in ["online_retail", "online_shoppers", "open_bandit"] {
+    for name in
+        ["online_retail", "online_shoppers", "open_bandit", "banking77_train", "banking77_test"]
+    {
         let sample = root().join(format!("samples/{name}.parquet"));
         let hash = forecart_data::storage::sha256_file(&sample).unwrap();
         assert!(read("NOTICE").contains(&hash), "{name}: {hash}");
@@ -86,9 +89,11 @@ fn the_document_on_configuration_names_every_key_and_its_examples_are_valid() {
         keys::<RawSplitConfig>(),
         keys::<RawSamplesConfig>(),
         keys::<RawDemandConfig>(),
+        keys::<RawTextConfig>(),
+        keys::<PipelineConfig>(),
         keys::<RawLogSamplesConfig>(),
     ];
-    let tables = ["columns", "names", "log"];
+    let tables = ["columns", "names", "log", "pipeline"];
     for key in sections.concat().iter().filter(|key| !tables.contains(&key.as_str())) {
         let is_shown = blocks.iter().any(|block| block.contains(&format!("\n{key} = ")));
         let is_named = text.contains(&format!("`{key} = ")) || text.contains(&format!(".{key}."));

@@ -14,3 +14,4 @@ mod outcome;
 mod program;
 mod scaling;
 mod stream;
+mod support;

@@ -27,7 +27,7 @@ mod temperature;
 
 mod choice;
 
-mod exact;
+pub(crate) mod exact;
 mod logistic;
 
 pub use beta::Beta;

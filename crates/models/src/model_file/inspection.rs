@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::container::{self, Front, TensorEntry};
 use super::demand::DemandHeader;
 use super::header::{FileHeader, Header};
+use super::intent::IntentHeader;
 use super::outcome::OutcomeHeader;
 use crate::error::ModelError;
 
@@ -23,6 +24,8 @@ pub enum AnyHeader {
     Outcome(Box<OutcomeHeader>),
     /// Of a forecast of demand.
     Demand(Box<DemandHeader>),
+    /// Of a model of intents.
+    Intent(Box<IntentHeader>),
 }
 
 impl AnyHeader {
@@ -30,6 +33,7 @@ impl AnyHeader {
         match front.task() {
             task if OutcomeHeader::is_of(task) => Ok(Self::Outcome(Box::new(front.header()?))),
             task if DemandHeader::is_of(task) => Ok(Self::Demand(Box::new(front.header()?))),
+            task if IntentHeader::is_of(task) => Ok(Self::Intent(Box::new(front.header()?))),
             _ => Ok(Self::Recommend(Box::new(front.header()?))),
         }
     }

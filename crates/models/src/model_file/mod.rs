@@ -12,6 +12,7 @@
 //! ```
 //! A model of a binary outcome ([`OutcomeModelFile`]) has `encoders` and `model.*`; its calibration stands in the header.
 //! A forecast of demand ([`DemandModelFile`]) has `items` and `forecast`, JSON.
+//! A model of intents ([`IntentModelFile`]) has `intents` and `model.*`; its pipeline stands in the header.
 //!
 //! Every safetensors reader opens it; nothing in it is executed. Start at [`LoadedModel`], at
 //! [`inspect`] for the header alone.
@@ -20,6 +21,7 @@ pub(crate) mod container;
 mod demand;
 mod header;
 mod inspection;
+mod intent;
 mod loaded;
 mod outcome;
 
@@ -28,5 +30,6 @@ pub(crate) use container::to_safetensors;
 pub use demand::{DemandHeader, DemandModelFile, OrderFacts};
 pub use header::{DatasetFacts, FORMAT_VERSION, GateRecord, Header, Provenance};
 pub use inspection::{AnyHeader, Inspection, inspect};
+pub use intent::{IntentFacts, IntentHeader, IntentModelFile};
 pub use loaded::{Answer, LoadedModel, NamedReason, Recommended};
 pub use outcome::{OutcomeHeader, OutcomeModelFile, SampleFacts};

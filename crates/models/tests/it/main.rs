@@ -7,6 +7,7 @@ mod demand;
 mod demand_orders;
 mod divergence;
 mod extremes;
+mod intents;
 mod model_file;
 mod neighbors;
 mod outcome_truths;

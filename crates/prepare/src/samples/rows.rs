@@ -249,6 +249,11 @@ impl SampleRows {
         layout.format.is_sparse() || layout.names.iter().any(|own| own == name)
     }
 
+    /// The columns of the file.
+    pub(crate) fn names(&self) -> &[String] {
+        &self.input.layout.names
+    }
+
     /// Rows that were read, bad ones included.
     pub fn n_read(&self) -> u64 {
         self.n_read

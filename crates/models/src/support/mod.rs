@@ -1,0 +1,20 @@
+//! What is this customer asking? The intent of a text, or that it is none of those known.
+//!
+//! Start at [`contract`] for what a model is: fitted on texts that went through a [`Pipeline`](forecart_text::Pipeline), it gives a logit for
+//! each intent. [`registry`] has them by name. [`IntentPredictor`] is a model with its pipeline and what is known of its errors: it answers, or abstains.
+
+pub mod contract;
+
+mod dual;
+mod features;
+pub mod linear;
+
+pub mod registry;
+
+pub mod confidence;
+pub mod predictor;
+
+pub use confidence::{Confidence, DoubtScore};
+pub use contract::{IntentModel, IntentSpec, IntentTexts};
+pub use linear::{LinearConfig, LinearLoss, LinearModel, LinearSpec};
+pub use predictor::{Abstained, Classified, IntentOptions, IntentPredictor};
