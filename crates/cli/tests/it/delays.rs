@@ -84,8 +84,8 @@ fn what_comes_late_is_counted_neither_as_none_nor_left_out() {
     let clicks = clicks();
     write_log(folder, &clicks);
     good(&forecart(folder, &["import", "log.csv", "--out", "log"]));
-    // Counters of a log that began with the first click say how old it is; here only the item is known.
-    let counters = r#"["hour", "weekday", "user_events", "user_clicks", "user_looks", "user_purchases", "user_purchase_rate",
+    // Counters of a log that began with the first click say how old it is; here the item, the hour and the day are known.
+    let counters = r#"["user_events", "user_clicks", "user_looks", "user_purchases", "user_purchase_rate",
         "item_events", "item_clicks", "item_looks", "item_purchases", "item_purchase_rate", "user_item_clicks", "user_item_looks",
         "secs_since_event", "secs_since_click", "secs_since_purchase", "secs_since_item", "session_events", "session_secs"]"#;
     let config = |open_windows: &str| {
@@ -125,15 +125,25 @@ fn what_comes_late_is_counted_neither_as_none_nor_left_out() {
     let day = |time: i64| (time - START_MS) as f64 / DAY_MS as f64;
     assert!((50.0..52.0).contains(&day(validation_start_ms)), "{}", day(validation_start_ms));
     let mut naive = String::from("converted,item_id,moment\n");
-    for (at, Click { time_ms, bought_ms }) in clicks.iter().enumerate() {
+    // Those whose window is closed when the log ends: the parts then have the same cuts.
+    let known = (N_DAYS - 7) * CLICKS_A_DAY;
+    for (at, Click { time_ms, bought_ms }) in clicks.iter().take(known as usize).enumerate() {
         let ends = [validation_start_ms, test_start_ms, i64::MAX];
         let end = ends.into_iter().find(|end| time_ms < end).unwrap();
         let label = u8::from(bought_ms.is_some_and(|bought| bought < end));
         writeln!(naive, "{label},i{},{time_ms}", at % 3).unwrap();
     }
     fs::write(folder.join("naive.csv"), naive).unwrap();
-    fs::write(folder.join("rows.csv"), "item_id\ni0\ni1\ni2\n").unwrap();
-    fs::write(folder.join("forecart.toml"), "[samples]\nlabel = \"converted\"\n").unwrap();
+    let mut rows = String::from("item_id,hour,weekday\n");
+    for at in 0..3 * 24 * 7 {
+        writeln!(rows, "i{},{},{}", at % 3, at / 3 % 24, at / 72 + 1).unwrap();
+    }
+    fs::write(folder.join("rows.csv"), rows).unwrap();
+    fs::write(
+        folder.join("forecart.toml"),
+        "[data]\ntime_unit = \"ms\"\n[samples]\nlabel = \"converted\"\ntime = \"moment\"\n",
+    )
+    .unwrap();
     good(&forecart(
         folder,
         &["prepare", "--samples", "naive.csv", "--task", "conversion", "--out", "naive"],
