@@ -35,7 +35,7 @@ pub(crate) struct ImportArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  forecart validate --data log --json")]
 pub(crate) struct ValidateArgs {
-    /// The event log
+    /// The event log, or an intent table
     #[arg(short, long, default_value = "log", value_name = "DIR")]
     pub(crate) data: PathBuf,
 }

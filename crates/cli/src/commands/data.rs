@@ -144,6 +144,9 @@ pub(super) fn print_rows(word: &str, list: &[Rejected]) -> anyhow::Result<()> {
 }
 
 pub(crate) fn validate(context: &Context, arguments: &ValidateArgs) -> anyhow::Result<()> {
+    if forecart_data::IntentTable::is_at(&arguments.data) {
+        return support::validate(context, &arguments.data);
+    }
     let resources = context.resources_beside(&arguments.data);
     let config = context.config.validate();
     let report = forecart_prepare::validate(&arguments.data, &config, &resources)?;

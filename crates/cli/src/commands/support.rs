@@ -1,7 +1,7 @@
 //! Customer service: from labeled texts to models of what a customer asks, and answers.
 
 use std::io::{BufRead, BufReader, BufWriter, Read as _, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context as _;
@@ -11,7 +11,7 @@ use forecart_eval::intents::WithInterval;
 use forecart_models::model_file::IntentModelFile;
 use forecart_models::support::{Abstained, Classified, IntentOptions, IntentSpec, registry};
 use forecart_models::training::Checkpoint;
-use forecart_prepare::texts::prepare_texts;
+use forecart_prepare::texts::{find_in_texts, prepare_texts};
 use forecart_train::{IntentReport, IntentTraining, measure_intent_models, train_intents};
 use serde::Serialize;
 
@@ -58,6 +58,25 @@ pub(crate) fn prepare(context: &Context, arguments: &PrepareArgs) -> anyhow::Res
         out.display(),
         count(report.manifest.n_intents),
         started.elapsed().as_secs_f64(),
+    ))
+}
+
+/// `validate` of an intent table: contradictions, intents of few texts, test texts near others.
+pub(crate) fn validate(context: &Context, folder: &Path) -> anyhow::Result<()> {
+    let config = context.config.text(None)?;
+    let table = IntentTable::open(folder)?;
+    table.verify()?;
+    let (near, min_texts) = (config.raw.near_duplicate, config.raw.min_texts);
+    let findings = find_in_texts(&table, &config.pipeline, near, min_texts);
+    if context.json {
+        return output::json(&findings);
+    }
+    findings.lines().iter().try_for_each(|line| output::line(line))?;
+    output::line(&format!(
+        "{} texts of {} intents{}",
+        count(table.n_texts() as u64),
+        count(table.intents.len() as u64),
+        if findings.is_empty() { ": nothing is wrong" } else { "" },
     ))
 }
 
@@ -293,10 +312,7 @@ impl<'a> Answer<'a> {
 }
 
 /// Calls `each` for every line of a file or of standard input. Bytes that are not UTF-8 are replaced, and what is past 4 MiB of a line is passed over.
-fn each_line(
-    path: &std::path::Path,
-    mut each: impl FnMut(&str) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
+fn each_line(path: &Path, mut each: impl FnMut(&str) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let mut reader: Box<dyn BufRead> = match path.as_os_str() == "-" {
         true => Box::new(std::io::stdin().lock()),
         false => {

@@ -144,6 +144,9 @@ fn rasa_files_are_read_and_what_is_wrong_with_texts_is_said() {
     assert!(shown.contains("1 pairs of texts say almost the same"), "{shown}");
     assert!(shown.contains("\"greet\" has 2 training texts"), "{shown}");
 
+    let found = parsed(&forecart(folder, &["validate", "--data", "intents", "--json"]));
+    assert_eq!((&found["n_contradictions"], &found["n_leaked"]), (&1.into(), &0.into()));
+
     let columns = "question,kind\nhello,greet\n";
     fs::write(folder.join("other.csv"), columns).unwrap();
     let other = ["prepare", "--samples", "other.csv", "--task", "support"];
