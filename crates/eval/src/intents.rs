@@ -111,7 +111,7 @@ pub fn measure_intents(
         let reason = "no text asks for an intent".to_owned();
         return Err(EvalError::Option { option: "answers", reason });
     }
-    let with_interval = |measure: &dyn Fn(&mut dyn Iterator<Item = (u32, u32)>) -> f64| {
+    let with_interval = |measure: &dyn Fn(&mut Pairs<'_>) -> f64| {
         let mut resampled: Vec<f64> = (0..bootstrap.n_resamples)
             .map(|at| measure(&mut draws(bootstrap, at, asked.len()).map(|place| asked[place])))
             .collect();
@@ -147,7 +147,10 @@ pub fn measure_intents(
     })
 }
 
-fn accuracy(rows: &mut dyn Iterator<Item = (u32, u32)>) -> f64 {
+/// What was asked and what is the most probable, text by text.
+type Pairs<'a> = dyn Iterator<Item = (u32, u32)> + 'a;
+
+fn accuracy(rows: &mut Pairs<'_>) -> f64 {
     let (mut n_right, mut n) = (0.0, 0.0);
     for (label, best) in rows {
         n += 1.0;
@@ -156,7 +159,7 @@ fn accuracy(rows: &mut dyn Iterator<Item = (u32, u32)>) -> f64 {
     n_right / n
 }
 
-fn macro_f1(rows: &mut dyn Iterator<Item = (u32, u32)>, n_intents: usize) -> f64 {
+fn macro_f1(rows: &mut Pairs<'_>, n_intents: usize) -> f64 {
     // Right, asked, answered.
     let mut counts = vec![[0u32; 3]; n_intents];
     for (label, best) in rows {
