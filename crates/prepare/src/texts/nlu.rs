@@ -96,11 +96,12 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Vec<Example>, PrepareErro
             Within::Nothing => {
                 return refuse("no entry begins here", "write `- intent: name` above its examples");
             }
-            Within::Intent => match is_key("examples") {
-                Some(_) => within = Within::Examples { block: None },
-                // Metadata of the intent.
-                None => {}
-            },
+            Within::Intent => {
+                // What else there is says something about the intent.
+                if is_key("examples").is_some() {
+                    within = Within::Examples { block: None };
+                }
+            }
             Within::Examples { block } => {
                 if let Some(depth) = *block
                     && indent > depth
