@@ -84,8 +84,8 @@ impl TextEncoder {
             weight_decay: 0.01,
             warmup_steps: 100,
             batch_size: positive(64),
-            n_epochs: positive(20),
-            n_steps: positive(4000),
+            n_epochs: positive(60), // few texts make few steps
+            n_steps: positive(3200),
         };
         match self {
             Self::TextCnn => EncoderConfig {
@@ -106,10 +106,8 @@ impl TextEncoder {
                 min_count: 2,
                 dropout_in: 0.0,
                 left_out: 0.2,
-                label_smoothing: 0.0,
                 warmup_steps: 0,
-                n_epochs: positive(8),
-                n_steps: positive(2000),
+                n_steps: positive(1200),
                 ..by_word
             },
             Self::FastText => EncoderConfig {
