@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn gradients_agree_with_differences() {
         // Steps short enough that no window loses its place.
-        check::gradients_agree(encoder(), 4, 1e-3);
+        check::gradients_agree(encoder(), 4, 2e-3);
     }
 
     #[test]

@@ -313,13 +313,13 @@ mod tests {
     #[test]
     fn gradients_of_the_whole_agree_with_differences() {
         for (sizes, mut network) in networks() {
-            let error = largest_gradient_error(&mut network, 1e-3, |network, gradients| {
+            let error = largest_gradient_error(&mut network, 2e-3, |network, gradients| {
                 let pass = Pass::Training { key: key(), first_row: 0 };
                 let mut ws = Workspace::default();
                 let loss = (3, 0.1);
                 network.learn(&texts(), &[2, 0, 1], 0..3, loss, pass, &mut ws, gradients).unwrap()
             });
-            assert!(error < 0.02, "{sizes:?}: {error}");
+            assert!(error < 0.03, "{sizes:?}: {error}");
         }
     }
 
