@@ -9,6 +9,9 @@ mod dual;
 mod features;
 pub mod linear;
 
+mod encoders;
+mod ensemble;
+
 pub mod registry;
 
 pub mod confidence;
@@ -16,5 +19,7 @@ pub mod predictor;
 
 pub use confidence::{Confidence, DoubtScore};
 pub use contract::{IntentModel, IntentSpec, IntentTexts};
+pub use encoders::{EncoderConfig, EncoderModel, EncoderSpec, TextEncoder};
+pub use ensemble::{EnsembleConfig, EnsembleModel, EnsembleSpec, Member};
 pub use linear::{LinearConfig, LinearLoss, LinearModel, LinearSpec};
 pub use predictor::{Abstained, Classified, IntentOptions, IntentPredictor};

@@ -3,6 +3,8 @@
 use serde_json::Value;
 
 use super::contract::{IntentModel, IntentSpec};
+use super::encoders::{EncoderModel, EncoderSpec, TextEncoder};
+use super::ensemble::{self, EnsembleModel, EnsembleSpec};
 use super::linear::{LinearLoss, LinearModel, LinearSpec};
 use crate::error::{ModelError, nearest};
 use crate::tensors::Tensors;
@@ -15,11 +17,17 @@ pub const DEFAULT_MODEL: &str = "tfidf-svm";
 
 /// Names and one line about each, simplest first.
 pub fn models() -> impl Iterator<Item = (&'static str, &'static str)> {
-    LinearLoss::ALL.into_iter().map(|loss| (loss.model(), loss.about()))
+    let linear = LinearLoss::ALL.into_iter().map(|loss| (loss.model(), loss.about()));
+    let networks = TextEncoder::ALL.into_iter();
+    let networks = networks.map(|encoder| (encoder.model(), encoder.about()));
+    let several = (ensemble::NAME, "several models, their probabilities averaged");
+    linear.chain(networks).chain([several])
 }
 
 enum Entry {
     Linear(LinearLoss),
+    Network(TextEncoder),
+    Ensemble,
 }
 
 /// The name of the model that `name` stands for.
@@ -29,8 +37,12 @@ pub fn resolved(name: &str) -> &str {
 
 fn find(name: &str) -> Result<Entry, ModelError> {
     let name = resolved(name);
-    let found = LinearLoss::ALL.into_iter().find(|loss| loss.model() == name).map(Entry::Linear);
-    found.ok_or_else(|| ModelError::UnknownModel {
+    if name == ensemble::NAME {
+        return Ok(Entry::Ensemble);
+    }
+    let linear = LinearLoss::ALL.into_iter().find(|loss| loss.model() == name).map(Entry::Linear);
+    let network = TextEncoder::ALL.into_iter().find(|encoder| encoder.model() == name);
+    linear.or(network.map(Entry::Network)).ok_or_else(|| ModelError::UnknownModel {
         name: name.to_owned(),
         suggestion: nearest(name, models().map(|(name, _)| name)),
         known: models().map(|(name, _)| name).collect(),
@@ -44,6 +56,8 @@ fn find(name: &str) -> Result<Entry, ModelError> {
 pub fn spec(name: &str, keys: &Value) -> Result<Box<dyn IntentSpec>, ModelError> {
     Ok(match find(name)? {
         Entry::Linear(loss) => Box::new(LinearSpec::from_keys(loss, keys)?),
+        Entry::Network(encoder) => Box::new(EncoderSpec::from_keys(encoder, keys)?),
+        Entry::Ensemble => Box::new(EnsembleSpec::from_keys(keys)?),
     })
 }
 
@@ -57,10 +71,18 @@ pub fn load(
     mut tensors: Tensors,
     n_intents: usize,
 ) -> Result<Box<dyn IntentModel>, ModelError> {
-    let model = match find(name)? {
+    let model: Box<dyn IntentModel> = match find(name)? {
         Entry::Linear(loss) => {
             let spec = LinearSpec::from_keys(loss, keys)?;
             Box::new(LinearModel::load(spec, &mut tensors, n_intents)?)
+        }
+        Entry::Network(encoder) => {
+            let spec = EncoderSpec::from_keys(encoder, keys)?;
+            Box::new(EncoderModel::load(spec, &mut tensors, n_intents)?)
+        }
+        Entry::Ensemble => {
+            let spec = EnsembleSpec::from_keys(keys)?;
+            Box::new(EnsembleModel::load(spec, &mut tensors, n_intents)?)
         }
     };
     tensors.expect_empty()?;

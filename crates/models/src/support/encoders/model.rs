@@ -1,0 +1,172 @@
+//! The networks as models of intents.
+
+use forecart_text::Analyzed;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use serde_json::Value;
+
+use super::super::contract::{IntentModel, IntentSpec, IntentTexts};
+use super::config::{EncoderSpec, TextEncoder};
+use super::fit::{N_BUFFERS, TextLearner};
+use super::input::{Input, Reading};
+use super::network::{TextNetwork, Workspace};
+use super::texts::BaggedTexts;
+use crate::error::ModelError;
+use crate::recommend::Parameter;
+use crate::tensors::Tensors;
+use crate::training::{self, FitContext, FitRecord, Plan, RunIdentity};
+
+impl IntentSpec for EncoderSpec {
+    fn name(&self) -> &'static str {
+        self.encoder.model()
+    }
+
+    fn hyperparameters(&self) -> Value {
+        serde_json::to_value(&self.config).expect("numbers in a struct are JSON")
+    }
+
+    fn search_space(&self) -> &'static [Parameter] {
+        self.search_space()
+    }
+
+    /// Embeddings with two moments, a checkpoint's and the gradients of the tiles, for as many pieces as there can be; the pieces of all texts; and the
+    /// dense layers with theirs.
+    fn needed_bytes(&self, train: IntentTexts<'_>) -> u64 {
+        let n_bytes: u64 = train.texts.iter().map(|text| text.text().len() as u64).sum();
+        let (lengths, distinct) = match self.encoder.reading() {
+            Reading::Weighted => (7, 4),
+            Reading::Whole | Reading::ByWord => (4, 8),
+        };
+        let n_pieces = n_bytes * lengths;
+        let sizes = self.sizes(0, train.n_intents);
+        let n_dense = sizes.n_dense() as u64;
+        n_pieces * 16
+            + (n_pieces / distinct).saturating_mul(5 * 4 * sizes.n_dims as u64)
+            + n_dense.saturating_mul(4 * (5 + N_BUFFERS as u64))
+    }
+
+    /// Learns for a number of steps that is settled before, with a step size that falls to 0: no epoch is chosen, and `validation` is not looked at.
+    fn fit(
+        &self,
+        train: IntentTexts<'_>,
+        _validation: IntentTexts<'_>,
+        identity: &str,
+        context: &FitContext<'_>,
+    ) -> Result<(Box<dyn IntentModel>, FitRecord), ModelError> {
+        let hint = "lower `n_dims`, or raise `min_count`";
+        context.check_memory(self.name(), self.needed_bytes(train), hint)?;
+        let (model, record) = context.on_threads(|| self.train(train, identity, context))?;
+        Ok((Box::new(model), record))
+    }
+
+    fn for_refit(&self, _record: &FitRecord) -> Box<dyn IntentSpec> {
+        Box::new(self.clone())
+    }
+}
+
+impl EncoderSpec {
+    fn train(
+        &self,
+        train: IntentTexts<'_>,
+        identity: &str,
+        context: &FitContext<'_>,
+    ) -> Result<(EncoderModel, FitRecord), ModelError> {
+        let name = self.encoder.model();
+        let input = Input::fit(train.texts, self.encoder.reading(), self.config.min_count);
+        let texts = input.read(train.texts);
+        let mut rng = ChaCha8Rng::seed_from_u64(context.seed);
+        let sizes = self.sizes(input.n_rows(), train.n_intents);
+        let network =
+            TextNetwork::new(&sizes, &mut rng).map_err(ModelError::training(name, None))?;
+        let regularization = (self.left_out(), self.config.label_smoothing as f32);
+        let optimizer = self.optimizer().build(name)?;
+        let mut learner =
+            TextLearner::new(network, optimizer, (&texts, train.labels), regularization);
+        let n_epochs = self.n_epochs(train.len());
+        let plan = Plan {
+            model: name,
+            run: RunIdentity::new(name, &self.hyperparameters(), context.seed)
+                .with("texts", identity),
+            n_epochs,
+            batch_size: self.config.batch_size,
+            patience: n_epochs,
+            optimizer: self.optimizer(),
+        };
+        let record = training::run(&mut learner, &plan, context)?;
+        let n_intents = train.n_intents;
+        let model = EncoderModel { spec: self.clone(), input, network: learner.network, n_intents };
+        Ok((model, record))
+    }
+}
+
+/// A fitted network.
+#[derive(Debug, Clone)]
+pub struct EncoderModel {
+    spec: EncoderSpec,
+    input: Input,
+    network: TextNetwork,
+    n_intents: usize,
+}
+
+impl EncoderModel {
+    /// From what [`IntentModel::tensors`] gave.
+    ///
+    /// # Errors
+    /// [`ModelError::Damaged`].
+    pub(in super::super) fn load(
+        spec: EncoderSpec,
+        tensors: &mut Tensors,
+        n_intents: usize,
+    ) -> Result<Self, ModelError> {
+        let input = Input::load(spec.encoder.reading(), spec.config.min_count, tensors)?;
+        let sizes = spec.sizes(input.n_rows(), n_intents);
+        let name = spec.encoder.model();
+        // Against the bytes that are there, before a network of this size is made.
+        if sizes.n_values() != tensors.n_values() {
+            return Err(ModelError::damaged(format!(
+                "its weights are {}, not the {} of its hyperparameters",
+                tensors.n_values(),
+                sizes.n_values()
+            )));
+        }
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        let mut network =
+            TextNetwork::new(&sizes, &mut rng).map_err(ModelError::training(name, None))?;
+        tensors.take_parameters(&mut network, name)?;
+        Ok(Self { spec, input, network, n_intents })
+    }
+
+    /// Which network it is.
+    pub fn encoder(&self) -> TextEncoder {
+        self.spec.encoder
+    }
+}
+
+impl IntentModel for EncoderModel {
+    fn name(&self) -> &'static str {
+        self.spec.name()
+    }
+
+    fn hyperparameters(&self) -> Value {
+        self.spec.hyperparameters()
+    }
+
+    fn n_intents(&self) -> usize {
+        self.n_intents
+    }
+
+    fn logits(&self, text: &Analyzed) -> Result<Vec<f32>, ModelError> {
+        let mut texts = BaggedTexts::new();
+        self.input.push(text, &mut texts);
+        let mut ws = Workspace::default();
+        let logits = self.network.forward(&texts, 0..1, forecart_nn::Pass::Inference, &mut ws);
+        Ok(logits.map_err(ModelError::training(self.name(), None))?.row(0).to_vec())
+    }
+
+    fn tensors(&self) -> Tensors {
+        let mut tensors = Tensors::default();
+        self.input.tensors(&mut tensors);
+        tensors.insert_parameters(&self.network);
+        tensors
+    }
+}
