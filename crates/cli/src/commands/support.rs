@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use forecart_data::storage::write_file;
-use forecart_data::{IntentTable, Part, Progress as _};
+use forecart_data::{IntentTable, Part};
 use forecart_eval::intents::WithInterval;
 use forecart_models::model_file::IntentModelFile;
 use forecart_models::support::{Abstained, Classified, IntentOptions, IntentSpec, registry};
@@ -154,8 +154,16 @@ pub(crate) fn train(context: &Context, arguments: &TrainArgs) -> anyhow::Result<
 
 pub(crate) fn evaluate(context: &Context, arguments: &EvaluateArgs) -> anyhow::Result<()> {
     let (fit_on, given) = (arguments.fit_on, &arguments.model);
-    let others = EvaluateArgs { model: Vec::new(), fit_on: FitOnName::Train, ..arguments.clone() };
-    outcome::refuse_flags(&others, "an intent table")?;
+    let mut flags = outcome::foreign_flags(arguments);
+    // Intent tables have a choice of what is learned from.
+    flags.retain(|(flag, _)| *flag != "--fit-on");
+    flags.extend([
+        ("--gate", arguments.gate.is_some()),
+        ("--no-baselines", arguments.no_baselines),
+        ("--allow-leaks", arguments.allow_leaks),
+        ("--deterministic", arguments.deterministic),
+    ]);
+    outcome::refuse_flags("an intent table", &flags)?;
     let names: Vec<&str> = match arguments.models.iter().any(|name| name == "all") {
         true => registry::models().map(|(name, _)| name).collect(),
         false if arguments.models.is_empty() && given.is_empty() => vec![registry::DEFAULT],
