@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use forecart_data::storage::write_file;
-use forecart_data::{IntentTable, Part, Progress as _};
+use forecart_data::{IntentTable, Part};
 use forecart_eval::intents::WithInterval;
 use forecart_models::model_file::IntentModelFile;
 use forecart_models::support::{Abstained, Classified, IntentOptions, IntentSpec, registry};
