@@ -135,8 +135,8 @@ fn standard_input_is_answered_line_by_line_whatever_it_is() {
 fn rasa_files_are_read_and_what_is_wrong_with_texts_is_said() {
     let root = tempfile::tempdir().unwrap();
     let folder = root.path();
-    let nlu = "nlu:\n- intent: greet\n  examples: |\n    - hello there my good friend\n    - hi [Bob](name)\n- intent: bye\n  examples: |\n    \
-               - goodbye now\n    - hello there my good friends\n";
+    let nlu = "nlu:\n- intent: greet\n  examples: |\n    - hello there my good and very dear friend of so many long and happy years\n    - hi [Bob](name)\n- intent: bye\n  examples: |\n    \
+               - goodbye now\n    - hello there my good and very dear friend of so many long and happy year\n";
     fs::write(folder.join("nlu.yml"), nlu).unwrap();
     fs::write(folder.join("forecart.toml"), "[text]\nvalidation = 0\ntest = 0\n").unwrap();
     let prepare = ["prepare", "--samples", "nlu.yml", "--task", "support"];
