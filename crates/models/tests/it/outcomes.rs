@@ -623,9 +623,12 @@ fn a_row_of_weight_three_counts_as_the_row_three_times() {
             predictor.predict(rows.iter().map(|row| &row[..]), Positions::AsLogged).unwrap()
         });
         for (one, other) in answers[0].iter().zip(&answers[1]) {
-            // Before calibration, which may choose among more methods where there are more rows.
-            let off = (one.logit - other.logit).abs();
-            assert!(off < 2e-3, "{name}: {one:?} {other:?}");
+            // Before calibration, which may choose among more methods where there are more rows. Categories are numbered by how many rows have
+            // them, so embeddings start elsewhere: networks are near each other, and those without a random start the same.
+            let chance = |logit: f32| 1.0 / (1.0 + (-f64::from(logit)).exp());
+            let off = (chance(one.logit) - chance(other.logit)).abs();
+            let most = if ["lr", "gbdt"].contains(&name) { 1e-3 } else { 0.04 };
+            assert!(off < most, "{name}: {one:?} {other:?}");
         }
         // And they do count: .2 and .7 of the rows as they are.
         let mean = answers[0].iter().map(|one| one.probability).sum::<f64>() / 5.0;

@@ -125,7 +125,8 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Vec<Example>, PrepareErro
                 let item = item.trim_start();
                 let text = match item.strip_prefix("text:") {
                     Some(rest) if rest.trim() == "|" => {
-                        *block = Some(indent + 1);
+                        // The text is indented further than its key.
+                        *block = Some(indent + content.len() - item.len());
                         String::new()
                     }
                     Some(rest) => plain(unquoted(rest)),
