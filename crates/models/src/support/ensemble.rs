@@ -103,14 +103,14 @@ impl EnsembleSpec {
         validation: IntentTexts<'_>,
         identity: &str,
         context: &FitContext<'_>,
-    ) -> Result<Vec<(Box<dyn IntentModel>, FitRecord)>, ModelError> {
-        let fit = |(place, spec): (usize, &Box<dyn IntentSpec>)| {
+    ) -> Result<Vec<FittedMember>, ModelError> {
+        let fit = |(place, spec): (usize, &dyn IntentSpec)| {
             let checkpoint = context.checkpoint.map(|checkpoint| checkpoint.of_member(place));
             let seed = context.seed.wrapping_add(place as u64);
             let context = FitContext { seed, checkpoint: checkpoint.as_ref(), ..*context };
             spec.fit(train, validation, identity, &context)
         };
-        self.members.iter().enumerate().map(fit).collect()
+        self.members.iter().map(AsRef::as_ref).enumerate().map(fit).collect()
     }
 
     /// Weights by a part of `train` that is held out.
@@ -248,11 +248,12 @@ impl IntentSpec for EnsembleSpec {
 
     /// With the weights and the members' epochs that were chosen.
     fn for_refit(&self, record: &FitRecord) -> Box<dyn IntentSpec> {
-        let refit = |(place, spec): (usize, &Box<dyn IntentSpec>)| {
+        let refit = |(place, spec): (usize, &dyn IntentSpec)| {
             let chosen_epoch = record.members.get(place).and_then(|member| member.chosen_epoch);
             spec.for_refit(&FitRecord { chosen_epoch, ..FitRecord::default() })
         };
-        let members: Vec<_> = self.members.iter().enumerate().map(refit).collect();
+        let members: Vec<_> =
+            self.members.iter().map(AsRef::as_ref).enumerate().map(refit).collect();
         let mut config = self.config.clone();
         config.weights = record.members.iter().map(|member| member.weight).collect();
         for (member, spec) in config.members.iter_mut().zip(&members) {
@@ -261,6 +262,9 @@ impl IntentSpec for EnsembleSpec {
         Box::new(Self { config, members })
     }
 }
+
+/// A member, and how it was fitted.
+type FittedMember = (Box<dyn IntentModel>, FitRecord);
 
 /// A fitted ensemble.
 #[derive(Debug)]
