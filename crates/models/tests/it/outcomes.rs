@@ -630,8 +630,8 @@ fn a_row_of_weight_three_counts_as_the_row_three_times() {
             let most = if ["lr", "gbdt"].contains(&name) { 1e-3 } else { 0.04 };
             assert!(off < most, "{name}: {one:?} {other:?}");
         }
-        // And they do count: .2 and .7 of the rows as they are.
+        // And they do count: the mean of these five is .40 of the rows as they are, .56 by their weights.
         let mean = answers[0].iter().map(|one| one.probability).sum::<f64>() / 5.0;
-        assert!(mean > 0.55, "{name}: {mean}");
+        assert!(mean > 0.48, "{name}: {mean}");
     }
 }
