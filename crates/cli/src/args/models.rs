@@ -171,7 +171,7 @@ pub(crate) struct TuneArgs {
     /// End after so many minutes, those of earlier runs included
     #[arg(long, value_name = "M")]
     pub(crate) minutes: Option<f64>,
-    /// The metric that decides [default: ndcg@10; of a sample table log loss, and no other]
+    /// The metric that decides (ndcg@10 where none is named; of a sample table log loss, and no other)
     #[arg(long, value_name = "METRIC")]
     pub(crate) metric: Option<String>,
     /// How many of a user's newest events a model sees
