@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
 use crate::ngrams;
 use crate::tokens::Analyzed;
 
@@ -37,7 +39,8 @@ pub fn near_duplicates(texts: &[Analyzed], min_similarity: f64) -> Vec<NearPair>
         for band in 0..N_BANDS {
             let least = |row: usize| {
                 let seed = (band * N_ROWS + row) as u64;
-                set.iter().map(|hash| mixed(*hash, seed)).min().unwrap_or(u64::MAX)
+                let mixed = |hash: &u64| xxh3_64_with_seed(&hash.to_le_bytes(), seed);
+                set.iter().map(mixed).min().unwrap_or(u64::MAX)
             };
             let with = bands.entry((band, std::array::from_fn(least))).or_default();
             if with.len() < MAX_SHARED {
@@ -60,14 +63,6 @@ fn shingles(text: &Analyzed) -> Vec<u64> {
     hashes.sort_unstable();
     hashes.dedup();
     hashes
-}
-
-/// A hash of a hash: SplitMix64.
-fn mixed(hash: u64, seed: u64) -> u64 {
-    let mut z = hash.wrapping_add(seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 fn jaccard(a: &[u64], b: &[u64]) -> f64 {

@@ -18,7 +18,7 @@ use crate::tokens::{Analyzed, Token, TokenKind};
 /// machine.
 ///
 /// # Cost
-/// The Chinese dictionary (349,000 words) is unpacked when the first text with Chinese characters is cut; see [`Self::prepare_chinese`].
+/// The Chinese dictionary (349,000 words) is unpacked when the first text with Chinese characters is cut, which takes some tenths of a second.
 pub struct Pipeline {
     config: PipelineConfig,
     masker: Masker,
@@ -168,11 +168,6 @@ impl Pipeline {
             }
             jieba
         })
-    }
-
-    /// Unpacks the Chinese dictionary now, which takes some tenths of a second, rather than when it is first needed.
-    pub fn prepare_chinese(&self) {
-        self.chinese();
     }
 
     /// What each token is, `[n_tokens]`: of Chinese words the part of speech by the dictionary's tags (`n` noun, `v` verb, `r` pronoun, ..),

@@ -133,6 +133,11 @@ pub(crate) fn evaluate(context: &Context, arguments: &EvaluateArgs) -> anyhow::R
         names => names.iter().map(String::as_str).collect(),
     };
     let specs = names.iter().map(|name| spec(context, name)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(metric) = metric.filter(|_| !specs.iter().any(DemandSpec::is_classical)) {
+        let message =
+            format!("--gate {metric}: no classical method is asked for; add one to --models");
+        return Err(UsageError(message).into());
+    }
     let folder = arguments.data.as_ref().context("an order table is named by --data")?;
     let table = OrderTable::open(folder)?;
     let config = context.config.demand()?.raw;
@@ -148,7 +153,7 @@ pub(crate) fn evaluate(context: &Context, arguments: &EvaluateArgs) -> anyhow::R
         report.gate = report.judged_by(metric, arguments.gate_override.as_deref());
         if report.gate.is_none() {
             let message = format!(
-                "--gate {metric}: no classical method was measured, or nothing was sold; add one to --models"
+                "--gate {metric}: nothing was sold, or no classical method forecast the same items"
             );
             return Err(UsageError(message).into());
         }

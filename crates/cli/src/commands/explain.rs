@@ -15,7 +15,7 @@ use crate::args::ExplainArgs;
 use crate::output;
 
 /// Columns that are shown of a row where none says how many.
-const SHOWN: usize = 5;
+pub(super) const SHOWN: usize = 5;
 
 pub(crate) fn run(context: &Context, arguments: &ExplainArgs) -> anyhow::Result<()> {
     let Some(path) = &arguments.input else {

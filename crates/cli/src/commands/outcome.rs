@@ -99,6 +99,9 @@ pub(crate) fn evaluate(context: &Context, arguments: &EvaluateArgs) -> anyhow::R
     if metric == Some(Metric::GroupedAuc) && table.with_role(Role::Group).is_none() {
         return Err(without_metric(Metric::GroupedAuc).into());
     }
+    if metric == Some(Metric::Ece) && !contestants.iter().any(|own| own.is_baseline) {
+        return Err(without_metric(Metric::Ece).into());
+    }
     let left_out = if is_all { leave_out(&table, &mut contestants) } else { Vec::new() };
     let columns = &table.manifest.columns;
     contestants.iter().try_for_each(|own| own.spec.check_columns(columns))?;

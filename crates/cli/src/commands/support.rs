@@ -16,7 +16,7 @@ use forecart_train::{IntentReport, IntentTraining, measure_intent_models, train_
 use serde::Serialize;
 
 use super::data::print_rows;
-use super::{Context, outcome, train};
+use super::{Context, explain, outcome, train};
 use crate::args::{
     ClassifyArgs, EvaluateArgs, ExplainArgs, FitOnName, PrepareArgs, TaskName, TrainArgs,
 };
@@ -413,7 +413,8 @@ pub(crate) fn explain(
     };
     let most = without(&order[..n_deleted])?;
     let least = without(&order[order.len() - n_deleted..])?;
-    let top = arguments.top.map_or(order.len(), std::num::NonZeroUsize::get);
+    let usual = if context.json { order.len() } else { explain::SHOWN };
+    let top = arguments.top.map_or(usual, std::num::NonZeroUsize::get);
     let words = order.iter().take(top).map(|at| Word {
         word: analyzed.token(*at),
         part_of_speech: tags[*at].clone(),

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use forecart_data::storage::{remove_file, write_file};
-use forecart_data::{Dataset, OrderTable, SampleTable, SeenItems};
+use forecart_data::{Dataset, IntentTable, OrderTable, SampleTable, SeenItems};
 use forecart_eval::tuning::{Search, SearchReport};
 use forecart_eval::{Leakage, find_leaks, find_sample_leaks};
 use forecart_models::ads;
@@ -35,6 +35,13 @@ pub(crate) fn run(context: &Context, arguments: &TuneArgs) -> anyhow::Result<()>
         );
         return Err(UsageError(message).into());
     }
+    if IntentTable::is_at(&arguments.data) {
+        let message = format!(
+            "{:?} is an intent table: models of it are not searched yet; set their keys by `[intent_models]`",
+            arguments.data
+        );
+        return Err(UsageError(message).into());
+    }
     let model = registry::entry(&arguments.model)?.name;
     let metric = evaluate::deciding(arguments.metric.as_deref().unwrap_or(METRIC))?;
     let dataset = Dataset::open(&arguments.data)?;
@@ -50,6 +57,7 @@ pub(crate) fn run(context: &Context, arguments: &TuneArgs) -> anyhow::Result<()>
     let mut search = search(context, arguments, TuneData::Lists(&dataset, measure), &options)?;
     if let SearchReport::Lists(report) = &mut search.report {
         report.leakage = leakage;
+        report.commit = evaluate::commit();
     }
     finish(context, arguments, &search)
 }

@@ -82,7 +82,7 @@ impl Learner for FieldLearner<'_> {
             return Ok(None);
         }
         let (logits, conversions) = self.trainer.network.answers(samples)?;
-        Ok(Some(-match conversions {
+        let loss = match conversions {
             None => mean_log_loss(logits.as_slice(), samples.labels, samples.weights),
             Some(conversions) => {
                 let clicks = samples.labels;
@@ -90,14 +90,16 @@ impl Learner for FieldLearner<'_> {
                 let space = EntireSpace { clicks, conversions: samples.conversions, weights };
                 let [mut d_clicks, mut d_conversions] = [(); 2].map(|()| Matrix::default());
                 let d_logits = [&mut d_clicks, &mut d_conversions];
-                space.loss([&logits, &conversions], samples.total_weight(), d_logits)?
+                Some(space.loss([&logits, &conversions], samples.total_weight(), d_logits)?)
             }
-        }))
+        };
+        Ok(loss.map(|loss| -loss))
     }
 }
 
-/// Mean over the samples of `ln(1 + e^z) - y z` for logits `z` and labels `y`, in nats; by `weights` where there are some.
-pub(super) fn mean_log_loss(logits: &[f32], labels: &[f32], weights: &[f32]) -> f64 {
+/// Mean over the samples of `ln(1 + e^z) - y z` for logits `z` and labels `y`, in nats; by `weights` where there are some. `None` where nothing
+/// counts.
+pub(super) fn mean_log_loss(logits: &[f32], labels: &[f32], weights: &[f32]) -> Option<f64> {
     let losses = logits.iter().zip(labels).enumerate().map(|(sample, (logit, label))| {
         let (z, y) = (f64::from(*logit), f64::from(*label));
         let loss = z.max(0.0) - z * y + (-z.abs()).exp().ln_1p();
@@ -107,5 +109,5 @@ pub(super) fn mean_log_loss(logits: &[f32], labels: &[f32], weights: &[f32]) -> 
         [] => labels.len() as f64,
         weights => weights.iter().map(|weight| f64::from(*weight)).sum(),
     };
-    losses.sum::<f64>() / total
+    (total > 0.0).then(|| losses.sum::<f64>() / total)
 }

@@ -180,11 +180,12 @@ impl OutcomeSpec for FtrlConfig {
             let model = learner.model();
             let measured = match validation.is_empty() {
                 true => None,
-                false => Some(-mean_log_loss(
+                false => mean_log_loss(
                     &model.logits(validation)?,
                     validation.labels(),
                     validation.weights(),
-                )),
+                )
+                .map(|loss| -loss),
             };
             let entry = EpochRecord::new(pass, loss.mean(), Measure::LogLoss, measured);
             context.progress.epoch_ended(pass, entry.validation());

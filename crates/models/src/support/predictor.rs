@@ -152,25 +152,22 @@ impl IntentPredictor {
         };
         let (chosen_by, chosen_labels) = validation.known();
         let (model, record, confidence) = if chosen_by.is_empty() {
-            let held_out = cross_fit(spec, (&texts, &labels), n_intents, context)?;
-            let labels_of_held_out: Vec<Option<u32>> = labels.iter().copied().map(Some).collect();
-            let confidence = Confidence::fit(&held_out, &labels_of_held_out, options.precision)?;
+            let held_out = cross_fit(spec, &train, n_intents, context)?;
+            let confidence = Confidence::fit(&held_out, &train.labels, options.precision)?;
             let (model, record) = learn(&texts, &labels, (&[], &[]))?;
             (model, record, confidence)
         } else {
-            let (mut model, mut record) = learn(&texts, &labels, (&chosen_by, &chosen_labels))?;
+            let (mut model, record) = learn(&texts, &labels, (&chosen_by, &chosen_labels))?;
             let held_out = logits_of(model.as_ref(), &validation.texts, context)?;
             let confidence = Confidence::fit(&held_out, &validation.labels, options.precision)?;
             if options.fit_on == FitOn::TrainValidation {
-                let chosen = record.clone();
                 texts.extend(chosen_by);
                 labels.extend(chosen_labels);
                 let train = IntentTexts::new(&texts, &labels, n_intents);
                 let context = FitContext { checkpoint: None, ..*context };
                 let identity = &table.manifest.content_hash;
-                let spec = spec.for_refit(&chosen);
+                let spec = spec.for_refit(&record);
                 model = spec.fit(train, train.none(), identity, &context)?.0;
-                record = chosen;
             }
             (model, record, confidence)
         };
@@ -285,18 +282,20 @@ fn logits_of(
 }
 
 /// The logits of each text by a model that has not learned from it, `[n][n_intents]`. The texts of an intent are dealt out to the folds in turn; an
-/// intent of one text is always learned from, for a model has to know it, and that text's logits come from a model that has seen it.
+/// intent of one text is always learned from, for a model has to know it, and that text's logits come from a model that has seen it. Texts that ask
+/// for none of the intents are dealt out too, and never learned from.
 fn cross_fit(
     spec: &dyn IntentSpec,
-    (texts, labels): (&[Analyzed], &[u32]),
+    texts: &Texts,
     n_intents: usize,
     context: &FitContext<'_>,
 ) -> Result<Vec<Vec<f64>>, ModelError> {
-    let mut n_of_intent = vec![0; n_intents];
+    let Texts { texts, labels } = texts;
+    let mut n_of_intent = vec![0; n_intents + 1];
     let fold_of: Vec<usize> = labels
         .iter()
         .map(|label| {
-            let n = &mut n_of_intent[*label as usize];
+            let n = &mut n_of_intent[label.map_or(n_intents, |label| label as usize)];
             *n += 1;
             (*n - 1) % N_FOLDS
         })
@@ -305,16 +304,18 @@ fn cross_fit(
     let mut logits = vec![Vec::new(); texts.len()];
     for fold in 0..N_FOLDS {
         let is_held_out = |row: &usize| fold_of[*row] == fold;
-        let is_learned = |row: &usize| !is_held_out(row) || n_of_intent[labels[*row] as usize] == 1;
-        let pick = |rows: &[usize]| -> (Vec<Analyzed>, Vec<u32>) {
-            rows.iter().map(|row| (texts[*row].clone(), labels[*row])).unzip()
+        let learned = |row: usize| {
+            let label = labels[row]?;
+            let is_learned = !is_held_out(&row) || n_of_intent[label as usize] == 1;
+            is_learned.then(|| (texts[row].clone(), label))
         };
-        let learned: Vec<usize> = (0..texts.len()).filter(is_learned).collect();
+        let (train, train_labels): (Vec<Analyzed>, Vec<u32>) =
+            (0..texts.len()).filter_map(learned).unzip();
         let held_out: Vec<usize> = (0..texts.len()).filter(is_held_out).collect();
-        let (train, train_labels) = pick(&learned);
         let train = IntentTexts::new(&train, &train_labels, n_intents);
         let (model, _) = spec.fit(train, train.none(), "", &context)?;
-        let found = logits_of(model.as_ref(), &pick(&held_out).0, &context)?;
+        let asked: Vec<Analyzed> = held_out.iter().map(|row| texts[*row].clone()).collect();
+        let found = logits_of(model.as_ref(), &asked, &context)?;
         for (row, found) in held_out.into_iter().zip(found) {
             logits[row] = found;
         }

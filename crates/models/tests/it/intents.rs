@@ -259,6 +259,16 @@ fn a_table_that_cannot_be_learned_from_is_refused() {
     let spec = registry::spec("tfidf-svm", &Value::Null).unwrap();
     let error = IntentPredictor::fit(spec.as_ref(), &one, IntentOptions::default(), &context(1));
     assert!(error.unwrap_err().to_string().contains("nothing to tell apart"));
+    let mut writer =
+        IntentWriter::new(&root.path().join("u"), ["a", "b"].iter().collect()).unwrap();
+    writer.push("text", Some(0), Part::Train).unwrap();
+    writer.push("other", Some(1), Part::Test).unwrap();
+    writer.finish(table.manifest.description.clone()).unwrap();
+    let untaught = IntentTable::open(&root.path().join("u")).unwrap();
+    let error =
+        IntentPredictor::fit(spec.as_ref(), &untaught, IntentOptions::default(), &context(1));
+    let message = error.unwrap_err().to_string();
+    assert!(message.contains("no training text asks for \"b\""), "{message}");
 }
 
 #[test]

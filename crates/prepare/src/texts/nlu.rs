@@ -22,7 +22,6 @@ use crate::error::Place;
 /// An example of an intent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Example {
-    pub(super) line: u64,
     pub(super) text: String,
     pub(super) intent: String,
 }
@@ -35,8 +34,8 @@ enum Within {
     Other,
     /// An intent, before its examples.
     Intent,
-    /// The examples of an intent; the indentation of a `text: |` whose lines are one example.
-    Examples { block: Option<usize> },
+    /// The examples of an intent; the indentation of a `text: |` whose lines are one example, or of a `metadata:`, whose lines are passed over.
+    Examples { block: Option<usize>, metadata: Option<usize> },
 }
 
 /// Whether a file is one by its name.
@@ -48,9 +47,13 @@ pub(super) fn is_nlu(path: &Path) -> bool {
 pub(super) fn parse(text: &str, path: &Path) -> Result<Vec<Example>, PrepareError> {
     let mut examples: Vec<Example> = Vec::new();
     let (mut within, mut intent, mut is_nlu, mut has_nlu) = (Within::Nothing, "", false, false);
-    for (line, whole) in (1..).zip(text.lines()) {
+    let mut entry_indent = None;
+    for (line, whole) in (1..).zip(text.trim_start_matches('\u{feff}').lines()) {
         let content = whole.trim();
-        if content.is_empty() || content.starts_with('#') {
+        let indent = whole.len() - whole.trim_start().len();
+        let is_in_block =
+            matches!(within, Within::Examples { block: Some(depth), .. } if indent > depth);
+        if content.is_empty() || content.starts_with('#') && !is_in_block {
             continue;
         }
         let refuse = |reason: &str, fix: &str| {
@@ -60,13 +63,13 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Vec<Example>, PrepareErro
                 fix.to_owned(),
             ))
         };
-        let indent = whole.len() - whole.trim_start().len();
         if whole.starts_with('\t') {
             return refuse("indented by a tab", "YAML is indented by spaces");
         }
         if indent == 0 && !content.starts_with('-') {
-            is_nlu = content == "nlu:";
+            is_nlu = without_comment(content) == "nlu:";
             has_nlu |= is_nlu;
+            entry_indent = None;
             within = Within::Nothing;
             continue;
         }
@@ -75,10 +78,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Vec<Example>, PrepareErro
         }
         let entry = content.strip_prefix("- ").unwrap_or(content).trim_start();
         let is_key = |name: &str| entry.strip_prefix(name).and_then(|rest| rest.strip_prefix(':'));
-        let starts_entry = content.starts_with("- ")
-            && ["intent", "synonym", "lookup", "regex"].iter().any(|name| is_key(name).is_some())
-            && !matches!(within, Within::Examples { .. } if indent > 2);
-        if starts_entry {
+        if content.starts_with("- ") && indent == *entry_indent.get_or_insert(indent) {
             match is_key("intent") {
                 Some(name) if unquoted(name).is_empty() => {
                     return refuse("an intent without a name", "write `- intent: name`");
@@ -87,7 +87,18 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Vec<Example>, PrepareErro
                     intent = unquoted(name);
                     within = Within::Intent;
                 }
-                None => within = Within::Other,
+                None if ["synonym", "lookup", "regex"]
+                    .iter()
+                    .any(|name| is_key(name).is_some()) =>
+                {
+                    within = Within::Other;
+                }
+                None => {
+                    return refuse(
+                        "an entry that is none of intent, synonym, lookup and regex",
+                        "mend its name, or move it out of `nlu:`",
+                    );
+                }
             }
             continue;
         }
@@ -98,11 +109,17 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Vec<Example>, PrepareErro
             }
             Within::Intent => {
                 // What else there is says something about the intent.
-                if is_key("examples").is_some() {
-                    within = Within::Examples { block: None };
+                match is_key("examples").map(without_comment) {
+                    Some(rest) if rest.is_empty() || is_block(rest) => {
+                        within = Within::Examples { block: None, metadata: None };
+                    }
+                    Some(_) => {
+                        return refuse("examples in one line", "write each below, after `- `");
+                    }
+                    None => {}
                 }
             }
-            Within::Examples { block } => {
+            Within::Examples { block, metadata } => {
                 if let Some(depth) = *block
                     && indent > depth
                 {
@@ -118,13 +135,19 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Vec<Example>, PrepareErro
                     continue;
                 }
                 *block = None;
-                let Some(item) = content.strip_prefix('-') else {
-                    // Metadata of an example.
+                if metadata.is_some_and(|depth| indent > depth) {
                     continue;
+                }
+                *metadata = content.starts_with("metadata:").then_some(indent);
+                if metadata.is_some() {
+                    continue;
+                }
+                let Some(item) = content.strip_prefix('-') else {
+                    return refuse("no example begins here", "begin each with `- `");
                 };
                 let item = item.trim_start();
                 let text = match item.strip_prefix("text:") {
-                    Some(rest) if rest.trim() == "|" => {
+                    Some(rest) if is_block(without_comment(rest)) => {
                         // The text is indented further than its key.
                         *block = Some(indent + content.len() - item.len());
                         String::new()
@@ -132,7 +155,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Vec<Example>, PrepareErro
                     Some(rest) => plain(unquoted(rest)),
                     None => plain(item),
                 };
-                examples.push(Example { line, text, intent: intent.to_owned() });
+                examples.push(Example { text, intent: intent.to_owned() });
             }
         }
     }
@@ -145,6 +168,17 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Vec<Example>, PrepareErro
                 .to_owned(),
         )),
     }
+}
+
+/// Whether a value is the beginning of a block of lines.
+fn is_block(value: &str) -> bool {
+    let rest = value.strip_prefix(['|', '>']);
+    rest.is_some_and(|rest| ["", "-", "+"].contains(&rest))
+}
+
+/// A line without what stands behind ` #`.
+fn without_comment(content: &str) -> &str {
+    content.split(" #").next().unwrap_or(content).trim()
 }
 
 fn unquoted(value: &str) -> &str {
@@ -209,6 +243,32 @@ mod tests {
                 own("greet", "hello"),
             ]
         );
+    }
+
+    #[test]
+    fn entries_may_be_indented_and_blocks_have_all_their_lines() {
+        let text = "\u{feff}nlu: # of the shop\n  - intent: a\n    examples: |\n      - one\n  - intent: b\n    examples:\n      - text: |-\n          #12345 is late\n\
+                    \x20         and lost\n        metadata:\n          x: 1\n      - text: two\n";
+        let own = |intent: &str, text: &str| (intent.to_owned(), text.to_owned());
+        let want = [own("a", "one"), own("b", "#12345 is late and lost"), own("b", "two")];
+        assert_eq!(parsed(text).unwrap(), want);
+    }
+
+    #[test]
+    fn nothing_under_nlu_is_lost_without_a_word() {
+        let after = |line: &str| {
+            let text = format!("nlu:\n- intent: a\n  examples: |\n    - one\n{line}\n");
+            parsed(&text).unwrap_err()
+        };
+        for (line, said) in [
+            ("- intnt: b", "none of intent"),
+            ("- story: b", "none of intent"),
+            ("    the rest of one", "no example begins here"),
+            ("- intent: b\n  examples: [x, y]", "in one line"),
+        ] {
+            let message = after(line);
+            assert!(message.contains(said) && message.contains("nlu.yml"), "{line}: {message}");
+        }
     }
 
     #[test]

@@ -167,7 +167,7 @@ impl<'a> Bench<'a> {
                 is_baseline: entry.is_baseline,
                 hyperparameters: entry.hyperparameters.clone(),
                 measured: own.measured()?,
-                fold_means: match self.tested.len() == target.places.len() {
+                fold_means: match target.is_first_label {
                     true => entry.fold_means.clone(),
                     false => Vec::new(),
                 },

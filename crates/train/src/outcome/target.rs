@@ -12,6 +12,8 @@ pub(super) struct Target {
     /// Places among the tested rows, round by round.
     pub(super) places: Vec<usize>,
     labels: Vec<bool>,
+    /// Whether it is the first label of all tested rows, whose means over folds were taken.
+    pub(super) is_first_label: bool,
     /// For each, the share of positive rows, by their weights, among those that models learned from.
     pub(super) constant: Vec<f64>,
 }
@@ -19,7 +21,8 @@ pub(super) struct Target {
 impl Target {
     /// The label, of all tested rows.
     pub(super) fn label(table: &SampleTable, rounds: &[Round]) -> Self {
-        Self::of(table, rounds, |row| Some(table.label(row) == 1.0))
+        let all = Self::of(table, rounds, |row| Some(table.label(row) == 1.0));
+        Self { is_first_label: true, ..all }
     }
 
     /// The second label, of the rows whose first is positive and of which it is known. `None` where there are none.
@@ -43,14 +46,21 @@ impl Target {
     }
 
     fn of(table: &SampleTable, rounds: &[Round], label: impl Fn(u32) -> Option<bool>) -> Self {
-        let mut target = Self { places: Vec::new(), labels: Vec::new(), constant: Vec::new() };
+        let mut target = Self {
+            is_first_label: false,
+            places: Vec::new(),
+            labels: Vec::new(),
+            constant: Vec::new(),
+        };
         let mut place = 0;
+        let weights = table.weights();
         for round in rounds {
             let (mut all, mut positive) = (0.0, 0.0);
             for row in &round.train {
                 if let Some(is_positive) = label(*row) {
-                    all += table.weight(*row);
-                    positive += table.weight(*row) * f64::from(is_positive);
+                    let weight = weights.map_or(1.0, |weights| weights[*row as usize]);
+                    all += weight;
+                    positive += weight * f64::from(is_positive);
                 }
             }
             let rate = if all > 0.0 { positive / all } else { 0.0 };

@@ -75,33 +75,25 @@ impl Spread {
 /// The lowest counts that are not exceeded with the probabilities `levels`: of the negative binomial distribution, or of Poisson's
 /// where the variance is not above the mean. Never lower for a higher level.
 fn count_quantiles(mean: f64, variance: f64, levels: &[f64]) -> Vec<f64> {
+    if mean <= 0.0 || mean > LARGEST_MEAN {
+        return vec![mean.max(0.0); levels.len()];
+    }
     let size = mean * mean / (variance - mean);
     // From a size of 1e8 on the two distributions are equal to eight digits.
-    let is_wider = variance > mean && size < 1e8;
-    let counts: Box<dyn Fn(u64) -> f64> = match () {
-        () if mean <= 0.0 || mean > LARGEST_MEAN => Box::new(|_| 1.0),
-        () if is_wider => {
-            let counts = NegativeBinomial::new(size, size / (size + mean));
-            let counts = counts.expect("the size is above 0 and the share between 0 and 1");
-            Box::new(move |count| counts.cdf(count))
-        }
-        () => {
-            let counts = Poisson::new(mean).expect("the mean is above 0");
-            Box::new(move |count| counts.cdf(count))
-        }
+    let counts: Box<dyn Fn(u64) -> f64> = if variance > mean && size < 1e8 {
+        let counts = NegativeBinomial::new(size, size / (size + mean));
+        let counts = counts.expect("the size is above 0 and the share between 0 and 1");
+        Box::new(move |count| counts.cdf(count))
+    } else {
+        let counts = Poisson::new(mean).expect("the mean is above 0");
+        Box::new(move |count| counts.cdf(count))
     };
     // Bisections of different levels begin at the same counts.
     let mut known = HashMap::new();
     let mut cdf = |count: u64| *known.entry(count).or_insert_with(|| counts(count));
     let mut quantile = |level: f64| {
         // By Markov's inequality, a count is above 0 with a probability of at most the mean.
-        if mean <= 1.0 - level {
-            0.0
-        } else if mean > LARGEST_MEAN {
-            mean
-        } else {
-            lowest_count(&mut cdf, level)
-        }
+        if mean <= 1.0 - level { 0.0 } else { lowest_count(&mut cdf, level) }
     };
     levels.iter().map(|level| quantile(*level)).collect()
 }

@@ -5,7 +5,7 @@
 //!
 //! - An outcome that has come stands for those that have not yet: its weight is `1 / F(e)`.
 //! - A sample without one is a negative with the probability `(1 - p) / (1 - p F(e))`, its weight, with `p` the share of open samples that will
-//!   have an outcome: the mean of `1 / F(e)` over those that have one.
+//!   have an outcome: the sum of `1 / F(e)` over those that have one, divided by the number of all.
 //!
 //! Both sums are right on average if the delay does not depend on the sample. Of samples whose own share is `q` and not `p`, negatives are
 //! off by `(q - p)(1 - F(e))` of one, which is little where outcomes are seldom.
