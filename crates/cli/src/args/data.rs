@@ -69,7 +69,7 @@ pub(crate) struct PrepareArgs {
     #[arg(long, value_name = "COLUMN", requires = "samples")]
     pub(crate) label: Option<String>,
     /// What a positive label of --samples is [default: click]. Without --samples, make samples from the event log: impressions for click,
-    /// clicks for conversion, sessions for purchase; events and windows are set in `[samples.log]`. Of demand: the log's orders, period by
+    /// clicks for conversion, sessions or users with items for purchase; events and windows are set in `[samples.log]`. Of demand: the log's orders, period by
     /// period. Of support: texts and what they ask, from --samples
     #[arg(long)]
     pub(crate) task: Option<TaskName>,

@@ -190,7 +190,8 @@ impl Table {
         let label = match task {
             Task::Click => "a click followed in its window",
             Task::Conversion => "a purchase followed in its window",
-            Task::Purchase => "a purchase followed in this session",
+            Task::SessionPurchase => "a purchase followed in this session",
+            Task::ItemPurchase => "the user bought this item in the days after",
         };
         table.add(log.config.label(), number, Role::Label, label, Source::Label);
         if log.config.raw.converted {
@@ -204,7 +205,7 @@ impl Table {
         table.add(MOMENT, ColumnKind::Time, Role::Time, "of the event", Source::Moment);
         table.add(log_columns::USER_ID, category, Role::Group, "of the event", Source::User);
         table.add(log_columns::ITEM_ID, category, Role::Feature, "of the event", Source::Item);
-        if task == Task::Purchase {
+        if matches!(task, Task::SessionPurchase | Task::ItemPurchase) {
             let meaning = "at which is predicted";
             table.add(log_columns::EVENT, category, Role::Feature, meaning, Source::EventName);
         }

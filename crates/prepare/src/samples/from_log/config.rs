@@ -31,6 +31,13 @@ pub struct RawLogSamplesConfig {
     pub open_windows: String,
     /// Whether a table of clicks has a second label, `converted`.
     pub converted: bool,
+    /// `session`: a row of `purchase` is a session, and its label that anything is bought in it; `item`: a user and an item on a day, and its
+    /// label that the user buys this item in the next days.
+    #[serde(skip_serializing_if = "is_session")]
+    pub purchase_of: String,
+    /// With `purchase_of = "item"`, how many days these are.
+    #[serde(skip_serializing_if = "is_default_window")]
+    pub purchase_window_days: u32,
     /// The event of a session at which its purchase is predicted, from 2.
     pub session_event: u32,
     /// A longer pause begins a new session, where the log has no session ids.
@@ -48,9 +55,22 @@ pub struct RawLogSamplesConfig {
 const LEAVE_OUT: &str = "leave-out";
 const CORRECT: &str = "correct";
 
-/// Tables of older programs say nothing of it.
+const SESSION: &str = "session";
+const ITEM: &str = "item";
+const PURCHASE_WINDOW_DAYS: u32 = 7;
+
+// Tables of older programs say nothing of these.
+
 fn is_leave_out(open_windows: &String) -> bool {
     open_windows == LEAVE_OUT
+}
+
+fn is_session(purchase_of: &String) -> bool {
+    purchase_of == SESSION
+}
+
+fn is_default_window(days: &u32) -> bool {
+    *days == PURCHASE_WINDOW_DAYS
 }
 
 impl Default for RawLogSamplesConfig {
@@ -73,6 +93,8 @@ impl Default for RawLogSamplesConfig {
             conversion_of: "item".into(),
             open_windows: LEAVE_OUT.into(),
             converted: false,
+            purchase_of: SESSION.into(),
+            purchase_window_days: PURCHASE_WINDOW_DAYS,
             session_event: 3,
             session_gap_minutes: 30,
             history_length: 20,
@@ -88,7 +110,10 @@ impl Default for RawLogSamplesConfig {
 pub(super) enum Task {
     Click,
     Conversion,
-    Purchase,
+    /// Whether anything is bought in a session.
+    SessionPurchase,
+    /// Whether a user who met an item buys it in the next days.
+    ItemPurchase,
 }
 
 /// Checked settings.
@@ -98,6 +123,7 @@ pub(super) struct LogConfig {
     pub(super) task: Task,
     pub(super) click_window_ms: i64,
     pub(super) conversion_window_ms: i64,
+    pub(super) purchase_window_ms: i64,
     /// Whether a purchase of any item is the conversion of a click.
     pub(super) of_any_item: bool,
     /// Whether samples whose window is open at the end of their part are kept with a weight.
@@ -115,13 +141,22 @@ impl LogConfig {
         let task = match task {
             "click" => Task::Click,
             "conversion" => Task::Conversion,
-            _ => Task::Purchase,
+            _ => match raw.purchase_of.as_str() {
+                SESSION => Task::SessionPurchase,
+                ITEM => Task::ItemPurchase,
+                _ => return refuse("purchase_of", "give \"session\" or \"item\""),
+            },
         };
         for (key, names) in [
             ("impressions", &raw.impressions),
             ("clicks", &raw.clicks),
             ("purchases", &raw.purchases),
+            ("history", &raw.history),
         ] {
+            // Only rows of a user and an item need a history.
+            if key == "history" && task != Task::ItemPurchase {
+                continue;
+            }
             if names.is_empty() || names.iter().any(String::is_empty) {
                 return refuse(key, "name at least one event of the log");
             }
@@ -133,7 +168,7 @@ impl LogConfig {
         };
         let corrects = match raw.open_windows.as_str() {
             LEAVE_OUT => false,
-            CORRECT if task == Task::Purchase => {
+            CORRECT if task == Task::SessionPurchase => {
                 return refuse(
                     "open_windows",
                     "a session's window has no fixed length; give \"leave-out\"",
@@ -147,6 +182,9 @@ impl LogConfig {
         }
         if raw.conversion_window_days == 0 {
             return refuse("conversion_window_days", "give at least 1");
+        }
+        if raw.purchase_window_days == 0 {
+            return refuse("purchase_window_days", "give at least 1");
         }
         if raw.session_gap_minutes == 0 {
             return refuse("session_gap_minutes", "give at least 1");
@@ -173,6 +211,7 @@ impl LogConfig {
             task,
             click_window_ms: i64::from(raw.click_window_minutes) * MINUTE_MS,
             conversion_window_ms: i64::from(raw.conversion_window_days) * DAY_MS,
+            purchase_window_ms: i64::from(raw.purchase_window_days) * DAY_MS,
             of_any_item,
             corrects,
             session_gap_ms: i64::from(raw.session_gap_minutes) * MINUTE_MS,
@@ -186,7 +225,7 @@ impl LogConfig {
         match self.task {
             Task::Click => "clicked",
             Task::Conversion => CONVERTED,
-            Task::Purchase => "purchased",
+            Task::SessionPurchase | Task::ItemPurchase => "purchased",
         }
     }
 }
@@ -215,6 +254,8 @@ mod tests {
             ("conversion_of = \"shop\"", "conversion"),
             ("open_windows = \"negative\"", "conversion"),
             ("open_windows = \"correct\"", "purchase"),
+            ("purchase_of = \"basket\"", "purchase"),
+            ("purchase_window_days = 0", "purchase"),
             ("session_event = 1", "purchase"),
             ("session_gap_minutes = 0", "purchase"),
             ("history_length = 2000", "click"),
@@ -226,6 +267,8 @@ mod tests {
             let key = text.split_once(' ').unwrap().0;
             assert!(refused(text, task).contains(&format!("samples.log.{key}")), "{text}");
         }
+        let nothing_met = "history = []\npurchase_of = \"item\"";
+        assert!(refused(nothing_met, "purchase").contains("samples.log.history"));
         toml::from_str::<RawLogSamplesConfig>("click = []").unwrap_err();
     }
 }

@@ -109,6 +109,9 @@ pub(super) const FEATURES: &[Feature] = &[
     feature("user_item_looks", "looks of the user at this item before", 0, |k| {
         k.item_of_user.looks.into()
     }),
+    feature("user_item_purchases", "purchases of this item by the user before", PURCHASES, |k| {
+        k.item_of_user.purchases.into()
+    }),
     feature(
         "user_category_impressions",
         "impressions of this category to the user before",

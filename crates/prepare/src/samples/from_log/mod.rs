@@ -348,7 +348,8 @@ fn check_events(manifest: &LogManifest, config: &LogConfig) -> Result<(), Prepar
         Task::Click if raw.converted => vec![impressions, clicks, purchases],
         Task::Click => vec![impressions, clicks],
         Task::Conversion => vec![clicks, purchases],
-        Task::Purchase => vec![purchases],
+        Task::SessionPurchase => vec![purchases],
+        Task::ItemPurchase => vec![("history", &raw.history), purchases],
     };
     for (key, wanted) in needed {
         if !manifest.events.iter().any(|event| wanted.contains(&event.name)) {
@@ -410,7 +411,11 @@ fn decisions(config: &LogConfig, split: &SampleSplit) -> Vec<String> {
             "a purchase of {what} is the conversion of the user's latest click in the {} days before it",
             raw.conversion_window_days
         ),
-        Task::Purchase => format!(
+        Task::ItemPurchase => format!(
+            "predicted at the first event of a user with an item on a day; a purchase of it counts in the {} days after",
+            raw.purchase_window_days
+        ),
+        Task::SessionPurchase => format!(
             "predicted at event {} of a session; a pause of more than {} minutes ends one",
             raw.session_event, raw.session_gap_minutes
         ),

@@ -2,7 +2,8 @@
 //!
 //! A click answers the latest impression before it of the same user and item, of the same request where both name one, that is at
 //! most a window old. A purchase is the conversion of the latest click before it of the same user (and item), by the same rule.
-//! What is of the same moment counts as before. Nothing of this pass reaches a feature.
+//! What is of the same moment counts as before. A purchase is the outcome of every row of its user and item that is at most a window
+//! older, and of none of its own moment. Nothing of this pass reaches a feature.
 
 use std::collections::VecDeque;
 
@@ -10,8 +11,9 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use super::config::{LogConfig, Task};
-use super::events::{CLICK, Event, IMPRESSION, Moment, PURCHASE};
+use super::events::{CLICK, Event, IMPRESSION, LOOK, Moment, PURCHASE};
 use super::sessions::Sessions;
+use crate::prepare::DAY_MS;
 
 /// A moment that never comes.
 const NEVER: i64 = i64::MAX;
@@ -87,12 +89,15 @@ pub struct JoinReport {
     pub n_clicks_alone: u64,
     /// Purchases.
     pub n_purchases: u64,
-    /// Purchases that are the first one of a click.
+    /// Purchases that are the first one of a click, or of a day on which the user met the item.
     pub n_purchases_joined: u64,
-    /// Purchases after a click that had one.
+    /// Purchases after which there is no such that had none.
     pub n_purchases_again: u64,
-    /// Purchases without a click in the window before them.
+    /// Purchases without one in the window before them.
     pub n_purchases_alone: u64,
+    /// Events of a history on a day on which the user had met the item before.
+    #[serde(skip_serializing_if = "is_none")]
+    pub n_met_again: u64,
     /// Sessions, of a table of purchases.
     pub n_sessions: u64,
     /// Sessions that ended before the event at which is predicted.
@@ -128,9 +133,10 @@ impl JoinReport {
             ("clicks on an impression that had one", self.n_clicks_again),
             ("clicks without an impression in the window", self.n_clicks_alone),
             ("purchases", self.n_purchases),
-            ("purchases that follow a click", self.n_purchases_joined),
-            ("purchases after a click that had one", self.n_purchases_again),
-            ("purchases without a click in the window", self.n_purchases_alone),
+            ("purchases that are the first in a window", self.n_purchases_joined),
+            ("purchases in a window that had one", self.n_purchases_again),
+            ("purchases in no window", self.n_purchases_alone),
+            ("events with an item that the user had met on that day", self.n_met_again),
             ("sessions", self.n_sessions),
             ("sessions that ended before the event at which is predicted", self.n_sessions_short),
             ("sessions that bought up to that event", self.n_sessions_bought),
@@ -188,6 +194,11 @@ impl<T> Recent<T> {
         let values = self.by_key.get_mut(&key)?;
         values.iter_mut().rev().map(|(_, value)| value).find(|value| fits(value))
     }
+
+    /// All of them, oldest first.
+    fn all(&self, key: (u32, u32)) -> impl Iterator<Item = &T> {
+        self.by_key.get(&key).into_iter().flatten().map(|(_, value)| value)
+    }
 }
 
 /// An impression that waits for its click.
@@ -205,6 +216,14 @@ struct Clicked {
     is_bought: bool,
 }
 
+/// A user's first event with an item on a day, which waits for a purchase.
+#[derive(Debug)]
+struct Met {
+    sample: usize,
+    /// Days from 1970 to that of the event, by the shop's clock.
+    day: i64,
+}
+
 /// A session in which a purchase may come.
 #[derive(Debug, Clone, Copy, Default)]
 struct Bought {
@@ -219,6 +238,7 @@ pub(super) struct Joiner<'a> {
     config: &'a LogConfig,
     shown: Recent<Shown>,
     clicked: Recent<Clicked>,
+    met: Recent<Met>,
     sessions: Vec<Sessions<Bought>>,
     pub(super) samples: Vec<Sample>,
     pub(super) report: JoinReport,
@@ -230,6 +250,7 @@ impl<'a> Joiner<'a> {
             config,
             shown: Recent::new(config.click_window_ms),
             clicked: Recent::new(config.conversion_window_ms),
+            met: Recent::new(config.purchase_window_ms),
             sessions: Vec::new(),
             samples: Vec::new(),
             report: JoinReport::default(),
@@ -242,6 +263,7 @@ impl<'a> Joiner<'a> {
         let Some(first) = events.first() else { return Vec::new() };
         self.shown.forget(first.time_ms);
         self.clicked.forget(first.time_ms);
+        self.met.forget(first.time_ms);
         let of_kind = |kind: u8| events.iter().filter(move |event| event.kind & kind != 0);
         let n_before = self.samples.len();
         let mut found = Vec::new();
@@ -257,18 +279,23 @@ impl<'a> Joiner<'a> {
             if self.config.task == Task::Conversion {
                 found.push(*event);
             }
-            if self.config.task != Task::Purchase {
+            if matches!(self.config.task, Task::Click | Task::Conversion) {
                 self.click(event);
             }
         }
         for event in of_kind(PURCHASE) {
             self.report.n_purchases += 1;
-            if self.config.task != Task::Purchase {
-                self.buy(event);
+            match self.config.task {
+                Task::Click | Task::Conversion => self.buy(event),
+                Task::ItemPurchase => self.buy_met(event),
+                Task::SessionPurchase => {}
             }
         }
-        if self.config.task == Task::Purchase {
-            self.visit(events, &mut found);
+        match self.config.task {
+            Task::SessionPurchase => self.visit(events, &mut found),
+            // After the purchases of the moment, which are known, not predicted.
+            Task::ItemPurchase => of_kind(LOOK).for_each(|event| self.meet(event, &mut found)),
+            Task::Click | Task::Conversion => {}
         }
         debug_assert_eq!(self.samples.len() - n_before, found.len());
         found
@@ -349,6 +376,39 @@ impl<'a> Joiner<'a> {
         }
     }
 
+    /// A sample, unless the user met the item on this day before.
+    fn meet(&mut self, event: &Event, found: &mut Vec<Event>) {
+        let day = event.time_ms.saturating_add(self.config.utc_offset_ms).div_euclid(DAY_MS);
+        let key = (event.user, event.item);
+        if self.met.latest(key, |met| met.day == day).is_some() {
+            self.report.n_met_again += 1;
+            return;
+        }
+        let until = event.time_ms.saturating_add(self.config.purchase_window_ms);
+        let sample = self.sample(event, Outcome::open(until), Outcome::open(until));
+        self.met.push(key, event.time_ms, Met { sample, day });
+        found.push(*event);
+    }
+
+    /// A purchase of an item is the outcome of each day on which the user met it in the window before.
+    fn buy_met(&mut self, event: &Event) {
+        let samples = &mut self.samples;
+        let mut is_first = false;
+        let mut n_met = 0;
+        for met in self.met.all((event.user, event.item)) {
+            let outcome = &mut samples[met.sample].outcome;
+            is_first |= outcome.at_ms() == NEVER;
+            outcome.happened(event.time_ms);
+            n_met += 1;
+        }
+        let count = match n_met {
+            0 => &mut self.report.n_purchases_alone,
+            _ if is_first => &mut self.report.n_purchases_joined,
+            _ => &mut self.report.n_purchases_again,
+        };
+        *count += 1;
+    }
+
     /// Sessions: a sample at the wanted event, unless there was a purchase up to its moment.
     fn visit(&mut self, events: &[Event], found: &mut Vec<Event>) {
         let gap_ms = self.config.session_gap_ms;
@@ -398,7 +458,7 @@ impl<'a> Joiner<'a> {
     /// Samples in the order of their events, and the report.
     pub(super) fn finish(mut self) -> (Vec<Sample>, JoinReport) {
         let report = &mut self.report;
-        if self.config.task == Task::Purchase {
+        if self.config.task == Task::SessionPurchase {
             let n_reached = self.samples.len() as u64 + report.n_sessions_bought;
             report.n_sessions_short = report.n_sessions - n_reached;
         }
