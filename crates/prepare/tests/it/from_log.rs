@@ -566,7 +566,8 @@ fn attributes_of_items_and_users_stand_beside_the_counters() {
         folder.path().join("people.csv")
     );
     import_with(&input.join("events.csv"), &data, &folder.path().join("log"), 2).unwrap();
-    let config = "task = \"click\"\nignore = [\"user_events\"]\n[log]\nhistory_length = 0\n";
+    let config =
+        "task = \"click\"\nignore = [\"user_events\", \"hour\"]\n[log]\nhistory_length = 0\n";
     let report = prepare(folder.path(), config, 2, 1 << 30).unwrap();
     let made = Made { folder, report };
     let table = made.table();
@@ -576,7 +577,7 @@ fn attributes_of_items_and_users_stand_beside_the_counters() {
     {
         assert!(names.contains(&name), "{name}: {names:?}");
     }
-    for name in ["item.title", "user_events", "history", "user_purchases"] {
+    for name in ["item.title", "user_events", "hour", "history", "user_purchases"] {
         assert!(!names.contains(&name), "{name}: {names:?}");
     }
     let row = table.row(57); // u1, i0

@@ -41,6 +41,7 @@ const MOMENT: &str = "moment";
 const HOUR: &str = "hour";
 const WEEKDAY: &str = "weekday";
 const HISTORY: &str = "history";
+const IGNORED: &str = "in `samples.ignore`";
 /// Rows that decide what columns of the log hold.
 const N_LOOKED: u64 = 100_000;
 const MAX_DISTINCT: usize = 100_000;
@@ -64,7 +65,7 @@ pub(super) fn choose(
     let Choice { name, profile, inferred, place } = choice;
     let Inferred { kind, reason } = match config.kinds.get(name) {
         _ if config.raw.ignore.iter().any(|ignored| ignored == name) => {
-            Inferred { kind: None, reason: "in `samples.ignore`".into() }
+            Inferred { kind: None, reason: IGNORED.into() }
         }
         Some(kind) => {
             Inferred { kind: Some(*kind), reason: "stated in `[samples.columns]`".into() }
@@ -163,6 +164,8 @@ pub(super) struct Table {
     pub(super) columns: Vec<SampleColumn>,
     /// In the order of the columns, then those that are not kept.
     pub(super) report: Vec<ColumnReport>,
+    /// Columns that are not in the table.
+    left_out: Vec<ColumnReport>,
     utc_offset_ms: i64,
     /// Values that were not of their column's kind.
     pub(super) n_unread: u64,
@@ -182,10 +185,11 @@ impl Table {
             sources: Vec::new(),
             columns: Vec::new(),
             report: Vec::new(),
+            left_out: Vec::new(),
             utc_offset_ms: log.config.utc_offset_ms,
             n_unread: 0,
         };
-        let mut left_out = Vec::new();
+        let ignore = &config.raw.ignore;
         let (number, category) = (ColumnKind::Number, ColumnKind::Category);
         let label = match task {
             Task::Click => "a click followed in its window",
@@ -204,13 +208,13 @@ impl Table {
         }
         table.add(MOMENT, ColumnKind::Time, Role::Time, "of the event", Source::Moment);
         table.add(log_columns::USER_ID, category, Role::Group, "of the event", Source::User);
-        table.add(log_columns::ITEM_ID, category, Role::Feature, "of the event", Source::Item);
+        table.feature(log_columns::ITEM_ID, category, "of the event", Source::Item, ignore);
         if matches!(task, Task::SessionPurchase | Task::ItemPurchase) {
             let meaning = "at which is predicted";
-            table.add(log_columns::EVENT, category, Role::Feature, meaning, Source::EventName);
+            table.feature(log_columns::EVENT, category, meaning, Source::EventName, ignore);
         }
-        table.add(HOUR, category, Role::Feature, "of the day, by the shop's clock", Source::Hour);
-        table.add(WEEKDAY, category, Role::Feature, "1 is Monday", Source::Weekday);
+        table.feature(HOUR, category, "of the day, by the shop's clock", Source::Hour, ignore);
+        table.feature(WEEKDAY, category, "1 is Monday", Source::Weekday, ignore);
         let position = config.raw.position.as_deref().unwrap_or(log_columns::POSITION);
         let propensity = config.raw.propensity.as_deref();
         for (key, named) in
@@ -248,7 +252,7 @@ impl Table {
             let choice = Choice { name: &name, profile: &column.profile, inferred, place };
             let (reading, mut report) = choose(choice, data, config)?;
             let Some(reading) = reading else {
-                left_out.push(report);
+                table.left_out.push(report);
                 continue;
             };
             let role = match column.name.as_str() {
@@ -262,16 +266,8 @@ impl Table {
             table.report.push(report);
         }
         for feature in FEATURES.iter().filter(|feature| feature.needs & !has == 0) {
-            if config.raw.ignore.iter().any(|ignored| ignored == feature.name) {
-                continue;
-            }
-            table.add(
-                feature.name,
-                number,
-                Role::Feature,
-                feature.meaning,
-                Source::Feature(feature),
-            );
+            let source = Source::Feature(feature);
+            table.feature(feature.name, number, feature.meaning, source, ignore);
         }
         let (items, users) = (&log.catalog.items, &log.catalog.users);
         for (attributes, is_item) in [(items, true), (users, false)] {
@@ -282,16 +278,18 @@ impl Table {
             let (kept, lost): (Vec<_>, Vec<_>) =
                 attributes.report.iter().cloned().partition(|column| column.kind.is_some());
             table.report.extend(kept);
-            left_out.extend(lost);
+            table.left_out.extend(lost);
         }
         if log.config.raw.history_length > 0 {
             let meaning = "items that the user looked at before, oldest first";
-            table.add(HISTORY, ColumnKind::List, Role::Feature, meaning, Source::History);
-            let history = table.columns.pop().expect("it was added");
-            table.columns.push(history.history_of(log_columns::ITEM_ID));
+            table.feature(HISTORY, ColumnKind::List, meaning, Source::History, ignore);
+            let has_item = table.columns.iter().any(|column| column.name == log_columns::ITEM_ID);
+            if has_item && let Some(history) = table.columns.pop_if(|last| last.name == HISTORY) {
+                table.columns.push(history.history_of(log_columns::ITEM_ID));
+            }
         }
         let known: Vec<&str> =
-            table.report.iter().chain(&left_out).map(|column| column.name.as_str()).collect();
+            table.report.iter().chain(&table.left_out).map(|column| column.name.as_str()).collect();
         let named = config.kinds.keys().map(|name| ("columns", name));
         for (key, name) in named.chain(config.raw.ignore.iter().map(|name| ("ignore", name))) {
             let is_feature = FEATURES.iter().any(|feature| feature.name == name);
@@ -301,6 +299,7 @@ impl Table {
                 return Err(PrepareError::config(format!("samples.{key}"), reason));
             }
         }
+        let left_out = std::mem::take(&mut table.left_out);
         table.report.extend(left_out);
         Ok(table)
     }
@@ -314,16 +313,22 @@ impl Table {
     fn add(&mut self, name: &str, kind: ColumnKind, role: Role, meaning: &str, source: Source) {
         self.columns.push(SampleColumn::new(name, kind, role));
         self.sources.push(source);
-        self.report.push(ColumnReport {
-            name: name.to_owned(),
-            kind: Some(kind),
-            role: Some(role),
-            reason: meaning.to_owned(),
-            n_distinct: None,
-            has_more_distinct: false,
-            n_missing: 0,
-            examples: Vec::new(),
-        });
+        self.report.push(made(name, Some((kind, role)), meaning));
+    }
+
+    /// Adds a feature that may be ignored.
+    fn feature(
+        &mut self,
+        name: &str,
+        kind: ColumnKind,
+        meaning: &str,
+        source: Source,
+        ignore: &[String],
+    ) {
+        match ignore.iter().any(|ignored| ignored == name) {
+            true => self.left_out.push(made(name, None, IGNORED)),
+            false => self.add(name, kind, Role::Feature, meaning, source),
+        }
     }
 
     /// Hands the values of a sample to `write`, one for each column.
@@ -389,6 +394,20 @@ impl Table {
             }
         }
         write(&values)
+    }
+}
+
+/// What is reported of a column that no file has.
+fn made(name: &str, is: Option<(ColumnKind, Role)>, reason: &str) -> ColumnReport {
+    ColumnReport {
+        name: name.to_owned(),
+        kind: is.map(|(kind, _)| kind),
+        role: is.map(|(_, role)| role),
+        reason: reason.to_owned(),
+        n_distinct: None,
+        has_more_distinct: false,
+        n_missing: 0,
+        examples: Vec::new(),
     }
 }
 
