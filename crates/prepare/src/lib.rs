@@ -13,6 +13,7 @@ mod read;
 pub mod import;
 
 pub mod generate;
+pub mod generate_questions;
 pub mod generate_rows;
 pub mod init;
 pub mod log;
@@ -26,6 +27,7 @@ pub mod validate;
 pub use config::DataConfig;
 pub use error::PrepareError;
 pub use generate::{GenerateConfig, generate};
+pub use generate_questions::{GenerateQuestionsConfig, Truth, generate_questions};
 pub use generate_rows::{GeneratedRows, RowFormat, generate_rows};
 pub use import::import;
 pub use init::{InitReport, init_from};
