@@ -19,6 +19,7 @@ pub mod init;
 pub mod log;
 pub mod orders;
 pub mod prepare;
+pub mod questions;
 pub mod samples;
 pub mod session;
 pub mod texts;
@@ -34,6 +35,7 @@ pub use init::{InitReport, init_from};
 pub use log::LogManifest;
 pub use orders::{DemandConfig, RawDemandConfig, prepare_orders};
 pub use prepare::{PrepareConfig, RawPrepareConfig, RawSplitConfig, prepare};
+pub use questions::{QuestionsConfig, RawQuestionsConfig, prepare_questions};
 pub use resources::Resources;
 pub use samples::{
     RawSamplesConfig, SampleRows, SampleStream, SamplesConfig, SamplesReport, prepare_from_log,

@@ -157,6 +157,11 @@ impl QuestionsWriter {
         self.ask_offsets.push(&[self.n_asks])
     }
 
+    /// Sizes of the parts, of the users that were ended.
+    pub fn parts(&self) -> [MomentCounts; 3] {
+        self.parts
+    }
+
     /// Writes the vocabularies and the manifest, syncs, and puts the folder in place of an older one.
     ///
     /// # Errors
