@@ -6,6 +6,7 @@
 mod config;
 mod fit;
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use datafusion::arrow::array::{Array, AsArray, RecordBatch, StringArray};
@@ -82,7 +83,7 @@ pub fn prepare_questions(
         windows,
         user: None,
         n_training: 0,
-        at_moment: Vec::new(),
+        at_moment: (i64::MIN, HashSet::new()),
         users: Vec::new(),
         writer: QuestionsWriter::new(out, windows)?,
         dropped: Dropped::default(),
@@ -196,8 +197,8 @@ struct Table<'a> {
     user: Option<String>,
     /// Their events of the training part.
     n_training: u64,
-    /// What the rows of the user's latest moment say: time, event, item, intent.
-    at_moment: Vec<(i64, String, String, String)>,
+    /// What the rows of the user's latest moment say: event, item and intent.
+    at_moment: (i64, HashSet<[String; 3]>),
     /// Users with their events of the training part.
     users: Vec<(String, u64)>,
     writer: QuestionsWriter,
@@ -218,8 +219,8 @@ impl Table<'_> {
                 self.end_user()?;
                 self.user = Some(user.to_owned());
             }
-            let (time_ms, event) = (times.value(row), events.value(row));
-            self.push(time_ms, event, text(items, row), text(intents, row))?;
+            let [event, item, intent] = [events, items, intents].map(|column| text(column, row));
+            self.push(times.value(row), event, item, intent)?;
         }
         self.progress.advance(batch.num_rows() as u64);
         match self.progress.is_cancelled() {
@@ -235,17 +236,15 @@ impl Table<'_> {
         item: &str,
         intent: &str,
     ) -> Result<(), PrepareError> {
-        if self.at_moment.first().is_some_and(|first| first.0 != time_ms) {
-            self.at_moment.clear();
+        let (moment_ms, said) = &mut self.at_moment;
+        if *moment_ms != time_ms {
+            *moment_ms = time_ms;
+            said.clear();
         }
-        let is_same = |known: &(i64, String, String, String)| {
-            (known.1.as_str(), known.2.as_str(), known.3.as_str()) == (event, item, intent)
-        };
-        if self.at_moment.iter().any(is_same) {
+        if !said.insert([event, item, intent].map(str::to_owned)) {
             self.dropped.n_repeated += 1;
             return Ok(());
         }
-        self.at_moment.push((time_ms, event.to_owned(), item.to_owned(), intent.to_owned()));
         let Fitted { events, objects, intents, .. } = &self.fitted;
         let is_ask = event == ASK;
         let intent_row = is_ask.then(|| intents.index_or_unknown(intent));
@@ -261,7 +260,7 @@ impl Table<'_> {
     }
 
     fn end_user(&mut self) -> Result<(), PrepareError> {
-        self.at_moment.clear();
+        self.at_moment.1.clear();
         if let Some(user) = self.user.take() {
             self.writer.end_user()?;
             self.users.push((user, std::mem::take(&mut self.n_training)));
