@@ -15,7 +15,8 @@ use forecart_prepare::prepare::{
 };
 use forecart_prepare::samples::{RawSamplesConfig, SamplesConfig};
 use forecart_prepare::{
-    DataConfig, DemandConfig, RawDemandConfig, RawTextConfig, Resources, TextConfig, ValidateConfig,
+    DataConfig, DemandConfig, QuestionsConfig, RawDemandConfig, RawQuestionsConfig, RawTextConfig,
+    Resources, TextConfig, ValidateConfig,
 };
 use serde::Deserialize;
 
@@ -54,6 +55,7 @@ struct RawConfig {
     demand_models: BTreeMap<String, toml::Table>,
     text: RawTextConfig,
     intent_models: BTreeMap<String, toml::Table>,
+    questions: RawQuestionsConfig,
     limits: RawLimits,
 }
 
@@ -169,6 +171,11 @@ impl Config {
     pub(crate) fn demand_model(&self, name: &str) -> anyhow::Result<serde_json::Value> {
         let table = self.raw.demand_models.get(name).cloned().unwrap_or_default();
         Ok(serde_json::to_value(table)?)
+    }
+
+    /// The checked `[questions]` section.
+    pub(crate) fn questions(&self) -> anyhow::Result<QuestionsConfig> {
+        QuestionsConfig::try_from(self.raw.questions.clone()).with_context(|| self.origin.clone())
     }
 
     /// The checked `[text]` section; what is given overrides the file's.

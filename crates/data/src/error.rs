@@ -78,6 +78,14 @@ pub enum DataError {
         /// The folder.
         path: PathBuf,
     },
+    /// A folder is not a question table.
+    #[error(
+        "{path:?} is not a forecart question table (no manifest.json); make one with `forecart prepare --task question`"
+    )]
+    NotAQuestionTable {
+        /// The folder.
+        path: PathBuf,
+    },
     /// More entries than a 32-bit index can name.
     #[error("{what} has more than 4,294,967,294 entries")]
     TooMany {

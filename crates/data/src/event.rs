@@ -7,7 +7,7 @@
 pub mod columns {
     /// Who acted; text, never empty.
     pub const USER_ID: &str = "user_id";
-    /// On what; text, never empty.
+    /// On what; text, never empty; null where an event such as a search is on nothing.
     pub const ITEM_ID: &str = "item_id";
     /// What was done: a name of [`super::STANDARD_EVENTS`] or the tracker's own.
     pub const EVENT: &str = "event";
@@ -35,6 +35,8 @@ pub mod columns {
     pub const REQUEST_ID: &str = "request_id";
     /// Free text: what a customer asked, or the item's text in an order line.
     pub const TEXT: &str = "text";
+    /// What a question asks, as a name.
+    pub const INTENT: &str = "intent";
     /// The order that an order line belongs to.
     pub const ORDER_ID: &str = "order_id";
     /// Title of an item, in the catalog.
@@ -152,6 +154,7 @@ pub const COLUMN_ALIASES: &[(&str, &[&str])] = &[
     (columns::QUERY, &["search_term", "search_query"]),
     (columns::POSITION, &["rank"]),
     (columns::TEXT, &["description", "message", "商品名称", "商品描述"]),
+    (columns::INTENT, &["intent_name", "意图"]),
     (
         columns::ORDER_ID,
         &["order", "invoice_no", "invoice", "transaction_id", "订单号", "订单编号"],

@@ -24,6 +24,7 @@ pub mod dataset;
 mod folder;
 pub mod intents;
 pub mod orders;
+pub mod questions;
 pub mod samples;
 pub mod storage;
 
@@ -38,6 +39,7 @@ pub use intents::{IntentTable, IntentWriter};
 pub use journal::Journal;
 pub use orders::{OrderTable, OrderWriter};
 pub use progress::{Progress, Silent};
+pub use questions::{Questions, QuestionsWriter};
 pub use samples::{SampleTable, SampleWriter};
 pub use sequences::{Column, History, PackedSequences};
 pub use split::{EventOrder, Part, Protocol, Split};

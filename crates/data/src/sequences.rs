@@ -153,9 +153,9 @@ pub struct PackedSequences {
     pub timestamps_ms: Column<i64>,
     /// Index into the event vocabulary.
     pub events: Column<u8>,
-    /// Ordinal of the session within its user, from 0.
+    /// Ordinal of the session within its user, from 0; empty in a question table.
     pub sessions: Column<u32>,
-    /// How much the event says: `value` of the log; where it has none, the units; else 1.
+    /// How much the event says: `value` of the log; where it has none, the units; else 1. Empty in a question table.
     pub values: Column<f32>,
 }
 
@@ -189,7 +189,8 @@ impl PackedSequences {
         all.slice(self.range(user))
     }
 
-    /// Checks everything that reading relies on, so that no later index can be out of range.
+    /// Checks everything that reading histories relies on, so that no later index can be out of range. Sessions and values, which not
+    /// every table has, are its owner's to check.
     pub(crate) fn check(&self, n_item_rows: usize, n_event_rows: usize) -> Result<(), String> {
         let n = self.items.len();
         if self.offsets.first() != Some(&0) || self.offsets.last() != Some(&(n as u64)) {
@@ -201,15 +202,8 @@ impl PackedSequences {
         if !self.offsets.is_sorted() {
             return Err("offsets are not ascending".into());
         }
-        let lengths = [
-            ("events", self.events.len()),
-            ("sessions", self.sessions.len()),
-            ("values", self.values.len()),
-        ];
-        for (name, len) in lengths {
-            if len != n {
-                return Err(format!("{name} has {len} entries, items has {n}"));
-            }
+        if self.events.len() != n {
+            return Err(format!("events has {} entries, items has {n}", self.events.len()));
         }
         if !self.timestamps_ms.is_empty() && self.timestamps_ms.len() != n {
             return Err("timestamps and items differ in length".into());

@@ -64,6 +64,8 @@ pub struct RawEventsConfig {
     pub default: Option<String>,
     /// The file's event name = ours.
     pub names: BTreeMap<String, String>,
+    /// Our names of events that may have no item, beside `ask` and `search`.
+    pub without_item: Vec<String>,
 }
 
 /// Layout of an input.
@@ -247,8 +249,12 @@ pub struct DataConfig {
     pub default_event: Option<String>,
     /// The file's event name to ours.
     pub event_names: BTreeMap<String, String>,
+    /// Our names of events that may have no item.
+    pub without_item: Vec<String>,
 }
 
+/// Events that may always have no item.
+const EVENTS_WITHOUT_ITEM: [&str; 2] = ["ask", "search"];
 /// Default of `data.latest_time`: a fixed date, so that the same file gives the same log next year.
 pub const LATEST_TIME: &str = "2100-01-01T00:00:00Z";
 /// Default of `data.max_bad_rows`.
@@ -285,7 +291,7 @@ impl TryFrom<(RawDataConfig, RawEventsConfig)> for DataConfig {
             let reason = format!("{latest:?} is not a time such as {LATEST_TIME:?}");
             PrepareError::config("data.latest_time", reason)
         })?;
-        for name in events.names.values().chain(&events.default) {
+        for name in events.names.values().chain(&events.default).chain(&events.without_item) {
             if name.is_empty() {
                 return Err(PrepareError::config("events", "an event's name is never empty"));
             }
@@ -317,6 +323,8 @@ impl TryFrom<(RawDataConfig, RawEventsConfig)> for DataConfig {
             users: data.users,
             default_event: events.default,
             event_names: events.names,
+            without_item: [EVENTS_WITHOUT_ITEM.map(str::to_owned).to_vec(), events.without_item]
+                .concat(),
         })
     }
 }
@@ -337,6 +345,7 @@ pub const MAPPABLE: &[&str] = &[
     columns::POSITION,
     columns::REQUEST_ID,
     columns::TEXT,
+    columns::INTENT,
     columns::ORDER_ID,
 ];
 

@@ -45,6 +45,7 @@ pub(crate) struct ValidateArgs {
     after_help = "Examples:\n  forecart prepare --data log --out dataset --protocol time\n  \
                   forecart prepare --data log --task click --out samples\n  \
                   forecart prepare --data log --task demand --out orders\n  \
+                  forecart prepare --data log --task question --out questions\n  \
                   forecart prepare --samples sessions.csv --label Revenue --task purchase --out samples\n  \
                   forecart prepare --samples train.csv --test test.csv --task support --out intents"
 )]
@@ -52,7 +53,7 @@ pub(crate) struct PrepareArgs {
     /// The event log
     #[arg(short, long, default_value = "log", value_name = "DIR")]
     pub(crate) data: PathBuf,
-    /// Folder for the dataset [default: dataset, samples for --samples and --task, orders for --task demand, intents for --task support]
+    /// Folder for the dataset [default: dataset, samples for --samples and --task, orders for --task demand, intents for --task support, questions for --task question]
     #[arg(short, long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// How to split; overrides the configuration
@@ -69,8 +70,9 @@ pub(crate) struct PrepareArgs {
     #[arg(long, value_name = "COLUMN", requires = "samples")]
     pub(crate) label: Option<String>,
     /// What a positive label of --samples is [default: click]. Without --samples, make samples from the event log: impressions for click,
-    /// clicks for conversion, sessions or users with items for purchase; events and windows are set in `[samples.log]`. Of demand: the log's orders, period by
-    /// period. Of support: texts and what they ask, from --samples
+    /// clicks for conversion, sessions or users with items for purchase; events and windows are set in `[samples.log]`. Of demand: the log's
+    /// orders, period by period. Of support: texts and what they ask, from --samples. Of question: what users did and then asked, set in
+    /// `[questions]`
     #[arg(long)]
     pub(crate) task: Option<TaskName>,
 }
@@ -88,6 +90,8 @@ pub(crate) enum TaskName {
     Demand,
     /// What a customer's text asks
     Support,
+    /// What users ask after what they did
+    Question,
 }
 
 impl TaskName {
@@ -99,6 +103,7 @@ impl TaskName {
             Self::Purchase => "purchase",
             Self::Demand => "demand",
             Self::Support => "support",
+            Self::Question => "question",
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use forecart_data::questions::QuestionManifest;
 use forecart_data::{Manifest, storage};
 use forecart_prepare::log::Rejected;
 use forecart_prepare::{LogManifest, ValidationReport};
@@ -186,6 +187,9 @@ pub(crate) fn prepare(context: &Context, arguments: &PrepareArgs) -> anyhow::Res
     if arguments.task == Some(TaskName::Support) {
         return support::prepare(context, arguments);
     }
+    if arguments.task == Some(TaskName::Question) {
+        return prepare_questions(context, arguments);
+    }
     if !arguments.samples.is_empty() || arguments.task.is_some() {
         return samples::prepare(context, arguments);
     }
@@ -210,6 +214,75 @@ pub(crate) fn prepare(context: &Context, arguments: &PrepareArgs) -> anyhow::Res
         out.display(),
         started.elapsed().as_secs_f64(),
     ))
+}
+
+fn prepare_questions(context: &Context, arguments: &PrepareArgs) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let PrepareArgs { samples, protocol, test, .. } = arguments;
+    if !samples.is_empty() || protocol.is_some() || test.is_some() {
+        let message = "--task question is made from an event log and cut by `[questions]`: --samples, --protocol and --test say \
+                       nothing of it; leave them out";
+        return Err(UsageError(message.into()).into());
+    }
+    let out = arguments.out.clone().unwrap_or_else(|| PathBuf::from("questions"));
+    let manifest = forecart_prepare::prepare_questions(
+        &arguments.data,
+        &context.config.questions()?,
+        &out,
+        &context.resources_beside(&out),
+        &context.display,
+    )?;
+    context.display.end();
+    if context.json {
+        return output::json(&manifest);
+    }
+    print_questions(&manifest)?;
+    output::line(&format!(
+        "wrote {} in {:.1} s; next: forecart train --data {0}",
+        out.display(),
+        started.elapsed().as_secs_f64(),
+    ))
+}
+
+/// What is in the parts of a question table, and what was left out of it.
+pub(crate) fn print_questions(manifest: &QuestionManifest) -> anyhow::Result<()> {
+    for reason in manifest.description.steps.iter().flat_map(|step| &step.reasons) {
+        output::line(&format!("  left out: {} rows: {}", count(reason.n_rows), reason.reason))?;
+    }
+    for decision in &manifest.description.decisions {
+        output::line(&format!("  {decision}"))?;
+    }
+    let windows = &manifest.windows;
+    let starts = ["", &moment(windows.validation_start_ms), &moment(windows.test_start_ms)];
+    let parts = ["train", "validation", "test"].iter().zip(starts).zip(manifest.parts);
+    let parts: Vec<Vec<String>> = parts
+        .map(|((name, start), part)| {
+            let share = part.n_asked as f64 / part.n_moments.max(1) as f64;
+            vec![
+                (*name).to_owned(),
+                start.to_owned(),
+                count(part.n_moments),
+                format!("{} ({:.1} %)", count(part.n_asked), 100.0 * share),
+                count(part.n_open),
+            ]
+        })
+        .collect();
+    let header = ["part", "from", "moments", "something is asked after", "window open at the end"];
+    output::line(&output::table(&header, &parts, 2))?;
+    output::line(&format!(
+        "{} asks of {} intents among {} events of {} users; a moment looks {} hours ahead",
+        count(manifest.n_asks),
+        count(manifest.n_intents),
+        count(manifest.n_events),
+        count(manifest.n_users),
+        windows.horizon_ms / 3_600_000,
+    ))
+}
+
+/// A moment to the minute, as ISO 8601 writes it.
+fn moment(time_ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(time_ms)
+        .map_or_else(|_| time_ms.to_string(), |time| time.strftime("%Y-%m-%dT%H:%MZ").to_string())
 }
 
 /// What each step dropped and why, and what is left.

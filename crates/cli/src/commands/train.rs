@@ -30,6 +30,7 @@ pub(crate) fn run(context: &Context, arguments: &TrainArgs) -> anyhow::Result<()
         let (table, made_by) = match task {
             TaskName::Demand => ("an order table", "`forecart prepare --task demand`"),
             TaskName::Support => ("an intent table", "`forecart prepare --task support`"),
+            TaskName::Question => ("a question table", "`forecart prepare --task question`"),
             _ => {
                 let made_by = "`forecart prepare --samples`, or give rows with `--samples`";
                 ("a sample table", made_by)

@@ -8,7 +8,7 @@ use forecart_prepare::config::{RawDataConfig, RawEventsConfig};
 use forecart_prepare::prepare::{RawPrepareConfig, RawSplitConfig};
 use forecart_prepare::samples::RawLogSamplesConfig;
 use forecart_prepare::texts::PipelineConfig;
-use forecart_prepare::{RawDemandConfig, RawSamplesConfig, RawTextConfig};
+use forecart_prepare::{RawDemandConfig, RawQuestionsConfig, RawSamplesConfig, RawTextConfig};
 use serde::de::DeserializeOwned;
 
 fn root() -> PathBuf {
@@ -90,6 +90,7 @@ fn the_document_on_configuration_names_every_key_and_its_examples_are_valid() {
         keys::<RawSamplesConfig>(),
         keys::<RawDemandConfig>(),
         keys::<RawTextConfig>(),
+        keys::<RawQuestionsConfig>(),
         keys::<PipelineConfig>(),
         keys::<RawLogSamplesConfig>(),
     ];

@@ -11,6 +11,7 @@ mod killed;
 mod leaks;
 mod off_policy;
 mod outcome;
+mod prepare_questions;
 mod program;
 mod scaling;
 mod stream;

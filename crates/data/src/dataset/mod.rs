@@ -116,6 +116,14 @@ impl Dataset {
             return Err("more than 255 event names".into());
         }
         self.sequences.check(n_items, self.event_names.len())?;
+        let n_events = self.sequences.n_events();
+        let lengths =
+            [("sessions", self.sequences.sessions.len()), ("values", self.sequences.values.len())];
+        for (name, len) in lengths {
+            if len != n_events {
+                return Err(format!("{name} has {len} entries, items has {n_events}"));
+            }
+        }
         if let Some(target) = self.manifest.description.target_event
             && usize::from(target) >= self.event_names.len()
         {

@@ -3,4 +3,5 @@
 mod dataset;
 mod encode;
 mod orders;
+mod questions;
 mod samples;

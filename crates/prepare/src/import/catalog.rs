@@ -96,7 +96,8 @@ impl Tables<'_> {
         }
         let session = Session::new(resources)?;
         session.register_events(log)?;
-        let events = session.table("events")?;
+        let has_item = col(columns::ITEM_ID).is_not_null();
+        let events = session.table("events")?.filter(has_item)?;
         let mut items = events.clone().select(vec![col(columns::ITEM_ID)])?.distinct()?;
         let mut shown = vec![col(columns::ITEM_ID)];
         if has_text {

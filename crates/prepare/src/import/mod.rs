@@ -77,6 +77,13 @@ pub fn import(
     drop(writer);
     let mut manifest = totals.into_manifest(&plans, &table, hashes);
     manifest.decisions.extend(found.decisions.iter().cloned());
+    let has_texts = table.outputs.iter().any(|output| output.name == event::columns::TEXT);
+    if has_texts && manifest.events.iter().any(|event| event.name == "ask") {
+        manifest.decisions.push(
+            "texts of asks are masked: addresses, phone numbers, order ids and other numbers"
+                .into(),
+        );
+    }
     if manifest.n_rows == 0 || is_too_many(&manifest, config) {
         let n_read = manifest.n_rows + manifest.n_rejected;
         return Err(PrepareError::TooManyBadRows {

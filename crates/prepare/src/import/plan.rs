@@ -59,6 +59,8 @@ pub(crate) struct Output {
 pub(crate) struct Table {
     pub(crate) outputs: Vec<Output>,
     pub(crate) schema: SchemaRef,
+    /// Whether rows are events; else items or users.
+    pub(crate) has_events: bool,
     /// Whether rows have times; else their number stands for it.
     pub(crate) has_time: bool,
 }
@@ -297,13 +299,18 @@ impl Table {
     }
 
     pub(crate) fn new(outputs: Vec<Output>, has_time: bool) -> Self {
+        let has_events = outputs.iter().any(|output| output.kind == Kind::Event);
         let fields = outputs.iter().map(|output| {
-            let is_nullable =
-                !matches!(output.kind, Kind::Item | Kind::Event | Kind::Time | Kind::RowNumber);
+            let is_nullable = match output.kind {
+                // Of a row of the catalog it is what the row is about.
+                Kind::Item => has_events,
+                Kind::Event | Kind::Time | Kind::RowNumber => false,
+                Kind::User | Kind::Float | Kind::Int | Kind::Text => true,
+            };
             Field::new(&output.name, output.kind.data_type(), is_nullable)
         });
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        Self { outputs, schema, has_time }
+        Self { outputs, schema, has_events, has_time }
     }
 }
 

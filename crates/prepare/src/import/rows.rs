@@ -4,8 +4,9 @@ use datafusion::arrow::array::{
     ArrayRef, Float64Builder, Int64Array, Int64Builder, RecordBatch, StringBuilder,
 };
 use forecart_data::event::{self, columns};
+use forecart_text::{Pipeline, PipelineConfig};
 use rustc_hash::{FxHashMap, FxHashSet};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::cell::Cell;
 use super::counts::{EventCounts, hash_id};
@@ -40,6 +41,7 @@ pub(crate) struct RowBuilder<'a> {
     numbers: Vec<Number>,
     quantity: Option<usize>,
     order: Option<usize>,
+    text: Option<usize>,
     event_names: FxHashMap<String, usize>,
     events: Vec<(String, u64)>,
     n_read: u64,
@@ -86,6 +88,7 @@ impl<'a> RowBuilder<'a> {
             numbers: vec![Number::default(); table.outputs.len()],
             quantity: source_of(columns::QUANTITY),
             order: plan.source(columns::ORDER_ID),
+            text: source_of(columns::TEXT),
             event_names: FxHashMap::default(),
             events: Vec::new(),
             n_read: 0,
@@ -116,6 +119,7 @@ impl<'a> RowBuilder<'a> {
     /// Checks a row and leaves its numbers in `self.numbers`; returns its event.
     fn check(&mut self, cells: &[Cell<'_>]) -> Result<usize, Fault> {
         let mut event = None;
+        let mut missing_item = None;
         for (at, output) in self.table.outputs.iter().enumerate() {
             let source = self.plan.sources[at];
             let cell = source.map_or(&Cell::Null, |source| &cells[source]);
@@ -125,6 +129,9 @@ impl<'a> RowBuilder<'a> {
                 Kind::User if is_null && self.plan.keeps_missing_user => {}
                 Kind::User if is_null => return Err(fault(Code::MissingUser)),
                 Kind::Item if is_null && source.is_none() => {}
+                Kind::Item if is_null && self.table.has_events => {
+                    missing_item = Some(fault(Code::MissingItem));
+                }
                 Kind::Item if is_null => return Err(fault(Code::MissingItem)),
                 Kind::User | Kind::Item => check_id(cell).map_err(fault)?,
                 Kind::Event => event = Some((cell, is_null, source)),
@@ -146,6 +153,21 @@ impl<'a> RowBuilder<'a> {
             }
         }
         let Some((cell, is_null, source)) = event else { return Ok(0) };
+        let event = self.event(cells, cell, is_null, source)?;
+        match missing_item {
+            Some(fault) if !self.config.without_item.contains(&self.events[event].0) => Err(fault),
+            _ => Ok(event),
+        }
+    }
+
+    /// Position in `self.events` of a row's event.
+    fn event(
+        &mut self,
+        cells: &[Cell<'_>],
+        cell: &Cell<'_>,
+        is_null: bool,
+        source: Option<usize>,
+    ) -> Result<usize, Fault> {
         if self.is_refund(cells) {
             return Ok(self.event_index("refund"));
         }
@@ -232,6 +254,11 @@ impl<'a> RowBuilder<'a> {
                     if let Some(hash) = append_id(column, item, self.config) {
                         self.items.insert(hash);
                     }
+                }
+                (Column::Text(column), _)
+                    if self.text == Some(at) && self.events[event].0 == "ask" =>
+                {
+                    append_masked(column, cell, self.config);
                 }
                 (Column::Text(column), _) => append_text(column, cell, self.config),
             }
@@ -320,6 +347,18 @@ fn append_id(column: &mut StringBuilder, cell: &Cell<'_>, config: &DataConfig) -
 fn append_hashed(column: &mut StringBuilder, id: &str) -> u64 {
     column.append_value(id);
     hash_id(id.as_bytes())
+}
+
+/// What people write to a shop names them: it is stored as [`Pipeline::clean`] leaves it.
+fn append_masked(column: &mut StringBuilder, cell: &Cell<'_>, config: &DataConfig) {
+    static PIPELINE: LazyLock<Pipeline> = LazyLock::new(|| {
+        Pipeline::new(PipelineConfig::default()).expect("the default configuration fits")
+    });
+    match cell {
+        cell if is_null(cell, config) => column.append_null(),
+        Cell::Text(text) => column.append_value(PIPELINE.clean(text)),
+        _ => column.append_value(PIPELINE.clean(&cell.shown())),
+    }
 }
 
 fn append_text(column: &mut StringBuilder, cell: &Cell<'_>, config: &DataConfig) {

@@ -97,7 +97,7 @@ impl Cleaner {
     }
 
     fn mark(&mut self, lines: &[Line], step: Step) {
-        lines.iter().for_each(|line| self.reached.mark(Some(line.user), line.item, step));
+        lines.iter().for_each(|line| self.reached.mark(Some(line.user), Some(line.item), step));
     }
 
     /// Of lines that agree in everything, the one with the lowest position stays.

@@ -447,13 +447,13 @@ fn split_rule(raw: &RawSplitConfig) -> Result<SplitRule, PrepareError> {
 }
 
 #[derive(Clone, Copy)]
-pub(super) enum DayEdge {
+pub(crate) enum DayEdge {
     First,
     Last,
 }
 
 /// A day or a moment in milliseconds UTC; of a day, its first or last millisecond.
-pub(super) fn moment(
+pub(crate) fn moment(
     key: &str,
     text: Option<&str>,
     edge: DayEdge,

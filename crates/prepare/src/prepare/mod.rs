@@ -41,7 +41,7 @@ use datafusion::arrow::array::RecordBatch;
 use forecart_data::dataset::{Description, Tables};
 use forecart_data::{DatasetWriter, EventOrder, Manifest, Progress, Protocol, storage};
 
-pub(crate) use config::DAY_MS;
+pub(crate) use config::{DAY_MS, DayEdge, moment};
 pub use config::{
     KCoreOn, NamedCodes, NonProductCodes, OverCap, PrepareConfig, RawPrepareConfig, RawSplitConfig,
     SeenRule, SplitKind,
@@ -377,7 +377,9 @@ fn steps(scan: &Scan, cleaner: &Cleaner, config: &PrepareConfig, n_sequences: u6
     let others = scan.other_events.iter();
     report.step(
         "events",
-        others.map(|(event, n)| (format!("event {event:?} does not count as an interaction"), *n)),
+        others
+            .map(|(event, n)| (format!("event {event:?} does not count as an interaction"), *n))
+            .chain([reason("no item", scan.missing_items)]),
         left(Step::Events),
     );
     let missing = match scan.unit {

@@ -24,8 +24,8 @@ pub(super) struct Reached {
 }
 
 impl Reached {
-    /// A row of `user`, if it has one, on `item` is left by `step`.
-    pub(super) fn mark(&mut self, user: Option<u32>, item: u32, step: Step) {
+    /// A row of `user` on `item`, if it has them, is left by `step`.
+    pub(super) fn mark(&mut self, user: Option<u32>, item: Option<u32>, step: Step) {
         fn raise(reached: &mut Vec<u8>, number: u32, to: u8) {
             let number = number as usize;
             if number >= reached.len() {
@@ -35,7 +35,7 @@ impl Reached {
         }
         let to = step as u8 + 1;
         user.into_iter().for_each(|user| raise(&mut self.users, user, to));
-        raise(&mut self.items, item, to);
+        item.into_iter().for_each(|item| raise(&mut self.items, item, to));
     }
 
     /// Users and items that `step` left a row.

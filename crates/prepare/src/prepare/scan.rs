@@ -169,6 +169,7 @@ pub(super) struct Scan {
     pub(super) n_read: u64,
     pub(super) outside_window: u64,
     pub(super) other_events: BTreeMap<String, u64>,
+    pub(super) missing_items: u64,
     pub(super) missing_users: u64,
     pub(super) repeated_ids: u64,
     pub(super) reached: Reached,
@@ -429,7 +430,10 @@ impl Scanner<'_> {
                 }
             };
             let user = users[i];
-            let item = self.scan.items.intern(items.value(i))?;
+            let item = match items.is_valid(i) {
+                true => Some(self.scan.items.intern(items.value(i))?),
+                false => None,
+            };
             let Some(event) = code else {
                 let counted = self.scan.other_events.get_mut(event);
                 match counted {
@@ -441,9 +445,14 @@ impl Scanner<'_> {
                 self.scan.reached.mark(user, item, Step::Window);
                 continue;
             };
+            let Some(item) = item else {
+                self.scan.missing_items += 1;
+                self.scan.reached.mark(user, None, Step::Window);
+                continue;
+            };
             let Some(user) = user else {
                 self.scan.missing_users += 1;
-                self.scan.reached.mark(user, item, Step::Events);
+                self.scan.reached.mark(user, Some(item), Step::Events);
                 continue;
             };
             if let Some(ids) = &ids
@@ -455,10 +464,10 @@ impl Scanner<'_> {
                     .is_some_and(|kept| *kept != row)
             {
                 self.scan.repeated_ids += 1;
-                self.scan.reached.mark(Some(user), item, Step::Users);
+                self.scan.reached.mark(Some(user), Some(item), Step::Users);
                 continue;
             }
-            self.scan.reached.mark(Some(user), item, Step::Duplicates);
+            self.scan.reached.mark(Some(user), Some(item), Step::Duplicates);
             let quantity = number(&quantities, i);
             let units = || quantity.map(f64::abs).filter(|units| *units > 0.0);
             self.lines.push(Line {

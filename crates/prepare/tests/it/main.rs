@@ -7,6 +7,7 @@ mod memory;
 mod mutations;
 mod prepare;
 mod properties;
+mod questions;
 mod samples;
 mod stream;
 mod support;

@@ -35,6 +35,7 @@ const NO_CONTEXT: &[&str] = &[
     log_columns::VALUE,
     log_columns::QUANTITY,
     log_columns::TEXT,
+    log_columns::INTENT,
     log_columns::PRICE,
 ];
 const MOMENT: &str = "moment";
