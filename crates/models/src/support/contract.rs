@@ -64,11 +64,6 @@ pub trait IntentSpec: Debug + Send + Sync {
         &[]
     }
 
-    /// Whether the seed changes what is learned.
-    fn uses_seed(&self) -> bool {
-        true
-    }
-
     /// Memory that a fit needs at most, beside the texts, in bytes.
     fn needed_bytes(&self, train: IntentTexts<'_>) -> u64;
 
@@ -97,9 +92,6 @@ pub trait IntentModel: Debug + Send + Sync {
 
     /// The hyperparameters that it was fitted with.
     fn hyperparameters(&self) -> Value;
-
-    /// Number of intents.
-    fn n_intents(&self) -> usize;
 
     /// The logit of each intent, `[n_intents]`: their softmax at the temperature that calibration finds are the probabilities. Any text has finite
     /// logits, an empty one too; the same for a text alone and after others.

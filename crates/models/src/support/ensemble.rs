@@ -242,7 +242,7 @@ impl IntentSpec for EnsembleSpec {
                 record.curve = found.curve;
             }
         }
-        let model = EnsembleModel { config, members: models, n_intents: train.n_intents };
+        let model = EnsembleModel { config, members: models };
         Ok((Box::new(model), record))
     }
 
@@ -271,7 +271,6 @@ type FittedMember = (Box<dyn IntentModel>, FitRecord);
 pub struct EnsembleModel {
     config: EnsembleConfig,
     members: Vec<Box<dyn IntentModel>>,
-    n_intents: usize,
 }
 
 impl EnsembleModel {
@@ -292,7 +291,7 @@ impl EnsembleModel {
             registry::load(&member.model, &member.hyperparameters, tensors, n_intents)
         };
         let members = spec.config.members.iter().enumerate().map(load);
-        Ok(Self { members: members.collect::<Result<_, _>>()?, config: spec.config, n_intents })
+        Ok(Self { members: members.collect::<Result<_, _>>()?, config: spec.config })
     }
 }
 
@@ -303,10 +302,6 @@ impl IntentModel for EnsembleModel {
 
     fn hyperparameters(&self) -> Value {
         serde_json::to_value(&self.config).expect("numbers and names in a struct are JSON")
-    }
-
-    fn n_intents(&self) -> usize {
-        self.n_intents
     }
 
     fn logits(&self, text: &Analyzed) -> Result<Vec<f32>, ModelError> {

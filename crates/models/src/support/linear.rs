@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use super::contract::{IntentModel, IntentSpec, IntentTexts};
 use super::dual::Problem;
-use super::features::Features;
+use super::features::{Features, NgramConfig};
 use crate::error::ModelError;
 use crate::recommend::Parameter;
-use crate::recommend::registry::parse_keys;
+use crate::recommend::registry::parse_keys_of;
 use crate::tensors::Tensors;
 use crate::training::{FitContext, FitRecord};
 
@@ -45,17 +45,27 @@ impl LinearLoss {
         }
     }
 
-    const fn default_c(self) -> f64 {
-        match self {
-            Self::SquaredHinge => 0.5,
-            Self::Logistic => 20.0,
+    const fn defaults(self) -> LinearConfig {
+        let ngrams = NgramConfig::DEFAULT;
+        LinearConfig {
+            word_ngrams: ngrams.word_ngrams,
+            char_ngrams_from: ngrams.char_ngrams_from,
+            char_ngrams: ngrams.char_ngrams,
+            min_count: ngrams.min_count,
+            sublinear: ngrams.sublinear,
+            c: match self {
+                Self::SquaredHinge => 0.5,
+                Self::Logistic => 20.0,
+            },
+            tolerance: 0.01,
+            max_iterations: 1000,
         }
     }
 }
 
 /// Hyperparameters of both models.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(deny_unknown_fields)]
 pub struct LinearConfig {
     /// Longest n-grams of words; 0 for none.
     pub word_ngrams: usize,
@@ -67,7 +77,7 @@ pub struct LinearConfig {
     pub min_count: u32,
     /// Whether a count counts as `1 + ln count`.
     pub sublinear: bool,
-    /// The weight of the losses against that of large weights; 0 for the model's default.
+    /// The weight of the losses against that of large weights.
     pub c: f64,
     /// Where the solver ends.
     pub tolerance: f64,
@@ -75,17 +85,14 @@ pub struct LinearConfig {
     pub max_iterations: usize,
 }
 
-impl Default for LinearConfig {
-    fn default() -> Self {
-        Self {
-            word_ngrams: 2,
-            char_ngrams_from: 2,
-            char_ngrams: 5,
-            min_count: 1,
-            sublinear: true,
-            c: 0.0,
-            tolerance: 0.01,
-            max_iterations: 1000,
+impl LinearConfig {
+    fn ngrams(&self) -> NgramConfig {
+        NgramConfig {
+            word_ngrams: self.word_ngrams,
+            char_ngrams_from: self.char_ngrams_from,
+            char_ngrams: self.char_ngrams,
+            min_count: self.min_count,
+            sublinear: self.sublinear,
         }
     }
 }
@@ -103,7 +110,7 @@ impl LinearSpec {
     /// # Errors
     /// [`ModelError::UnknownKey`] or [`ModelError::Hyperparameter`].
     pub fn from_keys(loss: LinearLoss, keys: &Value) -> Result<Self, ModelError> {
-        let mut config: LinearConfig = parse_keys(loss.model(), keys)?;
+        let config = parse_keys_of(loss.model(), &loss.defaults(), keys)?;
         let refuse =
             |name: &str, reason: &str| Err(ModelError::hyperparameter(loss.model(), name, reason));
         const LONGEST: usize = 10;
@@ -119,7 +126,7 @@ impl LinearSpec {
         if config.min_count == 0 {
             return refuse("min_count", "give 1 or more");
         }
-        if !(config.c >= 0.0 && config.c <= 1e6) {
+        if !(config.c > 0.0 && config.c <= 1e6) {
             return refuse("c", "give a number above 0, up to 1e6");
         }
         if !(config.tolerance > 0.0 && config.tolerance <= 1.0) {
@@ -127,9 +134,6 @@ impl LinearSpec {
         }
         if config.max_iterations == 0 {
             return refuse("max_iterations", "give 1 or more");
-        }
-        if config.c == 0.0 {
-            config.c = loss.default_c();
         }
         Ok(Self { loss, config })
     }
@@ -187,8 +191,8 @@ impl LinearSpec {
         train: IntentTexts<'_>,
         context: &FitContext<'_>,
     ) -> Result<LinearModel, ModelError> {
-        let features = Features::fit(train.texts, &self.config);
-        let rows = features.rows(train.texts, &self.config);
+        let features = Features::fit(train.texts, self.config.ngrams());
+        let rows = features.rows(train.texts);
         context.check_cancelled()?;
         let n_features = features.len();
         let solve = |intent: usize| {
@@ -239,7 +243,7 @@ impl LinearModel {
         tensors: &mut Tensors,
         n_intents: usize,
     ) -> Result<Self, ModelError> {
-        let features = Features::load(tensors)?;
+        let features = Features::load(spec.config.ngrams(), tensors)?;
         let weights = tensors.take_matrix("weights", features.len() + 1, n_intents)?;
         Ok(Self { spec, features, weights, n_intents })
     }
@@ -258,13 +262,9 @@ impl IntentModel for LinearModel {
         self.spec.hyperparameters()
     }
 
-    fn n_intents(&self) -> usize {
-        self.n_intents
-    }
-
     fn logits(&self, text: &Analyzed) -> Result<Vec<f32>, ModelError> {
         let mut logits = self.weights_of(self.features.len()).to_vec();
-        for (feature, value) in self.features.row(text, &self.spec.config) {
+        for (feature, value) in self.features.row(text) {
             let weights = self.weights_of(feature as usize);
             logits.iter_mut().zip(weights).for_each(|(logit, weight)| *logit += value * weight);
         }
@@ -274,7 +274,7 @@ impl IntentModel for LinearModel {
     /// What its n-grams add, each shared out to the tokens that it is of by their bytes; with the bias they sum to the logit.
     fn attribute(&self, text: &Analyzed, intent: usize) -> Result<Vec<f64>, ModelError> {
         let weight = |feature: u32| f64::from(self.weights_of(feature as usize)[intent]);
-        Ok(self.features.attribute(text, &self.spec.config, weight))
+        Ok(self.features.attribute(text, weight))
     }
 
     fn tensors(&self) -> Tensors {

@@ -5,6 +5,8 @@
 
 pub mod contract;
 
+mod vocabulary;
+
 mod dual;
 mod features;
 pub mod linear;

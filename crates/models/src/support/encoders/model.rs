@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
 use super::super::contract::{IntentModel, IntentSpec, IntentTexts};
-use super::config::{EncoderSpec, TextEncoder};
+use super::config::EncoderSpec;
 use super::fit::{N_BUFFERS, TextLearner};
 use super::input::{Input, Reading};
 use super::network::{TextNetwork, Workspace};
@@ -93,8 +93,7 @@ impl EncoderSpec {
             optimizer: self.optimizer(),
         };
         let record = training::run(&mut learner, &plan, context)?;
-        let n_intents = train.n_intents;
-        let model = EncoderModel { spec: self.clone(), input, network: learner.network, n_intents };
+        let model = EncoderModel { spec: self.clone(), input, network: learner.network };
         Ok((model, record))
     }
 }
@@ -105,7 +104,6 @@ pub struct EncoderModel {
     spec: EncoderSpec,
     input: Input,
     network: TextNetwork,
-    n_intents: usize,
 }
 
 impl EncoderModel {
@@ -133,12 +131,7 @@ impl EncoderModel {
         let mut network =
             TextNetwork::new(&sizes, &mut rng).map_err(ModelError::training(name, None))?;
         tensors.take_parameters(&mut network, name)?;
-        Ok(Self { spec, input, network, n_intents })
-    }
-
-    /// Which network it is.
-    pub fn encoder(&self) -> TextEncoder {
-        self.spec.encoder
+        Ok(Self { spec, input, network })
     }
 }
 
@@ -149,10 +142,6 @@ impl IntentModel for EncoderModel {
 
     fn hyperparameters(&self) -> Value {
         self.spec.hyperparameters()
-    }
-
-    fn n_intents(&self) -> usize {
-        self.n_intents
     }
 
     fn logits(&self, text: &Analyzed) -> Result<Vec<f32>, ModelError> {

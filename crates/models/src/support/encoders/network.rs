@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use super::bag::{Bag, BagWorkspace};
 use super::convolution::{Convolution, ConvolutionWorkspace};
 use super::encoder::Encoder;
-use super::recurrence::{Recurrence, RecurrenceWorkspace};
+use super::recurrence::{Cell, Recurrence, RecurrenceWorkspace};
 use super::texts::BaggedTexts;
 use super::transformer::{Transformer, TransformerWorkspace};
 
@@ -20,7 +20,7 @@ use super::transformer::{Transformer, TransformerWorkspace};
 pub(super) enum EncoderSizes {
     Bag(Activation),
     Convolution { n_filters: usize, widths: Vec<usize> },
-    Recurrence { n_hidden: usize, n_heads: usize },
+    Recurrence { cell: Cell, n_hidden: usize, n_heads: usize },
     Transformer { n_layers: usize, n_heads: usize, dropout: f32 },
 }
 
@@ -49,10 +49,11 @@ impl TextNetworkSizes {
                 let filters = widths.iter().map(|width| linear(width * d, *n_filters));
                 (filters.sum(), widths.len() * n_filters)
             }
-            &EncoderSizes::Recurrence { n_hidden: h, n_heads } => (
-                2 * (linear(d, 3 * h) + linear(h, 3 * h)) + linear(2 * h, n_heads),
-                (n_heads + 1) * 2 * h,
-            ),
+            &EncoderSizes::Recurrence { cell, n_hidden: h, n_heads } => {
+                let gates = cell.n_gates() * h;
+                let one_way = linear(d, gates) + linear(h, gates);
+                (2 * one_way + linear(2 * h, n_heads), (n_heads + 1) * 2 * h)
+            }
             EncoderSizes::Transformer { n_layers, .. } => {
                 let attention = linear(d, 3 * d) + linear(d, d);
                 let mlp = linear(d, 2 * d) + linear(2 * d, d);
@@ -147,8 +148,9 @@ impl TextNetwork {
                 let layer = Convolution::new(n_dims, n_filters, widths.clone(), rng)?;
                 convolution.insert(layer).n_out()
             }
-            EncoderSizes::Recurrence { n_hidden, n_heads } => {
-                recurrence.insert(Recurrence::new(n_dims, n_hidden, n_heads, rng)?).n_out()
+            EncoderSizes::Recurrence { cell, n_hidden, n_heads } => {
+                let layer = Recurrence::new(cell, n_dims, n_hidden, n_heads, rng)?;
+                recurrence.insert(layer).n_out()
             }
             EncoderSizes::Transformer { n_layers, n_heads, dropout } => {
                 let layer = Transformer::new(n_dims, n_layers, n_heads, dropout, rng)?;
@@ -272,7 +274,8 @@ mod tests {
         let encoders = [
             EncoderSizes::Bag(Activation::Tanh),
             EncoderSizes::Convolution { n_filters: 3, widths: vec![1, 2] },
-            EncoderSizes::Recurrence { n_hidden: 3, n_heads: 2 },
+            EncoderSizes::Recurrence { cell: Cell::Gru, n_hidden: 3, n_heads: 2 },
+            EncoderSizes::Recurrence { cell: Cell::Lstm, n_hidden: 3, n_heads: 2 },
             EncoderSizes::Transformer { n_layers: 2, n_heads: 2, dropout: 0.1 },
         ];
         let network = |encoder: EncoderSizes| {
