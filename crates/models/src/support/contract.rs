@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use forecart_text::Analyzed;
 use serde_json::Value;
 
+use super::folds::Folds;
 use crate::error::ModelError;
 use crate::recommend::Parameter;
 use crate::tensors::Tensors;
@@ -79,6 +80,22 @@ pub trait IntentSpec: Debug + Send + Sync {
         identity: &str,
         context: &FitContext<'_>,
     ) -> Result<(Box<dyn IntentModel>, FitRecord), ModelError>;
+
+    /// The logits of the texts of `folds` that are held out, in the order of [`Folds::labels`], by models that have not learned from them; and the spec
+    /// for learning from all texts afterwards, with what these logits have chosen.
+    ///
+    /// # Errors
+    /// As [`Self::fit`].
+    fn cross_fit(
+        &self,
+        folds: &Folds<'_>,
+        context: &FitContext<'_>,
+    ) -> Result<(Vec<Vec<f32>>, Box<dyn IntentSpec>), ModelError> {
+        let context = FitContext { checkpoint: None, ..*context };
+        let logits =
+            folds.logits(&context, |train| Ok(self.fit(train, train.none(), "", &context)?.0))?;
+        Ok((logits, self.for_refit(&FitRecord::default())))
+    }
 
     /// The spec for learning from all texts after `record` chose by validation: the same number of epochs, nothing left to choose. The same
     /// spec where nothing was chosen.

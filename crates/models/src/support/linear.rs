@@ -1,6 +1,7 @@
 //! TF-IDF and one linear classifier for each intent against all others: strong on short texts, trained in seconds.
 
 use std::fmt::Debug;
+use std::num::NonZeroU32;
 
 use forecart_text::Analyzed;
 use rayon::prelude::*;
@@ -52,6 +53,7 @@ impl LinearLoss {
             char_ngrams_from: ngrams.char_ngrams_from,
             char_ngrams: ngrams.char_ngrams,
             min_count: ngrams.min_count,
+            max_features: ngrams.max_features,
             sublinear: ngrams.sublinear,
             c: match self {
                 Self::SquaredHinge => 0.5,
@@ -75,6 +77,8 @@ pub struct LinearConfig {
     pub char_ngrams: usize,
     /// Texts that an n-gram has to be in.
     pub min_count: u32,
+    /// N-grams at most, those in most texts.
+    pub max_features: NonZeroU32,
     /// Whether a count counts as `1 + ln count`.
     pub sublinear: bool,
     /// The weight of the losses against that of large weights.
@@ -92,6 +96,7 @@ impl LinearConfig {
             char_ngrams_from: self.char_ngrams_from,
             char_ngrams: self.char_ngrams,
             min_count: self.min_count,
+            max_features: self.max_features,
             sublinear: self.sublinear,
         }
     }
@@ -164,7 +169,8 @@ impl IntentSpec for LinearSpec {
         // Of each n-gram an entry of a row and of the table of counts; of those that are different, of texts about one in eight, a weight for
         // each intent, twice while they are put in order.
         let n_ngrams = (n_bytes * lengths) as u64;
-        n_ngrams * 40 + n_ngrams / 8 * train.n_intents as u64 * 4 * 2
+        let n_features = (n_ngrams / 8).min(self.config.max_features.get().into());
+        n_ngrams * 40 + n_features * train.n_intents as u64 * 4 * 2
     }
 
     fn fit(

@@ -4,6 +4,7 @@
 //! each intent. [`registry`] has them by name. [`IntentPredictor`] is a model with its pipeline and what is known of its errors: it answers, or abstains.
 
 pub mod contract;
+mod folds;
 
 mod vocabulary;
 
@@ -19,9 +20,13 @@ pub mod registry;
 pub mod confidence;
 pub mod predictor;
 
+#[cfg(test)]
+mod testing;
+
 pub use confidence::{Confidence, DoubtScore};
 pub use contract::{IntentModel, IntentSpec, IntentTexts};
 pub use encoders::{EncoderConfig, EncoderModel, EncoderSpec, TextEncoder};
 pub use ensemble::{EnsembleConfig, EnsembleModel, EnsembleSpec, Member};
+pub use folds::Folds;
 pub use linear::{LinearConfig, LinearLoss, LinearModel, LinearSpec};
 pub use predictor::{Abstained, Classified, IntentOptions, IntentPredictor};

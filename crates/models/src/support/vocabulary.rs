@@ -1,6 +1,8 @@
 //! Pieces of texts by their hashes: the place of one is its index.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 
 use forecart_text::Analyzed;
 
@@ -16,10 +18,11 @@ pub(super) struct Vocabulary {
 }
 
 impl Vocabulary {
-    /// Of what stands in `min_count` texts or more, and in how many each of them stands. `pieces` adds the hashes of a text.
+    /// Of what stands in `min_count` texts or more, and in how many each of them stands; of more than `most` those that stand in most texts, of as many
+    /// those of the lower hashes. `pieces` adds the hashes of a text.
     pub(super) fn fit(
         texts: &[Analyzed],
-        min_count: u32,
+        (min_count, most): (u32, NonZeroU32),
         pieces: impl Fn(&Analyzed, &mut Vec<u64>),
     ) -> (Self, Vec<u32>) {
         let mut counts: HashMap<u64, u32> = HashMap::new();
@@ -33,6 +36,11 @@ impl Vocabulary {
         }
         let mut kept: Vec<(u64, u32)> =
             counts.into_iter().filter(|(_, count)| *count >= min_count).collect();
+        let most = most.get() as usize;
+        if kept.len() > most {
+            kept.select_nth_unstable_by_key(most, |(hash, count)| (Reverse(*count), *hash));
+            kept.truncate(most);
+        }
         kept.sort_unstable();
         let (hashes, counts) = kept.into_iter().unzip();
         (Self::new(hashes), counts)
@@ -76,10 +84,14 @@ mod tests {
         let letters = |text: &Analyzed, out: &mut Vec<u64>| {
             out.extend(text.text().bytes().map(u64::from));
         };
-        let (found, counts) = Vocabulary::fit(&texts, 2, letters);
+        let most = |n| NonZeroU32::new(n).unwrap();
+        let (found, counts) = Vocabulary::fit(&texts, (2, most(9)), letters);
         assert_eq!(counts, [2, 3]);
         let index = |letter: u8| found.get(letter.into());
         assert_eq!([index(b'a'), index(b'b'), index(b'c')], [Some(0), Some(1), None]);
+        let (most_frequent, counts) = Vocabulary::fit(&texts, (1, most(2)), letters);
+        assert_eq!(counts, [2, 3]);
+        assert_eq!(most_frequent.get(b'c'.into()), None);
         let mut tensors = Tensors::default();
         found.tensors("letters", &mut tensors);
         assert_eq!(Vocabulary::load("letters", &mut tensors).unwrap().len(), found.len());

@@ -6,7 +6,7 @@ use forecart_nn::{Activation, BagMode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::input::Reading;
+use super::input::{Limits, Reading};
 use super::network::{EncoderSizes, TextNetworkSizes};
 use super::recurrence::Cell;
 use super::texts::LeftOut;
@@ -87,6 +87,7 @@ impl TextEncoder {
             n_heads: None,
             n_layers: None,
             min_count: 1,
+            max_features: positive(1 << 16),
             dropout_in: 0.3,
             dropout_out: 0.5,
             left_out: 0.1,
@@ -157,6 +158,8 @@ pub struct EncoderConfig {
     pub n_layers: Option<NonZeroU32>,
     /// Training texts that a piece has to be in to have an embedding.
     pub min_count: u32,
+    /// Pieces that have an embedding at most, those in most texts.
+    pub max_features: NonZeroU32,
     /// Share of what the encoder reads that is dropped while training, in `0.0..1.0`.
     pub dropout_in: f64,
     /// Share of what the encoder makes that is dropped while training, in `0.0..1.0`.
@@ -299,6 +302,10 @@ impl EncoderSpec {
             dropout_in: config.dropout_in as f32,
             dropout_out: config.dropout_out as f32,
         }
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        (self.config.min_count, self.config.max_features)
     }
 
     pub(super) fn left_out(&self) -> LeftOut {

@@ -1,5 +1,7 @@
 //! From a text to the bags that a network reads.
 
+use std::num::NonZeroU32;
+
 use forecart_text::{Analyzed, TokenKind, ngrams};
 
 use super::super::features::{Features, NgramConfig};
@@ -21,6 +23,9 @@ pub(super) enum Reading {
     /// One bag a word: the word and its subwords.
     ByWord,
 }
+
+/// Texts that a piece has to be in, and pieces at most.
+pub(super) type Limits = (u32, NonZeroU32);
 
 /// What is known of the pieces of texts after training.
 #[derive(Debug, Clone)]
@@ -73,12 +78,12 @@ fn bags(text: &Analyzed, reading: Reading, mut visit: impl FnMut(&[u64])) {
 }
 
 impl Input {
-    /// Of what stands in `min_count` texts or more.
-    pub(super) fn fit(texts: &[Analyzed], reading: Reading, min_count: u32) -> Self {
+    /// Of pieces within `limits`.
+    pub(super) fn fit(texts: &[Analyzed], reading: Reading, limits: Limits) -> Self {
         if reading == Reading::Weighted {
-            return Self::Weighted(Features::fit(texts, weighted_config(min_count)));
+            return Self::Weighted(Features::fit(texts, weighted_config(limits)));
         }
-        let (pieces, _) = Vocabulary::fit(texts, min_count, |text, hashes| {
+        let (pieces, _) = Vocabulary::fit(texts, limits, |text, hashes| {
             bags(text, reading, |bag| hashes.extend_from_slice(bag));
         });
         Self::Pieces(pieces, reading)
@@ -126,29 +131,28 @@ impl Input {
 
     pub(super) fn load(
         reading: Reading,
-        min_count: u32,
+        limits: Limits,
         tensors: &mut Tensors,
     ) -> Result<Self, ModelError> {
         if reading == Reading::Weighted {
-            return Ok(Self::Weighted(Features::load(weighted_config(min_count), tensors)?));
+            return Ok(Self::Weighted(Features::load(weighted_config(limits), tensors)?));
         }
         Ok(Self::Pieces(Vocabulary::load("pieces", tensors)?, reading))
     }
 }
 
 /// The features of the linear models.
-fn weighted_config(min_count: u32) -> NgramConfig {
-    NgramConfig { min_count, ..NgramConfig::DEFAULT }
+fn weighted_config((min_count, max_features): Limits) -> NgramConfig {
+    NgramConfig { min_count, max_features, ..NgramConfig::DEFAULT }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use forecart_text::{Pipeline, PipelineConfig};
+    use crate::support::testing::analyzed;
 
-    fn analyzed(typed: &[&str]) -> Vec<Analyzed> {
-        let pipeline = Pipeline::new(PipelineConfig::default()).unwrap();
-        typed.iter().map(|text| pipeline.analyze(&pipeline.clean(text))).collect()
+    fn limits(min_count: u32) -> Limits {
+        (min_count, NonZeroU32::MAX)
     }
 
     #[test]
@@ -165,8 +169,8 @@ mod tests {
     #[test]
     fn what_is_rare_or_new_is_left_out_and_marks_are_not_read() {
         let texts = analyzed(&["my card!", "my order?"]);
-        let all = Input::fit(&texts, Reading::ByWord, 1).n_rows();
-        let frequent = Input::fit(&texts, Reading::ByWord, 2);
+        let all = Input::fit(&texts, Reading::ByWord, limits(1)).n_rows();
+        let frequent = Input::fit(&texts, Reading::ByWord, limits(2));
         let subwords_of_my = 2 + 1; // <my, my>; <my> is the whole and no subword: 2 of length 3, and the word
         assert!(all > frequent.n_rows());
         assert_eq!(frequent.n_rows(), subwords_of_my);
@@ -183,8 +187,10 @@ mod tests {
     #[test]
     fn a_text_read_at_once_is_one_bag_with_pairs_of_words() {
         let texts = analyzed(&["my card"]);
-        let (by_word, whole) =
-            (Input::fit(&texts, Reading::ByWord, 1), Input::fit(&texts, Reading::Whole, 1));
+        let (by_word, whole) = (
+            Input::fit(&texts, Reading::ByWord, limits(1)),
+            Input::fit(&texts, Reading::Whole, limits(1)),
+        );
         assert_eq!(whole.n_rows(), by_word.n_rows() + 1);
         assert_eq!(whole.read(&texts).of(0..1).unwrap().bags.n_bags(), 1);
     }
@@ -192,7 +198,7 @@ mod tests {
     #[test]
     fn long_texts_are_read_from_the_beginning() {
         let texts = analyzed(&[&"my card ".repeat(MAX_WORDS)]);
-        let read = Input::fit(&texts, Reading::ByWord, 1).read(&texts);
+        let read = Input::fit(&texts, Reading::ByWord, limits(1)).read(&texts);
         assert_eq!(read.of(0..1).unwrap().bags.n_bags(), MAX_WORDS);
     }
 
@@ -200,10 +206,10 @@ mod tests {
     fn what_is_read_comes_back_from_tensors() {
         let texts = analyzed(&["where is my card", "我的订单在哪"]);
         for reading in [Reading::Weighted, Reading::Whole, Reading::ByWord] {
-            let input = Input::fit(&texts, reading, 1);
+            let input = Input::fit(&texts, reading, limits(1));
             let mut tensors = Tensors::default();
             input.tensors(&mut tensors);
-            let loaded = Input::load(reading, 1, &mut tensors).unwrap();
+            let loaded = Input::load(reading, limits(1), &mut tensors).unwrap();
             tensors.expect_empty().unwrap();
             assert_eq!(loaded.read(&texts), input.read(&texts), "{reading:?}");
         }

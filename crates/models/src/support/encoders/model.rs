@@ -41,7 +41,9 @@ impl IntentSpec for EncoderSpec {
         let sizes = self.sizes(0, train.n_intents);
         let n_dense = sizes.n_dense() as u64;
         n_pieces * 16
-            + (n_pieces / distinct).saturating_mul(5 * 4 * sizes.n_dims as u64)
+            + (n_pieces / distinct)
+                .min(self.config.max_features.get().into())
+                .saturating_mul(5 * 4 * sizes.n_dims as u64)
             + n_dense.saturating_mul(4 * (5 + N_BUFFERS as u64))
     }
 
@@ -72,7 +74,7 @@ impl EncoderSpec {
         context: &FitContext<'_>,
     ) -> Result<(EncoderModel, FitRecord), ModelError> {
         let name = self.encoder.model();
-        let input = Input::fit(train.texts, self.encoder.reading(), self.config.min_count);
+        let input = Input::fit(train.texts, self.encoder.reading(), self.limits());
         let texts = input.read(train.texts);
         let mut rng = ChaCha8Rng::seed_from_u64(context.seed);
         let sizes = self.sizes(input.n_rows(), train.n_intents);
@@ -116,7 +118,7 @@ impl EncoderModel {
         tensors: &mut Tensors,
         n_intents: usize,
     ) -> Result<Self, ModelError> {
-        let input = Input::load(spec.encoder.reading(), spec.config.min_count, tensors)?;
+        let input = Input::load(spec.encoder.reading(), spec.limits(), tensors)?;
         let sizes = spec.sizes(input.n_rows(), n_intents);
         let name = spec.encoder.model();
         // Against the bytes that are there, before a network of this size is made.

@@ -303,12 +303,12 @@ mod tests {
 
     #[test]
     fn gradients_agree_with_differences() {
-        encoders().map(|encoder| check::gradients_agree(encoder, 4, 3e-3));
+        encoders().into_iter().for_each(|encoder| check::gradients_agree(encoder, 4, 3e-3));
     }
 
     #[test]
     fn texts_do_not_see_each_other() {
-        encoders().map(|encoder| check::texts_do_not_see_each_other(&encoder, 4));
+        encoders().iter().for_each(|encoder| check::texts_do_not_see_each_other(encoder, 4));
     }
 
     #[test]

@@ -229,7 +229,7 @@ impl Encoder for Transformer {
 
     fn backward(
         &self,
-        x: &Matrix,
+        _: &Matrix,
         texts: Ragged<'_>,
         pass: Pass,
         dz: &mut Matrix,
