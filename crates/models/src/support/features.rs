@@ -1,11 +1,13 @@
-//! Texts as rows of TF-IDF: n-grams of words and of characters, each kind with length 1.
+//! Texts as rows of TF-IDF: n-grams of words and of characters, each kind with length 1; after them what an encoder makes of a text, if there is one.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::ops::Range;
+use std::sync::Arc;
 
 use forecart_text::{Analyzed, ngrams};
 
+use super::sentence_encoder::SentenceEncoder;
 use super::vocabulary::Vocabulary;
 use crate::error::ModelError;
 use crate::tensors::{TensorData, Tensors};
@@ -37,7 +39,7 @@ impl NgramConfig {
         char_ngrams_from: 1, // of Chinese: .899, not .883, on SMP
         char_ngrams: 5,
         min_count: 1,
-        max_features: NonZeroU32::new(1 << 20).expect("not 0"),
+        max_features: NonZeroU32::new(1 << 18).expect("not 0"),
         sublinear: true,
     };
 
@@ -60,6 +62,8 @@ pub(super) struct Features {
     vocabulary: Vocabulary,
     /// Inverse document frequency of each.
     idf: Vec<f32>,
+    /// A block of its own after the n-grams.
+    encoder: Option<Arc<SentenceEncoder>>,
 }
 
 /// An n-gram of a text that counts.
@@ -95,18 +99,23 @@ impl SparseRows {
 
 impl Features {
     /// Those n-grams that are in `min_count` texts or more; `idf = ln((1 + n) / (1 + n_texts_with_it)) + 1`, as in scikit-learn.
-    pub(super) fn fit(texts: &[Analyzed], config: NgramConfig) -> Self {
+    pub(super) fn fit(
+        texts: &[Analyzed],
+        config: NgramConfig,
+        encoder: Option<Arc<SentenceEncoder>>,
+    ) -> Self {
         let (vocabulary, counts) =
             Vocabulary::fit(texts, (config.min_count, config.max_features), |text, hashes| {
                 config.each(text, |_, hash, _| hashes.push(hash));
             });
         let n = texts.len() as f64;
         let idf = |count: u32| (((1.0 + n) / (1.0 + f64::from(count))).ln() + 1.0) as f32;
-        Self { config, vocabulary, idf: counts.into_iter().map(idf).collect() }
+        Self { config, vocabulary, idf: counts.into_iter().map(idf).collect(), encoder }
     }
 
+    /// Number of columns: n-grams, then the encoder's.
     pub(super) fn len(&self) -> usize {
-        self.vocabulary.len()
+        self.vocabulary.len() + self.encoder.as_ref().map_or(0, |encoder| encoder.n_dims())
     }
 
     /// The n-grams of a text that count, by block.
@@ -136,7 +145,13 @@ impl Features {
 
     /// The values of a text.
     pub(super) fn row(&self, text: &Analyzed) -> Vec<(u32, f32)> {
-        self.found(text).iter().flat_map(|found| self.values(found)).collect()
+        let mut row: Vec<(u32, f32)> =
+            self.found(text).iter().flat_map(|found| self.values(found)).collect();
+        if let Some(encoder) = &self.encoder {
+            let first = self.vocabulary.len() as u32;
+            row.extend((first..).zip(encoder.vector_of(text)));
+        }
+        row
     }
 
     /// The values of texts.
@@ -147,7 +162,7 @@ impl Features {
     }
 
     /// What each token of a text adds where an n-gram of value `v` and index `i` adds `v weight(i)`: an n-gram is shared out to its tokens by
-    /// their bytes in it, and to the places where it stands evenly.
+    /// their bytes in it, and to the places where it stands evenly. The encoder's columns are shared out as its own tokens are.
     pub(super) fn attribute(&self, text: &Analyzed, weight: impl Fn(u32) -> f64) -> Vec<f64> {
         let mut added = vec![0.0; text.tokens().len()];
         for found in self.found(text) {
@@ -156,18 +171,13 @@ impl Features {
             found.iter().for_each(|found| *counts.entry(found.index).or_default() += 1);
             for Found { index, span } in &found {
                 let share = f64::from(values[index]) / f64::from(counts[index]) * weight(*index);
-                let first = text.tokens().partition_point(|token| token.span.end <= span.start);
-                let within = |at: &usize| {
-                    text.tokens().get(*at).is_some_and(|token| token.span.start < span.end)
-                };
-                let bytes = |at: usize| {
-                    let token = &text.tokens()[at].span;
-                    (token.end.min(span.end) - token.start.max(span.start)) as f64
-                };
-                let all: f64 = (first..).take_while(within).map(bytes).sum();
-                for at in (first..).take_while(within) {
-                    added[at] += share * bytes(at) / all;
-                }
+                share_out(text, span, share, &mut added);
+            }
+        }
+        if let Some(encoder) = &self.encoder {
+            let first = self.vocabulary.len();
+            for share in encoder.shares(text, |dim| weight((first + dim) as u32)) {
+                share_out(text, &share.span, share.value, &mut added);
             }
         }
         added
@@ -176,12 +186,36 @@ impl Features {
     pub(super) fn tensors(&self, tensors: &mut Tensors) {
         self.vocabulary.tensors("ngrams", tensors);
         tensors.insert("idf", TensorData::F32(self.idf.clone()));
+        self.encoder.iter().for_each(|encoder| encoder.tensors(tensors));
     }
 
-    pub(super) fn load(config: NgramConfig, tensors: &mut Tensors) -> Result<Self, ModelError> {
+    pub(super) fn load(
+        config: NgramConfig,
+        has_encoder: bool,
+        tensors: &mut Tensors,
+    ) -> Result<Self, ModelError> {
         let vocabulary = Vocabulary::load("ngrams", tensors)?;
         let idf = tensors.take_f32("idf", Some(vocabulary.len()))?;
-        Ok(Self { config, vocabulary, idf })
+        let encoder = match has_encoder {
+            true => Some(Arc::new(SentenceEncoder::load(tensors)?)),
+            false => None,
+        };
+        Ok(Self { config, vocabulary, idf, encoder })
+    }
+}
+
+/// Adds `value` to the tokens that stand in `span`, by their bytes in it.
+fn share_out(text: &Analyzed, span: &Range<usize>, value: f64, added: &mut [f64]) {
+    let first = text.tokens().partition_point(|token| token.span.end <= span.start);
+    let within =
+        |at: &usize| text.tokens().get(*at).is_some_and(|token| token.span.start < span.end);
+    let bytes = |at: usize| {
+        let token = &text.tokens()[at].span;
+        (token.end.min(span.end) - token.start.max(span.start)) as f64
+    };
+    let all: f64 = (first..).take_while(within).map(bytes).sum();
+    for at in (first..).take_while(within) {
+        added[at] += value * bytes(at) / all;
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt::Debug;
 use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::Arc;
 
 use forecart_text::Analyzed;
 use rayon::prelude::*;
@@ -11,6 +13,7 @@ use serde_json::Value;
 use super::contract::{IntentModel, IntentSpec, IntentTexts};
 use super::dual::Problem;
 use super::features::{Features, NgramConfig};
+use super::sentence_encoder::SentenceEncoder;
 use crate::error::ModelError;
 use crate::recommend::Parameter;
 use crate::recommend::registry::parse_keys_of;
@@ -46,7 +49,7 @@ impl LinearLoss {
         }
     }
 
-    const fn defaults(self) -> LinearConfig {
+    fn defaults(self) -> LinearConfig {
         let ngrams = NgramConfig::DEFAULT;
         LinearConfig {
             word_ngrams: ngrams.word_ngrams,
@@ -61,6 +64,7 @@ impl LinearLoss {
             },
             tolerance: 0.01,
             max_iterations: 1000,
+            encoder: String::new(),
         }
     }
 }
@@ -87,6 +91,9 @@ pub struct LinearConfig {
     pub tolerance: f64,
     /// Passes over the texts at most.
     pub max_iterations: usize,
+    /// The folder of a frozen encoder of sentences, whose vectors stand beside the n-grams; the model file holds what it needs of it, and names it by its hash.
+    #[serde(default)]
+    pub encoder: String,
 }
 
 impl LinearConfig {
@@ -197,7 +204,15 @@ impl LinearSpec {
         train: IntentTexts<'_>,
         context: &FitContext<'_>,
     ) -> Result<LinearModel, ModelError> {
-        let features = Features::fit(train.texts, self.config.ngrams());
+        let mut spec = self.clone();
+        let mut encoder = None;
+        if !self.config.encoder.is_empty() {
+            let refuse = |reason| ModelError::hyperparameter(self.name(), "encoder", reason);
+            let found = SentenceEncoder::read(Path::new(&self.config.encoder)).map_err(refuse)?;
+            spec.config.encoder = found.hash();
+            encoder = Some(Arc::new(found));
+        }
+        let features = Features::fit(train.texts, self.config.ngrams(), encoder);
         let rows = features.rows(train.texts);
         context.check_cancelled()?;
         let n_features = features.len();
@@ -225,7 +240,7 @@ impl LinearSpec {
             let column = weights.iter_mut().skip(intent).step_by(train.n_intents);
             column.zip(solved).for_each(|(to, from)| *to = *from);
         }
-        Ok(LinearModel { spec: self.clone(), features, weights, n_intents: train.n_intents })
+        Ok(LinearModel { spec, features, weights, n_intents: train.n_intents })
     }
 }
 
@@ -249,7 +264,8 @@ impl LinearModel {
         tensors: &mut Tensors,
         n_intents: usize,
     ) -> Result<Self, ModelError> {
-        let features = Features::load(spec.config.ngrams(), tensors)?;
+        let features =
+            Features::load(spec.config.ngrams(), !spec.config.encoder.is_empty(), tensors)?;
         let weights = tensors.take_matrix("weights", features.len() + 1, n_intents)?;
         Ok(Self { spec, features, weights, n_intents })
     }
@@ -288,5 +304,45 @@ impl IntentModel for LinearModel {
         self.features.tensors(&mut tensors);
         tensors.insert_matrix("weights", self.weights.clone(), self.n_intents);
         tensors
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::support::registry;
+    use crate::support::sentence_encoder::tests::folder;
+    use crate::support::testing::analyzed;
+    use crate::testing::one_thread;
+    use serde_json::json;
+
+    /// No word of the second parcel or money is in a training text; vectors tell them apart.
+    #[test]
+    fn an_encoder_knows_words_that_no_training_text_has() {
+        let texts = analyzed(&["my parcel", "a parcel", "my refund", "a refund"]);
+        let train = IntentTexts::new(&texts, &[0, 0, 1, 1], 2);
+        let root = folder();
+        let keys = json!({"encoder": root.path(), "char_ngrams": 0});
+        let spec = registry::spec("tfidf-svm", &keys).unwrap();
+        let model = spec.fit(train, train.none(), "", &one_thread()).unwrap().0;
+        let asked = analyzed(&["package", "money"]);
+        let best = |model: &dyn IntentModel, text: &Analyzed| {
+            let logits = model.logits(text).unwrap();
+            assert!((logits[0] - logits[1]).abs() > 0.1, "{logits:?}");
+            usize::from(logits[1] > logits[0])
+        };
+        assert_eq!(asked.iter().map(|text| best(model.as_ref(), text)).collect::<Vec<_>>(), [0, 1]);
+        let added = model.attribute(&asked[0], 0).unwrap();
+        let empty = model.logits(&analyzed(&[""])[0]).unwrap()[0];
+        assert!((added[0] - f64::from(model.logits(&asked[0]).unwrap()[0] - empty)).abs() < 1e-5);
+
+        // The file needs the folder no more, and does not name it.
+        drop(root);
+        let keys = model.hyperparameters();
+        assert!(keys["encoder"].as_str().unwrap().starts_with("sha256:"), "{keys}");
+        let loaded = registry::load("tfidf-svm", &keys, model.tensors(), 2).unwrap();
+        assert_eq!(loaded.logits(&asked[1]).unwrap(), model.logits(&asked[1]).unwrap());
+        let error = spec.fit(train, train.none(), "", &one_thread()).unwrap_err().to_string();
+        assert!(error.contains("encoder") && error.contains("tokenizer.json"), "{error}");
     }
 }

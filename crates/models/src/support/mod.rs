@@ -11,9 +11,12 @@ mod vocabulary;
 mod dual;
 mod features;
 pub mod linear;
+mod sentence_encoder;
 
 mod encoders;
 mod ensemble;
+
+mod distilled;
 
 pub mod registry;
 
@@ -25,6 +28,7 @@ mod testing;
 
 pub use confidence::{Confidence, DoubtScore};
 pub use contract::{IntentModel, IntentSpec, IntentTexts};
+pub use distilled::{DistilledConfig, DistilledModel, DistilledSpec};
 pub use encoders::{EncoderConfig, EncoderModel, EncoderSpec, TextEncoder};
 pub use ensemble::{EnsembleConfig, EnsembleModel, EnsembleSpec, Member};
 pub use folds::Folds;

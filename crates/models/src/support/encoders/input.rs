@@ -81,7 +81,7 @@ impl Input {
     /// Of pieces within `limits`.
     pub(super) fn fit(texts: &[Analyzed], reading: Reading, limits: Limits) -> Self {
         if reading == Reading::Weighted {
-            return Self::Weighted(Features::fit(texts, weighted_config(limits)));
+            return Self::Weighted(Features::fit(texts, weighted_config(limits), None));
         }
         let (pieces, _) = Vocabulary::fit(texts, limits, |text, hashes| {
             bags(text, reading, |bag| hashes.extend_from_slice(bag));
@@ -135,7 +135,7 @@ impl Input {
         tensors: &mut Tensors,
     ) -> Result<Self, ModelError> {
         if reading == Reading::Weighted {
-            return Ok(Self::Weighted(Features::load(weighted_config(limits), tensors)?));
+            return Ok(Self::Weighted(Features::load(weighted_config(limits), false, tensors)?));
         }
         Ok(Self::Pieces(Vocabulary::load("pieces", tensors)?, reading))
     }

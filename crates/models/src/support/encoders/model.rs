@@ -10,6 +10,7 @@ use super::config::EncoderSpec;
 use super::fit::{N_BUFFERS, TextLearner};
 use super::input::{Input, Reading};
 use super::network::{TextNetwork, Workspace};
+use super::targets::Targets;
 use super::texts::BaggedTexts;
 use crate::error::ModelError;
 use crate::recommend::Parameter;
@@ -57,7 +58,10 @@ impl IntentSpec for EncoderSpec {
     ) -> Result<(Box<dyn IntentModel>, FitRecord), ModelError> {
         let hint = "lower `n_dims`, or raise `min_count`";
         context.check_memory(self.name(), self.needed_bytes(train), hint)?;
-        let (model, record) = context.on_threads(|| self.train(train, identity, context))?;
+        let smoothing = self.config.label_smoothing as f32;
+        let targets = Targets::Labels { labels: train.labels.to_vec(), smoothing };
+        let texts = (train.texts, train.texts);
+        let (model, record) = self.train(texts, train.n_intents, &targets, identity, context)?;
         Ok((Box::new(model), record))
     }
 
@@ -67,24 +71,51 @@ impl IntentSpec for EncoderSpec {
 }
 
 impl EncoderSpec {
+    /// Learns to say of texts what another model says: its logits, `[n_texts][n_intents]`, at a temperature. The first `n_known` texts are those whose pieces are
+    /// known.
+    pub(in super::super) fn imitate(
+        &self,
+        (texts, n_known): (&[Analyzed], usize),
+        (logits, temperature): (&[Vec<f32>], f64),
+        identity: &str,
+        context: &FitContext<'_>,
+    ) -> Result<(EncoderModel, FitRecord), ModelError> {
+        let targets = Targets::soft(logits, temperature as f32);
+        let n_intents = logits.first().map_or(0, Vec::len);
+        self.train((&texts[..n_known], texts), n_intents, &targets, identity, context)
+    }
+
+    /// Learns from `texts`, which are read by the pieces of those that are known.
     fn train(
         &self,
-        train: IntentTexts<'_>,
+        (known, texts): (&[Analyzed], &[Analyzed]),
+        n_intents: usize,
+        targets: &Targets,
+        identity: &str,
+        context: &FitContext<'_>,
+    ) -> Result<(EncoderModel, FitRecord), ModelError> {
+        context
+            .on_threads(|| self.train_here((known, texts), n_intents, targets, identity, context))
+    }
+
+    fn train_here(
+        &self,
+        (known, texts): (&[Analyzed], &[Analyzed]),
+        n_intents: usize,
+        targets: &Targets,
         identity: &str,
         context: &FitContext<'_>,
     ) -> Result<(EncoderModel, FitRecord), ModelError> {
         let name = self.encoder.model();
-        let input = Input::fit(train.texts, self.encoder.reading(), self.limits());
-        let texts = input.read(train.texts);
+        let input = Input::fit(known, self.encoder.reading(), self.limits());
+        let texts = input.read(texts);
         let mut rng = ChaCha8Rng::seed_from_u64(context.seed);
-        let sizes = self.sizes(input.n_rows(), train.n_intents);
+        let sizes = self.sizes(input.n_rows(), n_intents);
         let network =
             TextNetwork::new(&sizes, &mut rng).map_err(ModelError::training(name, None))?;
-        let regularization = (self.left_out(), self.config.label_smoothing as f32);
         let optimizer = self.optimizer().build(name)?;
-        let mut learner =
-            TextLearner::new(network, optimizer, (&texts, train.labels), regularization);
-        let n_epochs = self.n_epochs(train.len());
+        let mut learner = TextLearner::new(network, optimizer, (&texts, targets), self.left_out());
+        let n_epochs = self.n_epochs(texts.len());
         let plan = Plan {
             model: name,
             run: RunIdentity::new(name, &self.hyperparameters(), context.seed)

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use forecart_nn::loss::softmax_cross_entropy;
+use forecart_nn::loss::{soft_cross_entropy, softmax_cross_entropy};
 use forecart_nn::{
     Activation, BagMode, Dropout, Embedding, Init, Linear, Matrix, NnError, Pass, Ragged,
 };
@@ -12,6 +12,7 @@ use super::bag::{Bag, BagWorkspace};
 use super::convolution::{Convolution, ConvolutionWorkspace};
 use super::encoder::Encoder;
 use super::recurrence::{Cell, Recurrence, RecurrenceWorkspace};
+use super::targets::Targets;
 use super::texts::BaggedTexts;
 use super::transformer::{Transformer, TransformerWorkspace};
 
@@ -106,6 +107,7 @@ pub(super) struct Workspace {
     dx: Matrix,
     dz: Matrix,
     d_logits: Matrix,
+    targets: Matrix,
     bag: BagWorkspace,
     convolution: ConvolutionWorkspace,
     recurrence: RecurrenceWorkspace,
@@ -207,19 +209,26 @@ impl TextNetwork {
     pub(super) fn learn(
         &self,
         texts: &BaggedTexts,
-        labels: &[u32],
+        targets: &Targets,
         rows: Range<usize>,
-        (n_batch, label_smoothing): (usize, f32),
+        n_batch: usize,
         pass: Pass,
         ws: &mut Workspace,
         gradients: &mut TextNetworkGradients,
     ) -> Result<f64, NnError> {
         self.forward(texts, rows.clone(), pass, ws)?;
-        let labels = &labels[rows.clone()];
         let (logits, d_logits) = (&ws.logits, &mut ws.d_logits);
         let mean_over = n_batch as f64;
-        let loss =
-            softmax_cross_entropy(logits, labels, None, label_smoothing, mean_over, d_logits)?;
+        let loss = match targets {
+            Targets::Labels { labels, smoothing } => {
+                let labels = &labels[rows.clone()];
+                softmax_cross_entropy(logits, labels, None, *smoothing, mean_over, d_logits)?
+            }
+            Targets::Soft { probabilities, temperature } => {
+                ws.targets.copy_rows_from(probabilities, rows.clone());
+                soft_cross_entropy(logits, &ws.targets, *temperature, mean_over, d_logits)?
+            }
+        };
         let first_text = rows.start;
         let rows = texts.of(rows)?;
         self.backward(
@@ -324,8 +333,8 @@ mod tests {
             let error = largest_gradient_error(&mut network, 2e-3, |network, gradients| {
                 let pass = Pass::Training { key: key(), first_row: 0 };
                 let mut ws = Workspace::default();
-                let loss = (3, 0.1);
-                network.learn(&texts(), &[2, 0, 1], 0..3, loss, pass, &mut ws, gradients).unwrap()
+                let targets = Targets::Labels { labels: vec![2, 0, 1], smoothing: 0.1 };
+                network.learn(&texts(), &targets, 0..3, 3, pass, &mut ws, gradients).unwrap()
             });
             assert!(error < 0.03, "{sizes:?}: {error}");
         }

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use self::weights::{pool, stack};
 use super::contract::{IntentModel, IntentSpec, IntentTexts};
+use super::distilled;
 use super::folds::{Folds, logits_of};
 use super::registry;
 use crate::error::ModelError;
@@ -45,8 +46,8 @@ pub struct EnsembleConfig {
 impl Default for EnsembleConfig {
     fn default() -> Self {
         let member = |model: &str| Member { model: model.to_owned(), hyperparameters: Value::Null };
-        // Models that err on other texts: n-grams by a linear model and by a hidden layer, words in their order.
-        let members = ["tfidf-svm", "ngram-mlp", "textcnn"].map(member);
+        // Models that err on other texts: n-grams by a linear model and by a hidden layer, words in their order, words and subwords in none.
+        let members = ["tfidf-svm", "ngram-mlp", "textcnn", "fasttext"].map(member);
         Self { members: members.into(), weights: Vec::new() }
     }
 }
@@ -77,8 +78,10 @@ impl EnsembleSpec {
         if config.members.is_empty() || config.members.len() > MOST_MEMBERS {
             return refuse("members", "give 1 to 32 models");
         }
-        if config.members.iter().any(|member| registry::resolved(&member.model) == NAME) {
-            return refuse("members", "an ensemble is no member of another");
+        let is_of_models =
+            |member: &Member| [NAME, distilled::NAME].contains(&registry::resolved(&member.model));
+        if config.members.iter().any(is_of_models) {
+            return refuse("members", "a model that is made of others is no member");
         }
         if !config.weights.is_empty() && config.weights.len() != config.members.len() {
             return refuse("weights", "give one for each member, or none");
@@ -200,7 +203,10 @@ impl IntentSpec for EnsembleSpec {
             if record.curve.is_empty() {
                 record.curve = found.curve;
             }
-            config.members.push(self.config.members[place].clone());
+            config.members.push(Member {
+                model: model.name().to_owned(),
+                hyperparameters: model.hyperparameters(),
+            });
             config.weights.push(weights[place]);
             models.push(model);
         }
@@ -418,7 +424,7 @@ mod tests {
             assert!(message.contains(said), "{message}");
         }
         assert!(refused(json!({"weights": [1.0]})).contains("one for each"));
-        assert!(refused(json!({"weights": [1.0, -1.0, 1.0]})).contains("from 0"));
+        assert!(refused(json!({"weights": [1.0, -1.0, 1.0, 1.0]})).contains("from 0"));
         let spec = registry::spec(NAME, &Value::Null).unwrap();
         let keys = spec.hyperparameters();
         assert!(keys["members"][2]["hyperparameters"]["n_filters"].is_number(), "{keys}");
