@@ -158,16 +158,18 @@ impl IntentSpec for DistilledSpec {
         let texts = self.with_copies(train.texts, context.seed);
         let asked: Vec<&Analyzed> = texts.iter().collect();
         let logits = logits_of(teacher.as_ref(), &asked, context)?;
+        let config = self.of_teacher(self.teacher.for_refit(&record)).config;
         let checkpoint = of_part(1);
         let of_student = FitContext { checkpoint: checkpoint.as_ref(), ..*context };
+        // What a student says depends on its teacher.
+        let teacher = serde_json::to_string(&config).expect("numbers and names are JSON");
         let (student, of_student) = self.student.imitate(
             (&texts, train.len()),
             (&logits, self.config.temperature),
-            identity,
+            &format!("{identity} distilled by {teacher}"),
             &of_student,
         )?;
         let record = FitRecord { curve: of_student.curve, ..record };
-        let config = self.of_teacher(self.teacher.for_refit(&record)).config;
         Ok((Box::new(DistilledModel { config, student }), record))
     }
 

@@ -177,7 +177,12 @@ impl IntentSpec for LinearSpec {
         // each intent, twice while they are put in order.
         let n_ngrams = (n_bytes * lengths) as u64;
         let n_features = (n_ngrams / 8).min(self.config.max_features.get().into());
-        n_ngrams * 40 + n_features * train.n_intents as u64 * 4 * 2
+        // A file that is not there is told of when it is read.
+        let encoder = match self.config.encoder.is_empty() {
+            true => 0,
+            false => SentenceEncoder::n_bytes(Path::new(&self.config.encoder)).unwrap_or(0),
+        };
+        n_ngrams * 40 + n_features * train.n_intents as u64 * 4 * 2 + encoder
     }
 
     fn fit(

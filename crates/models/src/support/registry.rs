@@ -14,7 +14,7 @@ use crate::tensors::Tensors;
 pub const DEFAULT: &str = "default";
 
 /// The model that is trained when none is named.
-pub const DEFAULT_MODEL: &str = "tfidf-svm";
+pub const DEFAULT_MODEL: &str = ensemble::NAME;
 
 /// Names and one line about each, simplest first.
 pub fn models() -> impl Iterator<Item = (&'static str, &'static str)> {

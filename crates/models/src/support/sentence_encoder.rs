@@ -74,6 +74,12 @@ impl SentenceEncoder {
         Self::new(tokenizer, table, n_dims).map_err(|reason| named(TOKENIZER, reason))
     }
 
+    /// Memory to read the folder, at most: the files as they are, values in f32, the table, and the tokenizer's maps.
+    pub(super) fn n_bytes(folder: &Path) -> Option<u64> {
+        let n_bytes = |name| fs::metadata(folder.join(name)).ok().map(|file| file.len());
+        Some(n_bytes(WEIGHTS)? * 4 + n_bytes(TOKENIZER)? * 20)
+    }
+
     fn new(tokenizer_json: Vec<u8>, table: Vec<bf16>, n_dims: usize) -> Result<Self, String> {
         let mut tokenizer =
             Tokenizer::from_bytes(&tokenizer_json).map_err(|error| error.to_string())?;
