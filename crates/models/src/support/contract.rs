@@ -11,6 +11,9 @@ use crate::recommend::Parameter;
 use crate::tensors::Tensors;
 use crate::training::{FitContext, FitRecord};
 
+/// Logits of texts, `[n_texts][n_intents]`.
+pub type Logits = Vec<Vec<f32>>;
+
 /// Labeled texts of one part.
 #[derive(Debug, Clone, Copy)]
 pub struct IntentTexts<'a> {
@@ -90,7 +93,7 @@ pub trait IntentSpec: Debug + Send + Sync {
         &self,
         folds: &Folds<'_>,
         context: &FitContext<'_>,
-    ) -> Result<(Vec<Vec<f32>>, Box<dyn IntentSpec>), ModelError> {
+    ) -> Result<(Logits, Box<dyn IntentSpec>), ModelError> {
         let context = FitContext { checkpoint: None, ..*context };
         let logits =
             folds.logits(&context, |train| Ok(self.fit(train, train.none(), "", &context)?.0))?;

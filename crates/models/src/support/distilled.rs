@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::contract::{IntentModel, IntentSpec, IntentTexts};
+use super::contract::{IntentModel, IntentSpec, IntentTexts, Logits};
 use super::encoders::{EncoderModel, EncoderSpec, TextEncoder};
 use super::ensemble::{self, Member};
 use super::folds::{Folds, logits_of};
@@ -44,7 +44,7 @@ impl Default for DistilledConfig {
         Self {
             teacher: member(ensemble::NAME),
             student: member(TextEncoder::NgramMlp.model()),
-            temperature: 1.0,
+            temperature: 2.0,
             n_copies: 3,
             copies_left_out: 0.2,
         }
@@ -178,7 +178,7 @@ impl IntentSpec for DistilledSpec {
         &self,
         folds: &Folds<'_>,
         context: &FitContext<'_>,
-    ) -> Result<(Vec<Vec<f32>>, Box<dyn IntentSpec>), ModelError> {
+    ) -> Result<(Logits, Box<dyn IntentSpec>), ModelError> {
         let context = FitContext { checkpoint: None, ..*context };
         let chosen = self.of_teacher(self.teacher.cross_fit(folds, &context)?.1);
         let logits =

@@ -3,7 +3,7 @@
 use forecart_text::Analyzed;
 use rayon::prelude::*;
 
-use super::contract::{IntentModel, IntentTexts};
+use super::contract::{IntentModel, IntentTexts, Logits};
 use crate::error::ModelError;
 use crate::training::FitContext;
 
@@ -63,7 +63,7 @@ impl<'a> Folds<'a> {
         &self,
         context: &FitContext<'_>,
         fit: impl Fn(IntentTexts<'_>) -> Result<Box<dyn IntentModel>, ModelError>,
-    ) -> Result<Vec<Vec<f32>>, ModelError> {
+    ) -> Result<Logits, ModelError> {
         let mut logits = Vec::new();
         for fold in &self.held_out {
             let mut is_learned = vec![true; self.texts.len()];
@@ -88,7 +88,7 @@ pub(super) fn logits_of(
     model: &dyn IntentModel,
     texts: &[&Analyzed],
     context: &FitContext<'_>,
-) -> Result<Vec<Vec<f32>>, ModelError> {
+) -> Result<Logits, ModelError> {
     context.on_threads(|| texts.par_iter().map(|text| model.logits(text)).collect())
 }
 

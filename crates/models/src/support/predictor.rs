@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::confidence::{Confidence, most_probable};
-use super::contract::{IntentModel, IntentSpec, IntentTexts};
+use super::contract::{IntentModel, IntentSpec, IntentTexts, Logits};
 use super::folds::{Folds, logits_of};
 use super::registry;
 use crate::error::ModelError;
@@ -274,6 +274,6 @@ fn scripts(table: &IntentTable, pipeline: &Pipeline) -> Vec<String> {
     known.map(|(name, _)| name.to_owned()).collect()
 }
 
-fn wide(logits: Vec<Vec<f32>>) -> Vec<Vec<f64>> {
+fn wide(logits: Logits) -> Vec<Vec<f64>> {
     logits.into_iter().map(|logits| logits.into_iter().map(f64::from).collect()).collect()
 }

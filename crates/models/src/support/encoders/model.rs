@@ -115,7 +115,8 @@ impl EncoderSpec {
             TextNetwork::new(&sizes, &mut rng).map_err(ModelError::training(name, None))?;
         let optimizer = self.optimizer().build(name)?;
         let mut learner = TextLearner::new(network, optimizer, (&texts, targets), self.left_out());
-        let n_epochs = self.n_epochs(texts.len());
+        // As many passes over the copies of texts as over the texts alone: steps in as many directions need to be more.
+        let n_epochs = self.n_epochs(known.len());
         let plan = Plan {
             model: name,
             run: RunIdentity::new(name, &self.hyperparameters(), context.seed)

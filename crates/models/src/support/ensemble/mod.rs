@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use self::weights::{pool, stack};
-use super::contract::{IntentModel, IntentSpec, IntentTexts};
+use super::contract::{IntentModel, IntentSpec, IntentTexts, Logits};
 use super::distilled;
 use super::folds::{Folds, logits_of};
 use super::registry;
@@ -121,12 +121,11 @@ impl EnsembleSpec {
         &self,
         folds: &Folds<'_>,
         context: &FitContext<'_>,
-    ) -> Result<(Vec<Vec<Vec<f32>>>, Vec<f64>), ModelError> {
+    ) -> Result<(Vec<Logits>, Vec<f64>), ModelError> {
         let logits = |place: usize| {
             self.of_member(place, context, |spec, context| Ok(spec.cross_fit(folds, context)?.0))
         };
-        let logits: Vec<Vec<Vec<f32>>> =
-            (0..self.members.len()).map(logits).collect::<Result<_, _>>()?;
+        let logits: Vec<Logits> = (0..self.members.len()).map(logits).collect::<Result<_, _>>()?;
         let weights = match self.config.weights.is_empty() {
             true => choose(&logits, &folds.labels())?,
             false => self.config.weights.clone(),
@@ -136,12 +135,11 @@ impl EnsembleSpec {
 }
 
 /// Weights by texts that ask for an intent.
-fn choose(logits: &[Vec<Vec<f32>>], labels: &[Option<u32>]) -> Result<Vec<f64>, ModelError> {
+fn choose(logits: &[Logits], labels: &[Option<u32>]) -> Result<Vec<f64>, ModelError> {
     let known: Vec<(usize, u32)> =
         labels.iter().enumerate().filter_map(|(row, label)| Some((row, (*label)?))).collect();
-    let of_member = |logits: &Vec<Vec<f32>>| -> Vec<Vec<f32>> {
-        known.iter().map(|(row, _)| logits[*row].clone()).collect()
-    };
+    let of_member =
+        |logits: &Logits| -> Logits { known.iter().map(|(row, _)| logits[*row].clone()).collect() };
     let labels: Vec<u32> = known.iter().map(|(_, label)| *label).collect();
     stack(&logits.iter().map(of_member).collect::<Vec<_>>(), &labels)
 }
@@ -218,7 +216,7 @@ impl IntentSpec for EnsembleSpec {
         &self,
         folds: &Folds<'_>,
         context: &FitContext<'_>,
-    ) -> Result<(Vec<Vec<f32>>, Box<dyn IntentSpec>), ModelError> {
+    ) -> Result<(Logits, Box<dyn IntentSpec>), ModelError> {
         let (logits, weights) = self.held_out(folds, context)?;
         let pooled = |text: usize| {
             let of_text: Vec<&[f32]> = logits.iter().map(|l| l[text].as_slice()).collect();

@@ -2,6 +2,7 @@
 
 use crate::calibration::Temperature;
 use crate::error::ModelError;
+use crate::support::contract::Logits;
 
 /// How firmly the first member is held on to, in texts.
 const PRIOR: f64 = 100.0;
@@ -19,7 +20,7 @@ const N_SWEEPS: usize = 200;
 ///
 /// # Errors
 /// [`ModelError::Calibration`] if there are no texts or a logit is not a number.
-pub(super) fn stack(logits: &[Vec<Vec<f32>>], labels: &[u32]) -> Result<Vec<f64>, ModelError> {
+pub(super) fn stack(logits: &[Logits], labels: &[u32]) -> Result<Vec<f64>, ModelError> {
     let n_members = logits.len();
     let mut inverse_temperatures = Vec::with_capacity(n_members);
     for of_member in logits {
@@ -82,7 +83,7 @@ pub(super) fn pool(logits: &[&[f32]], weights: &[f64]) -> Vec<f64> {
 mod tests {
     use super::*;
 
-    fn log_loss(logits: &[Vec<Vec<f32>>], labels: &[u32], weights: &[f64]) -> f64 {
+    fn log_loss(logits: &[Logits], labels: &[u32], weights: &[f64]) -> f64 {
         let loss = |(text, label): (usize, &u32)| {
             let of_text: Vec<&[f32]> = logits.iter().map(|l| l[text].as_slice()).collect();
             let pooled = pool(&of_text, weights);
@@ -92,10 +93,10 @@ mod tests {
     }
 
     /// A member that is right six times of seven, one that is on other texts, and one that says nothing true.
-    fn held_out(n: usize) -> (Vec<Vec<Vec<f32>>>, Vec<u32>) {
+    fn held_out(n: usize) -> (Vec<Logits>, Vec<u32>) {
         let labels: Vec<u32> = (0..n).map(|at| (at % 2) as u32).collect();
         let sign = |at: usize| if labels[at] == 0 { 1.0 } else { -1.0 };
-        let member = |value: &dyn Fn(usize) -> f32| -> Vec<Vec<f32>> {
+        let member = |value: &dyn Fn(usize) -> f32| -> Logits {
             (0..n).map(|at| vec![value(at), -value(at)]).collect()
         };
         let right =
