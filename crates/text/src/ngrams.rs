@@ -40,7 +40,7 @@ pub fn words(text: &Analyzed, n: RangeInclusive<usize>, mut visit: impl FnMut(Ng
 }
 
 /// Calls `visit` for each n-gram of characters that does not cross white space, for each length in `n`; a space stands before and after each
-/// piece, and a piece that is shorter than a length is one n-gram of it, once (`char_wb` of scikit-learn).
+/// piece, and a piece that is shorter than a length is one n-gram of it, once (`char_wb` of scikit-learn, but that such a space alone is none).
 pub fn characters(text: &Analyzed, n: RangeInclusive<usize>, mut visit: impl FnMut(Ngram)) {
     let mut padded = String::new();
     for (start, piece) in pieces(text.text()) {
@@ -51,7 +51,10 @@ pub fn characters(text: &Analyzed, n: RangeInclusive<usize>, mut visit: impl FnM
         let inside = |at: usize| start + at.clamp(1, piece.len() + 1) - 1;
         grams(&padded, n.clone(), |bytes| {
             let hash = xxh3_64_with_seed(&padded.as_bytes()[bytes.clone()], CHARACTERS);
-            visit(Ngram { hash, span: inside(bytes.start)..inside(bytes.end) });
+            let span = inside(bytes.start)..inside(bytes.end);
+            if !span.is_empty() {
+                visit(Ngram { hash, span });
+            }
         });
     }
 }

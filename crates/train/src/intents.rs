@@ -82,8 +82,7 @@ pub fn train_intents(
         checkpoint: training.checkpoint.as_ref(),
     };
     let (predictor, record) = IntentPredictor::fit(spec, table, training.options, &context)?;
-    let seed = spec.uses_seed().then_some(training.seed);
-    let file = IntentModelFile::new(predictor, table, seed, record)?;
+    let file = IntentModelFile::new(predictor, table, Some(training.seed), record)?;
     Ok((file, started.elapsed().as_secs_f64()))
 }
 

@@ -64,7 +64,7 @@ fn from_texts_to_answers_and_no_secret_on_the_way() {
 
     let train = ["train", "--task", "support", "--data", "intents", "--out", "m.forecart"];
     let output = forecart(folder, &train);
-    assert!(good(&output).contains("tfidf-svm of 3 intents"));
+    assert!(good(&output).contains("ensemble of 3 intents"));
     assert!(!holds_secret(&output.stderr));
     let before = fs::read(folder.join("m.forecart")).unwrap();
     good(&forecart(folder, &[&train[..], &["--threads", "1"]].concat()));

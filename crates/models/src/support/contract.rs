@@ -5,10 +5,14 @@ use std::fmt::Debug;
 use forecart_text::Analyzed;
 use serde_json::Value;
 
+use super::folds::Folds;
 use crate::error::ModelError;
 use crate::recommend::Parameter;
 use crate::tensors::Tensors;
 use crate::training::{FitContext, FitRecord};
+
+/// Logits of texts, `[n_texts][n_intents]`.
+pub type Logits = Vec<Vec<f32>>;
 
 /// Labeled texts of one part.
 #[derive(Debug, Clone, Copy)]
@@ -64,11 +68,6 @@ pub trait IntentSpec: Debug + Send + Sync {
         &[]
     }
 
-    /// Whether the seed changes what is learned.
-    fn uses_seed(&self) -> bool {
-        true
-    }
-
     /// Memory that a fit needs at most, beside the texts, in bytes.
     fn needed_bytes(&self, train: IntentTexts<'_>) -> u64;
 
@@ -85,6 +84,22 @@ pub trait IntentSpec: Debug + Send + Sync {
         context: &FitContext<'_>,
     ) -> Result<(Box<dyn IntentModel>, FitRecord), ModelError>;
 
+    /// The logits of the texts of `folds` that are held out, in the order of [`Folds::labels`], by models that have not learned from them; and the spec
+    /// for learning from all texts afterwards, with what these logits have chosen.
+    ///
+    /// # Errors
+    /// As [`Self::fit`].
+    fn cross_fit(
+        &self,
+        folds: &Folds<'_>,
+        context: &FitContext<'_>,
+    ) -> Result<(Logits, Box<dyn IntentSpec>), ModelError> {
+        let context = FitContext { checkpoint: None, ..*context };
+        let logits =
+            folds.logits(&context, |train| Ok(self.fit(train, train.none(), "", &context)?.0))?;
+        Ok((logits, self.for_refit(&FitRecord::default())))
+    }
+
     /// The spec for learning from all texts after `record` chose by validation: the same number of epochs, nothing left to choose. The same
     /// spec where nothing was chosen.
     fn for_refit(&self, record: &FitRecord) -> Box<dyn IntentSpec>;
@@ -97,9 +112,6 @@ pub trait IntentModel: Debug + Send + Sync {
 
     /// The hyperparameters that it was fitted with.
     fn hyperparameters(&self) -> Value;
-
-    /// Number of intents.
-    fn n_intents(&self) -> usize;
 
     /// The logit of each intent, `[n_intents]`: their softmax at the temperature that calibration finds are the probabilities. Any text has finite
     /// logits, an empty one too; the same for a text alone and after others.

@@ -1,25 +1,69 @@
-//! Texts as rows of TF-IDF: n-grams of words and of characters, each kind with length 1.
+//! Texts as rows of TF-IDF: n-grams of words and of characters, each kind with length 1; after them what an encoder makes of a text, if there is one.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::ops::Range;
+use std::sync::Arc;
 
 use forecart_text::{Analyzed, ngrams};
 
-use super::linear::LinearConfig;
+use super::sentence_encoder::SentenceEncoder;
+use super::vocabulary::Vocabulary;
 use crate::error::ModelError;
 use crate::tensors::{TensorData, Tensors};
 
 /// The two kinds of n-grams; each is a block of its own.
 const N_BLOCKS: usize = 2;
 
+/// Which n-grams count, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct NgramConfig {
+    /// Longest n-grams of words; 0 for none.
+    pub(super) word_ngrams: usize,
+    /// Shortest n-grams of characters.
+    pub(super) char_ngrams_from: usize,
+    /// Longest n-grams of characters; 0 for none.
+    pub(super) char_ngrams: usize,
+    /// Texts that an n-gram has to be in.
+    pub(super) min_count: u32,
+    /// N-grams at most, those in most texts.
+    pub(super) max_features: NonZeroU32,
+    /// Whether a count counts as `1 + ln count`.
+    pub(super) sublinear: bool,
+}
+
+impl NgramConfig {
+    /// What all models begin with.
+    pub(super) const DEFAULT: Self = Self {
+        word_ngrams: 2,
+        char_ngrams_from: 1, // of Chinese: .899, not .883, on SMP
+        char_ngrams: 5,
+        min_count: 1,
+        max_features: NonZeroU32::new(1 << 18).expect("not 0"),
+        sublinear: true,
+    };
+
+    /// Calls `visit` with the block, the hash and the place of each n-gram.
+    fn each(&self, text: &Analyzed, mut visit: impl FnMut(usize, u64, Range<usize>)) {
+        if self.word_ngrams > 0 {
+            ngrams::words(text, 1..=self.word_ngrams, |ngram| visit(0, ngram.hash, ngram.span));
+        }
+        if self.char_ngrams > 0 {
+            let lengths = self.char_ngrams_from..=self.char_ngrams;
+            ngrams::characters(text, lengths, |ngram| visit(1, ngram.hash, ngram.span));
+        }
+    }
+}
+
 /// The n-grams that count, and the weight of each.
 #[derive(Debug, Clone)]
 pub(super) struct Features {
-    /// Hashes, ascending; the place of one is its index.
-    hashes: Vec<u64>,
+    config: NgramConfig,
+    vocabulary: Vocabulary,
     /// Inverse document frequency of each.
     idf: Vec<f32>,
-    index: HashMap<u64, u32>,
+    /// A block of its own after the n-grams.
+    encoder: Option<Arc<SentenceEncoder>>,
 }
 
 /// An n-gram of a text that counts.
@@ -53,67 +97,43 @@ impl SparseRows {
     }
 }
 
-/// Calls `visit` with the block, the hash and the place of each n-gram.
-fn each(text: &Analyzed, config: &LinearConfig, mut visit: impl FnMut(usize, u64, Range<usize>)) {
-    if config.word_ngrams > 0 {
-        ngrams::words(text, 1..=config.word_ngrams, |ngram| visit(0, ngram.hash, ngram.span));
-    }
-    if config.char_ngrams > 0 {
-        let lengths = config.char_ngrams_from..=config.char_ngrams;
-        ngrams::characters(text, lengths, |ngram| visit(1, ngram.hash, ngram.span));
-    }
-}
-
 impl Features {
     /// Those n-grams that are in `min_count` texts or more; `idf = ln((1 + n) / (1 + n_texts_with_it)) + 1`, as in scikit-learn.
-    pub(super) fn fit(texts: &[Analyzed], config: &LinearConfig) -> Self {
-        let mut counts: HashMap<u64, u32> = HashMap::new();
-        let mut of_text: Vec<u64> = Vec::new();
-        for text in texts {
-            of_text.clear();
-            each(text, config, |_, hash, _| of_text.push(hash));
-            of_text.sort_unstable();
-            of_text.dedup();
-            of_text.iter().for_each(|hash| *counts.entry(*hash).or_default() += 1);
-        }
-        let mut kept: Vec<(u64, u32)> =
-            counts.into_iter().filter(|(_, count)| *count >= config.min_count).collect();
-        kept.sort_unstable();
+    pub(super) fn fit(
+        texts: &[Analyzed],
+        config: NgramConfig,
+        encoder: Option<Arc<SentenceEncoder>>,
+    ) -> Self {
+        let (vocabulary, counts) =
+            Vocabulary::fit(texts, (config.min_count, config.max_features), |text, hashes| {
+                config.each(text, |_, hash, _| hashes.push(hash));
+            });
         let n = texts.len() as f64;
         let idf = |count: u32| (((1.0 + n) / (1.0 + f64::from(count))).ln() + 1.0) as f32;
-        Self::new(
-            kept.iter().map(|(hash, _)| *hash).collect(),
-            kept.iter().map(|(_, count)| idf(*count)).collect(),
-        )
+        Self { config, vocabulary, idf: counts.into_iter().map(idf).collect(), encoder }
     }
 
-    fn new(hashes: Vec<u64>, idf: Vec<f32>) -> Self {
-        let index = hashes.iter().copied().zip(0..).collect();
-        Self { hashes, idf, index }
-    }
-
+    /// Number of columns: n-grams, then the encoder's.
     pub(super) fn len(&self) -> usize {
-        self.hashes.len()
+        self.vocabulary.len() + self.encoder.as_ref().map_or(0, |encoder| encoder.n_dims())
     }
 
     /// The n-grams of a text that count, by block.
-    fn found(&self, text: &Analyzed, config: &LinearConfig) -> [Vec<Found>; N_BLOCKS] {
+    fn found(&self, text: &Analyzed) -> [Vec<Found>; N_BLOCKS] {
         let mut found: [Vec<Found>; N_BLOCKS] = Default::default();
-        each(text, config, |block, hash, span| {
-            if let Some(index) = self.index.get(&hash) {
-                found[block].push(Found { index: *index, span });
-            }
+        self.config.each(text, |block, hash, span| {
+            found[block].extend(self.vocabulary.get(hash).map(|index| Found { index, span }));
         });
         found
     }
 
     /// `(1 + ln count) idf` of each n-gram, or `count idf`; each block has length 1.
-    fn values(&self, found: &[Found], config: &LinearConfig) -> Vec<(u32, f32)> {
+    fn values(&self, found: &[Found]) -> Vec<(u32, f32)> {
         let mut indices: Vec<u32> = found.iter().map(|found| found.index).collect();
         indices.sort_unstable();
         let weigh = |indices: &[u32]| {
             let count = indices.len() as f32;
-            let count = if config.sublinear { 1.0 + count.ln() } else { count };
+            let count = if self.config.sublinear { 1.0 + count.ln() } else { count };
             (indices[0], count * self.idf[indices[0] as usize])
         };
         let mut values: Vec<(u32, f32)> = indices.chunk_by(|a, b| a == b).map(weigh).collect();
@@ -124,62 +144,78 @@ impl Features {
     }
 
     /// The values of a text.
-    pub(super) fn row(&self, text: &Analyzed, config: &LinearConfig) -> Vec<(u32, f32)> {
-        let blocks = self.found(text, config);
-        blocks.iter().flat_map(|found| self.values(found, config)).collect()
+    pub(super) fn row(&self, text: &Analyzed) -> Vec<(u32, f32)> {
+        let mut row: Vec<(u32, f32)> =
+            self.found(text).iter().flat_map(|found| self.values(found)).collect();
+        if let Some(encoder) = &self.encoder {
+            let first = self.vocabulary.len() as u32;
+            row.extend((first..).zip(encoder.vector_of(text)));
+        }
+        row
     }
 
     /// The values of texts.
-    pub(super) fn rows(&self, texts: &[Analyzed], config: &LinearConfig) -> SparseRows {
+    pub(super) fn rows(&self, texts: &[Analyzed]) -> SparseRows {
         let mut rows = SparseRows::default();
-        texts.iter().for_each(|text| rows.push(&self.row(text, config)));
+        texts.iter().for_each(|text| rows.push(&self.row(text)));
         rows
     }
 
     /// What each token of a text adds where an n-gram of value `v` and index `i` adds `v weight(i)`: an n-gram is shared out to its tokens by
-    /// their bytes in it, and to the places where it stands evenly.
-    pub(super) fn attribute(
-        &self,
-        text: &Analyzed,
-        config: &LinearConfig,
-        weight: impl Fn(u32) -> f64,
-    ) -> Vec<f64> {
+    /// their bytes in it, and to the places where it stands evenly. The encoder's columns are shared out as its own tokens are.
+    pub(super) fn attribute(&self, text: &Analyzed, weight: impl Fn(u32) -> f64) -> Vec<f64> {
         let mut added = vec![0.0; text.tokens().len()];
-        for found in self.found(text, config) {
-            let values: HashMap<u32, f32> = self.values(&found, config).into_iter().collect();
+        for found in self.found(text) {
+            let values: HashMap<u32, f32> = self.values(&found).into_iter().collect();
             let mut counts: HashMap<u32, u32> = HashMap::new();
             found.iter().for_each(|found| *counts.entry(found.index).or_default() += 1);
             for Found { index, span } in &found {
                 let share = f64::from(values[index]) / f64::from(counts[index]) * weight(*index);
-                let first = text.tokens().partition_point(|token| token.span.end <= span.start);
-                let within = |at: &usize| {
-                    text.tokens().get(*at).is_some_and(|token| token.span.start < span.end)
-                };
-                let bytes = |at: usize| {
-                    let token = &text.tokens()[at].span;
-                    (token.end.min(span.end) - token.start.max(span.start)) as f64
-                };
-                let all: f64 = (first..).take_while(within).map(bytes).sum();
-                for at in (first..).take_while(within) {
-                    added[at] += share * bytes(at) / all;
-                }
+                share_out(text, span, share, &mut added);
+            }
+        }
+        if let Some(encoder) = &self.encoder {
+            let first = self.vocabulary.len();
+            for share in encoder.shares(text, |dim| weight((first + dim) as u32)) {
+                share_out(text, &share.span, share.value, &mut added);
             }
         }
         added
     }
 
     pub(super) fn tensors(&self, tensors: &mut Tensors) {
-        tensors.insert("ngrams", TensorData::U64(self.hashes.clone()));
+        self.vocabulary.tensors("ngrams", tensors);
         tensors.insert("idf", TensorData::F32(self.idf.clone()));
+        self.encoder.iter().for_each(|encoder| encoder.tensors(tensors));
     }
 
-    pub(super) fn load(tensors: &mut Tensors) -> Result<Self, ModelError> {
-        let hashes = tensors.take_u64("ngrams", None)?;
-        let idf = tensors.take_f32("idf", Some(hashes.len()))?;
-        if !hashes.is_sorted_by(|a, b| a < b) || u32::try_from(hashes.len()).is_err() {
-            return Err(ModelError::damaged("its n-grams are out of order"));
-        }
-        Ok(Self::new(hashes, idf))
+    pub(super) fn load(
+        config: NgramConfig,
+        has_encoder: bool,
+        tensors: &mut Tensors,
+    ) -> Result<Self, ModelError> {
+        let vocabulary = Vocabulary::load("ngrams", tensors)?;
+        let idf = tensors.take_f32("idf", Some(vocabulary.len()))?;
+        let encoder = match has_encoder {
+            true => Some(Arc::new(SentenceEncoder::load(tensors)?)),
+            false => None,
+        };
+        Ok(Self { config, vocabulary, idf, encoder })
+    }
+}
+
+/// Adds `value` to the tokens that stand in `span`, by their bytes in it.
+fn share_out(text: &Analyzed, span: &Range<usize>, value: f64, added: &mut [f64]) {
+    let first = text.tokens().partition_point(|token| token.span.end <= span.start);
+    let within =
+        |at: &usize| text.tokens().get(*at).is_some_and(|token| token.span.start < span.end);
+    let bytes = |at: usize| {
+        let token = &text.tokens()[at].span;
+        (token.end.min(span.end) - token.start.max(span.start)) as f64
+    };
+    let all: f64 = (first..).take_while(within).map(bytes).sum();
+    for at in (first..).take_while(within) {
+        added[at] += value * bytes(at) / all;
     }
 }
 

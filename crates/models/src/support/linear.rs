@@ -1,6 +1,9 @@
 //! TF-IDF and one linear classifier for each intent against all others: strong on short texts, trained in seconds.
 
 use std::fmt::Debug;
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::Arc;
 
 use forecart_text::Analyzed;
 use rayon::prelude::*;
@@ -9,10 +12,11 @@ use serde_json::Value;
 
 use super::contract::{IntentModel, IntentSpec, IntentTexts};
 use super::dual::Problem;
-use super::features::Features;
+use super::features::{Features, NgramConfig};
+use super::sentence_encoder::SentenceEncoder;
 use crate::error::ModelError;
 use crate::recommend::Parameter;
-use crate::recommend::registry::parse_keys;
+use crate::recommend::registry::parse_keys_of;
 use crate::tensors::Tensors;
 use crate::training::{FitContext, FitRecord};
 
@@ -45,17 +49,29 @@ impl LinearLoss {
         }
     }
 
-    const fn default_c(self) -> f64 {
-        match self {
-            Self::SquaredHinge => 0.5,
-            Self::Logistic => 20.0,
+    fn defaults(self) -> LinearConfig {
+        let ngrams = NgramConfig::DEFAULT;
+        LinearConfig {
+            word_ngrams: ngrams.word_ngrams,
+            char_ngrams_from: ngrams.char_ngrams_from,
+            char_ngrams: ngrams.char_ngrams,
+            min_count: ngrams.min_count,
+            max_features: ngrams.max_features,
+            sublinear: ngrams.sublinear,
+            c: match self {
+                Self::SquaredHinge => 0.5,
+                Self::Logistic => 20.0,
+            },
+            tolerance: 0.01,
+            max_iterations: 1000,
+            encoder: String::new(),
         }
     }
 }
 
 /// Hyperparameters of both models.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(deny_unknown_fields)]
 pub struct LinearConfig {
     /// Longest n-grams of words; 0 for none.
     pub word_ngrams: usize,
@@ -65,27 +81,30 @@ pub struct LinearConfig {
     pub char_ngrams: usize,
     /// Texts that an n-gram has to be in.
     pub min_count: u32,
+    /// N-grams at most, those in most texts.
+    pub max_features: NonZeroU32,
     /// Whether a count counts as `1 + ln count`.
     pub sublinear: bool,
-    /// The weight of the losses against that of large weights; 0 for the model's default.
+    /// The weight of the losses against that of large weights.
     pub c: f64,
     /// Where the solver ends.
     pub tolerance: f64,
     /// Passes over the texts at most.
     pub max_iterations: usize,
+    /// The folder of a frozen encoder of sentences, whose vectors stand beside the n-grams; the model file holds what it needs of it, and names it by its hash.
+    #[serde(default)]
+    pub encoder: String,
 }
 
-impl Default for LinearConfig {
-    fn default() -> Self {
-        Self {
-            word_ngrams: 2,
-            char_ngrams_from: 2,
-            char_ngrams: 5,
-            min_count: 1,
-            sublinear: true,
-            c: 0.0,
-            tolerance: 0.01,
-            max_iterations: 1000,
+impl LinearConfig {
+    fn ngrams(&self) -> NgramConfig {
+        NgramConfig {
+            word_ngrams: self.word_ngrams,
+            char_ngrams_from: self.char_ngrams_from,
+            char_ngrams: self.char_ngrams,
+            min_count: self.min_count,
+            max_features: self.max_features,
+            sublinear: self.sublinear,
         }
     }
 }
@@ -103,7 +122,7 @@ impl LinearSpec {
     /// # Errors
     /// [`ModelError::UnknownKey`] or [`ModelError::Hyperparameter`].
     pub fn from_keys(loss: LinearLoss, keys: &Value) -> Result<Self, ModelError> {
-        let mut config: LinearConfig = parse_keys(loss.model(), keys)?;
+        let config = parse_keys_of(loss.model(), &loss.defaults(), keys)?;
         let refuse =
             |name: &str, reason: &str| Err(ModelError::hyperparameter(loss.model(), name, reason));
         const LONGEST: usize = 10;
@@ -119,7 +138,7 @@ impl LinearSpec {
         if config.min_count == 0 {
             return refuse("min_count", "give 1 or more");
         }
-        if !(config.c >= 0.0 && config.c <= 1e6) {
+        if !(config.c > 0.0 && config.c <= 1e6) {
             return refuse("c", "give a number above 0, up to 1e6");
         }
         if !(config.tolerance > 0.0 && config.tolerance <= 1.0) {
@@ -127,9 +146,6 @@ impl LinearSpec {
         }
         if config.max_iterations == 0 {
             return refuse("max_iterations", "give 1 or more");
-        }
-        if config.c == 0.0 {
-            config.c = loss.default_c();
         }
         Ok(Self { loss, config })
     }
@@ -160,7 +176,13 @@ impl IntentSpec for LinearSpec {
         // Of each n-gram an entry of a row and of the table of counts; of those that are different, of texts about one in eight, a weight for
         // each intent, twice while they are put in order.
         let n_ngrams = (n_bytes * lengths) as u64;
-        n_ngrams * 40 + n_ngrams / 8 * train.n_intents as u64 * 4 * 2
+        let n_features = (n_ngrams / 8).min(self.config.max_features.get().into());
+        // A file that is not there is told of when it is read.
+        let encoder = match self.config.encoder.is_empty() {
+            true => 0,
+            false => SentenceEncoder::n_bytes(Path::new(&self.config.encoder)).unwrap_or(0),
+        };
+        n_ngrams * 40 + n_features * train.n_intents as u64 * 4 * 2 + encoder
     }
 
     fn fit(
@@ -187,8 +209,16 @@ impl LinearSpec {
         train: IntentTexts<'_>,
         context: &FitContext<'_>,
     ) -> Result<LinearModel, ModelError> {
-        let features = Features::fit(train.texts, &self.config);
-        let rows = features.rows(train.texts, &self.config);
+        let mut spec = self.clone();
+        let mut encoder = None;
+        if !self.config.encoder.is_empty() {
+            let refuse = |reason| ModelError::hyperparameter(self.name(), "encoder", reason);
+            let found = SentenceEncoder::read(Path::new(&self.config.encoder)).map_err(refuse)?;
+            spec.config.encoder = found.hash();
+            encoder = Some(Arc::new(found));
+        }
+        let features = Features::fit(train.texts, self.config.ngrams(), encoder);
+        let rows = features.rows(train.texts);
         context.check_cancelled()?;
         let n_features = features.len();
         let solve = |intent: usize| {
@@ -215,7 +245,7 @@ impl LinearSpec {
             let column = weights.iter_mut().skip(intent).step_by(train.n_intents);
             column.zip(solved).for_each(|(to, from)| *to = *from);
         }
-        Ok(LinearModel { spec: self.clone(), features, weights, n_intents: train.n_intents })
+        Ok(LinearModel { spec, features, weights, n_intents: train.n_intents })
     }
 }
 
@@ -239,7 +269,8 @@ impl LinearModel {
         tensors: &mut Tensors,
         n_intents: usize,
     ) -> Result<Self, ModelError> {
-        let features = Features::load(tensors)?;
+        let features =
+            Features::load(spec.config.ngrams(), !spec.config.encoder.is_empty(), tensors)?;
         let weights = tensors.take_matrix("weights", features.len() + 1, n_intents)?;
         Ok(Self { spec, features, weights, n_intents })
     }
@@ -258,13 +289,9 @@ impl IntentModel for LinearModel {
         self.spec.hyperparameters()
     }
 
-    fn n_intents(&self) -> usize {
-        self.n_intents
-    }
-
     fn logits(&self, text: &Analyzed) -> Result<Vec<f32>, ModelError> {
         let mut logits = self.weights_of(self.features.len()).to_vec();
-        for (feature, value) in self.features.row(text, &self.spec.config) {
+        for (feature, value) in self.features.row(text) {
             let weights = self.weights_of(feature as usize);
             logits.iter_mut().zip(weights).for_each(|(logit, weight)| *logit += value * weight);
         }
@@ -274,7 +301,7 @@ impl IntentModel for LinearModel {
     /// What its n-grams add, each shared out to the tokens that it is of by their bytes; with the bias they sum to the logit.
     fn attribute(&self, text: &Analyzed, intent: usize) -> Result<Vec<f64>, ModelError> {
         let weight = |feature: u32| f64::from(self.weights_of(feature as usize)[intent]);
-        Ok(self.features.attribute(text, &self.spec.config, weight))
+        Ok(self.features.attribute(text, weight))
     }
 
     fn tensors(&self) -> Tensors {
@@ -282,5 +309,45 @@ impl IntentModel for LinearModel {
         self.features.tensors(&mut tensors);
         tensors.insert_matrix("weights", self.weights.clone(), self.n_intents);
         tensors
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::support::registry;
+    use crate::support::sentence_encoder::tests::folder;
+    use crate::support::testing::analyzed;
+    use crate::testing::one_thread;
+    use serde_json::json;
+
+    /// No word of the second parcel or money is in a training text; vectors tell them apart.
+    #[test]
+    fn an_encoder_knows_words_that_no_training_text_has() {
+        let texts = analyzed(&["my parcel", "a parcel", "my refund", "a refund"]);
+        let train = IntentTexts::new(&texts, &[0, 0, 1, 1], 2);
+        let root = folder();
+        let keys = json!({"encoder": root.path(), "char_ngrams": 0});
+        let spec = registry::spec("tfidf-svm", &keys).unwrap();
+        let model = spec.fit(train, train.none(), "", &one_thread()).unwrap().0;
+        let asked = analyzed(&["package", "money"]);
+        let best = |model: &dyn IntentModel, text: &Analyzed| {
+            let logits = model.logits(text).unwrap();
+            assert!((logits[0] - logits[1]).abs() > 0.1, "{logits:?}");
+            usize::from(logits[1] > logits[0])
+        };
+        assert_eq!(asked.iter().map(|text| best(model.as_ref(), text)).collect::<Vec<_>>(), [0, 1]);
+        let added = model.attribute(&asked[0], 0).unwrap();
+        let empty = model.logits(&analyzed(&[""])[0]).unwrap()[0];
+        assert!((added[0] - f64::from(model.logits(&asked[0]).unwrap()[0] - empty)).abs() < 1e-5);
+
+        // The file needs the folder no more, and does not name it.
+        drop(root);
+        let keys = model.hyperparameters();
+        assert!(keys["encoder"].as_str().unwrap().starts_with("sha256:"), "{keys}");
+        let loaded = registry::load("tfidf-svm", &keys, model.tensors(), 2).unwrap();
+        assert_eq!(loaded.logits(&asked[1]).unwrap(), model.logits(&asked[1]).unwrap());
+        let error = spec.fit(train, train.none(), "", &one_thread()).unwrap_err().to_string();
+        assert!(error.contains("encoder") && error.contains("tokenizer.json"), "{error}");
     }
 }

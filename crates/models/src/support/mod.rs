@@ -4,22 +4,33 @@
 //! each intent. [`registry`] has them by name. [`IntentPredictor`] is a model with its pipeline and what is known of its errors: it answers, or abstains.
 
 pub mod contract;
+mod folds;
+
+mod vocabulary;
 
 mod dual;
 mod features;
 pub mod linear;
+mod sentence_encoder;
 
 mod encoders;
 mod ensemble;
+
+mod distilled;
 
 pub mod registry;
 
 pub mod confidence;
 pub mod predictor;
 
+#[cfg(test)]
+mod testing;
+
 pub use confidence::{Confidence, DoubtScore};
 pub use contract::{IntentModel, IntentSpec, IntentTexts};
+pub use distilled::{DistilledConfig, DistilledModel, DistilledSpec};
 pub use encoders::{EncoderConfig, EncoderModel, EncoderSpec, TextEncoder};
 pub use ensemble::{EnsembleConfig, EnsembleModel, EnsembleSpec, Member};
+pub use folds::Folds;
 pub use linear::{LinearConfig, LinearLoss, LinearModel, LinearSpec};
 pub use predictor::{Abstained, Classified, IntentOptions, IntentPredictor};

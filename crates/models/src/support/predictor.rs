@@ -9,15 +9,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::confidence::{Confidence, most_probable};
-use super::contract::{IntentModel, IntentSpec, IntentTexts};
+use super::contract::{IntentModel, IntentSpec, IntentTexts, Logits};
+use super::folds::{Folds, logits_of};
 use super::registry;
 use crate::error::ModelError;
 use crate::recommend::FitOn;
 use crate::tensors::Tensors;
 use crate::training::{FitContext, FitRecord};
-
-/// Parts of the training texts that take turns in being held out where no validation part is given.
-const N_FOLDS: usize = 5;
 
 /// A script that fewer than one in so many training texts are written in is not known.
 const KNOWN_SCRIPT: usize = 200;
@@ -122,7 +120,7 @@ impl IntentPredictor {
     /// Learns from the table. `identity` is that of [`IntentSpec::fit`].
     ///
     /// Temperature and threshold come from texts that were held out: the validation part, which the model is fitted without (and then, with
-    /// [`FitOn::TrainValidation`], again with it); where there is none, each fifth of the training part, by models of the other four.
+    /// [`FitOn::TrainValidation`], again with it); where there is none, the [`Folds`] of the training part.
     ///
     /// # Errors
     /// [`ModelError::Intents`] for a table without two intents or with one that no training text asks for, [`ModelError::Text`] for a pipeline of
@@ -145,20 +143,25 @@ impl IntentPredictor {
         })?;
         let (mut texts, mut labels) = train.known();
         check(table, &labels)?;
-        let learn = |texts: &[Analyzed], labels: &[u32], validation: (&[Analyzed], &[u32])| {
+        let learn = |spec: &dyn IntentSpec,
+                     texts: &[Analyzed],
+                     labels: &[u32],
+                     validation: (&[Analyzed], &[u32])| {
             let train = IntentTexts::new(texts, labels, n_intents);
             let validation = IntentTexts::new(validation.0, validation.1, n_intents);
             spec.fit(train, validation, &table.manifest.content_hash, context)
         };
         let (chosen_by, chosen_labels) = validation.known();
         let (model, record, confidence) = if chosen_by.is_empty() {
-            let held_out = cross_fit(spec, &train, n_intents, context)?;
-            let confidence = Confidence::fit(&held_out, &train.labels, options.precision)?;
-            let (model, record) = learn(&texts, &labels, (&[], &[]))?;
+            let folds = Folds::new(&train.texts, &train.labels, n_intents);
+            let (held_out, chosen) = spec.cross_fit(&folds, context)?;
+            let confidence = Confidence::fit(&wide(held_out), &folds.labels(), options.precision)?;
+            let (model, record) = learn(chosen.as_ref(), &texts, &labels, (&[], &[]))?;
             (model, record, confidence)
         } else {
-            let (mut model, record) = learn(&texts, &labels, (&chosen_by, &chosen_labels))?;
-            let held_out = logits_of(model.as_ref(), &validation.texts, context)?;
+            let (mut model, record) = learn(spec, &texts, &labels, (&chosen_by, &chosen_labels))?;
+            let asked: Vec<&Analyzed> = validation.texts.iter().collect();
+            let held_out = wide(logits_of(model.as_ref(), &asked, context)?);
             let confidence = Confidence::fit(&held_out, &validation.labels, options.precision)?;
             if options.fit_on == FitOn::TrainValidation {
                 texts.extend(chosen_by);
@@ -271,54 +274,6 @@ fn scripts(table: &IntentTable, pipeline: &Pipeline) -> Vec<String> {
     known.map(|(name, _)| name.to_owned()).collect()
 }
 
-/// The logits of texts, `[n][n_intents]`.
-fn logits_of(
-    model: &dyn IntentModel,
-    texts: &[Analyzed],
-    context: &FitContext<'_>,
-) -> Result<Vec<Vec<f64>>, ModelError> {
-    let wide = |text: &Analyzed| Ok(model.logits(text)?.into_iter().map(f64::from).collect());
-    context.on_threads(|| texts.par_iter().map(wide).collect())
-}
-
-/// The logits of each text by a model that has not learned from it, `[n][n_intents]`. The texts of an intent are dealt out to the folds in turn; an
-/// intent of one text is always learned from, for a model has to know it, and that text's logits come from a model that has seen it. Texts that ask
-/// for none of the intents are dealt out too, and never learned from.
-fn cross_fit(
-    spec: &dyn IntentSpec,
-    texts: &Texts,
-    n_intents: usize,
-    context: &FitContext<'_>,
-) -> Result<Vec<Vec<f64>>, ModelError> {
-    let Texts { texts, labels } = texts;
-    let mut n_of_intent = vec![0; n_intents + 1];
-    let fold_of: Vec<usize> = labels
-        .iter()
-        .map(|label| {
-            let n = &mut n_of_intent[label.map_or(n_intents, |label| label as usize)];
-            *n += 1;
-            (*n - 1) % N_FOLDS
-        })
-        .collect();
-    let context = FitContext { checkpoint: None, ..*context };
-    let mut logits = vec![Vec::new(); texts.len()];
-    for fold in 0..N_FOLDS {
-        let is_held_out = |row: &usize| fold_of[*row] == fold;
-        let learned = |row: usize| {
-            let label = labels[row]?;
-            let is_learned = !is_held_out(&row) || n_of_intent[label as usize] == 1;
-            is_learned.then(|| (texts[row].clone(), label))
-        };
-        let (train, train_labels): (Vec<Analyzed>, Vec<u32>) =
-            (0..texts.len()).filter_map(learned).unzip();
-        let held_out: Vec<usize> = (0..texts.len()).filter(is_held_out).collect();
-        let train = IntentTexts::new(&train, &train_labels, n_intents);
-        let (model, _) = spec.fit(train, train.none(), "", &context)?;
-        let asked: Vec<Analyzed> = held_out.iter().map(|row| texts[*row].clone()).collect();
-        let found = logits_of(model.as_ref(), &asked, &context)?;
-        for (row, found) in held_out.into_iter().zip(found) {
-            logits[row] = found;
-        }
-    }
-    Ok(logits)
+fn wide(logits: Logits) -> Vec<Vec<f64>> {
+    logits.into_iter().map(|logits| logits.into_iter().map(f64::from).collect()).collect()
 }

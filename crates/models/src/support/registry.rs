@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::contract::{IntentModel, IntentSpec};
+use super::distilled::{self, DistilledModel, DistilledSpec};
 use super::encoders::{EncoderModel, EncoderSpec, TextEncoder};
 use super::ensemble::{self, EnsembleModel, EnsembleSpec};
 use super::linear::{LinearLoss, LinearModel, LinearSpec};
@@ -13,7 +14,7 @@ use crate::tensors::Tensors;
 pub const DEFAULT: &str = "default";
 
 /// The model that is trained when none is named.
-pub const DEFAULT_MODEL: &str = "tfidf-svm";
+pub const DEFAULT_MODEL: &str = ensemble::NAME;
 
 /// Names and one line about each, simplest first.
 pub fn models() -> impl Iterator<Item = (&'static str, &'static str)> {
@@ -21,13 +22,15 @@ pub fn models() -> impl Iterator<Item = (&'static str, &'static str)> {
     let networks = TextEncoder::ALL.into_iter();
     let networks = networks.map(|encoder| (encoder.model(), encoder.about()));
     let several = (ensemble::NAME, "several models, their probabilities averaged");
-    linear.chain(networks).chain([several])
+    let distilled = (distilled::NAME, "one network that has learned what an ensemble says");
+    linear.chain(networks).chain([several, distilled])
 }
 
 enum Entry {
     Linear(LinearLoss),
     Network(TextEncoder),
     Ensemble,
+    Distilled,
 }
 
 /// The name of the model that `name` stands for.
@@ -39,6 +42,9 @@ fn find(name: &str) -> Result<Entry, ModelError> {
     let name = resolved(name);
     if name == ensemble::NAME {
         return Ok(Entry::Ensemble);
+    }
+    if name == distilled::NAME {
+        return Ok(Entry::Distilled);
     }
     let linear = LinearLoss::ALL.into_iter().find(|loss| loss.model() == name).map(Entry::Linear);
     let network = TextEncoder::ALL.into_iter().find(|encoder| encoder.model() == name);
@@ -58,6 +64,7 @@ pub fn spec(name: &str, keys: &Value) -> Result<Box<dyn IntentSpec>, ModelError>
         Entry::Linear(loss) => Box::new(LinearSpec::from_keys(loss, keys)?),
         Entry::Network(encoder) => Box::new(EncoderSpec::from_keys(encoder, keys)?),
         Entry::Ensemble => Box::new(EnsembleSpec::from_keys(keys)?),
+        Entry::Distilled => Box::new(DistilledSpec::from_keys(keys)?),
     })
 }
 
@@ -83,6 +90,10 @@ pub fn load(
         Entry::Ensemble => {
             let spec = EnsembleSpec::from_keys(keys)?;
             Box::new(EnsembleModel::load(spec, &mut tensors, n_intents)?)
+        }
+        Entry::Distilled => {
+            let spec = DistilledSpec::from_keys(keys)?;
+            Box::new(DistilledModel::load(spec, &mut tensors, n_intents)?)
         }
     };
     tensors.expect_empty()?;

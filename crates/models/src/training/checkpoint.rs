@@ -86,7 +86,9 @@ impl Checkpoint {
         };
         let is_member = |other: &str| {
             let place = other.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
-            place.is_some_and(|place| place.parse::<usize>().is_ok())
+            // A member may be made of several itself: `.0.1`.
+            place
+                .is_some_and(|places| places.split('.').all(|place| place.parse::<usize>().is_ok()))
         };
         let paths = entries.flatten().map(|entry| entry.path());
         let of_member =
@@ -428,6 +430,21 @@ mod tests {
             let back: Exact = serde_json::from_str(&text).unwrap();
             assert_eq!(back.0.to_bits(), value.to_bits());
         }
+    }
+
+    #[test]
+    fn files_of_members_go_with_the_file_and_no_others() {
+        let root = tempfile::tempdir().unwrap();
+        let names = ["run", "run.0", "run.11", "run.0.3", "run.0.a", "run.toml", "run2.0"];
+        for name in names {
+            std::fs::write(root.path().join(name), "").unwrap();
+        }
+        Checkpoint::new(root.path().join("run")).remove().unwrap();
+        let is_there = |name: &&str| root.path().join(name).exists();
+        assert_eq!(
+            names.iter().copied().filter(is_there).collect::<Vec<_>>(),
+            ["run.0.a", "run.toml", "run2.0"]
+        );
     }
 
     #[test]

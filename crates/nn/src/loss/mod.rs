@@ -6,7 +6,7 @@
 //!
 //! - [`bce_with_logits`]: yes or no, for clicks and purchases;
 //! - [`EntireSpace`]: a click and a conversion after it, over all impressions;
-//! - [`softmax_cross_entropy`]: one of a few classes, logits given;
+//! - [`softmax_cross_entropy`]: one of a few classes, logits given; [`soft_cross_entropy`]: against probabilities of them;
 //! - [`full_softmax`]: one of many items, logits never stored;
 //! - [`subset_softmax`]: one of some items, those of the batch and others drawn beside them, logits never stored;
 //! - [`sampled_softmax`]: one of many items against shared negatives;
@@ -33,7 +33,7 @@ pub use sampled_bce::{gbce_beta, sampled_bce};
 pub use sampled_softmax::{
     LogQ, SampledSoftmax, SampledSoftmaxGradients, SampledSoftmaxWorkspace, sampled_softmax,
 };
-pub use softmax::softmax_cross_entropy;
+pub use softmax::{soft_cross_entropy, softmax_cross_entropy};
 pub use subset_softmax::{
     ItemSubset, SubsetSoftmaxGradients, SubsetSoftmaxWorkspace, subset_softmax,
 };

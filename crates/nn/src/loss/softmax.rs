@@ -3,7 +3,7 @@
 use super::{check_label_smoothing, check_mean_over, weight_of};
 use crate::{
     Matrix, NnError,
-    error::{check_finite, check_indices, check_length},
+    error::{check_finite, check_indices, check_length, check_range},
 };
 
 /// Softmax cross-entropy of one label a row: `Σ w (ln Σ_c exp(z_c) - Σ_c t_c z_c) / mean_over`, with the target
@@ -60,9 +60,87 @@ pub fn softmax_cross_entropy(
     check_finite("softmax cross-entropy", sum / mean_over)
 }
 
+/// Softmax cross-entropy against given probabilities, with both sides at a temperature: `T² Σ_i -Σ_c q_ic ln p_ic / mean_over` with
+/// `p_i = softmax(z_i / T)`. `T²` keeps gradients as large as without a temperature.
+///
+/// # Shapes
+/// `logits` and `targets`, whose rows sum to 1: `[n, n_classes]`; `d_logits` becomes `[n, n_classes]`, with `T (p - q) / mean_over`.
+///
+/// # Errors
+/// [`NnError::Length`]; [`NnError::OutOfRange`] for a temperature that is not positive; [`NnError::NonFinite`] if the loss is NaN or infinite.
+///
+/// Source: Hinton, Vinyals and Dean, *Distilling the Knowledge in a Neural Network*, 2015, section 2, where `q` is a larger model's
+/// `softmax(v / T)`.
+pub fn soft_cross_entropy(
+    logits: &Matrix,
+    targets: &Matrix,
+    temperature: f32,
+    mean_over: f64,
+    d_logits: &mut Matrix,
+) -> Result<f64, NnError> {
+    check_length("targets", logits.as_slice().len(), targets.as_slice().len())?;
+    let is_inside = temperature > 0.0 && temperature.is_finite();
+    check_range("temperature", f64::from(temperature), is_inside, "finite and positive")?;
+    check_mean_over(mean_over)?;
+    let [n, n_classes] = logits.shape();
+    d_logits.reshape(n, n_classes);
+    let mut sum = 0.0_f64;
+    for position in 0..n {
+        let (row, targets) = (logits.row(position), targets.row(position));
+        let d_row = d_logits.row_mut(position);
+        let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let mut total = 0.0_f64;
+        for (d_logit, &logit) in d_row.iter_mut().zip(row) {
+            *d_logit = ((logit - max) / temperature).exp();
+            total += f64::from(*d_logit);
+        }
+        let log_total = total.ln();
+        for (&target, &logit) in targets.iter().zip(row) {
+            sum += f64::from(target) * (log_total - f64::from((logit - max) / temperature));
+        }
+        let scale = f64::from(temperature) / mean_over;
+        for (d_logit, target) in d_row.iter_mut().zip(targets) {
+            *d_logit = (scale * (f64::from(*d_logit) / total - f64::from(*target))) as f32;
+        }
+    }
+    let squared = f64::from(temperature).powi(2);
+    check_finite("soft cross-entropy", squared * sum / mean_over)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn soft_targets_by_hand() {
+        // At temperature 2 exp: 1, 3, 4; softmax 1/8, 3/8, 4/8.
+        let logits = Matrix::from_rows(&[[0.0, 2.0 * 3.0_f32.ln(), 2.0 * 4.0_f32.ln()]]);
+        let targets = Matrix::from_rows(&[[0.5, 0.25, 0.25]]);
+        let mut d_logits = Matrix::default();
+        let loss = soft_cross_entropy(&logits, &targets, 2.0, 4.0, &mut d_logits).unwrap();
+        let want = 8.0_f64.ln() - 0.25 * 3.0_f64.ln() - 0.25 * 4.0_f64.ln();
+        assert!((loss - want).abs() < 1e-6, "{loss} {want}");
+        for (got, want) in d_logits.as_slice().iter().zip([-0.1875, 0.0625, 0.125]) {
+            assert!((got - want).abs() < 1e-6);
+        }
+        for temperature in [0.0, -1.0, f32::NAN] {
+            let found = soft_cross_entropy(&logits, &targets, temperature, 1.0, &mut d_logits);
+            assert!(matches!(found, Err(NnError::OutOfRange { name: "temperature", .. })));
+        }
+    }
+
+    #[test]
+    fn targets_that_are_certain_are_labels() {
+        let logits = Matrix::from_rows(&[[0.5, -1.0, 2.0]]);
+        let targets = Matrix::from_rows(&[[0.0, 1.0, 0.0]]);
+        let (mut d_soft, mut d_hard) = (Matrix::default(), Matrix::default());
+        let soft = soft_cross_entropy(&logits, &targets, 1.0, 1.0, &mut d_soft).unwrap();
+        let hard = softmax_cross_entropy(&logits, &[1], None, 0.0, 1.0, &mut d_hard).unwrap();
+        assert!((soft - hard).abs() < 1e-6);
+        for (soft, hard) in d_soft.as_slice().iter().zip(d_hard.as_slice()) {
+            assert!((soft - hard).abs() < 1e-6);
+        }
+    }
 
     #[test]
     fn by_hand() {

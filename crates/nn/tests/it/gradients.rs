@@ -163,6 +163,18 @@ fn softmax_cross_entropy() {
 }
 
 #[test]
+fn soft_cross_entropy() {
+    let logits = random(4, 3, 2.0, &mut rng(7));
+    let targets = shaped(&logits, &[0.2, 0.3, 0.5, 1.0, 0.0, 0.0, 0.1, 0.9, 0.0, 0.4, 0.4, 0.2]);
+    let loss = |logits: &Matrix, d_logits: &mut Matrix| {
+        loss::soft_cross_entropy(logits, &targets, 1.5, 4.0, d_logits).unwrap()
+    };
+    let mut d_logits = Matrix::default();
+    loss(&logits, &mut d_logits);
+    check("logits", &logits, &d_logits, |logits| loss(logits, &mut Matrix::default()));
+}
+
+#[test]
 fn full_softmax() {
     let rng = &mut rng(8);
     // Three shares of items, the last one short; few enough rows that each gradient is seen.

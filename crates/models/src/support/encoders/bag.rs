@@ -2,7 +2,7 @@
 
 use forecart_nn::{Activation, Matrix, NnError, Pass, Ragged};
 
-use super::encoder::Encoder;
+use super::encoder::{Encoder, add_mean_over_rows, mean_backward};
 
 /// `z = f(mean of x + b)`. With the identity and without learned bias this is fastText (Joulin et al., EACL 2017); with ReLU, the hidden layer of
 /// a perceptron on the n-grams of a text.
@@ -48,15 +48,11 @@ impl Encoder for Bag {
         ws: &mut BagWorkspace,
         z: &mut Matrix,
     ) -> Result<(), NnError> {
-        ws.mean.reset(texts.n_sequences(), x.cols());
-        for (text, rows) in texts.sequences().enumerate() {
-            let share = 1.0 / rows.len() as f32;
-            let sums = ws.mean.row_mut(text);
-            sums.copy_from_slice(self.bias.as_slice());
-            for row in rows {
-                sums.iter_mut().zip(x.row(row)).for_each(|(sum, value)| *sum += share * value);
-            }
+        ws.mean.reshape(texts.n_sequences(), x.cols());
+        for text in 0..texts.n_sequences() {
+            ws.mean.row_mut(text).copy_from_slice(self.bias.as_slice());
         }
+        add_mean_over_rows(x, texts, &mut ws.mean);
         self.activation.forward(&ws.mean, z);
         Ok(())
     }
@@ -72,16 +68,11 @@ impl Encoder for Bag {
         gradients: &mut BagGradients,
     ) -> Result<(), NnError> {
         self.activation.backward(&ws.mean, dz)?;
-        dx.reshape(x.rows(), x.cols());
-        for (text, rows) in texts.sequences().enumerate() {
-            let (share, d) = (1.0 / rows.len() as f32, dz.row(text));
+        for text in 0..dz.rows() {
             let d_bias = gradients.bias.as_mut_slice();
-            d_bias.iter_mut().zip(d).for_each(|(sum, value)| *sum += value);
-            for row in rows {
-                let d_row = dx.row_mut(row);
-                d_row.iter_mut().zip(d).for_each(|(to, value)| *to = share * value);
-            }
+            d_bias.iter_mut().zip(dz.row(text)).for_each(|(sum, value)| *sum += value);
         }
+        mean_backward(dz, texts, x.cols(), dx);
         Ok(())
     }
 }

@@ -6,8 +6,9 @@ use forecart_nn::{Activation, BagMode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::input::Reading;
+use super::input::{Limits, Reading};
 use super::network::{EncoderSizes, TextNetworkSizes};
+use super::recurrence::Cell;
 use super::texts::LeftOut;
 use crate::error::ModelError;
 use crate::recommend::Parameter;
@@ -26,14 +27,22 @@ pub enum TextEncoder {
     TextCnn,
     /// A gated recurrent unit either way, pooled by attention and by the largest values.
     BiGru,
+    /// The same with long short-term memory.
+    BiLstm,
     /// Attention between all words (Vaswani et al., NeurIPS 2017).
     Transformer,
 }
 
 impl TextEncoder {
     /// All, simplest first.
-    pub const ALL: [Self; 5] =
-        [Self::FastText, Self::NgramMlp, Self::TextCnn, Self::BiGru, Self::Transformer];
+    pub const ALL: [Self; 6] = [
+        Self::FastText,
+        Self::NgramMlp,
+        Self::TextCnn,
+        Self::BiGru,
+        Self::BiLstm,
+        Self::Transformer,
+    ];
 
     /// The model's name in the registry.
     pub const fn model(self) -> &'static str {
@@ -42,6 +51,7 @@ impl TextEncoder {
             Self::NgramMlp => "ngram-mlp",
             Self::TextCnn => "textcnn",
             Self::BiGru => "bigru",
+            Self::BiLstm => "bilstm",
             Self::Transformer => "text-transformer",
         }
     }
@@ -52,7 +62,8 @@ impl TextEncoder {
             Self::FastText => "mean of embeddings of words, pairs of words and subwords",
             Self::NgramMlp => "TF-IDF of words and characters through a hidden layer",
             Self::TextCnn => "convolutions over embeddings of words and subwords",
-            Self::BiGru => "recurrent layers both ways over embeddings, pooled by attention",
+            Self::BiGru => "gated recurrent units both ways over embeddings, pooled by attention",
+            Self::BiLstm => "long short-term memory both ways over embeddings, pooled by attention",
             Self::Transformer => "attention between embeddings of words and subwords",
         }
     }
@@ -61,7 +72,7 @@ impl TextEncoder {
         match self {
             Self::NgramMlp => Reading::Weighted,
             Self::FastText => Reading::Whole,
-            Self::TextCnn | Self::BiGru | Self::Transformer => Reading::ByWord,
+            Self::TextCnn | Self::BiGru | Self::BiLstm | Self::Transformer => Reading::ByWord,
         }
     }
 
@@ -76,6 +87,7 @@ impl TextEncoder {
             n_heads: None,
             n_layers: None,
             min_count: 1,
+            max_features: positive(1 << 16),
             dropout_in: 0.3,
             dropout_out: 0.5,
             left_out: 0.1,
@@ -93,7 +105,7 @@ impl TextEncoder {
                 widths: Some([1, 2, 3, 4].map(positive).to_vec()),
                 ..by_word
             },
-            Self::BiGru => EncoderConfig {
+            Self::BiGru | Self::BiLstm => EncoderConfig {
                 n_hidden: Some(positive(64)),
                 n_heads: Some(positive(4)),
                 ..by_word
@@ -146,6 +158,8 @@ pub struct EncoderConfig {
     pub n_layers: Option<NonZeroU32>,
     /// Training texts that a piece has to be in to have an embedding.
     pub min_count: u32,
+    /// Pieces that have an embedding at most, those in most texts.
+    pub max_features: NonZeroU32,
     /// Share of what the encoder reads that is dropped while training, in `0.0..1.0`.
     pub dropout_in: f64,
     /// Share of what the encoder makes that is dropped while training, in `0.0..1.0`.
@@ -267,7 +281,11 @@ impl EncoderSpec {
                         .map(|width| width.get() as usize)
                         .collect(),
                 },
-                TextEncoder::BiGru => EncoderSizes::Recurrence {
+                TextEncoder::BiGru | TextEncoder::BiLstm => EncoderSizes::Recurrence {
+                    cell: match encoder {
+                        TextEncoder::BiLstm => Cell::Lstm,
+                        _ => Cell::Gru,
+                    },
                     n_hidden: size(config.n_hidden),
                     n_heads: size(config.n_heads),
                 },
@@ -284,6 +302,10 @@ impl EncoderSpec {
             dropout_in: config.dropout_in as f32,
             dropout_out: config.dropout_out as f32,
         }
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        (self.config.min_count, self.config.max_features)
     }
 
     pub(super) fn left_out(&self) -> LeftOut {

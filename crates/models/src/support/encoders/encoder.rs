@@ -45,6 +45,29 @@ pub(super) trait Encoder: Trainable<Gradients: Debug> + Debug + Clone + Sync {
     ) -> Result<(), NnError>;
 }
 
+/// Adds the mean of each column over the rows of each text to the first columns of `z`.
+pub(super) fn add_mean_over_rows(x: &Matrix, texts: Ragged<'_>, z: &mut Matrix) {
+    for (text, rows) in texts.sequences().enumerate() {
+        let share = 1.0 / rows.len() as f32;
+        for row in rows {
+            let sums = z.row_mut(text).iter_mut();
+            sums.zip(x.row(row)).for_each(|(sum, value)| *sum += share * value);
+        }
+    }
+}
+
+/// Writes the gradient of [`add_mean_over_rows`] by `x` to `dx`, `[n_rows, n_cols]`.
+pub(super) fn mean_backward(dz: &Matrix, texts: Ragged<'_>, n_cols: usize, dx: &mut Matrix) {
+    dx.reshape(texts.n_tokens(), n_cols);
+    for (text, rows) in texts.sequences().enumerate() {
+        let share = 1.0 / rows.len() as f32;
+        for row in rows {
+            let d_row = dx.row_mut(row).iter_mut();
+            d_row.zip(dz.row(text)).for_each(|(to, value)| *to = share * value);
+        }
+    }
+}
+
 /// The largest value of each column over the rows of each text, into columns from `first_col` of `z`; and where it stood.
 pub(super) fn max_over_rows(
     x: &Matrix,

@@ -6,6 +6,7 @@ use std::ops::Range;
 use forecart_nn::{DataParallel, DropoutKey, NnError, Optimizer, Pass, Trainable};
 
 use super::network::{TextNetwork, TextNetworkGradients, Workspace};
+use super::targets::Targets;
 use super::texts::{BaggedTexts, LeftOut};
 use crate::training::{BatchLoss, Learner, Parts};
 
@@ -21,24 +22,23 @@ pub(super) struct TextLearner<'a> {
     pub(super) optimizer: Optimizer,
     parallel: DataParallel<Workspace, TextNetworkGradients>,
     texts: &'a BaggedTexts,
-    labels: &'a [u32],
+    targets: &'a Targets,
     left_out: LeftOut,
-    label_smoothing: f32,
-    /// The texts and labels of the step.
-    batch: (BaggedTexts, Vec<u32>),
+    /// The texts and targets of the step.
+    batch: (BaggedTexts, Targets),
 }
 
 impl<'a> TextLearner<'a> {
     pub(super) fn new(
         network: TextNetwork,
         optimizer: Optimizer,
-        (texts, labels): (&'a BaggedTexts, &'a [u32]),
-        (left_out, label_smoothing): (LeftOut, f32),
+        (texts, targets): (&'a BaggedTexts, &'a Targets),
+        left_out: LeftOut,
     ) -> Self {
         let tile = NonZeroUsize::new(TILE_TEXTS).expect("16 is not 0");
         let parallel = DataParallel::new(tile, network.new_gradients());
-        let batch = (BaggedTexts::new(), Vec::new());
-        Self { network, optimizer, parallel, texts, labels, left_out, label_smoothing, batch }
+        let batch = (BaggedTexts::new(), targets.empty());
+        Self { network, optimizer, parallel, texts, targets, left_out, batch }
     }
 }
 
@@ -59,16 +59,14 @@ impl Learner for TextLearner<'_> {
     }
 
     fn step(&mut self, batch: &[u32], key: DropoutKey) -> Result<BatchLoss, NnError> {
-        let Self { network, optimizer, parallel, batch: (texts, labels), .. } = self;
+        let Self { network, optimizer, parallel, batch: (texts, targets), .. } = self;
         self.texts.gather(batch, Some((self.left_out, key)), texts);
-        labels.clear();
-        labels.extend(batch.iter().map(|place| self.labels[*place as usize]));
-        let (texts, labels, weights) = (&*texts, &*labels, &*network);
-        let loss = (batch.len(), self.label_smoothing);
+        self.targets.gather(batch, targets);
+        let (texts, targets, weights) = (&*texts, &*targets, &*network);
         let tile =
             |rows: Range<usize>, ws: &mut Workspace, gradients: &mut TextNetworkGradients| {
                 let pass = Pass::Training { key, first_row: rows.start };
-                weights.learn(texts, labels, rows, loss, pass, ws, gradients)
+                weights.learn(texts, targets, rows, batch.len(), pass, ws, gradients)
             };
         let (mean, gradients) = parallel.run(texts.len(), || weights.new_gradients(), tile)?;
         optimizer.step(network, gradients)?;

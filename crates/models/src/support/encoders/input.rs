@@ -1,14 +1,14 @@
 //! From a text to the bags that a network reads.
 
-use std::collections::HashMap;
+use std::num::NonZeroU32;
 
 use forecart_text::{Analyzed, TokenKind, ngrams};
 
-use super::super::features::Features;
-use super::super::linear::LinearConfig;
+use super::super::features::{Features, NgramConfig};
+use super::super::vocabulary::Vocabulary;
 use super::texts::BaggedTexts;
 use crate::error::ModelError;
-use crate::tensors::{TensorData, Tensors};
+use crate::tensors::Tensors;
 
 /// Words of a text that are read; the rest is left out.
 pub(super) const MAX_WORDS: usize = 256;
@@ -24,19 +24,15 @@ pub(super) enum Reading {
     ByWord,
 }
 
+/// Texts that a piece has to be in, and pieces at most.
+pub(super) type Limits = (u32, NonZeroU32);
+
 /// What is known of the pieces of texts after training.
 #[derive(Debug, Clone)]
 pub(super) enum Input {
-    Weighted(Features, LinearConfig),
-    Pieces(Pieces, Reading),
-}
-
-/// Pieces that have a row of the table, by hash.
-#[derive(Debug, Clone)]
-pub(super) struct Pieces {
-    /// Ascending; the place of one is its row.
-    hashes: Vec<u64>,
-    index: HashMap<u64, u32>,
+    Weighted(Features),
+    /// Pieces that have a row of the table.
+    Pieces(Vocabulary, Reading),
 }
 
 /// Lengths of the subwords of a word written with an alphabet: those of fastText are 3 to 6.
@@ -81,55 +77,38 @@ fn bags(text: &Analyzed, reading: Reading, mut visit: impl FnMut(&[u64])) {
     }
 }
 
-impl Pieces {
-    fn new(hashes: Vec<u64>) -> Self {
-        let index = hashes.iter().copied().zip(0..).collect();
-        Self { hashes, index }
-    }
-}
-
 impl Input {
-    /// Of what stands in `min_count` texts or more.
-    pub(super) fn fit(texts: &[Analyzed], reading: Reading, min_count: u32) -> Self {
+    /// Of pieces within `limits`.
+    pub(super) fn fit(texts: &[Analyzed], reading: Reading, limits: Limits) -> Self {
         if reading == Reading::Weighted {
-            let config = weighted_config(min_count);
-            return Self::Weighted(Features::fit(texts, &config), config);
+            return Self::Weighted(Features::fit(texts, weighted_config(limits), None));
         }
-        let mut counts: HashMap<u64, u32> = HashMap::new();
-        let mut of_text: Vec<u64> = Vec::new();
-        for text in texts {
-            of_text.clear();
-            bags(text, reading, |bag| of_text.extend_from_slice(bag));
-            of_text.sort_unstable();
-            of_text.dedup();
-            of_text.iter().for_each(|hash| *counts.entry(*hash).or_default() += 1);
-        }
-        let kept = counts.into_iter().filter(|(_, count)| *count >= min_count);
-        let mut hashes: Vec<u64> = kept.map(|(hash, _)| hash).collect();
-        hashes.sort_unstable();
-        Self::Pieces(Pieces::new(hashes), reading)
+        let (pieces, _) = Vocabulary::fit(texts, limits, |text, hashes| {
+            bags(text, reading, |bag| hashes.extend_from_slice(bag));
+        });
+        Self::Pieces(pieces, reading)
     }
 
     /// Rows of the table.
     pub(super) fn n_rows(&self) -> usize {
         match self {
-            Self::Weighted(features, _) => features.len(),
-            Self::Pieces(pieces, _) => pieces.hashes.len(),
+            Self::Weighted(features) => features.len(),
+            Self::Pieces(pieces, _) => pieces.len(),
         }
     }
 
     /// Adds a text to `texts`. What is not known is left out; a word of which nothing is known is an empty bag.
     pub(super) fn push(&self, text: &Analyzed, texts: &mut BaggedTexts) {
         match self {
-            Self::Weighted(features, config) => {
-                for (index, value) in features.row(text, config) {
+            Self::Weighted(features) => {
+                for (index, value) in features.row(text) {
                     texts.indices.push(index);
                     texts.weights.push(value);
                 }
                 texts.end_bag();
             }
             Self::Pieces(pieces, reading) => bags(text, *reading, |bag| {
-                texts.indices.extend(bag.iter().filter_map(|hash| pieces.index.get(hash)));
+                texts.indices.extend(bag.iter().filter_map(|hash| pieces.get(*hash)));
                 texts.end_bag();
             }),
         }
@@ -145,42 +124,35 @@ impl Input {
 
     pub(super) fn tensors(&self, tensors: &mut Tensors) {
         match self {
-            Self::Weighted(features, _) => features.tensors(tensors),
-            Self::Pieces(pieces, _) => {
-                tensors.insert("pieces", TensorData::U64(pieces.hashes.clone()));
-            }
+            Self::Weighted(features) => features.tensors(tensors),
+            Self::Pieces(pieces, _) => pieces.tensors("pieces", tensors),
         }
     }
 
     pub(super) fn load(
         reading: Reading,
-        min_count: u32,
+        limits: Limits,
         tensors: &mut Tensors,
     ) -> Result<Self, ModelError> {
         if reading == Reading::Weighted {
-            return Ok(Self::Weighted(Features::load(tensors)?, weighted_config(min_count)));
+            return Ok(Self::Weighted(Features::load(weighted_config(limits), false, tensors)?));
         }
-        let hashes = tensors.take_u64("pieces", None)?;
-        if !hashes.is_sorted_by(|a, b| a < b) || u32::try_from(hashes.len()).is_err() {
-            return Err(ModelError::damaged("its pieces of words are out of order"));
-        }
-        Ok(Self::Pieces(Pieces::new(hashes), reading))
+        Ok(Self::Pieces(Vocabulary::load("pieces", tensors)?, reading))
     }
 }
 
 /// The features of the linear models.
-fn weighted_config(min_count: u32) -> LinearConfig {
-    LinearConfig { min_count, ..LinearConfig::default() }
+fn weighted_config((min_count, max_features): Limits) -> NgramConfig {
+    NgramConfig { min_count, max_features, ..NgramConfig::DEFAULT }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use forecart_text::{Pipeline, PipelineConfig};
+    use crate::support::testing::analyzed;
 
-    fn analyzed(typed: &[&str]) -> Vec<Analyzed> {
-        let pipeline = Pipeline::new(PipelineConfig::default()).unwrap();
-        typed.iter().map(|text| pipeline.analyze(&pipeline.clean(text))).collect()
+    fn limits(min_count: u32) -> Limits {
+        (min_count, NonZeroU32::MAX)
     }
 
     #[test]
@@ -197,8 +169,8 @@ mod tests {
     #[test]
     fn what_is_rare_or_new_is_left_out_and_marks_are_not_read() {
         let texts = analyzed(&["my card!", "my order?"]);
-        let all = Input::fit(&texts, Reading::ByWord, 1).n_rows();
-        let frequent = Input::fit(&texts, Reading::ByWord, 2);
+        let all = Input::fit(&texts, Reading::ByWord, limits(1)).n_rows();
+        let frequent = Input::fit(&texts, Reading::ByWord, limits(2));
         let subwords_of_my = 2 + 1; // <my, my>; <my> is the whole and no subword: 2 of length 3, and the word
         assert!(all > frequent.n_rows());
         assert_eq!(frequent.n_rows(), subwords_of_my);
@@ -215,8 +187,10 @@ mod tests {
     #[test]
     fn a_text_read_at_once_is_one_bag_with_pairs_of_words() {
         let texts = analyzed(&["my card"]);
-        let (by_word, whole) =
-            (Input::fit(&texts, Reading::ByWord, 1), Input::fit(&texts, Reading::Whole, 1));
+        let (by_word, whole) = (
+            Input::fit(&texts, Reading::ByWord, limits(1)),
+            Input::fit(&texts, Reading::Whole, limits(1)),
+        );
         assert_eq!(whole.n_rows(), by_word.n_rows() + 1);
         assert_eq!(whole.read(&texts).of(0..1).unwrap().bags.n_bags(), 1);
     }
@@ -224,7 +198,7 @@ mod tests {
     #[test]
     fn long_texts_are_read_from_the_beginning() {
         let texts = analyzed(&[&"my card ".repeat(MAX_WORDS)]);
-        let read = Input::fit(&texts, Reading::ByWord, 1).read(&texts);
+        let read = Input::fit(&texts, Reading::ByWord, limits(1)).read(&texts);
         assert_eq!(read.of(0..1).unwrap().bags.n_bags(), MAX_WORDS);
     }
 
@@ -232,15 +206,12 @@ mod tests {
     fn what_is_read_comes_back_from_tensors() {
         let texts = analyzed(&["where is my card", "我的订单在哪"]);
         for reading in [Reading::Weighted, Reading::Whole, Reading::ByWord] {
-            let input = Input::fit(&texts, reading, 1);
+            let input = Input::fit(&texts, reading, limits(1));
             let mut tensors = Tensors::default();
             input.tensors(&mut tensors);
-            let loaded = Input::load(reading, 1, &mut tensors).unwrap();
+            let loaded = Input::load(reading, limits(1), &mut tensors).unwrap();
             tensors.expect_empty().unwrap();
             assert_eq!(loaded.read(&texts), input.read(&texts), "{reading:?}");
         }
-        let mut tensors = Tensors::default();
-        tensors.insert("pieces", TensorData::U64(vec![3, 3]));
-        Input::load(Reading::ByWord, 1, &mut tensors).unwrap_err();
     }
 }

@@ -7,6 +7,7 @@ mod config;
 mod model;
 
 mod input;
+mod targets;
 mod texts;
 
 mod bag;

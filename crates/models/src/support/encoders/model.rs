@@ -6,10 +6,11 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
 use super::super::contract::{IntentModel, IntentSpec, IntentTexts};
-use super::config::{EncoderSpec, TextEncoder};
+use super::config::EncoderSpec;
 use super::fit::{N_BUFFERS, TextLearner};
 use super::input::{Input, Reading};
 use super::network::{TextNetwork, Workspace};
+use super::targets::Targets;
 use super::texts::BaggedTexts;
 use crate::error::ModelError;
 use crate::recommend::Parameter;
@@ -41,7 +42,9 @@ impl IntentSpec for EncoderSpec {
         let sizes = self.sizes(0, train.n_intents);
         let n_dense = sizes.n_dense() as u64;
         n_pieces * 16
-            + (n_pieces / distinct).saturating_mul(5 * 4 * sizes.n_dims as u64)
+            + (n_pieces / distinct)
+                .min(self.config.max_features.get().into())
+                .saturating_mul(5 * 4 * sizes.n_dims as u64)
             + n_dense.saturating_mul(4 * (5 + N_BUFFERS as u64))
     }
 
@@ -55,7 +58,10 @@ impl IntentSpec for EncoderSpec {
     ) -> Result<(Box<dyn IntentModel>, FitRecord), ModelError> {
         let hint = "lower `n_dims`, or raise `min_count`";
         context.check_memory(self.name(), self.needed_bytes(train), hint)?;
-        let (model, record) = context.on_threads(|| self.train(train, identity, context))?;
+        let smoothing = self.config.label_smoothing as f32;
+        let targets = Targets::Labels { labels: train.labels.to_vec(), smoothing };
+        let texts = (train.texts, train.texts);
+        let (model, record) = self.train(texts, train.n_intents, &targets, identity, context)?;
         Ok((Box::new(model), record))
     }
 
@@ -65,24 +71,52 @@ impl IntentSpec for EncoderSpec {
 }
 
 impl EncoderSpec {
+    /// Learns to say of texts what another model says: its logits, `[n_texts][n_intents]`, at a temperature. The first `n_known` texts are those whose pieces are
+    /// known.
+    pub(in super::super) fn imitate(
+        &self,
+        (texts, n_known): (&[Analyzed], usize),
+        (logits, temperature): (&[Vec<f32>], f64),
+        identity: &str,
+        context: &FitContext<'_>,
+    ) -> Result<(EncoderModel, FitRecord), ModelError> {
+        let targets = Targets::soft(logits, temperature as f32);
+        let n_intents = logits.first().map_or(0, Vec::len);
+        self.train((&texts[..n_known], texts), n_intents, &targets, identity, context)
+    }
+
+    /// Learns from `texts`, which are read by the pieces of those that are known.
     fn train(
         &self,
-        train: IntentTexts<'_>,
+        (known, texts): (&[Analyzed], &[Analyzed]),
+        n_intents: usize,
+        targets: &Targets,
+        identity: &str,
+        context: &FitContext<'_>,
+    ) -> Result<(EncoderModel, FitRecord), ModelError> {
+        context
+            .on_threads(|| self.train_here((known, texts), n_intents, targets, identity, context))
+    }
+
+    fn train_here(
+        &self,
+        (known, texts): (&[Analyzed], &[Analyzed]),
+        n_intents: usize,
+        targets: &Targets,
         identity: &str,
         context: &FitContext<'_>,
     ) -> Result<(EncoderModel, FitRecord), ModelError> {
         let name = self.encoder.model();
-        let input = Input::fit(train.texts, self.encoder.reading(), self.config.min_count);
-        let texts = input.read(train.texts);
+        let input = Input::fit(known, self.encoder.reading(), self.limits());
+        let texts = input.read(texts);
         let mut rng = ChaCha8Rng::seed_from_u64(context.seed);
-        let sizes = self.sizes(input.n_rows(), train.n_intents);
+        let sizes = self.sizes(input.n_rows(), n_intents);
         let network =
             TextNetwork::new(&sizes, &mut rng).map_err(ModelError::training(name, None))?;
-        let regularization = (self.left_out(), self.config.label_smoothing as f32);
         let optimizer = self.optimizer().build(name)?;
-        let mut learner =
-            TextLearner::new(network, optimizer, (&texts, train.labels), regularization);
-        let n_epochs = self.n_epochs(train.len());
+        let mut learner = TextLearner::new(network, optimizer, (&texts, targets), self.left_out());
+        // As many passes over the copies of texts as over the texts alone: steps in as many directions need to be more.
+        let n_epochs = self.n_epochs(known.len());
         let plan = Plan {
             model: name,
             run: RunIdentity::new(name, &self.hyperparameters(), context.seed)
@@ -93,8 +127,7 @@ impl EncoderSpec {
             optimizer: self.optimizer(),
         };
         let record = training::run(&mut learner, &plan, context)?;
-        let n_intents = train.n_intents;
-        let model = EncoderModel { spec: self.clone(), input, network: learner.network, n_intents };
+        let model = EncoderModel { spec: self.clone(), input, network: learner.network };
         Ok((model, record))
     }
 }
@@ -105,7 +138,6 @@ pub struct EncoderModel {
     spec: EncoderSpec,
     input: Input,
     network: TextNetwork,
-    n_intents: usize,
 }
 
 impl EncoderModel {
@@ -118,7 +150,7 @@ impl EncoderModel {
         tensors: &mut Tensors,
         n_intents: usize,
     ) -> Result<Self, ModelError> {
-        let input = Input::load(spec.encoder.reading(), spec.config.min_count, tensors)?;
+        let input = Input::load(spec.encoder.reading(), spec.limits(), tensors)?;
         let sizes = spec.sizes(input.n_rows(), n_intents);
         let name = spec.encoder.model();
         // Against the bytes that are there, before a network of this size is made.
@@ -133,12 +165,7 @@ impl EncoderModel {
         let mut network =
             TextNetwork::new(&sizes, &mut rng).map_err(ModelError::training(name, None))?;
         tensors.take_parameters(&mut network, name)?;
-        Ok(Self { spec, input, network, n_intents })
-    }
-
-    /// Which network it is.
-    pub fn encoder(&self) -> TextEncoder {
-        self.spec.encoder
+        Ok(Self { spec, input, network })
     }
 }
 
@@ -149,10 +176,6 @@ impl IntentModel for EncoderModel {
 
     fn hyperparameters(&self) -> Value {
         self.spec.hyperparameters()
-    }
-
-    fn n_intents(&self) -> usize {
-        self.n_intents
     }
 
     fn logits(&self, text: &Analyzed) -> Result<Vec<f32>, ModelError> {

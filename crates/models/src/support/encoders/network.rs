@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use forecart_nn::loss::softmax_cross_entropy;
+use forecart_nn::loss::{soft_cross_entropy, softmax_cross_entropy};
 use forecart_nn::{
     Activation, BagMode, Dropout, Embedding, Init, Linear, Matrix, NnError, Pass, Ragged,
 };
@@ -11,7 +11,8 @@ use rand_chacha::ChaCha8Rng;
 use super::bag::{Bag, BagWorkspace};
 use super::convolution::{Convolution, ConvolutionWorkspace};
 use super::encoder::Encoder;
-use super::recurrence::{Recurrence, RecurrenceWorkspace};
+use super::recurrence::{Cell, Recurrence, RecurrenceWorkspace};
+use super::targets::Targets;
 use super::texts::BaggedTexts;
 use super::transformer::{Transformer, TransformerWorkspace};
 
@@ -20,7 +21,7 @@ use super::transformer::{Transformer, TransformerWorkspace};
 pub(super) enum EncoderSizes {
     Bag(Activation),
     Convolution { n_filters: usize, widths: Vec<usize> },
-    Recurrence { n_hidden: usize, n_heads: usize },
+    Recurrence { cell: Cell, n_hidden: usize, n_heads: usize },
     Transformer { n_layers: usize, n_heads: usize, dropout: f32 },
 }
 
@@ -49,10 +50,11 @@ impl TextNetworkSizes {
                 let filters = widths.iter().map(|width| linear(width * d, *n_filters));
                 (filters.sum(), widths.len() * n_filters)
             }
-            &EncoderSizes::Recurrence { n_hidden: h, n_heads } => (
-                2 * (linear(d, 3 * h) + linear(h, 3 * h)) + linear(2 * h, n_heads),
-                (n_heads + 1) * 2 * h,
-            ),
+            &EncoderSizes::Recurrence { cell, n_hidden: h, n_heads } => {
+                let gates = cell.n_gates() * h;
+                let one_way = linear(d, gates) + linear(h, gates);
+                (2 * one_way + linear(2 * h, n_heads), (n_heads + 1) * 2 * h)
+            }
             EncoderSizes::Transformer { n_layers, .. } => {
                 let attention = linear(d, 3 * d) + linear(d, d);
                 let mlp = linear(d, 2 * d) + linear(2 * d, d);
@@ -105,6 +107,7 @@ pub(super) struct Workspace {
     dx: Matrix,
     dz: Matrix,
     d_logits: Matrix,
+    targets: Matrix,
     bag: BagWorkspace,
     convolution: ConvolutionWorkspace,
     recurrence: RecurrenceWorkspace,
@@ -147,8 +150,9 @@ impl TextNetwork {
                 let layer = Convolution::new(n_dims, n_filters, widths.clone(), rng)?;
                 convolution.insert(layer).n_out()
             }
-            EncoderSizes::Recurrence { n_hidden, n_heads } => {
-                recurrence.insert(Recurrence::new(n_dims, n_hidden, n_heads, rng)?).n_out()
+            EncoderSizes::Recurrence { cell, n_hidden, n_heads } => {
+                let layer = Recurrence::new(cell, n_dims, n_hidden, n_heads, rng)?;
+                recurrence.insert(layer).n_out()
             }
             EncoderSizes::Transformer { n_layers, n_heads, dropout } => {
                 let layer = Transformer::new(n_dims, n_layers, n_heads, dropout, rng)?;
@@ -205,19 +209,26 @@ impl TextNetwork {
     pub(super) fn learn(
         &self,
         texts: &BaggedTexts,
-        labels: &[u32],
+        targets: &Targets,
         rows: Range<usize>,
-        (n_batch, label_smoothing): (usize, f32),
+        n_batch: usize,
         pass: Pass,
         ws: &mut Workspace,
         gradients: &mut TextNetworkGradients,
     ) -> Result<f64, NnError> {
         self.forward(texts, rows.clone(), pass, ws)?;
-        let labels = &labels[rows.clone()];
         let (logits, d_logits) = (&ws.logits, &mut ws.d_logits);
         let mean_over = n_batch as f64;
-        let loss =
-            softmax_cross_entropy(logits, labels, None, label_smoothing, mean_over, d_logits)?;
+        let loss = match targets {
+            Targets::Labels { labels, smoothing } => {
+                let labels = &labels[rows.clone()];
+                softmax_cross_entropy(logits, labels, None, *smoothing, mean_over, d_logits)?
+            }
+            Targets::Soft { probabilities, temperature } => {
+                ws.targets.copy_rows_from(probabilities, rows.clone());
+                soft_cross_entropy(logits, &ws.targets, *temperature, mean_over, d_logits)?
+            }
+        };
         let first_text = rows.start;
         let rows = texts.of(rows)?;
         self.backward(
@@ -272,7 +283,8 @@ mod tests {
         let encoders = [
             EncoderSizes::Bag(Activation::Tanh),
             EncoderSizes::Convolution { n_filters: 3, widths: vec![1, 2] },
-            EncoderSizes::Recurrence { n_hidden: 3, n_heads: 2 },
+            EncoderSizes::Recurrence { cell: Cell::Gru, n_hidden: 3, n_heads: 2 },
+            EncoderSizes::Recurrence { cell: Cell::Lstm, n_hidden: 3, n_heads: 2 },
             EncoderSizes::Transformer { n_layers: 2, n_heads: 2, dropout: 0.1 },
         ];
         let network = |encoder: EncoderSizes| {
@@ -321,8 +333,8 @@ mod tests {
             let error = largest_gradient_error(&mut network, 2e-3, |network, gradients| {
                 let pass = Pass::Training { key: key(), first_row: 0 };
                 let mut ws = Workspace::default();
-                let loss = (3, 0.1);
-                network.learn(&texts(), &[2, 0, 1], 0..3, loss, pass, &mut ws, gradients).unwrap()
+                let targets = Targets::Labels { labels: vec![2, 0, 1], smoothing: 0.1 };
+                network.learn(&texts(), &targets, 0..3, 3, pass, &mut ws, gradients).unwrap()
             });
             assert!(error < 0.03, "{sizes:?}: {error}");
         }

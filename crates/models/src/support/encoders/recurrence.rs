@@ -1,11 +1,115 @@
-//! A gated recurrent unit either way, pooled by learned attention and by the largest values.
+//! A recurrent layer either way, pooled by learned attention and by the largest values.
 
 use forecart_nn::{
-    Activation, Direction, Gru, Init, Linear, Matrix, NnError, Pass, Ragged, RecurrentWorkspace,
+    Activation, Direction, Gradient, Gru, Init, Linear, Lstm, Matrix, Name, NnError, Parameters,
+    Pass, Ragged, RecurrentWeights, RecurrentWorkspace, Trainable,
 };
 use rand_chacha::ChaCha8Rng;
 
 use super::encoder::{Encoder, max_backward, max_over_rows};
+
+/// Which unit a layer is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cell {
+    Gru,
+    Lstm,
+}
+
+impl Cell {
+    pub(super) const fn n_gates(self) -> usize {
+        match self {
+            Self::Gru => 3,
+            Self::Lstm => 4,
+        }
+    }
+}
+
+/// A layer of one direction.
+#[derive(Debug, Clone)]
+enum Layer {
+    Gru(Gru),
+    Lstm(Lstm),
+}
+
+/// The same of whichever layer it is.
+macro_rules! of_each {
+    ($layer:expr, $inner:ident => $result:expr) => {
+        match $layer {
+            Layer::Gru($inner) => $result,
+            Layer::Lstm($inner) => $result,
+        }
+    };
+}
+
+impl Layer {
+    fn new(
+        cell: Cell,
+        n_in: usize,
+        n_hidden: usize,
+        direction: Direction,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Self, NnError> {
+        let init = Init::Xavier;
+        Ok(match cell {
+            Cell::Gru => Self::Gru(Gru::new(n_in, n_hidden, direction, init, rng)?),
+            Cell::Lstm => Self::Lstm(Lstm::new(n_in, n_hidden, direction, init, rng)?),
+        })
+    }
+
+    fn n_hidden(&self) -> usize {
+        of_each!(self, layer => layer.n_hidden())
+    }
+
+    fn forward<'w>(
+        &self,
+        x: &Matrix,
+        texts: Ragged<'_>,
+        ws: &'w mut RecurrentWorkspace,
+    ) -> Result<&'w Matrix, NnError> {
+        of_each!(self, layer => layer.forward(x, texts, ws))
+    }
+
+    fn backward(
+        &self,
+        d_states: &Matrix,
+        dx: &mut Matrix,
+        ws: &mut RecurrentWorkspace,
+        gradients: &mut RecurrentWeights,
+    ) -> Result<(), NnError> {
+        of_each!(self, layer => layer.backward(d_states, Some(dx), ws, gradients))
+    }
+}
+
+impl Parameters for Layer {
+    fn visit(&self, name: &Name<'_>, visit: &mut dyn FnMut(&Name<'_>, &Matrix)) {
+        of_each!(self, layer => layer.visit(name, visit));
+    }
+
+    fn visit_mut(
+        &mut self,
+        name: &Name<'_>,
+        visit: &mut dyn FnMut(&Name<'_>, &mut Matrix) -> Result<(), NnError>,
+    ) -> Result<(), NnError> {
+        of_each!(self, layer => layer.visit_mut(name, visit))
+    }
+}
+
+impl Trainable for Layer {
+    type Gradients = RecurrentWeights;
+
+    fn new_gradients(&self) -> RecurrentWeights {
+        of_each!(self, layer => layer.new_gradients())
+    }
+
+    fn visit_with_gradients(
+        &mut self,
+        gradients: &RecurrentWeights,
+        name: &Name<'_>,
+        visit: &mut dyn FnMut(&Name<'_>, &mut Matrix, Gradient<'_>) -> Result<(), NnError>,
+    ) -> Result<(), NnError> {
+        of_each!(self, layer => layer.visit_with_gradients(gradients, name, visit))
+    }
+}
 
 /// States `h` of a layer forward and one in reverse, side by side; of each text, for each of `n_heads` heads `k`,
 /// `Σ_i a_ik h_i` with `a_k = softmax_i(v_k · tanh(h_i) + c_k)`, then `max_i h_i`.
@@ -14,8 +118,8 @@ use super::encoder::{Encoder, max_backward, max_over_rows};
 /// values as in Conneau et al., EMNLP 2017, section 3.2.
 #[derive(Debug, Clone)]
 pub(super) struct Recurrence {
-    forward: Gru,
-    reverse: Gru,
+    forward: Layer,
+    reverse: Layer,
     /// `v` and `c`: `[n_heads, 2 n_hidden]`.
     attention: Linear,
 }
@@ -50,14 +154,15 @@ pub(super) struct RecurrenceWorkspace {
 
 impl Recurrence {
     pub(super) fn new(
+        cell: Cell,
         n_in: usize,
         n_hidden: usize,
         n_heads: usize,
         rng: &mut ChaCha8Rng,
     ) -> Result<Self, NnError> {
         Ok(Self {
-            forward: Gru::new(n_in, n_hidden, Direction::Forward, Init::Xavier, rng)?,
-            reverse: Gru::new(n_in, n_hidden, Direction::Reverse, Init::Xavier, rng)?,
+            forward: Layer::new(cell, n_in, n_hidden, Direction::Forward, rng)?,
+            reverse: Layer::new(cell, n_in, n_hidden, Direction::Reverse, rng)?,
             attention: Linear::new(2 * n_hidden, n_heads, Init::Xavier, rng)?,
         })
     }
@@ -176,9 +281,9 @@ impl Encoder for Recurrence {
         pairs.for_each(|(sum, value)| *sum += value);
 
         one_way(d_states, 0, d_one_way);
-        self.forward.backward(d_one_way, Some(dx), &mut ws.forward, &mut gradients.forward)?;
+        self.forward.backward(d_one_way, dx, &mut ws.forward, &mut gradients.forward)?;
         one_way(d_states, n_states / 2, d_one_way);
-        self.reverse.backward(d_one_way, Some(d_x), &mut ws.reverse, &mut gradients.reverse)?;
+        self.reverse.backward(d_one_way, d_x, &mut ws.reverse, &mut gradients.reverse)?;
         let pairs = dx.as_mut_slice().iter_mut().zip(d_x.as_slice());
         pairs.for_each(|(sum, value)| *sum += value);
         Ok(())
@@ -191,18 +296,19 @@ mod tests {
     use super::*;
     use rand::SeedableRng;
 
-    fn encoder() -> Recurrence {
-        Recurrence::new(4, 3, 2, &mut ChaCha8Rng::seed_from_u64(5)).unwrap()
+    fn encoders() -> [Recurrence; 2] {
+        [Cell::Gru, Cell::Lstm]
+            .map(|cell| Recurrence::new(cell, 4, 3, 2, &mut ChaCha8Rng::seed_from_u64(5)).unwrap())
     }
 
     #[test]
     fn gradients_agree_with_differences() {
-        check::gradients_agree(encoder(), 4, 3e-3);
+        encoders().into_iter().for_each(|encoder| check::gradients_agree(encoder, 4, 3e-3));
     }
 
     #[test]
     fn texts_do_not_see_each_other() {
-        check::texts_do_not_see_each_other(&encoder(), 4);
+        encoders().iter().for_each(|encoder| check::texts_do_not_see_each_other(encoder, 4));
     }
 
     #[test]

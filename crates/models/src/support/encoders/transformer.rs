@@ -6,7 +6,7 @@ use forecart_nn::{
 };
 use rand_chacha::ChaCha8Rng;
 
-use super::encoder::{Encoder, max_backward, max_over_rows};
+use super::encoder::{Encoder, add_mean_over_rows, max_backward, max_over_rows, mean_backward};
 
 /// Rows with sines of their places added, through layers of `x + attention(LN(x))` and `x + MLP(LN(x))`, each row seeing all others of its
 /// text; then the mean and the largest values over the rows.
@@ -222,20 +222,14 @@ impl Encoder for Transformer {
         }
         let d = self.d();
         z.reset(texts.n_sequences(), 2 * d);
-        for (text, rows) in texts.sequences().enumerate() {
-            let share = 1.0 / rows.len() as f32;
-            for row in rows {
-                let sums = z.row_mut(text)[..d].iter_mut();
-                sums.zip(y.row(row)).for_each(|(sum, value)| *sum += share * value);
-            }
-        }
+        add_mean_over_rows(y, texts, z);
         max_over_rows(y, texts, d, z, winners);
         Ok(())
     }
 
     fn backward(
         &self,
-        x: &Matrix,
+        _: &Matrix,
         texts: Ragged<'_>,
         pass: Pass,
         dz: &mut Matrix,
@@ -244,14 +238,7 @@ impl Encoder for Transformer {
         gradients: &mut TransformerGradients,
     ) -> Result<(), NnError> {
         let d = self.d();
-        dx.reset(x.rows(), d);
-        for (text, rows) in texts.sequences().enumerate() {
-            let share = 1.0 / rows.len() as f32;
-            for row in rows {
-                let d_row = dx.row_mut(row).iter_mut();
-                d_row.zip(&dz.row(text)[..d]).for_each(|(to, value)| *to = share * value);
-            }
-        }
+        mean_backward(dz, texts, d, dx);
         max_backward(dz, d, &ws.winners, dx);
         let layers = self.layers.iter().zip(&mut ws.layers).zip(&mut gradients.layers);
         for (index, ((layer, ws), gradients)) in layers.enumerate().rev() {

@@ -1,11 +1,15 @@
 //! Several models, whose logits are summed with weights.
 
+mod weights;
+
 use forecart_text::Analyzed;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::contract::{IntentModel, IntentSpec, IntentTexts};
+use self::weights::{pool, stack};
+use super::contract::{IntentModel, IntentSpec, IntentTexts, Logits};
+use super::distilled;
+use super::folds::{Folds, logits_of};
 use super::registry;
 use crate::error::ModelError;
 use crate::recommend::registry::parse_keys;
@@ -17,9 +21,6 @@ pub(super) const NAME: &str = "ensemble";
 
 /// Models that fit in one file.
 const MOST_MEMBERS: usize = 32;
-
-/// One of so many texts of each intent is held out to choose weights where there is no validation part.
-const HOLDOUT: usize = 5;
 
 /// A model of an ensemble.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,7 +37,7 @@ pub struct Member {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EnsembleConfig {
-    /// The models; one that is named twice is fitted from two seeds.
+    /// The models, first the one that the others have to improve on; one that is named twice is fitted from two seeds.
     pub members: Vec<Member>,
     /// What the logits of each are multiplied by; empty where that is chosen.
     pub weights: Vec<f64>,
@@ -45,8 +46,8 @@ pub struct EnsembleConfig {
 impl Default for EnsembleConfig {
     fn default() -> Self {
         let member = |model: &str| Member { model: model.to_owned(), hyperparameters: Value::Null };
-        // Models that err on other texts: n-grams by a linear model and by a hidden layer, words in their order.
-        let members = ["tfidf-svm", "ngram-mlp", "textcnn"].map(member);
+        // Models that err on other texts: n-grams by a linear model and by a hidden layer, words in their order, words and subwords in none.
+        let members = ["tfidf-svm", "ngram-mlp", "textcnn", "fasttext"].map(member);
         Self { members: members.into(), weights: Vec::new() }
     }
 }
@@ -54,8 +55,9 @@ impl Default for EnsembleConfig {
 /// Models that are fitted on the same texts, each from a seed of its own. The logits are `Σ_m w_m z_m` of the members' logits `z_m`: a
 /// weighted geometric mean of their probabilities, made to sum to 1.
 ///
-/// The weights are not negative and minimize the log loss on texts that the members have not learned from: those of the validation part or,
-/// without one, every fifth of each intent, after which the members learn from all. Of few texts a linear model knows more than networks do, of many less.
+/// The weights are not negative and minimize the log loss on texts that the members have not learned from, those of the validation part or,
+/// without one, of [`Folds`], after which the members learn from all; of few texts, they stay near those of the first member alone.
+/// A member of the weight 0 is left out.
 ///
 /// Source: logarithmic opinion pool, Genest and Zidek, Statistical Science 1(1), 1986, section 3; weights by stacking, Wolpert, Neural Networks 5(2), 1992,
 /// as a logistic model of the members' outputs, Ting and Witten, JAIR 10, 1999.
@@ -76,14 +78,19 @@ impl EnsembleSpec {
         if config.members.is_empty() || config.members.len() > MOST_MEMBERS {
             return refuse("members", "give 1 to 32 models");
         }
-        if config.members.iter().any(|member| registry::resolved(&member.model) == NAME) {
-            return refuse("members", "an ensemble is no member of another");
+        let is_of_models =
+            |member: &Member| [NAME, distilled::NAME].contains(&registry::resolved(&member.model));
+        if config.members.iter().any(is_of_models) {
+            return refuse("members", "a model that is made of others is no member");
         }
         if !config.weights.is_empty() && config.weights.len() != config.members.len() {
             return refuse("weights", "give one for each member, or none");
         }
         if config.weights.iter().any(|weight| !(0.0..=1e3).contains(weight)) {
             return refuse("weights", "give numbers from 0 to 1000");
+        }
+        if !config.weights.is_empty() && config.weights.iter().all(|weight| *weight == 0.0) {
+            return refuse("weights", "give one above 0");
         }
         let mut members = Vec::with_capacity(config.members.len());
         for member in &mut config.members {
@@ -96,110 +103,45 @@ impl EnsembleSpec {
         Ok(Self { config, members })
     }
 
-    /// The members fitted on `train`, and how that went.
-    fn fit_members(
+    /// What a member is fitted with.
+    fn of_member<T>(
         &self,
-        train: IntentTexts<'_>,
-        validation: IntentTexts<'_>,
-        identity: &str,
+        place: usize,
         context: &FitContext<'_>,
-    ) -> Result<Vec<FittedMember>, ModelError> {
-        let fit = |(place, spec): (usize, &dyn IntentSpec)| {
-            let checkpoint = context.checkpoint.map(|checkpoint| checkpoint.of_member(place));
-            let seed = context.seed.wrapping_add(place as u64);
-            let context = FitContext { seed, checkpoint: checkpoint.as_ref(), ..*context };
-            spec.fit(train, validation, identity, &context)
-        };
-        self.members.iter().map(AsRef::as_ref).enumerate().map(fit).collect()
+        fit: impl FnOnce(&dyn IntentSpec, &FitContext<'_>) -> Result<T, ModelError>,
+    ) -> Result<T, ModelError> {
+        let checkpoint = context.checkpoint.map(|checkpoint| checkpoint.of_member(place));
+        let seed = context.seed.wrapping_add(place as u64);
+        let context = FitContext { seed, checkpoint: checkpoint.as_ref(), ..*context };
+        fit(self.members[place].as_ref(), &context)
     }
 
-    /// Weights by a part of `train` that is held out.
-    fn weights_by_holdout(
+    /// The members' logits of texts that are held out, and the weights; those that were given, if they were.
+    fn held_out(
         &self,
-        train: IntentTexts<'_>,
+        folds: &Folds<'_>,
         context: &FitContext<'_>,
-    ) -> Result<Vec<f64>, ModelError> {
-        let mut n_of_intent = vec![0_usize; train.n_intents];
-        let (mut learned, mut held_out) = (Vec::new(), Vec::new());
-        for row in 0..train.len() {
-            let n = &mut n_of_intent[train.labels[row] as usize];
-            *n += 1;
-            // The first text of an intent is always learned from.
-            if n.is_multiple_of(HOLDOUT) { held_out.push(row) } else { learned.push(row) }
-        }
-        let pick = |rows: &[usize]| -> (Vec<Analyzed>, Vec<u32>) {
-            rows.iter().map(|row| (train.texts[*row].clone(), train.labels[*row])).unzip()
+    ) -> Result<(Vec<Logits>, Vec<f64>), ModelError> {
+        let logits = |place: usize| {
+            self.of_member(place, context, |spec, context| Ok(spec.cross_fit(folds, context)?.0))
         };
-        let ((texts, labels), (held_out, truths)) = (pick(&learned), pick(&held_out));
-        let learned = IntentTexts::new(&texts, &labels, train.n_intents);
-        let held_out = IntentTexts::new(&held_out, &truths, train.n_intents);
-        // Choosing is short beside the fit that follows; a checkpoint is of that one.
-        let context = FitContext { checkpoint: None, ..*context };
-        let members = self.fit_members(learned, held_out, "", &context)?;
-        choose(&members, held_out, &context)
+        let logits: Vec<Logits> = (0..self.members.len()).map(logits).collect::<Result<_, _>>()?;
+        let weights = match self.config.weights.is_empty() {
+            true => choose(&logits, &folds.labels())?,
+            false => self.config.weights.clone(),
+        };
+        Ok((logits, weights))
     }
 }
 
-/// Weights of members that have not learned from `held_out`.
-fn choose(
-    members: &[(Box<dyn IntentModel>, FitRecord)],
-    held_out: IntentTexts<'_>,
-    context: &FitContext<'_>,
-) -> Result<Vec<f64>, ModelError> {
-    let logits = |text: &Analyzed| -> Result<Vec<Vec<f32>>, ModelError> {
-        members.iter().map(|(model, _)| model.logits(text)).collect()
-    };
-    let logits: Vec<Vec<Vec<f32>>> =
-        context.on_threads(|| held_out.texts.par_iter().map(logits).collect())?;
-    Ok(stack(&logits, held_out.labels, members.len()))
-}
-
-/// The weights `w >= 0` that minimize `Σ_t -ln softmax(Σ_m w_m z_tm)_(label of t) + Σ_m (w_m - 1)² / 2` for logits `z: [n_texts][n_members][n_intents]`: from 1 each,
-/// member by member by Newton steps of at most the weight's size plus one, until none moves. The problem is convex; the second term, which counts as much as a text or so,
-/// holds the weights where texts say nothing.
-fn stack(logits: &[Vec<Vec<f32>>], labels: &[u32], n_members: usize) -> Vec<f64> {
-    const SWEEPS: usize = 200;
-    let mut weights = vec![1.0; n_members];
-    for _ in 0..SWEEPS {
-        let mut moved = 0.0_f64;
-        for member in 0..n_members {
-            let (mut slope, mut curvature) = (weights[member] - 1.0, 1.0);
-            for (of_members, label) in logits.iter().zip(labels) {
-                let pooled = pool(of_members, &weights);
-                let max = pooled.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-                let (mut total, mut mean, mut square) = (0.0_f64, 0.0_f64, 0.0_f64);
-                for (pooled, z) in pooled.iter().zip(&of_members[member]) {
-                    let (p, z) = ((pooled - max).exp(), f64::from(*z));
-                    total += p;
-                    mean += p * z;
-                    square += p * z * z;
-                }
-                mean /= total;
-                slope += mean - f64::from(of_members[member][*label as usize]);
-                curvature += (square / total - mean * mean).max(0.0);
-            }
-            let most = weights[member] + 1.0;
-            let step = (slope / curvature).clamp(-most, most);
-            let new = (weights[member] - step).clamp(0.0, 1e3);
-            moved = moved.max((new - weights[member]).abs());
-            weights[member] = new;
-        }
-        if moved < 1e-6 {
-            break;
-        }
-    }
-    // Short numbers come back from JSON to the bit.
-    weights.iter().map(|weight| (weight * 1e4).round() / 1e4).collect()
-}
-
-/// `Σ_m w_m z_m`.
-fn pool(logits: &[Vec<f32>], weights: &[f64]) -> Vec<f64> {
-    let mut sums = vec![0.0; logits.first().map_or(0, Vec::len)];
-    for (logits, weight) in logits.iter().zip(weights) {
-        let terms = sums.iter_mut().zip(logits);
-        terms.for_each(|(sum, logit)| *sum += weight * f64::from(*logit));
-    }
-    sums
+/// Weights by texts that ask for an intent.
+fn choose(logits: &[Logits], labels: &[Option<u32>]) -> Result<Vec<f64>, ModelError> {
+    let known: Vec<(usize, u32)> =
+        labels.iter().enumerate().filter_map(|(row, label)| Some((row, (*label)?))).collect();
+    let of_member =
+        |logits: &Logits| -> Logits { known.iter().map(|(row, _)| logits[*row].clone()).collect() };
+    let labels: Vec<u32> = known.iter().map(|(_, label)| *label).collect();
+    stack(&logits.iter().map(of_member).collect::<Vec<_>>(), &labels)
 }
 
 impl IntentSpec for EnsembleSpec {
@@ -224,26 +166,67 @@ impl IntentSpec for EnsembleSpec {
         context: &FitContext<'_>,
     ) -> Result<(Box<dyn IntentModel>, FitRecord), ModelError> {
         context.check_memory(NAME, self.needed_bytes(train), "leave members out")?;
-        let mut config = self.config.clone();
-        if config.weights.is_empty() && validation.is_empty() {
-            config.weights = self.weights_by_holdout(train, context)?;
+        let mut weights = self.config.weights.clone();
+        if weights.is_empty() && validation.is_empty() {
+            let labels: Vec<Option<u32>> = train.labels.iter().copied().map(Some).collect();
+            // Choosing is short beside the fit that follows; a checkpoint is of that one.
+            let context = FitContext { checkpoint: None, ..*context };
+            let folds = Folds::new(train.texts, &labels, train.n_intents);
+            weights = self.held_out(&folds, &context)?.1;
         }
-        let members = self.fit_members(train, validation, identity, context)?;
-        if config.weights.is_empty() {
-            config.weights = choose(&members, validation, context)?;
+        let counts = |place: &usize| weights.get(*place).is_none_or(|weight| *weight > 0.0);
+        let fit = |place: usize| -> Result<FittedMember, ModelError> {
+            let fit = |spec: &dyn IntentSpec, context: &FitContext<'_>| {
+                spec.fit(train, validation, identity, context)
+            };
+            Ok((place, self.of_member(place, context, fit)?))
+        };
+        let places = (0..self.members.len()).filter(counts);
+        let mut fitted: Vec<FittedMember> = places.map(fit).collect::<Result<_, _>>()?;
+        if weights.is_empty() {
+            let texts: Vec<&Analyzed> = validation.texts.iter().collect();
+            let logits =
+                |(_, (model, _)): &FittedMember| logits_of(model.as_ref(), &texts, context);
+            let logits: Vec<_> = fitted.iter().map(logits).collect::<Result<_, _>>()?;
+            weights = stack(&logits, validation.labels)?;
+            fitted.retain(|(place, _)| weights[*place] > 0.0);
         }
-        let mut record = FitRecord::default();
-        let mut models = Vec::with_capacity(members.len());
-        for ((model, found), weight) in members.into_iter().zip(&config.weights) {
-            models.push(model);
-            let chosen_epoch = found.chosen_epoch;
-            record.members.push(MemberRecord { weight: *weight, chosen_epoch });
+        let of_weight = |weight: &f64| MemberRecord { weight: *weight, chosen_epoch: None };
+        let members = weights.iter().map(of_weight).collect();
+        let mut record = FitRecord { members, ..FitRecord::default() };
+        let mut config = EnsembleConfig { members: Vec::new(), weights: Vec::new() };
+        let mut models = Vec::with_capacity(fitted.len());
+        for (place, (model, found)) in fitted {
+            record.members[place].chosen_epoch = found.chosen_epoch;
             if record.curve.is_empty() {
                 record.curve = found.curve;
             }
+            config.members.push(Member {
+                model: model.name().to_owned(),
+                hyperparameters: model.hyperparameters(),
+            });
+            config.weights.push(weights[place]);
+            models.push(model);
         }
-        let model = EnsembleModel { config, members: models, n_intents: train.n_intents };
-        Ok((Box::new(model), record))
+        Ok((Box::new(EnsembleModel { config, members: models }), record))
+    }
+
+    /// The members are fitted for their logits alone, and what they say chooses the weights: once, not once a fold.
+    fn cross_fit(
+        &self,
+        folds: &Folds<'_>,
+        context: &FitContext<'_>,
+    ) -> Result<(Logits, Box<dyn IntentSpec>), ModelError> {
+        let (logits, weights) = self.held_out(folds, context)?;
+        let pooled = |text: usize| {
+            let of_text: Vec<&[f32]> = logits.iter().map(|l| l[text].as_slice()).collect();
+            pool(&of_text, &weights).into_iter().map(|logit| logit as f32).collect()
+        };
+        let n_texts = folds.labels().len();
+        let of_weight = |weight: &f64| MemberRecord { weight: *weight, chosen_epoch: None };
+        let members = weights.iter().map(of_weight).collect();
+        let chosen = self.for_refit(&FitRecord { members, ..FitRecord::default() });
+        Ok(((0..n_texts).map(pooled).collect(), chosen))
     }
 
     /// With the weights and the members' epochs that were chosen.
@@ -263,15 +246,14 @@ impl IntentSpec for EnsembleSpec {
     }
 }
 
-/// A member, and how it was fitted.
-type FittedMember = (Box<dyn IntentModel>, FitRecord);
+/// The place of a member, itself, and how it was fitted.
+type FittedMember = (usize, (Box<dyn IntentModel>, FitRecord));
 
 /// A fitted ensemble.
 #[derive(Debug)]
 pub struct EnsembleModel {
     config: EnsembleConfig,
     members: Vec<Box<dyn IntentModel>>,
-    n_intents: usize,
 }
 
 impl EnsembleModel {
@@ -292,7 +274,7 @@ impl EnsembleModel {
             registry::load(&member.model, &member.hyperparameters, tensors, n_intents)
         };
         let members = spec.config.members.iter().enumerate().map(load);
-        Ok(Self { members: members.collect::<Result<_, _>>()?, config: spec.config, n_intents })
+        Ok(Self { members: members.collect::<Result<_, _>>()?, config: spec.config })
     }
 }
 
@@ -305,13 +287,10 @@ impl IntentModel for EnsembleModel {
         serde_json::to_value(&self.config).expect("numbers and names in a struct are JSON")
     }
 
-    fn n_intents(&self) -> usize {
-        self.n_intents
-    }
-
     fn logits(&self, text: &Analyzed) -> Result<Vec<f32>, ModelError> {
         let logits: Vec<Vec<f32>> =
             self.members.iter().map(|model| model.logits(text)).collect::<Result<_, _>>()?;
+        let logits: Vec<&[f32]> = logits.iter().map(Vec::as_slice).collect();
         let pooled = pool(&logits, &self.config.weights);
         Ok(pooled.into_iter().map(|logit| logit as f32).collect())
     }
@@ -328,12 +307,12 @@ impl IntentModel for EnsembleModel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::support::testing::analyzed;
     use crate::testing::one_thread;
-    use forecart_text::{Pipeline, PipelineConfig};
     use serde_json::json;
 
     fn texts() -> Vec<Analyzed> {
-        let typed = [
+        analyzed(&[
             "where is my order",
             "where is my parcel",
             "when does my order come",
@@ -342,9 +321,7 @@ mod tests {
             "refund please",
             "how do i get a refund",
             "give me my money back",
-        ];
-        let pipeline = Pipeline::new(PipelineConfig::default()).unwrap();
-        typed.map(|text| pipeline.analyze(&pipeline.clean(text))).into()
+        ])
     }
 
     const LABELS: [u32; 8] = [0, 0, 0, 0, 1, 1, 1, 1];
@@ -375,50 +352,6 @@ mod tests {
         }
     }
 
-    fn log_loss(logits: &[Vec<Vec<f32>>], labels: &[u32], weights: &[f64]) -> f64 {
-        let loss = |(of_members, label): (&Vec<Vec<f32>>, &u32)| {
-            let pooled = pool(of_members, weights);
-            pooled.iter().map(|logit| logit.exp()).sum::<f64>().ln() - pooled[*label as usize]
-        };
-        let prior: f64 = weights.iter().map(|weight| (weight - 1.0).powi(2) / 2.0).sum();
-        logits.iter().zip(labels).map(loss).sum::<f64>() + prior
-    }
-
-    /// One member that is mostly right, one that says nothing true.
-    fn held_out() -> (Vec<Vec<Vec<f32>>>, Vec<u32>) {
-        let of_text = |at: usize| {
-            let label = (at % 2) as u32;
-            let right = if at.is_multiple_of(7) { -1.0 } else { 1.0 };
-            let sign = if label == 0 { 1.0 } else { -1.0 };
-            let noise = (at as f32 * 2.3).sin();
-            (vec![vec![right * sign, -right * sign], vec![noise, -noise]], label)
-        };
-        (0..200).map(of_text).unzip()
-    }
-
-    #[test]
-    fn weights_are_those_of_the_smallest_loss() {
-        let (logits, labels) = held_out();
-        let weights = stack(&logits, &labels, 2);
-        // Of the first member alone 6 of 7 are right, so that 2 w is about ln 6.
-        assert!((0.7..1.1).contains(&weights[0]) && weights[1] < 0.2, "{weights:?}");
-        let least = log_loss(&logits, &labels, &weights);
-        for (member, by) in [(0, 0.01), (0, -0.01), (1, 0.01), (1, -0.01)] {
-            let mut other = weights.clone();
-            other[member] = f64::max(0.0, other[member] + by);
-            let loss = log_loss(&logits, &labels, &other);
-            assert!(loss >= least - 1e-6, "{weights:?} {other:?}: {loss} {least}");
-        }
-    }
-
-    #[test]
-    fn weights_that_no_text_speaks_of_are_one() {
-        assert_eq!(stack(&[], &[], 3), [1.0; 3]);
-        // Texts that are all told apart do not send a weight to infinity.
-        let weights = stack(&vec![vec![vec![5.0, -5.0]]; 100], &[0; 100], 1);
-        assert!((0.9..2.0).contains(&weights[0]), "{weights:?}");
-    }
-
     #[test]
     fn chosen_weights_stay_in_a_refit() {
         let (texts, context) = (texts(), one_thread());
@@ -426,12 +359,53 @@ mod tests {
         let keys = json!({"members": [{"model": "tfidf-svm"}, {"model": "tfidf-lr"}]});
         let spec = registry::spec(NAME, &keys).unwrap();
         let (model, record) = spec.fit(train, train.none(), "", &context).unwrap();
-        let weights = model.hyperparameters()["weights"].clone();
-        assert_eq!(weights.as_array().unwrap().len(), 2);
+        assert_eq!(record.members.len(), 2);
         let refit = spec.for_refit(&record);
-        assert_eq!(refit.hyperparameters()["weights"], weights);
+        let weights: Vec<f64> = record.members.iter().map(|member| member.weight).collect();
+        assert_eq!(refit.hyperparameters()["weights"], json!(weights));
         let again = refit.fit(train, train.none(), "", &context).unwrap().0;
         assert_eq!(again.logits(&texts[0]).unwrap(), model.logits(&texts[0]).unwrap());
+    }
+
+    #[test]
+    fn a_member_that_does_not_count_is_left_out() {
+        let keys = json!({"weights": [0.0, 2.0], "members": [
+            {"model": "textcnn", "hyperparameters": {"n_epochs": 2}}, {"model": "tfidf-svm"},
+        ]});
+        let (model, svm) = (fitted(NAME, &keys, 5), fitted("tfidf-svm", &Value::Null, 6));
+        let text = &texts()[0];
+        let twice: Vec<f32> = svm.logits(text).unwrap().iter().map(|logit| 2.0 * logit).collect();
+        assert_eq!(model.logits(text).unwrap(), twice);
+        assert_eq!(model.hyperparameters()["members"].as_array().unwrap().len(), 1);
+        assert!(model.tensors().iter().all(|(name, _)| name.starts_with("0.")));
+        let none = json!({"weights": [0.0], "members": [{"model": "tfidf-svm"}]});
+        let refused = registry::spec(NAME, &none).unwrap_err().to_string();
+        assert!(refused.contains("above 0"), "{refused}");
+    }
+
+    #[test]
+    fn members_are_cross_fitted_once_and_their_weights_stay() {
+        let (texts, context) = (texts(), one_thread());
+        let labels = LABELS.map(Some);
+        let folds = Folds::new(&texts, &labels, 2);
+        let keys = json!({"members": [{"model": "tfidf-svm"}, {"model": "tfidf-lr"}]});
+        let spec = registry::spec(NAME, &keys).unwrap();
+        let (logits, chosen) = spec.cross_fit(&folds, &context).unwrap();
+        let weights: Vec<f64> =
+            serde_json::from_value(chosen.hyperparameters()["weights"].clone()).unwrap();
+        let of_member = |name, seed| {
+            let context = FitContext { seed, ..context };
+            registry::spec(name, &Value::Null).unwrap().cross_fit(&folds, &context).unwrap().0
+        };
+        let (svm, lr) =
+            (of_member("tfidf-svm", context.seed), of_member("tfidf-lr", context.seed + 1));
+        for (text, logits) in logits.iter().enumerate() {
+            let want = weights[0] * f64::from(svm[text][0]) + weights[1] * f64::from(lr[text][0]);
+            assert!((f64::from(logits[0]) - want).abs() < 1e-5);
+        }
+        // Weights that are given are not chosen anew.
+        let refit = chosen.cross_fit(&folds, &context).unwrap();
+        assert_eq!(refit.0, logits);
     }
 
     #[test]
@@ -448,7 +422,7 @@ mod tests {
             assert!(message.contains(said), "{message}");
         }
         assert!(refused(json!({"weights": [1.0]})).contains("one for each"));
-        assert!(refused(json!({"weights": [1.0, -1.0, 1.0]})).contains("from 0"));
+        assert!(refused(json!({"weights": [1.0, -1.0, 1.0, 1.0]})).contains("from 0"));
         let spec = registry::spec(NAME, &Value::Null).unwrap();
         let keys = spec.hyperparameters();
         assert!(keys["members"][2]["hyperparameters"]["n_filters"].is_number(), "{keys}");
