@@ -131,6 +131,30 @@ fn standard_input_is_answered_line_by_line_whatever_it_is() {
     assert_eq!(good(&output).lines().count(), 3);
 }
 
+/// In rows and files that cannot be read, too, nothing is shown before it is masked.
+#[test]
+fn what_cannot_be_read_is_not_shown() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path();
+    let [phone, email, order, _] = SECRETS;
+    let csv = format!("{}bad,row,{phone}\n\"open {email}", texts());
+    fs::write(folder.join("texts.csv"), csv).unwrap();
+    let nlu = |line: &str| format!("nlu:\n- intent: a\n  examples:\n  - {line}\n");
+    fs::write(folder.join("key.yml"), nlu(&format!("my order {order}: {phone}"))).unwrap();
+    fs::write(folder.join("quote.yml"), nlu(&format!("\"{phone}"))).unwrap();
+    fs::write(folder.join("section.yml"), format!("{}{email}: 1\n", nlu("b"))).unwrap();
+    for file in ["texts.csv", "key.yml", "quote.yml", "section.yml"] {
+        for more in [&[][..], &["--json"], &["-v"]] {
+            let prepare = ["prepare", "--samples", file, "--task", "support"];
+            let output = forecart(folder, &[&prepare[..], more].concat());
+            assert!(
+                !holds_secret(&output.stdout) && !holds_secret(&output.stderr),
+                "{file}: {output:?}"
+            );
+        }
+    }
+}
+
 #[test]
 fn rasa_files_are_read_and_what_is_wrong_with_texts_is_said() {
     let root = tempfile::tempdir().unwrap();

@@ -48,6 +48,10 @@ pub(crate) fn prepare(context: &Context, arguments: &PrepareArgs) -> anyhow::Res
 /// What was read, and what is wrong with it.
 pub(super) fn print_texts(report: &TextsReport) -> anyhow::Result<()> {
     print_rows("rejected", &report.rejected)?;
+    for passed in &report.passed_over {
+        let (file, what, n) = (&passed.file, &passed.what, count(passed.n));
+        output::line(&format!("  passed over in {file}: {what}: {n}"))?;
+    }
     for reason in &report.manifest.description.left_out {
         output::line(&format!("  left out: {} texts: {}", count(reason.n_rows), reason.reason))?;
     }
