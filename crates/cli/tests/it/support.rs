@@ -258,3 +258,30 @@ fn hyperparameters_of_intents_are_searched_on_validation() {
     let message = refused(&forecart(folder, &tune), 1);
     assert!(message.contains("text.validation"), "{message}");
 }
+
+#[test]
+fn the_demo_goes_all_the_way_in_two_languages() {
+    let root = tempfile::tempdir().unwrap();
+    let text = good(&forecart(root.path(), &["demo", "support"]));
+    for said in
+        ["77 intents", "majority *", "track_order", "<phone>", "abstains", "快递", "all of it took"]
+    {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+    assert!(!text.contains("13912345678"), "{text}");
+    let out = root.path().join("forecart-demo");
+    for file in
+        ["banking77-report/report.html", "support_zh-report/report.html", "support_zh.forecart"]
+    {
+        assert!(out.join(file).is_file(), "{file}");
+    }
+    let report = fs::read(out.join("banking77-report/report.json")).unwrap();
+    let report: Value = serde_json::from_slice(&report).unwrap();
+    let accuracy = report["rows"][0]["measured"]["accuracy"]["value"].as_f64().unwrap();
+    assert!(accuracy > 0.9, "{accuracy}");
+    let report = fs::read(out.join("support_zh-report/report.json")).unwrap();
+    let report: Value = serde_json::from_slice(&report).unwrap();
+    let measured = &report["rows"][0]["measured"];
+    assert!(measured["accuracy"]["value"].as_f64().unwrap() > 0.4, "{measured}");
+    assert!(measured["n_out_of_scope"].as_u64().unwrap() > 5, "{measured}");
+}
