@@ -131,6 +131,47 @@ fn standard_input_is_answered_line_by_line_whatever_it_is() {
     assert_eq!(good(&output).lines().count(), 3);
 }
 
+#[test]
+fn odd_texts_get_no_answer_and_none_is_an_error() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path();
+    fs::write(folder.join("texts.csv"), texts()).unwrap();
+    good(&forecart(folder, &["prepare", "--samples", "texts.csv", "--task", "support"]));
+    good(&forecart(folder, &["train", "--data", "intents"]));
+    let odd = [
+        ("qwzx jkvb pxlmt zzcv", "doubtful"),
+        ("lkjhgfdsa", "doubtful"),
+        ("Wo bleibt denn bloß mein Päckchen hängen?", "doubtful"),
+        ("どこに荷物がありますか", "other-script"),
+        ("أين طلبي", "other-script"),
+        ("", "no-words"),
+        (" \t \u{3000}", "no-words"),
+        ("🙂👍🏽🇨🇳", "no-words"),
+        ("\u{202e}\u{200f}\u{2066}", "no-words"),
+        ("\u{202e}qwzx jkvb\u{202c}", "doubtful"),
+        ("'; DROP TABLE users; -- OR 1=1", "doubtful"),
+        ("<script>alert('x')</script><img src=x onerror=y>", "doubtful"),
+        ("{{7*7}} ${jndi:ldap://x} %s%n ../../etc/passwd", "doubtful"),
+    ];
+    let lines: Vec<&str> = odd.iter().map(|(text, _)| *text).collect();
+    let whole = format!("{}\n{}\n", lines.join("\n"), "zq xv kj ".repeat(120_000));
+    assert!(whole.len() > 1_000_000);
+    fs::write(folder.join("odd.txt"), whole).unwrap();
+    let classify = ["classify", "--in", "odd.txt", "--json"];
+    let shown = good(&forecart(folder, &classify));
+    let answers: Vec<Value> =
+        shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(answers.len(), odd.len() + 1);
+    for (answer, (text, reason)) in answers.iter().zip(odd) {
+        assert_eq!(answer["reason"], reason, "{text:?}: {answer}");
+        assert_eq!(answer["intent"], Value::Null, "{text:?}");
+    }
+    assert_eq!(answers[odd.len()]["abstain"], true);
+    for (text, _) in odd {
+        good(&forecart(folder, &["explain", "--model", "model.forecart", "--text", text]));
+    }
+}
+
 /// In rows and files that cannot be read, too, nothing is shown before it is masked.
 #[test]
 fn what_cannot_be_read_is_not_shown() {
