@@ -1,4 +1,4 @@
-//! Any bytes read as a model file: an error, or a model that answers.
+//! Any bytes read as a model file, of a recommender or of intents: an error, or a model that answers.
 //!
 //! The content hash would stop all but untouched files, so a file that fails by its hash alone is
 //! tried again with the right one: what a forger would do.
@@ -7,10 +7,21 @@
 use std::num::NonZeroUsize;
 
 use forecart_data::SeenItems;
-use forecart_models::model_file::LoadedModel;
+use forecart_models::model_file::{IntentModelFile, LoadedModel};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
+    let intents = IntentModelFile::from_bytes(bytes).or_else(|error| {
+        let forged = with_hash_of(bytes, &error.to_string());
+        IntentModelFile::from_bytes(&forged.ok_or(error)?)
+    });
+    if let Ok(file) = intents {
+        for text in ["where is my order", "我的快递到哪了", ""] {
+            if let Ok(found) = file.predictor().classify(text) {
+                assert_eq!(found.probabilities.len(), file.predictor().intents().len());
+            }
+        }
+    }
     let model = LoadedModel::from_bytes(bytes).or_else(|error| {
         let forged = with_hash_of(bytes, &error.to_string());
         LoadedModel::from_bytes(&forged.ok_or(error)?)

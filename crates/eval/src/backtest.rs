@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::EvalError;
 use crate::metrics::Metric;
 use crate::report::page::{self, escaped};
-use crate::report::plots;
+use crate::report::plots::{self, Plot};
 use crate::report::table::{push_table, table};
 use crate::report::{Report, formatted_secs};
 
@@ -170,7 +170,7 @@ impl Backtest {
         });
         let svg = plots::lines("folds", lines, "fold")?;
         let caption = format!("{} of each fold, oldest first", self.primary);
-        page::push_figures(&mut page, [(&*svg, &*caption)].into_iter());
+        page::push_plots(&mut page, &[Plot { svg, caption, by_model: true }]);
         page.push_str("<h2>Folds</h2>\n");
         let header =
             ["fold", "test from", "to", "users", "training events", "lists"].map(String::from);

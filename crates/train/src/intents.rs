@@ -5,17 +5,23 @@ use std::time::Instant;
 
 use forecart_data::{IntentTable, Part, Progress};
 use forecart_eval::Bootstrap;
-use forecart_eval::intents::{IntentAnswer, IntentMeasures, measure_intents};
+use forecart_eval::intents::{
+    IntentAnswer, IntentMetric, compare_intents, confusions, measure_intents,
+};
+use forecart_eval::report::{
+    Against, ConfusedIntents, Environment, IntentReport, IntentRow, IntentSource, MAJORITY,
+    TextExample,
+};
 use forecart_models::ModelError;
 use forecart_models::model_file::IntentModelFile;
 use forecart_models::support::{IntentOptions, IntentPredictor, IntentSpec};
 use forecart_models::training::{Checkpoint, FitContext};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::error::TrainError;
 
-/// How models of intents are fitted and measured.
+/// How a model of intents is fitted.
 #[derive(Debug, Clone)]
 pub struct IntentTraining {
     /// Of everything random.
@@ -30,36 +36,65 @@ pub struct IntentTraining {
     pub options: IntentOptions,
 }
 
-/// What was measured of one model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct IntentRow {
-    /// Its name.
-    pub model: String,
-    /// Its hyperparameters.
-    pub hyperparameters: serde_json::Value,
-    /// Everything about its answers to the test texts.
-    pub measured: IntentMeasures,
-    /// Seconds of fitting, those for temperature and threshold included; `None` for a model that was given.
-    pub fit_secs: Option<f64>,
-    /// Microseconds of one text after the other on one thread: the median, and the 99th of 100.
-    pub classify_micros: [f64; 2],
+/// How models of intents are measured.
+#[derive(Debug, Clone)]
+pub struct IntentMeasuring {
+    /// How each is fitted; its seed is that of the intervals too.
+    pub training: IntentTraining,
+    /// Seeds of models with chance, from that of `training` on.
+    pub n_seeds: NonZeroUsize,
+    /// Also what comes of answering from this probability on.
+    pub min_confidence: Option<f64>,
+    /// Whether [`MAJORITY`] stands beside the models.
+    pub has_majority: bool,
+    /// Heading of the report.
+    pub title: String,
+    /// Commit of the program, if known.
+    pub commit: Option<String>,
+    /// Leaves machine and seconds out of the report: the same seed gives the same bytes.
+    pub deterministic: bool,
 }
 
-/// Models side by side.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct IntentReport {
-    /// Content hash of the table.
-    pub texts_hash: String,
-    /// Names of the intents, by their places in confusions.
-    pub intents: Vec<String>,
-    /// The part that was measured on.
-    pub measured_on: Part,
-    /// The seed.
-    pub seed: u64,
-    /// The highest accuracy first.
-    pub rows: Vec<IntentRow>,
-    /// Rows of the table by the places in the examples of confusions.
-    pub table_rows: Vec<usize>,
+impl IntentMeasuring {
+    /// One seed, beside the majority, without title and commit.
+    pub fn new(training: IntentTraining) -> Self {
+        Self {
+            training,
+            n_seeds: NonZeroUsize::MIN,
+            min_confidence: None,
+            has_majority: true,
+            title: String::new(),
+            commit: None,
+            deterministic: false,
+        }
+    }
+}
+
+/// A model to fit and measure.
+#[derive(Debug)]
+pub struct IntentContestant {
+    /// What the report calls it.
+    pub name: String,
+    /// The model with its hyperparameters.
+    pub spec: Box<dyn IntentSpec>,
+    /// Whether it is here to be beaten.
+    pub is_baseline: bool,
+}
+
+impl IntentContestant {
+    /// A model by its own name.
+    pub fn new(spec: Box<dyn IntentSpec>, is_baseline: bool) -> Self {
+        Self { name: spec.name().to_owned(), spec, is_baseline }
+    }
+}
+
+/// A model that is fitted already, read from a file.
+#[derive(Debug)]
+pub struct IntentGiven {
+    /// What the report calls it: with the file's name.
+    pub name: String,
+    /// The file.
+    pub file: IntentModelFile,
 }
 
 /// Fits `spec` for service. Returns the seconds too.
@@ -86,94 +121,222 @@ pub fn train_intents(
     Ok((file, started.elapsed().as_secs_f64()))
 }
 
-/// Fits each of `specs` and measures it and each of the `given` models on the test part, or on the validation part where that is asked.
+/// Fits `contestants` and measures them and the `given` models on the texts of `part`.
 ///
 /// # Errors
 /// [`TrainError::OtherDataset`] for a given model that learned from another table, [`TrainError::Model`] or [`TrainError::Eval`].
 pub fn measure_intent_models(
     table: &IntentTable,
-    specs: &[Box<dyn IntentSpec>],
-    given: &[IntentModelFile],
+    contestants: &[IntentContestant],
+    given: &[IntentGiven],
     part: Part,
-    training: &IntentTraining,
+    measuring: &IntentMeasuring,
     progress: &dyn Progress,
 ) -> Result<IntentReport, TrainError> {
-    let table_rows = table.rows(part);
-    let mut rows = Vec::new();
-    for file in given {
+    let bench = Bench { table, rows: table.rows(part), measuring };
+    let mut entries: Vec<Entry> = Vec::new();
+    if measuring.has_majority {
+        entries.push(bench.majority());
+    }
+    for own in given {
+        entries.push(bench.given(own)?);
+    }
+    for contestant in contestants {
+        entries.push(bench.contestant(contestant, progress)?);
+    }
+    progress.begin("measure", None);
+    let rows = entries.iter().map(|entry| bench.row(entry, &entries));
+    let rows = rows.collect::<Result<Vec<_>, _>>()?;
+    let source = IntentSource {
+        data_hash: table.manifest.description.data_hash.clone(),
+        texts_hash: table.manifest.content_hash.clone(),
+        intents: table.intents.iter().map(str::to_owned).collect(),
+        n_train: table.rows(Part::Train).len() as u64,
+        measured_on: part,
+    };
+    let mut report = IntentReport::new(measuring.title.clone(), source, bench.bootstrap(), rows);
+    report.commit.clone_from(&measuring.commit);
+    let n_threads = measuring.training.n_threads.get();
+    report.environment = (!measuring.deterministic).then(|| Environment::detect(n_threads));
+    Ok(report)
+}
+
+/// A model that has answered, with each of its seeds.
+struct Entry {
+    name: String,
+    is_baseline: bool,
+    hyperparameters: Value,
+    seeds: Vec<u64>,
+    answers: Vec<Vec<IntentAnswer>>,
+    fit_secs: Option<f64>,
+    classify_micros: Option<[f64; 2]>,
+}
+
+struct Bench<'a> {
+    table: &'a IntentTable,
+    /// The texts that are measured.
+    rows: Vec<usize>,
+    measuring: &'a IntentMeasuring,
+}
+
+impl Bench<'_> {
+    fn bootstrap(&self) -> Bootstrap {
+        Bootstrap { seed: self.measuring.training.seed, ..Bootstrap::default() }
+    }
+
+    /// The most frequent intent of the training texts, the first of equal ones, with its share.
+    fn majority(&self) -> Entry {
+        let mut counts = vec![0_usize; self.table.intents.len()];
+        let learned = self.table.rows(Part::Train);
+        for label in learned.iter().filter_map(|row| self.table.label(*row)) {
+            counts[label as usize] += 1;
+        }
+        let most = counts.iter().copied().max().unwrap_or(0);
+        let best = counts.iter().position(|n| *n == most).unwrap_or(0) as u32;
+        let share = most as f64 / counts.iter().sum::<usize>().max(1) as f64;
+        let answer = |row: &usize| IntentAnswer {
+            best,
+            confidence: share,
+            score: share,
+            abstained: false,
+            label: self.table.label(*row),
+        };
+        Entry {
+            name: MAJORITY.to_owned(),
+            is_baseline: true,
+            hyperparameters: Value::Null,
+            seeds: Vec::new(),
+            answers: vec![self.rows.iter().map(answer).collect()],
+            fit_secs: None,
+            classify_micros: None,
+        }
+    }
+
+    fn given(&self, own: &IntentGiven) -> Result<Entry, TrainError> {
+        let header = own.file.header();
         let (trained_on, measured_on) =
-            (&file.header().texts.content_hash, &table.manifest.content_hash);
+            (&header.texts.content_hash, &self.table.manifest.content_hash);
         if trained_on != measured_on {
             return Err(TrainError::OtherDataset {
-                model: file.header().model.clone(),
+                model: header.model.clone(),
                 trained_on: trained_on.clone(),
                 measured_on: measured_on.clone(),
             });
         }
-        rows.push(measure(table, &table_rows, file, None, training.seed)?);
-    }
-    for spec in specs {
-        let (file, secs) = train_intents(table, spec.as_ref(), training, progress)?;
-        rows.push(measure(table, &table_rows, &file, Some(secs), training.seed)?);
-    }
-    rows.sort_by(|a, b| {
-        let (a, b) = (&a.measured.accuracy.value, &b.measured.accuracy.value);
-        b.total_cmp(a)
-    });
-    Ok(IntentReport {
-        texts_hash: table.manifest.content_hash.clone(),
-        intents: table.intents.iter().map(str::to_owned).collect(),
-        measured_on: part,
-        seed: training.seed,
-        rows,
-        table_rows,
-    })
-}
-
-fn measure(
-    table: &IntentTable,
-    rows: &[usize],
-    file: &IntentModelFile,
-    fit_secs: Option<f64>,
-    seed: u64,
-) -> Result<IntentRow, TrainError> {
-    let predictor = file.predictor();
-    let answer = |row: &usize| {
-        let found = predictor.classify_clean(table.text(*row))?;
-        let best = found.best();
-        Ok(IntentAnswer {
-            best: best as u32,
-            confidence: found.probabilities[best],
-            score: found.score,
-            abstained: found.abstained.is_some(),
-            label: table.label(*row),
+        Ok(Entry {
+            name: own.name.clone(),
+            is_baseline: false,
+            hyperparameters: header.hyperparameters.clone(),
+            seeds: header.seed.into_iter().collect(),
+            answers: vec![self.answers(own.file.predictor())?],
+            fit_secs: None,
+            classify_micros: self.latency(own.file.predictor())?,
         })
-    };
-    let answers: Vec<IntentAnswer> =
-        rows.par_iter().map(answer).collect::<Result<_, ModelError>>()?;
-    let bootstrap = Bootstrap { seed, ..Bootstrap::default() };
-    Ok(IntentRow {
-        model: file.header().model.clone(),
-        hyperparameters: file.header().hyperparameters.clone(),
-        measured: measure_intents(&answers, table.intents.len(), &bootstrap)?,
-        fit_secs,
-        classify_micros: latency(table, rows, predictor)?,
-    })
-}
-
-/// Times each of up to 2,000 texts, masking included.
-fn latency(
-    table: &IntentTable,
-    rows: &[usize],
-    predictor: &IntentPredictor,
-) -> Result<[f64; 2], ModelError> {
-    let mut micros = Vec::new();
-    for row in rows.iter().take(2000) {
-        let started = Instant::now();
-        predictor.classify(table.text(*row))?;
-        micros.push(started.elapsed().as_secs_f64() * 1e6);
     }
-    micros.sort_by(f64::total_cmp);
-    let at = |share: f64| micros.get((micros.len() as f64 * share) as usize).copied();
-    Ok([at(0.5).unwrap_or_default(), at(0.99).unwrap_or_default()])
+
+    fn contestant(
+        &self,
+        contestant: &IntentContestant,
+        progress: &dyn Progress,
+    ) -> Result<Entry, TrainError> {
+        let IntentMeasuring { training, n_seeds, deterministic, .. } = self.measuring;
+        let spec = contestant.spec.as_ref();
+        let n_seeds = if spec.uses_seed() { n_seeds.get() } else { 1 };
+        let seeds = (0..n_seeds as u64).map(|n| training.seed.saturating_add(n));
+        let mut entry = Entry {
+            name: contestant.name.clone(),
+            is_baseline: contestant.is_baseline,
+            hyperparameters: spec.hyperparameters(),
+            seeds: if spec.uses_seed() { seeds.clone().collect() } else { Vec::new() },
+            answers: Vec::new(),
+            fit_secs: None,
+            classify_micros: None,
+        };
+        let mut secs = Vec::new();
+        for seed in seeds {
+            let training = IntentTraining { seed, ..training.clone() };
+            let (file, own) = train_intents(self.table, spec, &training, progress)?;
+            if secs.is_empty() {
+                entry.classify_micros = self.latency(file.predictor())?;
+            }
+            secs.push(own);
+            entry.answers.push(self.answers(file.predictor())?);
+        }
+        let mean = secs.iter().sum::<f64>() / secs.len() as f64;
+        entry.fit_secs = (!deterministic).then_some(mean);
+        Ok(entry)
+    }
+
+    fn answers(&self, predictor: &IntentPredictor) -> Result<Vec<IntentAnswer>, ModelError> {
+        let answer = |row: &usize| {
+            let found = predictor.classify_clean(self.table.text(*row))?;
+            let best = found.best();
+            Ok(IntentAnswer {
+                best: best as u32,
+                confidence: found.probabilities[best],
+                score: found.score,
+                abstained: found.abstained.is_some(),
+                label: self.table.label(*row),
+            })
+        };
+        self.rows.par_iter().map(answer).collect()
+    }
+
+    /// Times each of up to 2,000 texts, masking included; nothing in a deterministic report.
+    fn latency(&self, predictor: &IntentPredictor) -> Result<Option<[f64; 2]>, ModelError> {
+        if self.measuring.deterministic {
+            return Ok(None);
+        }
+        let mut micros = Vec::new();
+        for row in self.rows.iter().take(2000) {
+            let started = Instant::now();
+            predictor.classify(self.table.text(*row))?;
+            micros.push(started.elapsed().as_secs_f64() * 1e6);
+        }
+        micros.sort_by(f64::total_cmp);
+        let at = |share: f64| micros.get((micros.len() as f64 * share) as usize).copied();
+        Ok(at(0.5).zip(at(0.99)).map(|(median, slow)| [median, slow]))
+    }
+
+    /// What was measured of `entry`, beside the baselines among `all`.
+    fn row(&self, entry: &Entry, all: &[Entry]) -> Result<IntentRow, TrainError> {
+        let (n_intents, bootstrap) = (self.table.intents.len(), self.bootstrap());
+        let beaten = all.iter().filter(|other| other.is_baseline && other.name != entry.name);
+        let against = beaten.map(|other| {
+            let comparisons = IntentMetric::ALL.map(|metric| {
+                let (own, theirs) = (&entry.answers, &other.answers);
+                Ok((metric, compare_intents(own, theirs, metric, n_intents, &bootstrap)?))
+            });
+            let comparisons = comparisons.into_iter().collect::<Result<_, TrainError>>()?;
+            Ok(Against { baseline: other.name.clone(), comparisons })
+        });
+        let against = against.collect::<Result<Vec<_>, TrainError>>()?;
+        let min_confidence = self.measuring.min_confidence;
+        Ok(IntentRow {
+            model: entry.name.clone(),
+            is_baseline: entry.is_baseline,
+            hyperparameters: entry.hyperparameters.clone(),
+            seeds: entry.seeds.clone(),
+            measured: measure_intents(&entry.answers, n_intents, min_confidence, &bootstrap)?,
+            confusions: self.confusions(entry),
+            against,
+            fit_secs: entry.fit_secs,
+            classify_micros: entry.classify_micros,
+        })
+    }
+
+    fn confusions(&self, entry: &Entry) -> Vec<ConfusedIntents> {
+        let name = |intent: u32| self.table.intents.get(intent as usize).to_owned();
+        let example = |place: &usize| TextExample {
+            row: self.rows[*place],
+            text: self.table.text(self.rows[*place]).to_owned(),
+        };
+        let found = confusions(&entry.answers).into_iter().map(|pair| ConfusedIntents {
+            asked: name(pair.asked),
+            found: name(pair.found),
+            n_texts: pair.n_texts,
+            examples: pair.examples.iter().map(example).collect(),
+        });
+        found.collect()
+    }
 }

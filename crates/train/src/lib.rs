@@ -21,7 +21,10 @@ mod tune;
 pub use demand::{DemandOptions, measure_demand, train_demand};
 pub use error::TrainError;
 pub use fit::{TrainOptions, Trained, train};
-pub use intents::{IntentReport, IntentRow, IntentTraining, measure_intent_models, train_intents};
+pub use intents::{
+    IntentContestant, IntentGiven, IntentMeasuring, IntentTraining, measure_intent_models,
+    train_intents,
+};
 pub use measure::{AsScorer, Contestant, Given, MeasureOptions, measure};
 pub use memory::peak_memory_bytes;
 pub use off_policy::{

@@ -108,7 +108,7 @@ pub(crate) enum Verb {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  forecart demo --out forecart-demo\n  forecart demo purchase\n  forecart demo ads"
+    after_help = "Examples:\n  forecart demo --out forecart-demo\n  forecart demo purchase\n  forecart demo ads\n  forecart demo support"
 )]
 pub(crate) struct DemoArgs {
     /// Which application
@@ -128,6 +128,8 @@ pub(crate) enum DemoName {
     Purchase,
     /// Which impressions are clicked, what would a budget have bought, and what should have been shown?
     Ads,
+    /// What does a customer ask, in English and in Chinese?
+    Support,
 }
 
 #[derive(Debug, Args)]

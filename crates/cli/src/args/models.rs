@@ -129,13 +129,17 @@ pub(crate) struct EvaluateArgs {
     #[arg(long)]
     pub(crate) no_baselines: bool,
     /// Fail with exit code 4 if no asked-for model, or one of the --model files, does not beat the strongest baseline on
-    /// this metric (of a sample table auc, average_precision, logloss, normalized_entropy, ece, brier; of orders wape, pinball); the verdict is written into
-    /// the model files
+    /// this metric (of a sample table auc, average_precision, logloss, normalized_entropy, ece, brier; of orders wape, pinball; of an intent table
+    /// accuracy, macro_f1); the verdict is written into the model files
     #[arg(long, value_name = "METRIC")]
     pub(crate) gate: Option<String>,
     /// Why models may be promoted though they do not pass the gate; recorded in the report and the model files
     #[arg(long, value_name = "REASON", requires = "gate")]
     pub(crate) gate_override: Option<String>,
+    /// Of an intent table, also measure what comes of answering every text whose most probable intent has this probability or more, in place of
+    /// the threshold of each model
+    #[arg(long, value_name = "P")]
+    pub(crate) min_confidence: Option<f64>,
     /// Measure though test data has leaked into what models learn from; the leaks stand in the report
     #[arg(long)]
     pub(crate) allow_leaks: bool,
@@ -152,6 +156,7 @@ pub(crate) struct EvaluateArgs {
     after_help = "Examples:\n  forecart tune --data dataset --model item-knn --trials 40\n  \
                   forecart tune --data dataset --model sasrec --minutes 60 --out tuning-sasrec\n  \
                   forecart tune --data samples --model gbdt\n  \
+                  forecart tune --data intents --model tfidf-svm --trials 20\n  \
                   forecart train --config tuning/best.toml --model item-knn\n\n\
                   Trial 0 has the defaults (or what the configuration file says). Every trial is written to\n\
                   OUT/trials.journal at once; the same command goes on from there after a kill, or with a larger\n\
@@ -159,7 +164,7 @@ pub(crate) struct EvaluateArgs {
                   what was chosen, and the report says how much of the gain is left."
 )]
 pub(crate) struct TuneArgs {
-    /// The dataset, or a sample table
+    /// The dataset, a sample table or an intent table
     #[arg(short, long, default_value = "dataset", value_name = "DIR")]
     pub(crate) data: PathBuf,
     /// Which model
@@ -171,7 +176,7 @@ pub(crate) struct TuneArgs {
     /// End after so many minutes, those of earlier runs included
     #[arg(long, value_name = "M")]
     pub(crate) minutes: Option<f64>,
-    /// The metric that decides (ndcg@10 where none is named; of a sample table log loss, and no other)
+    /// The metric that decides (ndcg@10 where none is named; of a sample table log loss, of an intent table accuracy, and no other)
     #[arg(long, value_name = "METRIC")]
     pub(crate) metric: Option<String>,
     /// How many of a user's newest events a model sees

@@ -62,6 +62,11 @@ pub(crate) fn run(context: &Context, arguments: &EvaluateArgs) -> anyhow::Result
     if arguments.data.as_deref().is_some_and(IntentTable::is_at) {
         return support::evaluate(context, arguments);
     }
+    if arguments.min_confidence.is_some() {
+        let message =
+            "--min-confidence says nothing of lists, but of an intent table; leave it out";
+        return Err(UsageError(message.into()).into());
+    }
     // Checked first: a slip in a name should not cost the minutes of an import.
     let contestants = contestants(context, &arguments.models, !arguments.no_baselines)?;
     gate::check_files(arguments)?;

@@ -182,6 +182,7 @@ pub(super) fn foreign_flags(arguments: &EvaluateArgs) -> Vec<(&'static str, bool
         ("--seeds", arguments.seeds.get() > 1),
         ("--test", arguments.test.is_some()),
         ("--fit-on", arguments.fit_on == FitOnName::TrainValidation),
+        ("--min-confidence", arguments.min_confidence.is_some()),
     ]
 }
 

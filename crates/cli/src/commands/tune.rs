@@ -7,14 +7,14 @@ use forecart_data::storage::{remove_file, write_file};
 use forecart_data::{Dataset, IntentTable, OrderTable, SampleTable, SeenItems};
 use forecart_eval::tuning::{Search, SearchReport};
 use forecart_eval::{Leakage, find_leaks, find_sample_leaks};
-use forecart_models::ads;
 use forecart_models::recommend::{FitOn, TrainingView, registry};
+use forecart_models::{ads, support};
 use forecart_train::{Budget, ListMeasure, TuneData, TuneOptions, survival, tune};
 use serde_json::Value;
 
 use super::outcome::{self, refuse_flags};
 use super::{Context, evaluate};
-use crate::args::TuneArgs;
+use crate::args::{FitOnName, TuneArgs};
 use crate::failure::UsageError;
 use crate::output;
 
@@ -36,11 +36,7 @@ pub(crate) fn run(context: &Context, arguments: &TuneArgs) -> anyhow::Result<()>
         return Err(UsageError(message).into());
     }
     if IntentTable::is_at(&arguments.data) {
-        let message = format!(
-            "{:?} is an intent table: models of it are not searched yet; set their keys by `[intent_models]`",
-            arguments.data
-        );
-        return Err(UsageError(message).into());
+        return intents(context, arguments);
     }
     let model = registry::entry(&arguments.model)?.name;
     let metric = evaluate::deciding(arguments.metric.as_deref().unwrap_or(METRIC))?;
@@ -62,14 +58,34 @@ pub(crate) fn run(context: &Context, arguments: &TuneArgs) -> anyhow::Result<()>
     finish(context, arguments, &search)
 }
 
-/// Models of a binary outcome, by the log loss of validation.
-fn outcomes(context: &Context, arguments: &TuneArgs) -> anyhow::Result<()> {
-    let flags = [
+/// Flags that mean something to recommenders alone, and whether they are given.
+fn flags_of_lists(arguments: &TuneArgs) -> [(&'static str, bool); 3] {
+    [
         ("--metric", arguments.metric.is_some()),
         ("--max-history", arguments.max_history.is_some()),
         ("--seen", arguments.seen.is_some()),
-    ];
-    refuse_flags("a sample table, where log loss decides", &flags)?;
+    ]
+}
+
+/// Models of intents, by the accuracy on validation.
+fn intents(context: &Context, arguments: &TuneArgs) -> anyhow::Result<()> {
+    let mut flags = flags_of_lists(arguments).to_vec();
+    flags.push(("--allow-leaks", arguments.allow_leaks));
+    refuse_flags("an intent table, where accuracy decides", &flags)?;
+    let model = support::registry::resolved(&arguments.model);
+    let table = IntentTable::open(&arguments.data)?;
+    let options = options(context, arguments, model, context.config.intent_model(model)?)?;
+    let how = super::support::options(context, FitOnName::Train)?;
+    let mut search = search(context, arguments, TuneData::Intents(&table, how), &options)?;
+    if let SearchReport::Intents(report) = &mut search.report {
+        report.commit = evaluate::commit();
+    }
+    finish(context, arguments, &search)
+}
+
+/// Models of a binary outcome, by the log loss of validation.
+fn outcomes(context: &Context, arguments: &TuneArgs) -> anyhow::Result<()> {
+    refuse_flags("a sample table, where log loss decides", &flags_of_lists(arguments))?;
     let model = ads::registry::resolved(&arguments.model);
     let table = SampleTable::open(&arguments.data)?;
     let leakage = find_sample_leaks(&table);
@@ -141,7 +157,9 @@ fn finish(context: &Context, arguments: &TuneArgs, search: &Search) -> anyhow::R
     output::line(&search.table())?;
     let data = match &search.report {
         SearchReport::Lists(_) => String::new(),
-        SearchReport::Outcomes(_) => format!("--data {} ", arguments.data.display()),
+        SearchReport::Outcomes(_) | SearchReport::Intents(_) => {
+            format!("--data {} ", arguments.data.display())
+        }
     };
     output::line(&format!(
         "report: {}; next: forecart train --config {} {data}--model {}",

@@ -106,7 +106,7 @@ fn from_texts_to_answers_and_no_secret_on_the_way() {
         ["evaluate", "--data", "intents", "--model", "m.forecart", "--models", "all", "--json"];
     let report = parsed(&forecart(folder, &evaluate));
     let rows = report["rows"].as_array().unwrap();
-    assert!(rows.len() >= 3);
+    assert!(rows.len() >= 5 && rows.iter().any(|row| row["model"] == "majority"));
     assert!(rows[0]["measured"]["accuracy"]["value"].as_f64().unwrap() > 0.9, "{report}");
     assert!(good(&forecart(folder, &["model", "show", "m.forecart"])).contains("support"));
 }
@@ -129,6 +129,71 @@ fn standard_input_is_answered_line_by_line_whatever_it_is() {
         .output()
         .unwrap();
     assert_eq!(good(&output).lines().count(), 3);
+}
+
+#[test]
+fn odd_texts_get_no_answer_and_none_is_an_error() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path();
+    fs::write(folder.join("texts.csv"), texts()).unwrap();
+    good(&forecart(folder, &["prepare", "--samples", "texts.csv", "--task", "support"]));
+    good(&forecart(folder, &["train", "--data", "intents"]));
+    let odd = [
+        ("qwzx jkvb pxlmt zzcv", "doubtful"),
+        ("lkjhgfdsa", "doubtful"),
+        ("Wo bleibt denn bloß mein Päckchen hängen?", "doubtful"),
+        ("どこに荷物がありますか", "other-script"),
+        ("أين طلبي", "other-script"),
+        ("", "no-words"),
+        (" \t \u{3000}", "no-words"),
+        ("🙂👍🏽🇨🇳", "no-words"),
+        ("\u{202e}\u{200f}\u{2066}", "no-words"),
+        ("\u{202e}qwzx jkvb\u{202c}", "doubtful"),
+        ("'; DROP TABLE users; -- OR 1=1", "doubtful"),
+        ("<script>alert('x')</script><img src=x onerror=y>", "doubtful"),
+        ("{{7*7}} ${jndi:ldap://x} %s%n ../../etc/passwd", "doubtful"),
+    ];
+    let lines: Vec<&str> = odd.iter().map(|(text, _)| *text).collect();
+    let whole = format!("{}\n{}\n", lines.join("\n"), "zq xv kj ".repeat(120_000));
+    assert!(whole.len() > 1_000_000);
+    fs::write(folder.join("odd.txt"), whole).unwrap();
+    let classify = ["classify", "--in", "odd.txt", "--json"];
+    let shown = good(&forecart(folder, &classify));
+    let answers: Vec<Value> =
+        shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(answers.len(), odd.len() + 1);
+    for (answer, (text, reason)) in answers.iter().zip(odd) {
+        assert_eq!(answer["reason"], reason, "{text:?}: {answer}");
+        assert_eq!(answer["intent"], Value::Null, "{text:?}");
+    }
+    assert_eq!(answers[odd.len()]["abstain"], true);
+    for (text, _) in odd {
+        good(&forecart(folder, &["explain", "--model", "model.forecart", "--text", text]));
+    }
+}
+
+/// In rows and files that cannot be read, too, nothing is shown before it is masked.
+#[test]
+fn what_cannot_be_read_is_not_shown() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path();
+    let [phone, email, order, _] = SECRETS;
+    let csv = format!("{}bad,row,{phone}\n\"open {email}", texts());
+    fs::write(folder.join("texts.csv"), csv).unwrap();
+    let nlu = |line: &str| format!("nlu:\n- intent: a\n  examples:\n  - {line}\n");
+    fs::write(folder.join("key.yml"), nlu(&format!("my order {order}: {phone}"))).unwrap();
+    fs::write(folder.join("quote.yml"), nlu(&format!("\"{phone}"))).unwrap();
+    fs::write(folder.join("section.yml"), format!("{}{email}: 1\n", nlu("b"))).unwrap();
+    for file in ["texts.csv", "key.yml", "quote.yml", "section.yml"] {
+        for more in [&[][..], &["--json"], &["-v"]] {
+            let prepare = ["prepare", "--samples", file, "--task", "support"];
+            let output = forecart(folder, &[&prepare[..], more].concat());
+            assert!(
+                !holds_secret(&output.stdout) && !holds_secret(&output.stderr),
+                "{file}: {output:?}"
+            );
+        }
+    }
 }
 
 #[test]
@@ -161,4 +226,103 @@ fn rasa_files_are_read_and_what_is_wrong_with_texts_is_said() {
     fs::write(folder.join("forecart.toml"), "[text]\nprecison = 0.9\n").unwrap();
     assert!(refused(&forecart(folder, &prepare), 2).contains("precision"));
     assert!(Path::new(folder).join("intents/manifest.json").is_file());
+}
+
+#[test]
+fn models_stand_side_by_side_on_a_page_and_at_a_gate() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path();
+    fs::write(folder.join("texts.csv"), texts()).unwrap();
+    good(&forecart(folder, &["prepare", "--samples", "texts.csv", "--task", "support"]));
+    good(&forecart(folder, &["train", "--data", "intents", "--out", "m.forecart"]));
+    let evaluate = |more: &[&str]| {
+        forecart(folder, &[&["evaluate", "--data", "intents", "--deterministic"], more].concat())
+    };
+    let first = good(&evaluate(&["--out", "one", "--min-confidence", "0.5", "--threads", "1"]));
+    assert!(first.contains("majority *") && first.contains("tfidf-lr *"), "{first}");
+    assert!(first.contains("from a probability of 0.5 on"), "{first}");
+    good(&evaluate(&["--out", "other", "--min-confidence", "0.5", "--threads", "2"]));
+    for file in ["report.json", "report.html"] {
+        let read = |name: &str| fs::read(folder.join(name).join(file)).unwrap();
+        assert_eq!(read("one"), read("other"), "{file}");
+        assert!(!holds_secret(&read("one")), "{file}");
+    }
+    let page = fs::read_to_string(folder.join("one/report.html")).unwrap();
+    assert!(
+        !page.contains("http")
+            || page.matches("http").count() == page.matches("http://www.w3.org").count()
+    );
+    assert!(!page.contains("fit s") && page.contains("<svg role=\"img\""));
+
+    // Nothing beats the default by more than chance on so easy texts: the gate holds it back, and the file says so.
+    let gate = ["--model", "m.forecart", "--gate", "accuracy"];
+    let message = refused(&evaluate(&gate), 4);
+    assert!(message.contains("accuracy") && message.contains("tfidf-lr"), "{message}");
+    good(&evaluate(&[&gate[..], &["--gate-override", "a trial"]].concat()));
+    let shown = parsed(&forecart(folder, &["model", "show", "m.forecart", "--json"]));
+    assert!(shown.to_string().contains("a trial"), "{shown}");
+
+    let seeds = ["--models", "ngram-mlp", "--seeds", "2", "--json"];
+    let report = parsed(&evaluate(&seeds));
+    let rows = report["rows"].as_array().unwrap();
+    let network = rows.iter().find(|row| row["model"] == "ngram-mlp").unwrap();
+    assert_eq!(network["seeds"].as_array().unwrap().len(), 2);
+    assert!(network["measured"]["accuracy"]["sd_over_seeds"].is_number(), "{network}");
+    let majority = rows.iter().find(|row| row["model"] == "majority").unwrap();
+    assert_eq!(majority["measured"]["accuracy"].get("sd_over_seeds"), None);
+
+    refused(&evaluate(&["--gate", "auc"]), 2);
+    refused(&evaluate(&["--gate", "accuracy", "--no-baselines"]), 2);
+    refused(&evaluate(&["--min-confidence", "2"]), 2);
+    refused(&evaluate(&["--allow-leaks"]), 2);
+}
+
+#[test]
+fn hyperparameters_of_intents_are_searched_on_validation() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path();
+    fs::write(folder.join("texts.csv"), texts()).unwrap();
+    good(&forecart(folder, &["prepare", "--samples", "texts.csv", "--task", "support"]));
+    let tune = ["tune", "--data", "intents", "--model", "tfidf-lr", "--trials", "6"];
+    let shown = good(&forecart(folder, &tune));
+    assert!(shown.contains("validation accuracy:"), "{shown}");
+    let best = fs::read_to_string(folder.join("tuning/best.toml")).unwrap();
+    assert!(best.starts_with("[intent_models.tfidf-lr]\n"), "{best}");
+    let train =
+        ["train", "--config", "tuning/best.toml", "--data", "intents", "--model", "tfidf-lr"];
+    good(&forecart(folder, &train));
+    assert!(fs::read_to_string(folder.join("tuning/report.html")).unwrap().contains("accuracy"));
+    let message = refused(&forecart(folder, &[&tune[..], &["--metric", "macro_f1"]].concat()), 2);
+    assert!(message.contains("accuracy decides"), "{message}");
+    fs::write(folder.join("forecart.toml"), "[text]\nvalidation = 0\n").unwrap();
+    good(&forecart(folder, &["prepare", "--samples", "texts.csv", "--task", "support"]));
+    let message = refused(&forecart(folder, &tune), 1);
+    assert!(message.contains("text.validation"), "{message}");
+}
+
+#[test]
+fn the_demo_goes_all_the_way_in_two_languages() {
+    let root = tempfile::tempdir().unwrap();
+    let text = good(&forecart(root.path(), &["demo", "support"]));
+    for said in
+        ["77 intents", "majority *", "track_order", "<phone>", "abstains", "快递", "all of it took"]
+    {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+    assert!(!text.contains("13912345678"), "{text}");
+    let out = root.path().join("forecart-demo");
+    for file in
+        ["banking77-report/report.html", "support_zh-report/report.html", "support_zh.forecart"]
+    {
+        assert!(out.join(file).is_file(), "{file}");
+    }
+    let report = fs::read(out.join("banking77-report/report.json")).unwrap();
+    let report: Value = serde_json::from_slice(&report).unwrap();
+    let accuracy = report["rows"][0]["measured"]["accuracy"]["value"].as_f64().unwrap();
+    assert!(accuracy > 0.9, "{accuracy}");
+    let report = fs::read(out.join("support_zh-report/report.json")).unwrap();
+    let report: Value = serde_json::from_slice(&report).unwrap();
+    let measured = &report["rows"][0]["measured"];
+    assert!(measured["accuracy"]["value"].as_f64().unwrap() > 0.4, "{measured}");
+    assert!(measured["n_out_of_scope"].as_u64().unwrap() > 5, "{measured}");
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Reference, Report};
 use crate::bootstrap::Interval;
+use crate::significance::Comparison;
 
 /// Which models passed the gate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,6 +58,31 @@ impl Gate {
             verdicts: verdicts.collect(),
             override_reason: override_reason.map(str::to_owned),
         })
+    }
+
+    /// What comparisons with `baseline` say: a model passes with the whole interval of the difference on the better side of 0.
+    pub(super) fn judged<'a>(
+        metric: &str,
+        baseline: &str,
+        found: impl Iterator<Item = (&'a str, Comparison)>,
+        higher_is_better: bool,
+        override_reason: Option<&str>,
+    ) -> Self {
+        let verdicts = found.map(|(model, found)| Verdict {
+            model: model.to_owned(),
+            difference: found.difference,
+            interval: found.interval,
+            passed: match higher_is_better {
+                true => found.interval.low > 0.0,
+                false => found.interval.high < 0.0,
+            },
+        });
+        Self {
+            metric: metric.to_owned(),
+            baseline: baseline.to_owned(),
+            verdicts: verdicts.collect(),
+            override_reason: override_reason.map(str::to_owned),
+        }
     }
 
     /// The verdict on `model`.

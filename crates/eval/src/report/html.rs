@@ -6,8 +6,8 @@ use super::page::{self, escaped};
 use super::palette;
 use super::plots::{self, Plot};
 use super::{
-    ComparisonRow, MetricRow, ModelRow, Reference, Report, formatted, formatted_p, formatted_secs,
-    formatted_width,
+    ComparisonRow, MetricRow, ModelRow, Reference, Report, against, formatted, formatted_p,
+    formatted_secs, formatted_width,
 };
 use crate::error::EvalError;
 
@@ -94,12 +94,7 @@ impl Report {
             let class = if place == 0 { " class=\"first\"" } else { "" };
             let _ = write!(page, "<tr{class}><th scope=\"row\">{}</th>", tagged(model));
             if has_signs {
-                let words = match self.sign(&model.name) {
-                    Some('+') => "better",
-                    Some('-') => "worse",
-                    Some(_) => "no difference",
-                    None => "–",
-                };
+                let words = against::words(self.sign(&model.name));
                 let _ = write!(page, "<td>{words}</td>");
             }
             for (index, metric) in metrics.iter().enumerate() {
@@ -142,7 +137,7 @@ impl Report {
         if plots.iter().any(|plot| plot.by_model) {
             self.push_legend(page);
         }
-        page::push_figures(page, plots.iter().map(|plot| (&*plot.svg, &*plot.caption)));
+        page::push_plots(page, plots);
     }
 
     fn push_legend(&self, page: &mut String) {
@@ -160,8 +155,7 @@ impl Report {
             first.metric
         );
         self.push_legend(page);
-        let plots = plots::slices(self)?;
-        page::push_figures(page, plots.iter().map(|plot| (&*plot.svg, &*plot.caption)));
+        page::push_plots(page, &plots::slices(self)?);
         page.push_str("<details><summary>As a table</summary><div class=\"scroll\"><table>\n<thead><tr><th>slice</th><th>cases</th>");
         for model in &self.models {
             let _ = write!(page, "<th>{}</th>", escaped(&model.name));
@@ -223,18 +217,11 @@ impl Report {
     }
 
     fn push_method(&self, page: &mut String) {
-        page.push_str("<h2>How it was measured</h2>\n<dl>\n");
-        for (name, fact) in self.facts() {
-            let _ = writeln!(page, "<dt>{name}</dt><dd>{}</dd>", escaped(&fact));
-        }
-        if !self.test_readings.is_empty() {
-            let readings = escaped(&self.test_readings.join(", "));
-            let _ = writeln!(page, "<dt>test readings</dt><dd>{readings}</dd>");
-        }
-        for note in &self.leakage.notes {
-            let _ = writeln!(page, "<dt>noted</dt><dd>{}</dd>", escaped(note));
-        }
-        page.push_str("</dl>\n");
+        page.push_str("<h2>How it was measured</h2>\n");
+        let readings = self.test_readings.join(", ");
+        let readings = (!readings.is_empty()).then_some(("test readings", readings));
+        let notes = self.leakage.notes.iter().map(|note| ("noted", note.clone()));
+        page::push_facts(page, self.facts().into_iter().chain(readings).chain(notes));
         page.push_str(
             "<p class=\"soft\">Every item of the catalog competes; no negatives are sampled. The \
              rank of a target is 1 + the number of items with a higher score + half of those with \
@@ -296,8 +283,7 @@ fn push_details(page: &mut String, model: &ModelRow) {
 
 /// The model's name, marked if it is a baseline.
 fn tagged(model: &ModelRow) -> String {
-    let name = escaped(&model.name);
-    if model.is_baseline { format!("{name}<span class=\"tag\">baseline</span>") } else { name }
+    page::tagged(&model.name, model.is_baseline)
 }
 
 fn cell(row: &MetricRow) -> String {

@@ -11,14 +11,17 @@ pub(crate) mod canvas;
 pub(crate) mod page;
 pub(crate) mod table;
 
+mod against;
 mod gate;
 mod html;
 mod palette;
 pub(crate) mod plots;
+mod reliability;
 mod rows;
 mod slices;
 
 mod demand;
+mod intents;
 mod outcome;
 
 use serde::{Deserialize, Serialize};
@@ -32,13 +35,13 @@ use crate::leakage::Leakage;
 use crate::metrics::{Metric, MetricKind};
 use crate::options::TestGuard;
 
+pub use against::Against;
 pub(crate) use build::sample_sd;
 pub use demand::{DemandReport, DemandRow, DemandSource};
 pub use environment::Environment;
 pub use gate::{Gate, Verdict};
-pub use outcome::{
-    Against, CONSTANT, ColumnSegments, LeftOut, OutcomeReport, OutcomeRow, OutcomeSource,
-};
+pub use intents::{ConfusedIntents, IntentReport, IntentRow, IntentSource, MAJORITY, TextExample};
+pub use outcome::{CONSTANT, ColumnSegments, LeftOut, OutcomeReport, OutcomeRow, OutcomeSource};
 pub use slices::{SliceBy, SliceRow, SliceValue};
 
 /// The newest report format that this program writes.
@@ -310,12 +313,7 @@ impl Report {
     /// `-` worse, `=` no difference that chance could not make; `None` for the baseline itself.
     pub fn sign(&self, model: &str) -> Option<char> {
         let found = self.comparison(model, Reference::StrongestBaseline)?;
-        let is_real = found.p_holm < 1.0 - self.bootstrap.confidence;
-        Some(match (is_real, found.difference > 0.0) {
-            (false, _) => '=',
-            (true, true) => '+',
-            (true, false) => '-',
-        })
+        Some(against::sign(found.difference > 0.0, found.p_holm, self.bootstrap.confidence))
     }
 
     /// Whether the best model is the strongest baseline: then both have the same comparisons, which
@@ -397,10 +395,8 @@ impl Report {
             "test part",
             format!("read {n_readings} {times}, once for each model and seed"),
         ));
-        if let Some(environment) = &self.environment {
-            facts.push(("machine", environment.line()));
-        }
-        facts.push(("made by", made_by(&self.forecart_version, self.commit.as_deref())));
+        let commit = self.commit.as_deref();
+        facts.extend(origin(self.environment.as_ref(), &self.forecart_version, commit));
         facts
     }
 }
@@ -423,7 +419,17 @@ fn to_json(report: &impl Serialize) -> Result<String, EvalError> {
         .map_err(|error| EvalError::Render { what: "report", reason: error.to_string() })
 }
 
-fn made_by(version: &str, commit: Option<&str>) -> String {
+/// Where a report comes from, the last of its facts.
+fn origin(
+    environment: Option<&Environment>,
+    version: &str,
+    commit: Option<&str>,
+) -> impl Iterator<Item = (&'static str, String)> {
+    let machine = environment.map(|environment| ("machine", environment.line()));
+    machine.into_iter().chain([("made by", made_by(version, commit))])
+}
+
+pub(crate) fn made_by(version: &str, commit: Option<&str>) -> String {
     let commit = commit.map_or_else(String::new, |commit| format!(", commit {commit}"));
     format!("forecart {version}{commit}")
 }

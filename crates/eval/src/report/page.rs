@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 
 use plotters::style::RGBColor;
 
+use super::Gate;
 use super::canvas::color_of;
+use super::plots::Plot;
+use crate::bootstrap::Interval;
 
 const STYLE: &str = include_str!("style.css");
 
@@ -39,10 +42,44 @@ pub(crate) fn push_colors(page: &mut String, names: impl Iterator<Item = (RGBCol
     page.push_str("</ul>\n");
 }
 
+/// A model's name, marked if it is a baseline.
+pub(crate) fn tagged(name: &str, is_baseline: bool) -> String {
+    let name = escaped(name);
+    if is_baseline { format!("{name}<span class=\"tag\">baseline</span>") } else { name }
+}
+
+/// A value with half of its interval.
+pub(crate) fn cell(value: Option<f64>, interval: Option<Interval>) -> String {
+    let Some(value) = value else { return "–".into() };
+    interval.map_or_else(
+        || format!("{value:.4}"),
+        |interval| format!("{value:.4} <span class=\"pm\">±{:.4}</span>", interval.half_width()),
+    )
+}
+
+/// A list of names and what they stand for.
+pub(crate) fn push_facts<'a>(
+    page: &mut String,
+    facts: impl IntoIterator<Item = (&'a str, String)>,
+) {
+    page.push_str("<dl>\n");
+    for (name, fact) in facts {
+        let _ = writeln!(page, "<dt>{name}</dt><dd>{}</dd>", escaped(&fact));
+    }
+    page.push_str("</dl>\n");
+}
+
+/// What a gate says, a paragraph for each model.
+pub(crate) fn push_gate(page: &mut String, gate: Option<&Gate>) {
+    for line in gate.into_iter().flat_map(Gate::lines) {
+        let _ = writeln!(page, "<p>{}</p>", escaped(line.trim_start()));
+    }
+}
+
 /// Plots with their captions.
-pub(crate) fn push_figures<'a>(page: &mut String, plots: impl Iterator<Item = (&'a str, &'a str)>) {
+pub(crate) fn push_plots(page: &mut String, plots: &[Plot]) {
     page.push_str("<div class=\"plots\">\n");
-    for (svg, caption) in plots {
+    for Plot { svg, caption, .. } in plots {
         let caption = escaped(caption);
         let label = format!("<svg role=\"img\" aria-label=\"{caption}\" ");
         let svg = svg.replacen("<svg ", &label, 1);

@@ -140,7 +140,7 @@ fn curve(
     };
     let lines: Vec<_> =
         drawn(report).into_iter().map(|(i, color)| (color, points(&report.models[i]))).collect();
-    let svg = lines_plot("curve", &lines, "k", true)?;
+    let svg = LinesPlot::new("curve", "k").draw(&lines)?;
     Ok(Plot { svg, caption: format!("{name} of the first k places"), by_model: true })
 }
 
@@ -151,7 +151,7 @@ fn precision_recall(report: &Report) -> Result<Plot, EvalError> {
         (color, points.map(|point| (point.recall, point.precision)).collect())
     };
     let lines: Vec<_> = drawn(report).into_iter().map(line).collect();
-    let svg = lines_plot("precision and recall", &lines, "recall", true)?;
+    let svg = LinesPlot::new("precision and recall", "recall").draw(&lines)?;
     let ks: Vec<String> = report.models.first().map_or_else(Vec::new, |model| {
         model.curve.iter().map(|point| point.k.to_string()).collect()
     });
@@ -213,7 +213,8 @@ fn training(
             lines.push((color, points));
         }
     }
-    let svg = lines_plot("training curve", &lines, "epoch", false)?;
+    let plot = LinesPlot { from_zero: [true, false], ..LinesPlot::new("training curve", "epoch") };
+    let svg = plot.draw(&lines)?;
     let caption = format!("{name} after each epoch, a line for each seed");
     Ok(Plot { svg, caption, by_model: true })
 }
@@ -226,35 +227,53 @@ pub(crate) fn lines(
 ) -> Result<String, EvalError> {
     let lines: Vec<_> =
         lines.enumerate().map(|(index, points)| (color_of(index), points)).collect();
-    lines_plot(what, &lines, x_name, true)
+    LinesPlot::new(what, x_name).draw(&lines)
 }
 
 /// Lines with points over two number axes.
-fn lines_plot(
-    what: &'static str,
-    lines: &[(RGBColor, Vec<(f64, f64)>)],
-    x_name: &str,
-    from_zero: bool,
-) -> Result<String, EvalError> {
-    let finite = |(x, y): &&(f64, f64)| x.is_finite() && y.is_finite();
-    let all = || lines.iter().flat_map(|(_, points)| points).filter(finite);
-    let x = span(all().map(|(x, _)| *x), true);
-    let y = span(all().map(|(_, y)| *y), from_zero);
-    draw(what, HEIGHT, |area| {
-        let mut chart = ChartBuilder::on(area)
-            .margin_top(10)
-            .margin_right(20)
-            .x_label_area_size(48)
-            .y_label_area_size(62)
-            .build_cartesian_2d(x.0..x.1, y.0..y.1)?;
-        mesh(&mut chart, x_name, [&trimmed, &trimmed])?;
-        for (color, points) in lines {
-            let points: Vec<_> = points.iter().filter(finite).copied().collect();
-            chart.draw_series(LineSeries::new(points.clone(), color.stroke_width(2)))?;
-            chart.draw_series(points.iter().map(|p| Circle::new(*p, 3, color.filled())))?;
-        }
-        Ok(())
-    })
+pub(crate) struct LinesPlot<'a> {
+    pub(crate) what: &'static str,
+    pub(crate) x_name: &'a str,
+    /// Whether the x and the y axis begin with 0.
+    pub(crate) from_zero: [bool; 2],
+    /// Writes the numbers of the x axis.
+    pub(crate) x_label: &'a dyn Fn(f64) -> String,
+    /// Rings around places of lines.
+    pub(crate) marks: &'a [(RGBColor, (f64, f64))],
+}
+
+impl<'a> LinesPlot<'a> {
+    /// With both axes from 0.
+    pub(crate) fn new(what: &'static str, x_name: &'a str) -> Self {
+        Self { what, x_name, from_zero: [true; 2], x_label: &trimmed, marks: &[] }
+    }
+
+    pub(crate) fn draw(&self, lines: &[(RGBColor, Vec<(f64, f64)>)]) -> Result<String, EvalError> {
+        let finite = |(x, y): &&(f64, f64)| x.is_finite() && y.is_finite();
+        let marked = || self.marks.iter().map(|(_, place)| place);
+        let all = || lines.iter().flat_map(|(_, points)| points).chain(marked()).filter(finite);
+        let x = span(all().map(|(x, _)| *x), self.from_zero[0]);
+        let y = span(all().map(|(_, y)| *y), self.from_zero[1]);
+        draw(self.what, HEIGHT, |area| {
+            let mut chart = ChartBuilder::on(area)
+                .margin_top(10)
+                .margin_right(20)
+                .x_label_area_size(48)
+                .y_label_area_size(70)
+                .build_cartesian_2d(x.0..x.1, y.0..y.1)?;
+            mesh(&mut chart, self.x_name, [self.x_label, &trimmed])?;
+            for (color, points) in lines {
+                let points: Vec<_> = points.iter().filter(finite).copied().collect();
+                chart.draw_series(LineSeries::new(points.clone(), color.stroke_width(2)))?;
+                chart.draw_series(points.iter().map(|p| Circle::new(*p, 3, color.filled())))?;
+            }
+            for (color, place) in self.marks {
+                chart.draw_series([Circle::new(*place, 7, PAPER.filled())])?;
+                chart.draw_series([Circle::new(*place, 7, color.stroke_width(3))])?;
+            }
+            Ok(())
+        })
+    }
 }
 
 fn scatter(report: &Report, x_metric: Metric, y_metric: Metric) -> Result<Plot, EvalError> {

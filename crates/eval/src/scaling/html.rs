@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::plots::{self, Plot};
+use super::plots;
 use super::{ScalingReport, StepAxis, table};
 use crate::error::EvalError;
 use crate::report::page::{self, escaped};
@@ -34,11 +34,8 @@ impl ScalingReport {
                  largest sizes: where it differs, the curve bends and the exponent is an average.</p>\n",
             );
         }
-        page.push_str("<h2>How it was measured</h2>\n<dl>\n");
-        for (name, fact) in self.facts() {
-            let _ = writeln!(page, "<dt>{name}</dt><dd>{}</dd>", escaped(&fact));
-        }
-        page.push_str("</dl>\n");
+        page.push_str("<h2>How it was measured</h2>\n");
+        page::push_facts(&mut page, self.facts());
         page.push_str(
             "<p class=\"soft\">Operations are counted by the definition of the model: products of \
              layers, attention and the loss, forward and twice backward. Norms, exponentials, \
@@ -62,7 +59,7 @@ impl ScalingReport {
              was not read.</p>"
         );
         page::push_legend(page, self.trainings.iter().map(|size| escaped(&size.name)));
-        push_plots(page, &plots::of_trainings(self)?);
+        page::push_plots(page, &plots::of_trainings(self)?);
         Ok(())
     }
 
@@ -78,16 +75,12 @@ impl ScalingReport {
                 all.extend(plots::of_steps(self, axis)?);
             }
         }
-        push_plots(page, &all);
+        page::push_plots(page, &all);
         page.push_str("<details><summary>Every step</summary>\n");
         push_rows(page, &table::step_header(), self.steps.iter().flat_map(table::step_rows));
         page.push_str("</details>\n");
         Ok(())
     }
-}
-
-fn push_plots(page: &mut String, plots: &[Plot]) {
-    page::push_figures(page, plots.iter().map(|plot| (&*plot.svg, &*plot.caption)));
 }
 
 fn push_rows(page: &mut String, header: &[String], rows: impl Iterator<Item = Vec<String>>) {

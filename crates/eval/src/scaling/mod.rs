@@ -281,8 +281,8 @@ impl ScalingReport {
         }
         facts.push(("seed", self.seed.to_string()));
         facts.push(("machine", self.environment.line()));
-        let commit = self.commit.as_deref().map_or_else(String::new, |c| format!(", commit {c}"));
-        facts.push(("made by", format!("forecart {}{commit}", self.forecart_version)));
+        let commit = self.commit.as_deref();
+        facts.push(("made by", crate::report::made_by(&self.forecart_version, commit)));
         facts
     }
 }

@@ -10,12 +10,7 @@ use super::power_law::PowerLaw;
 use super::{ScalingPoint, ScalingReport, StepAxis, StepPoint, short};
 use crate::error::EvalError;
 use crate::report::canvas::{BASELINE, HEIGHT, color_of, draw, mesh, span, ticks};
-
-/// A plot with the words that stand over it.
-pub(super) struct Plot {
-    pub(super) svg: String,
-    pub(super) caption: String,
-}
+use crate::report::plots::Plot;
 
 /// A line of a plot.
 struct Line {
@@ -36,7 +31,7 @@ pub(super) fn of_trainings(report: &ScalingReport) -> Result<Vec<Plot>, EvalErro
         let law = report.laws.iter().find(|law| law.y == y && law.x == "FLOP");
         let caption = format!("{y} against operations, after each epoch{}", in_words(law));
         let svg = log_log("scaling plot", &lines, law.map(|law| law.law), "FLOP")?;
-        Ok(Plot { svg, caption })
+        Ok(Plot { svg, caption, by_model: false })
     };
     let mut plots = vec![against_flop("training loss", &|point| Some(point.train_loss))?];
     // One point for each size: there is no line to it.
@@ -47,7 +42,7 @@ pub(super) fn of_trainings(report: &ScalingReport) -> Result<Vec<Plot>, EvalErro
     let law = report.laws.iter().find(|law| law.y == "validation loss");
     let svg = log_log("scaling plot", &kept.collect::<Vec<_>>(), law.map(|law| law.law), "FLOP")?;
     let caption = format!("validation loss of the kept weights{}", in_words(law));
-    plots.push(Plot { svg, caption });
+    plots.push(Plot { svg, caption, by_model: false });
     plots.push(against_flop("validation NDCG@10", &|point| point.validation_ndcg_at_10)?);
     plots.push(against_flop("seconds", &|point| Some(point.secs))?);
     Ok(plots)
@@ -76,7 +71,7 @@ pub(super) fn of_steps(report: &ScalingReport, axis: StepAxis) -> Result<Vec<Plo
             _ => format!("; exponents: {}", exponents.join(", ")),
         };
         let unit = if y == "memory" { "MB" } else { "ms" };
-        Ok(Plot { svg, caption: format!("{y}, {unit}, against {x}{exponents}") })
+        Ok(Plot { svg, caption: format!("{y}, {unit}, against {x}{exponents}"), by_model: false })
     };
     let mut plots = vec![against("time of a step", &|point| Some(point.step_ms))?];
     let points = || report.steps.iter().flat_map(|curve| &curve.points);

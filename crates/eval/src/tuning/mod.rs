@@ -41,7 +41,7 @@ pub struct Trial {
     /// The objective on validation, more is better; of a trial that was ended early, what its best epoch had
     /// reached, where that is known.
     pub value: Option<f64>,
-    /// NDCG@10, or the negative log loss, on validation after each epoch, where training has epochs.
+    /// NDCG@10, the negative log loss, or the accuracy, on validation after each epoch, where training has epochs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub epochs: Vec<f64>,
     /// The epoch that was kept.

@@ -11,7 +11,7 @@ use crate::report::canvas::{
 };
 use crate::report::formatted_secs;
 use crate::report::page::{self, escaped};
-use crate::report::plots;
+use crate::report::plots::{self, Plot};
 
 impl Search {
     /// The search as one self-contained page that can be mailed and opened without a network.
@@ -25,7 +25,8 @@ impl Search {
         }
         page.push_str("<h2>Trials</h2>\n");
         let objective = self.report.objective();
-        let mut figures = vec![(
+        let plot = |svg, caption| Plot { svg, caption, by_model: false };
+        let mut figures = vec![plot(
             self.course()?,
             format!(
                 "{objective} on validation of each trial: finished (disc), ended early (ring), the best so far (line)"
@@ -36,23 +37,22 @@ impl Search {
                 "{} on validation after each epoch: the chosen trial in orange, those ended early in gray",
                 objective.of_epochs()
             );
-            (svg, caption)
+            plot(svg, caption)
         }));
         for name in self.trials[self.chosen].parameters.keys() {
             if let Some(svg) = self.against(name)? {
-                figures.push((
-                    svg,
-                    format!("{objective} on validation against {name}; the chosen trial in orange"),
-                ));
+                let caption =
+                    format!("{objective} on validation against {name}; the chosen trial in orange");
+                figures.push(plot(svg, caption));
             }
         }
         // Lower than the others, so last.
-        let on_test = match &self.report {
+        figures.extend(match &self.report {
             SearchReport::Lists(report) => vec![plots::validation_and_test(report)?],
             SearchReport::Outcomes(report) => report.values_plots()?,
-        };
-        figures.extend(on_test.into_iter().map(|plot| (plot.svg, plot.caption)));
-        page::push_figures(&mut page, figures.iter().map(|(svg, caption)| (&**svg, &**caption)));
+            SearchReport::Intents(report) => report.values_plots()?,
+        });
+        page::push_plots(&mut page, &figures);
         page.push_str("<h2>Chosen</h2>\n");
         let _ = writeln!(
             page,

@@ -1,4 +1,4 @@
-//! What a search looks for, and what it says of the test part: of lists and of probabilities.
+//! What a search looks for, and what it says of the test part: of lists, of probabilities and of answers to texts.
 
 use std::fmt;
 
@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Gain, Trial};
 use crate::error::EvalError;
+use crate::intents::IntentMetric;
 use crate::metrics::Metric;
 use crate::probability::ProbabilityMetric;
-use crate::report::{OutcomeReport, Reference, Report};
+use crate::report::{IntentReport, OutcomeReport, Reference, Report};
 
 /// What decides between trials. Values of trials are such that more is better: of log loss, its negative.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,13 +18,15 @@ pub enum Objective {
     Lists(Metric),
     /// The log loss of probabilities, before calibration, which is fitted on the same rows.
     LogLoss,
+    /// The accuracy of the most probable intents.
+    Accuracy,
 }
 
 impl Objective {
     /// A value, or a difference of values, as people read it.
     pub fn shown(self, value: f64) -> f64 {
         match self {
-            Self::Lists(_) => value,
+            Self::Lists(_) | Self::Accuracy => value,
             Self::LogLoss => -value,
         }
     }
@@ -32,7 +35,7 @@ impl Objective {
     pub(super) fn of_epochs(self) -> String {
         match self {
             Self::Lists(_) => Metric::ndcg(10).to_string(),
-            Self::LogLoss => self.to_string(),
+            Self::LogLoss | Self::Accuracy => self.to_string(),
         }
     }
 
@@ -41,6 +44,7 @@ impl Objective {
         match self {
             Self::Lists(_) => "models",
             Self::LogLoss => "outcome_models",
+            Self::Accuracy => "intent_models",
         }
     }
 }
@@ -50,6 +54,7 @@ impl fmt::Display for Objective {
         match self {
             Self::Lists(metric) => metric.fmt(f),
             Self::LogLoss => f.pad("log loss"),
+            Self::Accuracy => f.pad("accuracy"),
         }
     }
 }
@@ -62,6 +67,8 @@ pub enum SearchReport {
     Lists(Box<Report>),
     /// Of models of a binary outcome.
     Outcomes(Box<OutcomeReport>),
+    /// Of models of intents.
+    Intents(Box<IntentReport>),
 }
 
 impl SearchReport {
@@ -70,6 +77,7 @@ impl SearchReport {
         match self {
             Self::Lists(report) => Objective::Lists(report.primary),
             Self::Outcomes(_) => Objective::LogLoss,
+            Self::Intents(_) => Objective::Accuracy,
         }
     }
 
@@ -78,6 +86,7 @@ impl SearchReport {
         match self {
             Self::Lists(report) => &report.title,
             Self::Outcomes(report) => &report.title,
+            Self::Intents(report) => &report.title,
         }
     }
 
@@ -85,15 +94,23 @@ impl SearchReport {
     pub fn lists(&self) -> Option<&Report> {
         match self {
             Self::Lists(report) => Some(report),
-            Self::Outcomes(_) => None,
+            Self::Outcomes(_) | Self::Intents(_) => None,
         }
     }
 
     /// The report of models of an outcome, if it is one.
     pub fn outcomes(&self) -> Option<&OutcomeReport> {
         match self {
-            Self::Lists(_) => None,
             Self::Outcomes(report) => Some(report),
+            Self::Lists(_) | Self::Intents(_) => None,
+        }
+    }
+
+    /// The report of models of intents, if it is one.
+    pub fn intents(&self) -> Option<&IntentReport> {
+        match self {
+            Self::Intents(report) => Some(report),
+            Self::Lists(_) | Self::Outcomes(_) => None,
         }
     }
 
@@ -102,6 +119,7 @@ impl SearchReport {
         match self {
             Self::Lists(report) => report.model(name)?.mean(report.primary),
             Self::Outcomes(report) => report.row(name)?.measured.value(ProbabilityMetric::Logloss),
+            Self::Intents(report) => Some(report.row(name)?.measured.accuracy.value),
         }
     }
 
@@ -109,7 +127,7 @@ impl SearchReport {
     pub(super) fn on_validation(&self, name: &str, trial: &Trial) -> Option<f64> {
         match self {
             Self::Lists(report) => report.model(name)?.validation,
-            Self::Outcomes(_) => Some(Objective::LogLoss.shown(trial.value?)),
+            Self::Outcomes(_) | Self::Intents(_) => Some(self.objective().shown(trial.value?)),
         }
     }
 
@@ -137,6 +155,11 @@ impl SearchReport {
                 let found = found.ok_or_else(missing)?;
                 // The other way around: more is better.
                 (-found.difference, [-found.interval.high, -found.interval.low], found.p_value)
+            }
+            Self::Intents(report) => {
+                let row = report.row("tuned").ok_or_else(missing)?;
+                let found = row.against("default", IntentMetric::Accuracy).ok_or_else(missing)?;
+                (found.difference, [found.interval.low, found.interval.high], found.p_value)
             }
         };
         let survives = (validation > 0.0).then(|| test / validation);

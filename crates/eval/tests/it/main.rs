@@ -4,6 +4,7 @@ mod fixture;
 
 mod backtest;
 
+mod intent_report;
 mod leakage;
 
 mod off_policy;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::container;
-use super::header::{FORMAT, FORMAT_VERSION, FileHeader};
+use super::header::{FORMAT, FORMAT_VERSION, FileHeader, GateRecord};
 use super::inspection::with_path;
 use crate::error::ModelError;
 use crate::support::IntentPredictor;
@@ -53,6 +53,9 @@ pub struct IntentHeader {
     pub serving: Serving,
     /// What it learned from.
     pub texts: IntentFacts,
+    /// What the gate of `evaluate` said of it, if it was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<GateRecord>,
 }
 
 impl FileHeader for IntentHeader {
@@ -101,6 +104,7 @@ impl IntentModelFile {
                 content_hash: table.manifest.content_hash.clone(),
                 parts: table.manifest.parts,
             },
+            gate: None,
         };
         let mut file = Self { header, predictor };
         file.header = container::write(&file.header, &file.tensors())?.1;
@@ -112,6 +116,16 @@ impl IntentModelFile {
         tensors.insert("intents", TensorData::U8(self.predictor.intents().to_bytes()));
         tensors.extend("model", self.predictor.model().tensors());
         tensors
+    }
+
+    /// The same model with what the gate of `evaluate` said of it, in place of what an older one said.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_gate(mut self, gate: GateRecord) -> Result<Self, ModelError> {
+        self.header.gate = Some(gate);
+        self.header = container::write(&self.header, &self.tensors())?.1;
+        Ok(self)
     }
 
     /// The bytes of the model file: the same for the same model, on any machine.

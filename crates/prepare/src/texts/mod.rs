@@ -16,6 +16,8 @@ use forecart_data::samples::{ColumnKind, Role, SampleColumn};
 use forecart_data::{IntentTable, IntentWriter, Part, Progress, storage};
 use serde::Serialize;
 
+use forecart_text::Pipeline;
+
 pub use config::{RawTextConfig, TextConfig};
 pub use forecart_text::PipelineConfig;
 
@@ -35,8 +37,41 @@ pub struct TextsReport {
     pub manifest: IntentManifest,
     /// Rows that could not be read, by reason.
     pub rejected: Vec<Rejected>,
+    /// What the files hold beside labeled texts, and is not used.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub passed_over: Vec<PassedOver>,
     /// What is wrong with the texts.
     pub findings: TextFindings,
+}
+
+/// The examples of `nlu.yml` of Rasa with their intents, masked.
+///
+/// # Errors
+/// [`PrepareError::Input`] for bytes that are none.
+pub fn parse_nlu_bytes(
+    bytes: &[u8],
+    pipeline: &Pipeline,
+) -> Result<Vec<(String, String)>, PrepareError> {
+    let path = Path::new("nlu.yml");
+    let text = std::str::from_utf8(bytes).map_err(|_| not_utf8(path))?;
+    let examples = nlu::parse(text, path)?.examples.into_iter();
+    Ok(examples.map(|example| (pipeline.clean(&example.text), example.intent)).collect())
+}
+
+fn not_utf8(path: &Path) -> PrepareError {
+    let fix = "convert the file to UTF-8, as with `iconv -f latin1 -t utf-8`";
+    PrepareError::input(Place::file(path), "not UTF-8", fix)
+}
+
+/// What was read and is not used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PassedOver {
+    /// The name of the file.
+    pub file: String,
+    /// What it is, in words.
+    pub what: String,
+    /// How often it stands there.
+    pub n: u64,
 }
 
 /// A text on its way into the table.
@@ -54,6 +89,7 @@ struct Reader<'a> {
     rows: Vec<Labeled>,
     inputs: Vec<Input>,
     rejected: Vec<Rejected>,
+    passed_over: Vec<PassedOver>,
     n_without: [u64; 2],
 }
 
@@ -80,6 +116,7 @@ pub fn prepare_texts(
         rows: Vec::new(),
         inputs: Vec::new(),
         rejected: Vec::new(),
+        passed_over: Vec::new(),
         n_without: [0; 2],
     };
     progress.begin("texts", None);
@@ -90,7 +127,7 @@ pub fn prepare_texts(
         }
         reader.read(path, part)?;
     }
-    let Reader { mut rows, inputs, rejected, n_without, .. } = reader;
+    let Reader { mut rows, inputs, rejected, passed_over, n_without, .. } = reader;
     if test.is_empty() {
         part_off(&mut rows, config.raw.test, Part::Test, config.raw.seed);
     }
@@ -133,7 +170,7 @@ pub fn prepare_texts(
     let table = IntentTable::open(out)?;
     let RawTextConfig { near_duplicate, min_texts, .. } = config.raw;
     let findings = find_in_texts(&table, &config.pipeline, near_duplicate, min_texts);
-    Ok(TextsReport { manifest, rejected, findings })
+    Ok(TextsReport { manifest, rejected, passed_over, findings })
 }
 
 fn as_json(settings: &impl Serialize) -> Result<serde_json::Value, PrepareError> {
@@ -176,14 +213,15 @@ impl Reader<'_> {
 
     fn read_nlu(&mut self, path: &Path, part: Part) -> Result<u64, PrepareError> {
         let bytes = std::fs::read(path).map_err(PrepareError::io("read", path))?;
-        let text = String::from_utf8(bytes).map_err(|_| {
-            let fix = "convert the file to UTF-8, as with `iconv -f latin1 -t utf-8`";
-            PrepareError::input(Place::file(path), "not UTF-8", fix)
-        })?;
-        let examples = nlu::parse(&text, path)?;
-        let n_read = examples.len() as u64;
+        let text = String::from_utf8(bytes).map_err(|_| not_utf8(path))?;
+        let nlu::Nlu { examples, passed_over } = nlu::parse(&text, path)?;
         examples.iter().for_each(|example| self.push(&example.text, &example.intent, part));
-        Ok(n_read)
+        self.passed_over.extend(passed_over.into_iter().map(|(what, n)| PassedOver {
+            file: crate::import::file_name(path),
+            what,
+            n,
+        }));
+        Ok(examples.len() as u64)
     }
 
     fn read_table(&mut self, path: &Path, part: Part) -> Result<u64, PrepareError> {

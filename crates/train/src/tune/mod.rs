@@ -10,6 +10,9 @@
 //!
 //! The test part is read at the end, once for the defaults and once for what was chosen: [`survival`].
 
+mod intents;
+mod lists;
+mod outcomes;
 mod prune;
 mod record;
 mod subject;
@@ -29,11 +32,12 @@ use serde_json::{Map, Value};
 
 use self::prune::{Curves, Watch};
 use self::record::Recorder;
-use self::subject::{Outcome, Resources, Spec};
+use self::subject::{Candidate, Outcome, Resources, Subject};
 use crate::error::TrainError;
 
+pub use lists::ListMeasure;
 pub use record::SearchId;
-pub use subject::{ListMeasure, TuneData};
+pub use subject::TuneData;
 pub use survival::survival;
 
 /// Trials that are proposed together: enough to keep some threads busy, few enough to learn from.
@@ -68,12 +72,18 @@ pub struct TuneOptions {
 }
 
 impl TuneOptions {
+    fn resources(&self) -> Resources {
+        Resources { n_threads: self.n_threads, memory_limit_bytes: self.memory_limit_bytes }
+    }
+
     /// What makes two searches the same one.
     ///
     /// # Errors
     /// [`TrainError::Model`] for a model or keys that are not known.
     pub fn id(&self, data: TuneData<'_>) -> Result<SearchId, TrainError> {
-        Ok(SearchId::new(self, &data.spec(&self.model, &self.keys)?, data))
+        let subject = data.subject();
+        let base = subject.candidate(&self.model, &self.keys)?;
+        Ok(SearchId::new(self, base.as_ref(), subject.as_ref()))
     }
 }
 
@@ -89,22 +99,24 @@ pub fn tune(
     journal: &std::path::Path,
     progress: &dyn Progress,
 ) -> Result<Vec<Trial>, TrainError> {
-    let spec = data.spec(&options.model, &options.keys)?;
-    if spec.search_space().is_empty() {
-        let instead = spec
+    let subject = data.subject();
+    let base = subject.candidate(&options.model, &options.keys)?;
+    if base.search_space().is_empty() {
+        let instead = base
             .tuned_instead()
             .unwrap_or_else(|| "`forecart model list` says which models have".to_owned());
-        return Err(TrainError::NothingToTune { model: spec.name(), instead });
+        return Err(TrainError::NothingToTune { model: base.name(), instead });
     }
-    let (recorder, known) = Recorder::open(journal, &options.id(data)?)?;
+    let (recorder, known) =
+        Recorder::open(journal, &SearchId::new(options, base.as_ref(), subject.as_ref()))?;
     if !known.is_empty() {
         progress.announce(&format!("goes on after {} trials of {journal:?}", known.len()));
     }
     let spent = known.values().map(|trial| trial.at_secs).fold(0.0, f64::max);
     let search = Search {
-        data,
+        subject: subject.as_ref(),
         options,
-        base: spec,
+        base: base.as_ref(),
         recorder: Mutex::new(recorder),
         started: Instant::now(),
         spent,
@@ -119,9 +131,9 @@ pub fn tune(
 }
 
 struct Search<'a> {
-    data: TuneData<'a>,
+    subject: &'a dyn Subject,
     options: &'a TuneOptions,
-    base: Spec,
+    base: &'a dyn Candidate,
     recorder: Mutex<Recorder>,
     started: Instant,
     /// Seconds of earlier runs.
@@ -204,13 +216,13 @@ impl Search<'_> {
                     return Ok(());
                 }
                 let keys = &proposed[*number - first];
-                let memory_limit_bytes = self.options.memory_limit_bytes;
-                let memory_limit_bytes = memory_limit_bytes.map(|bytes| bytes / n_workers as u64);
+                let whole = self.options.resources().memory_limit_bytes;
+                let memory_limit_bytes = whole.map(|bytes| bytes / n_workers as u64);
                 let resources = Resources { n_threads, memory_limit_bytes };
                 let trial = pool.install(|| self.trial(*number, keys, resources, curves))?;
                 lock(&self.recorder).write(&trial)?;
                 self.progress.advance(1);
-                self.progress.note(&trial.line(self.data.objective()));
+                self.progress.note(&trial.line(self.subject.objective()));
                 lock(&made).push(trial);
             }
             Ok(())
@@ -239,9 +251,10 @@ impl Search<'_> {
         curves: &Curves,
     ) -> Result<Trial, TrainError> {
         let started = Instant::now();
-        let spec = self.data.spec(&self.options.model, &merged(&self.options.keys, keys))?;
+        let model =
+            self.subject.candidate(&self.options.model, &merged(&self.options.keys, keys))?;
         let watch = Watch::new(self.progress, curves, self.options.prunes && number > 0);
-        let fitted = self.data.trial(number, &spec, resources, self.options, &watch);
+        let fitted = model.trial(number, self.options.seed, resources, &watch);
         let mut trial = Trial {
             number,
             parameters: keys.clone(),
@@ -259,7 +272,7 @@ impl Search<'_> {
             }
             _ if watch.is_pruned() => {
                 trial.state = TrialState::Pruned;
-                trial.value = watch.best().filter(|_| self.data.has_curve_of_objective());
+                trial.value = watch.best().filter(|_| self.subject.has_curve_of_objective());
             }
             Ok(Outcome { value, chosen_epoch }) => {
                 trial.value = value.map(short);

@@ -8,8 +8,8 @@ use forecart_eval::tuning::Trial;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::subject::Spec;
-use super::{BATCH, TuneData, TuneOptions};
+use super::subject::{Candidate, Subject};
+use super::{BATCH, TuneOptions};
 use crate::error::TrainError;
 
 /// Everything that decides about the trials of a search, but how many there are.
@@ -29,19 +29,19 @@ pub struct SearchId {
 }
 
 impl SearchId {
-    pub(super) fn new(options: &TuneOptions, spec: &Spec, data: TuneData<'_>) -> Self {
+    pub(super) fn new(options: &TuneOptions, model: &dyn Candidate, subject: &dyn Subject) -> Self {
         Self {
             format: "forecart-tuning".into(),
             format_version: 1,
-            model: spec.name().into(),
-            dataset: data.content_hash().to_owned(),
-            metric: data.objective().to_string(),
+            model: model.name().into(),
+            dataset: subject.content_hash().to_owned(),
+            metric: subject.objective().to_string(),
             seed: options.seed,
-            protocol: data.protocol_id(),
+            protocol: subject.protocol_id(),
             prunes: options.prunes,
             batch: BATCH,
-            defaults: spec.hyperparameters(),
-            space: serde_json::to_value(spec.search_space()).unwrap_or_default(),
+            defaults: model.hyperparameters(),
+            space: serde_json::to_value(model.search_space()).unwrap_or_default(),
         }
     }
 

@@ -1,46 +1,20 @@
-//! What is searched: recommenders on a dataset, models of an outcome on a sample table.
+//! What a search is of: a kind of data, and models of it with their hyperparameters.
+//!
+//! [`Subject`] and [`Candidate`] are all that a search knows; what there is of them stands in `lists`, `outcomes` and `intents`.
 
 use std::num::NonZeroUsize;
 
-use forecart_data::{Dataset, Progress, SampleTable, SeenItems, Silent};
-use forecart_eval::tuning::Objective;
-use forecart_eval::{EvaluateOptions, Metric, evaluate};
-use forecart_models::ads::{OutcomePredictor, OutcomeSpec, Positions};
-use forecart_models::recommend::{FitOn, ModelSpec, Parameter};
-use forecart_models::training::FitContext;
-use forecart_models::{ads, recommend};
+use forecart_data::{Dataset, IntentTable, Progress, SampleTable};
+use forecart_eval::tuning::{Objective, SearchReport};
+use forecart_models::recommend::Parameter;
+use forecart_models::support::IntentOptions;
 use serde_json::Value;
 
 use super::TuneOptions;
+use super::intents::Intents;
+use super::lists::{ListMeasure, Lists};
+use super::outcomes::Outcomes;
 use crate::error::TrainError;
-use crate::fit::{TrainOptions, train};
-use crate::measure::AsScorer;
-use crate::outcome::rounds;
-
-/// How lists are measured.
-#[derive(Debug, Clone, Copy)]
-pub struct ListMeasure {
-    /// The metric that decides.
-    pub metric: Metric,
-    /// Models see the newest so many events.
-    pub max_history: usize,
-    /// Whether seen items are masked; `None` takes what the dataset says.
-    pub seen: Option<SeenItems>,
-}
-
-impl ListMeasure {
-    /// How a trial is measured.
-    pub(super) fn on_validation(&self, label: impl Into<String>) -> EvaluateOptions {
-        self.of(EvaluateOptions::validation(label))
-    }
-
-    /// `how` with what this search asks of a measurement.
-    pub(super) fn of(&self, mut how: EvaluateOptions) -> EvaluateOptions {
-        how.max_history = self.max_history;
-        how.seen = self.seen;
-        how
-    }
-}
 
 /// What trials are fitted and measured on.
 #[derive(Debug, Clone, Copy)]
@@ -49,12 +23,81 @@ pub enum TuneData<'a> {
     Lists(&'a Dataset, ListMeasure),
     /// Models of a binary outcome, by the log loss of the validation rows before calibration; of a table in folds, of all rounds together.
     Outcomes(&'a SampleTable),
+    /// Models of intents, by the accuracy on the validation texts that ask for one.
+    Intents(&'a IntentTable, IntentOptions),
 }
 
-/// A model with its hyperparameters, of either kind.
-pub(super) enum Spec {
-    Lists(Box<dyn ModelSpec>),
-    Outcomes(Box<dyn OutcomeSpec>),
+impl<'a> TuneData<'a> {
+    pub(super) fn subject(self) -> Box<dyn Subject + 'a> {
+        match self {
+            Self::Lists(dataset, measure) => Box::new(Lists { dataset, measure }),
+            Self::Outcomes(table) => Box::new(Outcomes { table }),
+            Self::Intents(table, options) => Box::new(Intents { table, options }),
+        }
+    }
+}
+
+/// A kind of data that models are searched on.
+pub(super) trait Subject: Sync {
+    /// What decides between trials.
+    fn objective(&self) -> Objective;
+
+    /// Which data these are.
+    fn content_hash(&self) -> &str;
+
+    /// How trials are measured.
+    fn protocol_id(&self) -> String;
+
+    /// Whether the curve over epochs, which pruning looks at, is of the objective itself.
+    fn has_curve_of_objective(&self) -> bool;
+
+    /// The model `name` with `keys` in place of its defaults.
+    fn candidate<'s>(
+        &'s self,
+        name: &str,
+        keys: &Value,
+    ) -> Result<Box<dyn Candidate + 's>, TrainError>;
+
+    /// Fits the model with either of `keys`, reads the test part once for each, and puts them side by side under [`NAMES`].
+    fn side_by_side(
+        &self,
+        options: &TuneOptions,
+        keys: [Value; 2],
+        title: String,
+        progress: &dyn Progress,
+    ) -> Result<SearchReport, TrainError>;
+}
+
+/// Names of the two rows of the report, and whether each is there to be beaten.
+pub(super) const NAMES: [(&str, bool); 2] = [("default", true), ("tuned", false)];
+
+/// A model with its hyperparameters.
+pub(super) trait Candidate: Sync {
+    /// The name in the registry.
+    fn name(&self) -> &'static str;
+
+    /// What may be varied.
+    fn search_space(&self) -> &'static [Parameter];
+
+    /// All hyperparameters, defaults included.
+    fn hyperparameters(&self) -> Value;
+
+    /// What to tune in place of a model whose search space is empty.
+    fn tuned_instead(&self) -> Option<String> {
+        None
+    }
+
+    /// Whether one fit keeps all threads busy; others are fitted side by side.
+    fn uses_threads(&self) -> bool;
+
+    /// Fits it on the training part and measures it on the validation part alone. `watch` may ask to stop.
+    fn trial(
+        &self,
+        number: usize,
+        seed: u64,
+        resources: Resources,
+        watch: &dyn Progress,
+    ) -> Result<Outcome, TrainError>;
 }
 
 /// What a fit may take.
@@ -68,165 +111,4 @@ pub(super) struct Resources {
 pub(super) struct Outcome {
     pub(super) value: Option<f64>,
     pub(super) chosen_epoch: Option<usize>,
-}
-
-impl Spec {
-    pub(super) fn name(&self) -> &'static str {
-        match self {
-            Self::Lists(spec) => spec.name(),
-            Self::Outcomes(spec) => spec.name(),
-        }
-    }
-
-    pub(super) fn search_space(&self) -> &'static [Parameter] {
-        match self {
-            Self::Lists(spec) => spec.search_space(),
-            Self::Outcomes(spec) => spec.search_space(),
-        }
-    }
-
-    pub(super) fn hyperparameters(&self) -> Value {
-        match self {
-            Self::Lists(spec) => spec.hyperparameters(),
-            Self::Outcomes(spec) => spec.hyperparameters(),
-        }
-    }
-
-    pub(super) fn tuned_instead(&self) -> Option<String> {
-        match self {
-            Self::Lists(spec) => spec.tuned_instead(),
-            Self::Outcomes(_) => None,
-        }
-    }
-
-    /// Whether one fit keeps all threads busy; others are fitted side by side.
-    pub(super) fn uses_threads(&self) -> bool {
-        match self {
-            Self::Lists(spec) => spec.uses_seed(),
-            Self::Outcomes(spec) => spec.uses_threads(),
-        }
-    }
-}
-
-impl TuneData<'_> {
-    /// The model `name` with `keys` in place of its defaults.
-    pub(super) fn spec(&self, name: &str, keys: &Value) -> Result<Spec, TrainError> {
-        Ok(match self {
-            Self::Lists(..) => Spec::Lists(recommend::registry::spec(name, keys)?),
-            Self::Outcomes(table) => {
-                let spec = ads::registry::spec(name, keys)?;
-                spec.check_columns(&table.manifest.columns)?;
-                Spec::Outcomes(spec)
-            }
-        })
-    }
-
-    pub(super) fn objective(&self) -> Objective {
-        match self {
-            Self::Lists(_, measure) => Objective::Lists(measure.metric),
-            Self::Outcomes(_) => Objective::LogLoss,
-        }
-    }
-
-    pub(super) fn content_hash(&self) -> &str {
-        match self {
-            Self::Lists(dataset, _) => &dataset.manifest.content_hash,
-            Self::Outcomes(table) => &table.manifest.content_hash,
-        }
-    }
-
-    pub(super) fn protocol_id(&self) -> String {
-        match self {
-            Self::Lists(dataset, measure) => measure.on_validation("").protocol_id(dataset),
-            Self::Outcomes(table) => table.manifest.description.split.name().to_owned(),
-        }
-    }
-
-    /// Whether the curve over epochs, which pruning looks at, is of the objective itself.
-    pub(super) fn has_curve_of_objective(&self) -> bool {
-        match self {
-            Self::Lists(_, measure) => measure.metric == Metric::ndcg(10),
-            // Of folds, it is of the first.
-            Self::Outcomes(table) => rounds(table).len() == 1,
-        }
-    }
-
-    /// Fits `spec` on training rows and measures it on validation rows alone. `watch` may ask to stop.
-    pub(super) fn trial(
-        &self,
-        number: usize,
-        spec: &Spec,
-        resources: Resources,
-        options: &TuneOptions,
-        watch: &dyn Progress,
-    ) -> Result<Outcome, TrainError> {
-        match (self, spec) {
-            (Self::Lists(dataset, measure), Spec::Lists(spec)) => {
-                let fit = TrainOptions {
-                    fit_on: FitOn::Train,
-                    seed: options.seed,
-                    n_threads: resources.n_threads,
-                    memory_limit_bytes: resources.memory_limit_bytes,
-                    seen: measure.seen,
-                    checkpoint: None,
-                };
-                let trained = train(dataset, spec.as_ref(), &fit, watch)?;
-                let how = measure.on_validation(format!("trial {number}"));
-                let found = evaluate(dataset, &AsScorer(trained.model.as_ref()), &how, &Silent)?;
-                let value = found.metric(measure.metric)?;
-                Ok(Outcome { value, chosen_epoch: trained.record.chosen_epoch })
-            }
-            (Self::Outcomes(table), Spec::Outcomes(spec)) => {
-                outcomes(table, spec.as_ref(), resources, options.seed, watch)
-            }
-            _ => Err(TrainError::Search { reason: "model and data are of two kinds".into() }),
-        }
-    }
-}
-
-/// Fits each round of `table` and takes the mean log loss over all its validation rows, by their weights.
-fn outcomes(
-    table: &SampleTable,
-    spec: &dyn OutcomeSpec,
-    resources: Resources,
-    seed: u64,
-    watch: &dyn Progress,
-) -> Result<Outcome, TrainError> {
-    let (mut loss, mut weights, mut chosen_epoch) = (0.0, 0.0, None);
-    for (number, round) in rounds(table).iter().enumerate() {
-        let later = Later(watch);
-        let context = FitContext {
-            seed,
-            n_threads: resources.n_threads,
-            // Curves of two folds are not one curve.
-            progress: if number == 0 { watch } else { &later },
-            memory_limit_bytes: resources.memory_limit_bytes,
-            checkpoint: None,
-        };
-        let (predictor, record) = OutcomePredictor::fit(spec, &round.view(table), &context)?;
-        let rows = round.validation.iter().map(|row| table.row(*row));
-        let found = predictor.predict(rows, Positions::AsLogged)?;
-        loss += found.iter().zip(&round.validation).fold(0.0, |sum, (found, row)| {
-            // ln(1 + e^z) - y z, of the logit before calibration.
-            let (z, y) = (f64::from(found.logit), table.label(*row));
-            sum + table.weight(*row) * (z.max(0.0) - z * y + (-z.abs()).exp().ln_1p())
-        });
-        weights += round.validation.iter().map(|row| table.weight(*row)).sum::<f64>();
-        chosen_epoch = chosen_epoch.or(record.chosen_epoch);
-    }
-    let value = (weights > 0.0).then(|| -loss / weights);
-    Ok(Outcome { value, chosen_epoch })
-}
-
-/// A watch that hears nothing of epochs.
-struct Later<'a>(&'a dyn Progress);
-
-impl Progress for Later<'_> {
-    fn begin(&self, _: &str, _: Option<u64>) {}
-    fn advance(&self, _: u64) {}
-    fn note(&self, _: &str) {}
-
-    fn is_cancelled(&self) -> bool {
-        self.0.is_cancelled()
-    }
 }

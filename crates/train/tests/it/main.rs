@@ -4,4 +4,5 @@ mod measure;
 mod resume;
 mod scaling;
 mod tune;
+mod tune_intents;
 mod tune_outcomes;

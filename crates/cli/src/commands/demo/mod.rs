@@ -3,6 +3,7 @@
 mod ads;
 mod purchase;
 mod recommend;
+mod support;
 
 use std::path::Path;
 
@@ -25,6 +26,7 @@ pub(crate) fn run(context: &Context, arguments: &DemoArgs) -> anyhow::Result<()>
         DemoName::Recommend => recommend::run(context, arguments),
         DemoName::Purchase => purchase::run(context, arguments),
         DemoName::Ads => ads::run(context, arguments),
+        DemoName::Support => support::run(context, arguments),
     }
 }
 

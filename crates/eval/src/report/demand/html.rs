@@ -3,10 +3,9 @@
 use std::fmt::Write as _;
 
 use super::{DemandReport, DemandRow};
-use crate::bootstrap::Interval;
 use crate::demand::{DemandMeasures, OFTEN, RECENT};
 use crate::error::EvalError;
-use crate::report::page::{self, escaped};
+use crate::report::page::{self, cell, escaped};
 use crate::report::{formatted_secs, palette};
 
 impl DemandReport {
@@ -41,27 +40,20 @@ impl DemandReport {
             );
             self.push_rows(&mut page, |row| row.measured.often.as_ref());
         }
-        if let Some(gate) = &self.gate {
-            for line in gate.lines() {
-                let _ = writeln!(page, "<p>{}</p>", escaped(line.trim_start()));
-            }
-        }
+        page::push_gate(&mut page, self.gate.as_ref());
         page.push_str("<h2>Plots</h2>\n");
         let name = |index: usize| tagged(&self.rows[index]);
         palette::push_legend(&mut page, self.rows.len(), self.strongest(), name);
-        let plots = self.plots()?;
-        page::push_figures(&mut page, plots.iter().map(|plot| (&*plot.svg, &*plot.caption)));
+        page::push_plots(&mut page, &self.plots()?);
         page.push_str("<h2>Constants</h2>\n<dl>\n");
         for row in &self.rows {
             let (name, keys) = (tagged(row), escaped(&row.hyperparameters.to_string()));
             let _ = writeln!(page, "<dt>{name}</dt><dd><code>{keys}</code></dd>");
         }
-        page.push_str("</dl>\n<h2>How it was measured</h2>\n<dl>\n");
-        for (name, fact) in self.facts() {
-            let _ = writeln!(page, "<dt>{name}</dt><dd>{}</dd>", escaped(&fact));
-        }
+        page.push_str("</dl>\n<h2>How it was measured</h2>\n");
+        page::push_facts(&mut page, self.facts());
         page.push_str(
-            "</dl>\n<p class=\"soft\">Before each period every forecast is made anew from the periods before it alone.</p>\n",
+            "<p class=\"soft\">Before each period every forecast is made anew from the periods before it alone.</p>\n",
         );
         page::end(&mut page);
         Ok(page)
@@ -103,14 +95,5 @@ impl DemandReport {
 }
 
 fn tagged(row: &DemandRow) -> String {
-    let name = escaped(&row.model);
-    if row.is_baseline { format!("{name}<span class=\"tag\">baseline</span>") } else { name }
-}
-
-fn cell(value: Option<f64>, interval: Option<Interval>) -> String {
-    let Some(value) = value else { return "–".into() };
-    interval.map_or_else(
-        || format!("{value:.4}"),
-        |interval| format!("{value:.4} <span class=\"pm\">±{:.4}</span>", interval.half_width()),
-    )
+    page::tagged(&row.model, row.is_baseline)
 }

@@ -6,7 +6,7 @@ mod table;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Environment, FORMAT_VERSION, Gate, Verdict, grouped};
+use super::{Environment, FORMAT_VERSION, Gate, grouped};
 use crate::bootstrap::Bootstrap;
 use crate::demand::{DemandBacktest, DemandMetric};
 use crate::error::EvalError;
@@ -109,21 +109,11 @@ impl DemandReport {
         let known = baselines.filter_map(|row| Some((row, value(row)?)));
         let (baseline, _) = known.min_by(|a, b| a.1.total_cmp(&b.1))?;
         let challengers = self.rows.iter().filter(|row| !row.is_baseline);
-        let verdicts = challengers.filter_map(|row| {
+        let found = challengers.filter_map(|row| {
             let found = row.measured.against(&baseline.measured, metric, &self.bootstrap)?;
-            Some(Verdict {
-                model: row.model.clone(),
-                difference: found.difference,
-                interval: found.interval,
-                passed: found.interval.high < 0.0,
-            })
+            Some((row.model.as_str(), found))
         });
-        Some(Gate {
-            metric: metric.name().to_owned(),
-            baseline: baseline.model.clone(),
-            verdicts: verdicts.collect(),
-            override_reason: override_reason.map(str::to_owned),
-        })
+        Some(Gate::judged(metric.name(), &baseline.model, found, false, override_reason))
     }
 
     /// The report as JSON, with a line break at the end. The same report gives the same bytes.
@@ -175,10 +165,8 @@ impl DemandReport {
             "intervals",
             format!("{share} % by the bootstrap over items, {n} resamples, seed {}", self.seed),
         ));
-        if let Some(environment) = &self.environment {
-            facts.push(("machine", environment.line()));
-        }
-        facts.push(("made by", super::made_by(&self.forecart_version, self.commit.as_deref())));
+        let commit = self.commit.as_deref();
+        facts.extend(super::origin(self.environment.as_ref(), &self.forecart_version, commit));
         facts
     }
 }

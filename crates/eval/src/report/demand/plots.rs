@@ -6,11 +6,9 @@ use super::{DemandReport, DemandRow};
 use crate::bootstrap::Interval;
 use crate::demand::DemandMeasures;
 use crate::error::EvalError;
-use crate::report::canvas::{
-    BASELINE, HEIGHT, INK, N_X_LABELS, N_Y_LABELS, color_of, draw, mesh_with, span, trimmed,
-};
+use crate::report::canvas::{BASELINE, INK, color_of};
 use crate::report::palette;
-use crate::report::plots::Plot;
+use crate::report::plots::{LinesPlot, Plot};
 use crate::report::rows::dots;
 
 impl DemandReport {
@@ -100,7 +98,9 @@ impl DemandReport {
             ahead.filter_map(|(found, n)| Some((f64::from(n), found.median_wape?))).collect()
         };
         let lines = self.lines(error);
-        let svg = plot("periods ahead", "periods ahead", false, &lines, &trimmed)?;
+        let plot =
+            LinesPlot { from_zero: [false; 2], ..LinesPlot::new("periods ahead", "periods ahead") };
+        let svg = plot.draw(&lines)?;
         let caption = "WAPE of the medians against how many periods ahead the forecast is";
         Ok(Some(Plot { svg, caption: caption.into(), by_model: true }))
     }
@@ -129,36 +129,15 @@ impl DemandReport {
             true => self.day(first + x as usize).split_off(5),
             false => String::new(),
         };
-        plot(what, "period from", from_zero, &lines, &label)
+        let plot = LinesPlot {
+            from_zero: [false, from_zero],
+            x_label: &label,
+            ..LinesPlot::new(what, "period from")
+        };
+        plot.draw(&lines)
     }
 }
 
 fn numbered(values: impl Iterator<Item = f64>) -> Vec<(f64, f64)> {
     values.enumerate().map(|(place, value)| (place as f64, value)).collect()
-}
-
-fn plot(
-    what: &'static str,
-    x_name: &str,
-    from_zero: bool,
-    lines: &[(RGBColor, Vec<(f64, f64)>)],
-    x_label: &dyn Fn(f64) -> String,
-) -> Result<String, EvalError> {
-    let all = || lines.iter().flat_map(|(_, points)| points);
-    let x = span(all().map(|(x, _)| *x), false);
-    let y = span(all().map(|(_, y)| *y), from_zero);
-    draw(what, HEIGHT, |area| {
-        let mut chart = ChartBuilder::on(area)
-            .margin_top(10)
-            .margin_right(20)
-            .x_label_area_size(48)
-            .y_label_area_size(70)
-            .build_cartesian_2d(x.0..x.1, y.0..y.1)?;
-        mesh_with(&mut chart, x_name, (N_X_LABELS, N_Y_LABELS), [x_label, &trimmed])?;
-        for (color, points) in lines {
-            chart.draw_series(LineSeries::new(points.clone(), color.stroke_width(2)))?;
-            chart.draw_series(points.iter().map(|p| Circle::new(*p, 3, color.filled())))?;
-        }
-        Ok(())
-    })
 }

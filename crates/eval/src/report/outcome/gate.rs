@@ -2,7 +2,6 @@
 
 use super::{Gate, OutcomeReport};
 use crate::probability::ProbabilityMetric;
-use crate::report::Verdict;
 
 impl OutcomeReport {
     /// Which models beat the strongest baseline on `metric` with the whole interval of the paired difference on the better side of 0;
@@ -14,24 +13,9 @@ impl OutcomeReport {
     ) -> Option<Gate> {
         let baseline = &self.strongest_baseline(metric)?.model;
         let challengers = self.rows.iter().filter(|row| !row.is_baseline);
-        let verdicts = challengers.filter_map(|row| {
-            let found = row.against(baseline, metric)?;
-            let is_better = match metric.higher_is_better() {
-                true => found.interval.low > 0.0,
-                false => found.interval.high < 0.0,
-            };
-            Some(Verdict {
-                model: row.model.clone(),
-                difference: found.difference,
-                interval: found.interval,
-                passed: is_better,
-            })
-        });
-        Some(Gate {
-            metric: metric.name().to_owned(),
-            baseline: baseline.clone(),
-            verdicts: verdicts.collect(),
-            override_reason: override_reason.map(str::to_owned),
-        })
+        let found = challengers
+            .filter_map(|row| Some((row.model.as_str(), *row.against(baseline, metric)?)));
+        let higher_is_better = metric.higher_is_better();
+        Some(Gate::judged(metric.name(), baseline, found, higher_is_better, override_reason))
     }
 }

@@ -6,8 +6,7 @@ use super::{CONSTANT, MAIN, OutcomeReport, OutcomeRow, PRIMARY, title};
 use crate::error::EvalError;
 use crate::probability::{Measurement, ProbabilityMetric, SegmentOffset};
 use crate::report::page::{self, escaped};
-use crate::report::plots::Plot;
-use crate::report::{formatted_p, formatted_secs, grouped, palette};
+use crate::report::{against, formatted_p, formatted_secs, grouped, palette};
 
 impl OutcomeReport {
     /// The report as one self-contained page that can be mailed and opened without a network.
@@ -26,19 +25,19 @@ impl OutcomeReport {
             let name = |index: usize| tagged(rows[index]);
             palette::push_legend(&mut page, rows.len(), self.strongest(), name);
         }
-        push_plots(&mut page, &plots);
+        page::push_plots(&mut page, &plots);
         page.push_str("<h2>Are probabilities as large as what happens?</h2>\n");
         page.push_str(
             "<p class=\"soft\">Points on the line are right; each has the interval of the observed share. Probabilities that may be \
              multiplied by money lie on it.</p>\n",
         );
-        push_plots(&mut page, &self.reliability_plots()?);
+        page::push_plots(&mut page, &self.reliability_plots()?);
         self.push_segments(&mut page)?;
         for further in &self.further {
             let (task, counts) = (escaped(&further.source.task), escaped(&further.counts()));
             let _ = writeln!(page, "<h2>{task}</h2>\n<p class=\"soft\">{counts}</p>");
             further.push_models(&mut page);
-            push_plots(&mut page, &further.reliability_plots()?);
+            page::push_plots(&mut page, &further.reliability_plots()?);
         }
         self.push_comparisons(&mut page);
         page.push_str("<h2>Every metric</h2>\n");
@@ -115,12 +114,7 @@ impl OutcomeReport {
         for (place, row) in self.rows.iter().enumerate() {
             let class = if place == 0 { " class=\"first\"" } else { "" };
             let _ = write!(page, "<tr{class}><th scope=\"row\">{}</th>", tagged(row));
-            let words = match self.sign(&row.model) {
-                Some('+') => "better",
-                Some('-') => "worse",
-                Some(_) => "no difference",
-                None => "–",
-            };
+            let words = against::words(self.sign(&row.model));
             let _ = write!(page, "<td>{words}</td>");
             for measurement in &row.measured.measurements {
                 if MAIN.contains(&measurement.metric) {
@@ -193,7 +187,7 @@ impl OutcomeReport {
             page.push_str("</tbody></table></div>\n");
         }
         let _ = writeln!(page, "<h3>{}</h3>", tagged(leader));
-        push_plots(page, &self.segment_plots(leader)?);
+        page::push_plots(page, &self.segment_plots(leader)?);
         page.push_str("<details><summary>Every segment</summary>");
         page.push_str(&segment_header("<th>segment</th>"));
         for column in &leader.segments {
@@ -241,22 +235,13 @@ impl OutcomeReport {
             let _ = writeln!(page, "<td>{p}</td><td>{corrected}</td></tr>");
         }
         page.push_str("</tbody></table></div>\n");
-        if let Some(gate) = &self.gate {
-            for line in gate.lines() {
-                let _ = writeln!(page, "<p>{}</p>", escaped(line.trim_start()));
-            }
-        }
+        page::push_gate(page, self.gate.as_ref());
     }
 
     fn push_method(&self, page: &mut String) {
-        page.push_str("<h2>How it was measured</h2>\n<dl>\n");
-        for (name, fact) in self.facts() {
-            let _ = writeln!(page, "<dt>{name}</dt><dd>{}</dd>", escaped(&fact));
-        }
-        for note in &self.leakage.notes {
-            let _ = writeln!(page, "<dt>noted</dt><dd>{}</dd>", escaped(note));
-        }
-        page.push_str("</dl>\n");
+        page.push_str("<h2>How it was measured</h2>\n");
+        let notes = self.leakage.notes.iter().map(|note| ("noted", note.clone()));
+        page::push_facts(page, self.facts().into_iter().chain(notes));
         page.push_str(
             "<p class=\"soft\">Encoders and models learn from the training rows, validation rows stop training and calibrate, and what is \
              measured is neither. Positions are as they were logged. Intervals of ECE are moved by the bias of resampling.</p>\n",
@@ -319,21 +304,11 @@ fn push_details(page: &mut String, row: &OutcomeRow) {
     page.push_str("</tbody></table></div></details>\n");
 }
 
-fn push_plots(page: &mut String, plots: &[Plot]) {
-    page::push_figures(page, plots.iter().map(|plot| (&*plot.svg, &*plot.caption)));
-}
-
 /// The model's name, marked if it is a baseline.
 fn tagged(row: &OutcomeRow) -> String {
-    let name = escaped(&row.model);
-    let is_baseline = row.is_baseline || row.model == CONSTANT;
-    if is_baseline { format!("{name}<span class=\"tag\">baseline</span>") } else { name }
+    page::tagged(&row.model, row.is_baseline || row.model == CONSTANT)
 }
 
 fn cell(measurement: &Measurement) -> String {
-    let Some(value) = measurement.value else { return "–".into() };
-    measurement.interval.map_or_else(
-        || format!("{value:.4}"),
-        |interval| format!("{value:.4} <span class=\"pm\">±{:.4}</span>", interval.half_width()),
-    )
+    page::cell(measurement.value, measurement.interval)
 }

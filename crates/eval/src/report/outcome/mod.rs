@@ -12,6 +12,7 @@ mod table;
 use forecart_data::samples::SampleSplit;
 use serde::{Deserialize, Serialize};
 
+use super::against::{self, Against};
 use super::{Environment, FORMAT_VERSION, Gate, grouped};
 use crate::bootstrap::Bootstrap;
 use crate::error::EvalError;
@@ -19,7 +20,7 @@ use crate::leakage::Leakage;
 use crate::probability::{
     Histogram, Measured, OperatingPoint, ProbabilityMetric, ResampledUnit, SegmentOffset,
 };
-use crate::significance::{Comparison, holm};
+use crate::significance::Comparison;
 
 /// Name of the predictor that gives every row the share of positive training rows.
 pub const CONSTANT: &str = "constant";
@@ -38,7 +39,7 @@ pub struct OutcomeRow {
     /// Of a table in folds: the mean over the folds of the metrics that are not means over rows.
     pub fold_means: Vec<(ProbabilityMetric, f64)>,
     /// Against each baseline but itself, on the same rows.
-    pub against: Vec<Against>,
+    pub against: Vec<Against<ProbabilityMetric>>,
     /// Points of its ROC and precision-recall curves.
     pub points: Vec<OperatingPoint>,
     /// How its probabilities are spread.
@@ -56,8 +57,7 @@ pub struct OutcomeRow {
 impl OutcomeRow {
     /// The comparison with `baseline` by `metric`.
     pub fn against(&self, baseline: &str, metric: ProbabilityMetric) -> Option<&Comparison> {
-        let found = self.against.iter().find(|against| against.baseline == baseline)?;
-        found.comparisons.iter().find(|(own, _)| *own == metric).map(|(_, comparison)| comparison)
+        against::find(&self.against, baseline, &metric)
     }
 
     /// The segments whose probabilities are off, with their columns.
@@ -67,15 +67,6 @@ impl OutcomeRow {
         });
         all.filter(|(_, segment)| segment.offset.alarm)
     }
-}
-
-/// A model beside a baseline.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Against {
-    /// The baseline.
-    pub baseline: String,
-    /// What the model has more than the baseline of each metric.
-    pub comparisons: Vec<(ProbabilityMetric, Comparison)>,
 }
 
 /// The parts of the rows by one column.
@@ -217,10 +208,7 @@ impl OutcomeReport {
         let Some(baseline) = self.strongest_baseline(PRIMARY) else { return Vec::new() };
         let found = self.rows.iter();
         let found = found.filter_map(|row| Some((row, row.against(&baseline.model, PRIMARY)?)));
-        let found: Vec<(&OutcomeRow, &Comparison)> = found.collect();
-        let p_values: Vec<f64> = found.iter().map(|(_, found)| found.p_value).collect();
-        let corrected = holm(&p_values);
-        found.into_iter().zip(corrected).map(|((row, found), p)| (row, found, p)).collect()
+        against::corrected(found.collect())
     }
 
     /// How a model stands against the strongest baseline by log loss, after the correction for all comparisons with it: `+` better, `-`
@@ -228,11 +216,7 @@ impl OutcomeReport {
     pub fn sign(&self, model: &str) -> Option<char> {
         let all = self.comparisons();
         let (_, found, p) = all.iter().find(|(row, ..)| row.model == model)?;
-        Some(match (*p < 1.0 - self.bootstrap.confidence, found.difference < 0.0) {
-            (false, _) => '=',
-            (true, true) => '+',
-            (true, false) => '-',
-        })
+        Some(against::sign(found.difference < 0.0, *p, self.bootstrap.confidence))
     }
 
     /// The report as JSON, with a line break at the end. The same report gives the same bytes.
@@ -291,10 +275,8 @@ impl OutcomeReport {
                 format!("{share} % by the bootstrap over {unit}, {n} resamples")
             }),
         ];
-        if let Some(environment) = &self.environment {
-            facts.push(("machine", environment.line()));
-        }
-        facts.push(("made by", super::made_by(&self.forecart_version, self.commit.as_deref())));
+        let commit = self.commit.as_deref();
+        facts.extend(super::origin(self.environment.as_ref(), &self.forecart_version, commit));
         facts
     }
 }

@@ -5,17 +5,13 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::{ColumnSegments, OutcomeReport, OutcomeRow, PRIMARY, title};
 use crate::error::EvalError;
-use crate::probability::{OperatingPoint, ProbabilityMetric, ReliabilityBin};
-use crate::report::canvas::{
-    BASELINE, DrawResult, HEIGHT, INK, N_X_LABELS, PAPER, color_of, draw, mesh, mesh_with, trimmed,
-};
+use crate::probability::{OperatingPoint, ProbabilityMetric};
+use crate::report::canvas::{BASELINE, HEIGHT, INK, PAPER, color_of, draw, mesh, trimmed};
 use crate::report::grouped;
 use crate::report::palette;
 use crate::report::plots::Plot;
+use crate::report::reliability;
 use crate::report::rows::{Rows, anchored, dots};
-
-/// Height of the histogram under a reliability plot.
-const HISTOGRAM_HEIGHT: u32 = 120;
 
 /// Where a probability is off.
 const ALARM: RGBColor = RGBColor(0xd6, 0x4b, 0x2a);
@@ -149,45 +145,14 @@ impl OutcomeReport {
 
     fn reliability(&self, row: &OutcomeRow) -> Result<Plot, EvalError> {
         let measured = &row.measured;
-        let bins = &measured.reliability;
-        let largest = |of: fn(&ReliabilityBin) -> f64| bins.iter().map(of).fold(0.0, f64::max);
-        let x_end = row.histogram.end.max(largest(|bin| bin.mean_probability)) * 1.03;
-        let y_end = largest(|bin| bin.interval.high.max(bin.mean_probability)) * 1.06;
         let color = if row.is_baseline { BASELINE } else { color_of(0) };
-        let svg = draw("reliability", HEIGHT + HISTOGRAM_HEIGHT, |area| {
-            let (above, below) = area.split_vertically(HEIGHT - 40);
-            let mut chart = ChartBuilder::on(&above)
-                .margin_top(10)
-                .margin_right(20)
-                .x_label_area_size(8)
-                .y_label_area_size(62)
-                .build_cartesian_2d(0.0..x_end, 0.0..y_end)?;
-            mesh(&mut chart, "", [&|_| String::new(), &trimmed])?;
-            let end = x_end.min(y_end);
-            chart.draw_series(LineSeries::new([(0.0, 0.0), (end, end)], INK))?;
-            for bin in bins {
-                let (x, ends) = (bin.mean_probability, bin.interval);
-                let line = [(x, ends.low), (x, ends.high)];
-                chart.draw_series(LineSeries::new(line, color.stroke_width(2)))?;
-            }
-            let discs = bins.iter().map(|bin| (bin.mean_probability, bin.observed_rate));
-            chart.draw_series(discs.map(|place| Circle::new(place, 4, color.filled())))?;
-            histogram(&below, row, x_end, color)
-        })?;
+        let svg = reliability::plot(&measured.reliability, &row.histogram, color)?;
         let ece = measured.value(ProbabilityMetric::Ece);
         let ece = ece.map_or_else(|| "-".into(), |ece| format!("{ece:.4}"));
-        let beyond = row.histogram.beyond;
         let caption = format!(
-            "{}: observed against predicted in {}, and the share of rows by prediction{}; ECE {ece}, {:.4} by chance alone",
+            "{}: {}; ECE {ece}, {:.4} by chance alone",
             row.model,
-            match bins.len() {
-                1 => "one bin".to_owned(),
-                n => format!("{n} bins of equal numbers of rows"),
-            },
-            match beyond > 0.0 {
-                true => format!(" ({:.1} % lie further right)", beyond * 100.0),
-                false => String::new(),
-            },
+            reliability::words(&measured.reliability, &row.histogram, "rows"),
             measured.noise_floor.mean
         );
         Ok(Plot { svg, caption, by_model: false })
@@ -203,31 +168,6 @@ impl OutcomeReport {
         columns.truncate(N_COLUMNS);
         columns.into_iter().map(segment_plot).collect()
     }
-}
-
-fn histogram(
-    area: &crate::report::canvas::Area<'_>,
-    row: &OutcomeRow,
-    x_end: f64,
-    color: RGBColor,
-) -> DrawResult {
-    let found = &row.histogram;
-    let top = found.shares.iter().copied().fold(0.0, f64::max) * 1.06;
-    let mut chart = ChartBuilder::on(area)
-        .margin_right(20)
-        .x_label_area_size(48)
-        .y_label_area_size(62)
-        .build_cartesian_2d(0.0..x_end, 0.0..top)?;
-    let percent = |share: f64| format!("{} %", trimmed(share * 100.0));
-    mesh_with(&mut chart, "predicted", (N_X_LABELS, 3), [&trimmed, &percent])?;
-    let width = found.end / found.shares.len() as f64;
-    chart.draw_series(found.shares.iter().enumerate().map(|(place, share)| {
-        let left = place as f64 * width;
-        let mut bar = Rectangle::new([(left, 0.0), (left + width, *share)], color.filled());
-        bar.set_margin(0, 0, 0, 1);
-        bar
-    }))?;
-    Ok(())
 }
 
 fn segment_plot(column: &ColumnSegments) -> Result<Plot, EvalError> {
