@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use forecart_data::storage::{remove_file, write_file};
-use forecart_data::{Dataset, IntentTable, OrderTable, SampleTable, SeenItems};
+use forecart_data::{Dataset, IntentTable, OrderTable, Questions, SampleTable, SeenItems};
 use forecart_eval::tuning::{Search, SearchReport};
 use forecart_eval::{Leakage, find_leaks, find_sample_leaks};
 use forecart_models::ads;
@@ -38,6 +38,13 @@ pub(crate) fn run(context: &Context, arguments: &TuneArgs) -> anyhow::Result<()>
     if IntentTable::is_at(&arguments.data) {
         let message = format!(
             "{:?} is an intent table: models of it are not searched yet; set their keys by `[intent_models]`",
+            arguments.data
+        );
+        return Err(UsageError(message).into());
+    }
+    if Questions::is_at(&arguments.data) {
+        let message = format!(
+            "{:?} is a question table: models of it are not searched yet; set their keys by `[question_models]`",
             arguments.data
         );
         return Err(UsageError(message).into());
