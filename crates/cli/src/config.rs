@@ -56,6 +56,7 @@ struct RawConfig {
     text: RawTextConfig,
     intent_models: BTreeMap<String, toml::Table>,
     questions: RawQuestionsConfig,
+    question_models: BTreeMap<String, toml::Table>,
     limits: RawLimits,
 }
 
@@ -189,6 +190,12 @@ impl Config {
     /// The table `[intent_models.NAME]`, empty if there is none.
     pub(crate) fn intent_model(&self, name: &str) -> anyhow::Result<serde_json::Value> {
         let table = self.raw.intent_models.get(name).cloned().unwrap_or_default();
+        Ok(serde_json::to_value(table)?)
+    }
+
+    /// The table `[question_models.NAME]`, empty if there is none.
+    pub(crate) fn question_model(&self, name: &str) -> anyhow::Result<serde_json::Value> {
+        let table = self.raw.question_models.get(name).cloned().unwrap_or_default();
         Ok(serde_json::to_value(table)?)
     }
 

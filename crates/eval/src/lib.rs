@@ -2,7 +2,8 @@
 //! significance, and a report that always shows the baselines.
 //!
 //! Probabilities are measured by [`probability`], policies that were not in place by
-//! [`off_policy`], forecasts of units sold by [`demand`], answers to texts by [`intents`].
+//! [`off_policy`], forecasts of units sold by [`demand`], answers to texts by [`intents`], what is asked
+//! next by [`questions`].
 //!
 //! This crate knows no model. Whatever implements [`Scorer`] is measured by [`evaluate()`] on a
 //! prepared dataset.
@@ -37,6 +38,7 @@ pub mod intents;
 pub mod leakage;
 pub mod off_policy;
 pub mod probability;
+pub mod questions;
 pub mod report;
 pub mod scaling;
 pub mod tuning;

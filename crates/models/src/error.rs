@@ -175,6 +175,12 @@ pub enum ModelError {
         /// What does not fit, and what would do.
         reason: String,
     },
+    /// A question table that nothing can be learned from.
+    #[error("questions cannot be learned: {reason}")]
+    Questions {
+        /// What is missing, and what would do.
+        reason: String,
+    },
     /// A pipeline of texts cannot be made.
     #[error(transparent)]
     Text(#[from] TextError),

@@ -241,13 +241,13 @@ impl Bench<'_> {
     ) -> Result<Entry, TrainError> {
         let IntentMeasuring { training, n_seeds, deterministic, .. } = self.measuring;
         let spec = contestant.spec.as_ref();
-        let n_seeds = if spec.uses_seed() { n_seeds.get() } else { 1 };
-        let seeds = (0..n_seeds as u64).map(|n| training.seed.saturating_add(n));
+        // Those without weights drawn at random too: folds and draws of the threshold are.
+        let seeds = (0..n_seeds.get() as u64).map(|n| training.seed.saturating_add(n));
         let mut entry = Entry {
             name: contestant.name.clone(),
             is_baseline: contestant.is_baseline,
             hyperparameters: spec.hyperparameters(),
-            seeds: if spec.uses_seed() { seeds.clone().collect() } else { Vec::new() },
+            seeds: seeds.clone().collect(),
             answers: Vec::new(),
             fit_secs: None,
             classify_micros: None,

@@ -3,7 +3,7 @@
 //! [`train`] fits one model for service; [`measure`] fits several and puts them side by side in a
 //! report. Validation chooses, test is read once: [`measure`] reads it through one guard whose log
 //! stands in the report. [`measure_outcomes`] does it for probabilities from sample tables, [`measure_demand`] for forecasts from order tables,
-//! [`measure_intent_models`] for answers to texts; [`measure_off_policy`] says what a model's ranking would have had clicked; [`StreamTrainer`]
+//! [`measure_intent_models`] for answers to texts, [`measure_question_models`] for what is asked next; [`measure_off_policy`] says what a model's ranking would have had clicked; [`StreamTrainer`]
 //! learns from rows that no table holds. Models and metrics live in their own crates.
 
 mod demand;
@@ -14,6 +14,7 @@ mod measure;
 mod memory;
 mod off_policy;
 mod outcome;
+mod questions;
 mod scaling;
 mod stream;
 mod tune;
@@ -33,6 +34,10 @@ pub use off_policy::{
 };
 pub use outcome::{
     OutcomeContestant, OutcomeGiven, OutcomeOptions, leave_out, measure_outcomes, train_outcome,
+};
+pub use questions::{
+    MomentScorer, QuestionContest, QuestionReport, QuestionRow, QuestionTraining,
+    measure_question_models, spread_moments, train_questions,
 };
 pub use scaling::{Size, train_size};
 pub use stream::{StreamOptions, StreamOrigin, StreamPredictions, StreamTrainer};

@@ -113,9 +113,32 @@ pub(crate) struct ClassifyArgs {
 
 #[derive(Debug, Args)]
 #[command(
+    after_help = "Examples:\n  forecart questions --model questions.forecart --data questions --user u17\n  \
+                  forecart questions --model questions.forecart --data questions --user u17 -n 3 --json\n\n\
+                  How probable each question is within the horizon after the newest event of the user, and the behavior without\n\
+                  which it would be the least probable. Who is in no row of the table gets what anybody asks, and is told so."
+)]
+pub(crate) struct QuestionsArgs {
+    /// The model file
+    #[arg(short, long, default_value = "model.forecart", value_name = "FILE")]
+    pub(crate) model: PathBuf,
+    /// The question table that holds the users' histories
+    #[arg(short, long, default_value = "questions", value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// A user's id; may be given several times
+    #[arg(long, value_name = "ID", required = true)]
+    pub(crate) user: Vec<String>,
+    /// How many questions, the most probable first
+    #[arg(short, default_value = "5", value_name = "N")]
+    pub(crate) n: NonZeroUsize,
+}
+
+#[derive(Debug, Args)]
+#[command(
     after_help = "Examples:\n  forecart explain --model model.forecart --in rows.csv --top 5\n  \
                   head -3 rows.csv | forecart explain --model model.forecart --in - --json\n  \
-                  forecart explain --model support.forecart --text \"my card has not arrived\"\n\n\
+                  forecart explain --model support.forecart --text \"my card has not arrived\"\n  \
+                  forecart explain --model questions.forecart --data questions --user u17 --intent where_is_my_parcel\n\n\
                   What columns add, in logits before calibration, sums to the difference between the row and the baseline: a\n\
                   row without texts and lists, whose numbers are at their mean; `gap` is what the sum misses. `lr` is\n\
                   explained by its weights, `gbdt` by Shapley values, both exactly; networks by integrated gradients."
@@ -125,12 +148,21 @@ pub(crate) struct ExplainArgs {
     #[arg(short, long, default_value = "model.forecart", value_name = "FILE")]
     pub(crate) model: PathBuf,
     /// Rows with the columns that the model knows: CSV, JSONL or Parquet
-    #[arg(long = "in", value_name = "FILE", required_unless_present = "text")]
+    #[arg(long = "in", value_name = "FILE", required_unless_present_any = ["text", "user"])]
     pub(crate) input: Option<PathBuf>,
     /// A text, of a model that says what a text asks
     #[arg(long, value_name = "TEXT", conflicts_with = "input")]
     pub(crate) text: Option<String>,
-    /// How many columns of each row or words of the text, those that add most [default: 5, all with --json]
+    /// A user, of a model that says what is asked next
+    #[arg(long, value_name = "ID", conflicts_with_all = ["input", "text"])]
+    pub(crate) user: Option<String>,
+    /// The question table that holds the user's history
+    #[arg(short, long, default_value = "questions", value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// Which question of --user [default: the most probable one]
+    #[arg(long, value_name = "NAME", requires = "user")]
+    pub(crate) intent: Option<String>,
+    /// How many columns of each row, words of the text or behaviors of the user, those that add most [default: 5, all with --json]
     #[arg(long, value_name = "N")]
     pub(crate) top: Option<NonZeroUsize>,
     /// Positions count as the rows say

@@ -93,6 +93,13 @@ pub(crate) enum BenchVerb {
         #[arg(short, default_value = "10", value_name = "N")]
         k: NonZeroUsize,
     },
+    /// Foresee the questions of a generated log whose probabilities and causes are known
+    #[command(after_help = "Examples:\n  forecart bench questions\n  \
+                            forecart bench questions --users 300 --days 40 --model last-event --json\n\n\
+                            Generates, imports, prepares, trains and measures in a temporary folder: minutes. The ceiling is the\n\
+                            probability by which the questions were drawn; of likely questions with a planted cause it is\n\
+                            counted how often the explanation names that cause first.")]
+    Questions(QuestionsBenchArgs),
     /// Train several sizes of a model, time steps of growing sizes, and fit how loss and cost grow
     #[command(after_help = "Examples:\n  forecart bench scaling --out scaling\n  \
                             forecart bench scaling --data dataset --model hstu --sizes 32x1,64x2,128x2,256x4\n  \
@@ -110,6 +117,28 @@ pub(crate) enum RowFormatName {
     Vw,
     /// Label, 13 counts and 26 codes with tabs between
     Criteo,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QuestionsBenchArgs {
+    /// Users of the log
+    #[arg(long, default_value = "5000", value_name = "N")]
+    pub(crate) users: u32,
+    /// Days of the log
+    #[arg(long, default_value = "60", value_name = "N")]
+    pub(crate) days: u32,
+    /// Which model; its keys in the configuration file hold
+    #[arg(short, long, default_value = "default", value_name = "NAME")]
+    pub(crate) model: String,
+    /// Moments that are measured, spread evenly over the part
+    #[arg(long, default_value = "20000", value_name = "N")]
+    pub(crate) moments: NonZeroUsize,
+    /// Cases with a planted cause that are explained, at most
+    #[arg(long, default_value = "500", value_name = "N")]
+    pub(crate) cases: NonZeroUsize,
+    /// Measure on the validation part: to choose by, before the test part is read
+    #[arg(long)]
+    pub(crate) validation: bool,
 }
 
 #[derive(Debug, Args)]

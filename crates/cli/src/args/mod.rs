@@ -15,11 +15,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::answers::{
     AdsArgs, AdsVerb, ClassifyArgs, ExplainArgs, ModelArgs, ModelVerb, OffPolicyArgs, PredictArgs,
-    RecommendArgs, SimilarArgs, SimulateArgs,
+    QuestionsArgs, RecommendArgs, SimilarArgs, SimulateArgs,
 };
 pub(crate) use self::bench::{
-    BenchArgs, BenchVerb, InstructionsName, ModelSize, RowFormatName, ScalingArgs, ScalingPart,
-    StepArgs,
+    BenchArgs, BenchVerb, InstructionsName, ModelSize, QuestionsBenchArgs, RowFormatName,
+    ScalingArgs, ScalingPart, StepArgs,
 };
 pub(crate) use self::data::{
     ImportArgs, InitArgs, PrepareArgs, ProtocolName, TaskName, ValidateArgs,
@@ -94,7 +94,9 @@ pub(crate) enum Verb {
     Predict(PredictArgs),
     /// What is this customer asking?
     Classify(ClassifyArgs),
-    /// Why is it that probable? What each column, or each word, adds
+    /// What will this customer ask next, and what led to it?
+    Questions(QuestionsArgs),
+    /// Why is it that probable? What each column, each word or each behavior adds
     Explain(ExplainArgs),
     /// What would a budget for ads have bought?
     Ads(AdsArgs),

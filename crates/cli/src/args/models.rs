@@ -11,13 +11,14 @@ use super::{ProtocolName, TaskName};
 #[command(after_help = "Examples:\n  forecart train --data dataset --out model.forecart\n  \
                   forecart train --model item-knn --fit-on train-validation\n  \
                   forecart train --task click --data samples --model deepfm\n  \
+                  forecart train --task question --data questions --out questions.forecart\n  \
                   forecart train --task click --model ftrl --samples day_*.tsv.gz --hold-out 100 --out m.forecart\n  \
                   forecart train --model sasrec --out model.forecart  # stopped with Ctrl-C, or killed\n  \
                   forecart train --model sasrec --out model.forecart  # goes on from its last checkpoint\n\n\
                   A network saves itself to OUT.checkpoint about every 30 seconds of training; the same\n\
                   command goes on from there, to exactly the model of a run that was never stopped.")]
 pub(crate) struct TrainArgs {
-    /// The dataset, a sample table, an order table or an intent table
+    /// The dataset, a sample table, an order table, an intent table or a question table
     #[arg(short, long, default_value = "dataset", value_name = "DIR")]
     pub(crate) data: PathBuf,
     /// Which model: `default`, or a name of `forecart model list`
@@ -75,6 +76,7 @@ pub(crate) enum FitOnName {
                   --models item-knn,seq-rules\n  \
                   forecart evaluate --data dataset --model model.forecart --gate ndcg@10\n  \
                   forecart evaluate --data samples --models all --gate logloss --out report\n  \
+                  forecart evaluate --data questions --model questions.forecart\n  \
                   forecart evaluate --log log --folds 4 --horizon 30 --models item-knn --out backtest\n\n\
                   Before anything is trained the dataset is searched for test data that has leaked into the training\n\
                   part; exit code 3 says that there is some, and where."
@@ -83,7 +85,7 @@ pub(crate) struct EvaluateArgs {
     /// A raw log: it is imported, prepared, trained on and measured in a temporary folder
     #[arg(long, value_name = "FILE", conflicts_with = "data")]
     pub(crate) input: Vec<PathBuf>,
-    /// A prepared dataset, a sample table, an order table or an intent table
+    /// A prepared dataset, a sample table, an order table, an intent table or a question table
     #[arg(short, long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
     /// Models to fit and measure, `all`, or `default`; the simple baselines are always in the table

@@ -280,7 +280,7 @@ pub(crate) fn print_questions(manifest: &QuestionManifest) -> anyhow::Result<()>
 }
 
 /// A moment to the minute, as ISO 8601 writes it.
-fn moment(time_ms: i64) -> String {
+pub(super) fn moment(time_ms: i64) -> String {
     jiff::Timestamp::from_millisecond(time_ms)
         .map_or_else(|_| time_ms.to_string(), |time| time.strftime("%Y-%m-%dT%H:%MZ").to_string())
 }

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use forecart_data::storage::{Scratch, write_file};
-use forecart_data::{Dataset, IntentTable, OrderTable, Progress as _, SampleTable, SeenItems};
+use forecart_data::{
+    Dataset, IntentTable, OrderTable, Progress as _, Questions, SampleTable, SeenItems,
+};
 use forecart_eval::report::Gate;
 use forecart_eval::{Leakage, Metric, find_leaks};
 use forecart_models::model_file::{GateRecord, LoadedModel};
@@ -14,7 +16,7 @@ use forecart_prepare::prepare::SplitKind;
 use forecart_train::{Contestant, Given, MeasureOptions, measure};
 use serde::Serialize;
 
-use super::{Context, backtest, demand, gate, outcome, support};
+use super::{Context, backtest, demand, gate, outcome, questions, support};
 use crate::args::{EvaluateArgs, FitOnName, ProtocolName, SeenName};
 use crate::failure::{DataInvalid, UsageError};
 use crate::output;
@@ -64,8 +66,11 @@ pub(crate) fn run(context: &Context, arguments: &EvaluateArgs) -> anyhow::Result
     }
     if arguments.min_confidence.is_some() {
         let message =
-            "--min-confidence says nothing of lists, but of an intent table; leave it out";
+            "--min-confidence says nothing of this data, but of an intent table; leave it out";
         return Err(UsageError(message.into()).into());
+    }
+    if arguments.data.as_deref().is_some_and(Questions::is_at) {
+        return questions::evaluate(context, arguments);
     }
     // Checked first: a slip in a name should not cost the minutes of an import.
     let contestants = contestants(context, &arguments.models, !arguments.no_baselines)?;

@@ -1,4 +1,4 @@
-//! `explain`: what each column of a row adds to its probability.
+//! `explain`: what each column of a row adds to its probability; of texts and questions the word, the behavior.
 
 use std::io::{BufWriter, Write};
 use std::num::NonZeroUsize;
@@ -10,7 +10,7 @@ use forecart_models::ads::predictor::Position;
 use forecart_models::model_file::OutcomeModelFile;
 
 use super::predict::{Input, positions};
-use super::{Context, support};
+use super::{Context, questions, support};
 use crate::args::ExplainArgs;
 use crate::output;
 
@@ -18,6 +18,9 @@ use crate::output;
 pub(super) const SHOWN: usize = 5;
 
 pub(crate) fn run(context: &Context, arguments: &ExplainArgs) -> anyhow::Result<()> {
+    if let Some(user) = &arguments.user {
+        return questions::explain(context, arguments, &arguments.data, user);
+    }
     let Some(path) = &arguments.input else {
         let text = arguments.text.as_deref().unwrap_or_default();
         return support::explain(context, arguments, text);

@@ -3,6 +3,7 @@
 mod ads;
 mod backtest;
 mod bench;
+mod bench_questions;
 mod data;
 mod demand;
 mod demo;
@@ -12,6 +13,7 @@ mod gate;
 mod model;
 mod outcome;
 mod predict;
+mod questions;
 mod recommend;
 mod samples;
 mod scaling;
@@ -78,6 +80,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Verb::Similar(arguments) => recommend::similar(&context, &arguments),
         Verb::Predict(arguments) => predict::run(&context, &arguments),
         Verb::Classify(arguments) => support::classify(&context, &arguments),
+        Verb::Questions(arguments) => questions::questions(&context, &arguments),
         Verb::Explain(arguments) => explain::run(&context, &arguments),
         Verb::Ads(arguments) => ads::run(&context, &arguments),
         Verb::Model(arguments) => model::run(&context, &arguments),

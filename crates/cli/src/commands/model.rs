@@ -5,6 +5,7 @@ use forecart_models::ads::registry as outcomes;
 use forecart_models::model_file;
 use forecart_models::purchase::demand;
 use forecart_models::recommend::registry;
+use forecart_models::support::questions::registry as questions;
 use forecart_models::support::registry as intents;
 
 use super::Context;
@@ -70,7 +71,16 @@ pub(crate) fn run(context: &Context, arguments: &ModelArgs) -> anyhow::Result<()
                         "search_space": space,
                     }))
                 });
-                let all = models.chain(outcomes).chain(demand).chain(intents);
+                let questions = questions::MODELS.iter().map(|(name, about)| {
+                    let space = questions::spec(name, &serde_json::Value::Null)?.search_space();
+                    Ok(serde_json::json!({
+                        "name": name,
+                        "about": about,
+                        "tasks": ["question"],
+                        "search_space": space,
+                    }))
+                });
+                let all = models.chain(outcomes).chain(demand).chain(intents).chain(questions);
                 let all = all.collect::<anyhow::Result<Vec<_>>>()?;
                 return output::json(&all);
             }
@@ -105,7 +115,14 @@ pub(crate) fn run(context: &Context, arguments: &ModelArgs) -> anyhow::Result<()
                 intents::models().map(|(name, about)| vec![name.to_owned(), about.to_owned()]);
             let header = ["model of what a text asks", "what it does"];
             output::line(&output::table(&header, &rows.collect::<Vec<_>>(), usize::MAX))?;
-            output::line(&format!("`default` is {}", intents::DEFAULT_MODEL))
+            output::line(&format!("`default` is {}", intents::DEFAULT_MODEL))?;
+            output::line("")?;
+            let rows = questions::MODELS
+                .iter()
+                .map(|(name, about)| vec![(*name).to_owned(), (*about).to_owned()]);
+            let header = ["model of what is asked next", "what it does"];
+            output::line(&output::table(&header, &rows.collect::<Vec<_>>(), usize::MAX))?;
+            output::line(&format!("`default` is {}", questions::DEFAULT_MODEL))
         }
     }
 }

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use forecart_data::{Dataset, IntentTable, OrderTable, Progress as _, SampleTable};
+use forecart_data::{Dataset, IntentTable, OrderTable, Progress as _, Questions, SampleTable};
 use forecart_models::model_file::{LoadedModel, Provenance};
 use forecart_models::recommend::{FitOn, registry};
 use forecart_models::training::Checkpoint;
 use forecart_train::{TrainOptions, Trained, train};
 
-use super::{Context, demand, outcome, stream, support};
+use super::{Context, demand, outcome, questions, stream, support};
 use crate::args::{TaskName, TrainArgs};
 use crate::failure::UsageError;
 use crate::output;
@@ -25,6 +25,9 @@ pub(crate) fn run(context: &Context, arguments: &TrainArgs) -> anyhow::Result<()
     }
     if IntentTable::is_at(&arguments.data) {
         return support::train(context, arguments);
+    }
+    if Questions::is_at(&arguments.data) {
+        return questions::train(context, arguments);
     }
     if let Some(task) = arguments.task {
         let (table, made_by) = match task {

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use forecart_data::storage::{remove_file, write_file};
-use forecart_data::{Dataset, IntentTable, OrderTable, SampleTable, SeenItems};
+use forecart_data::{Dataset, IntentTable, OrderTable, Questions, SampleTable, SeenItems};
 use forecart_eval::tuning::{Search, SearchReport};
 use forecart_eval::{Leakage, find_leaks, find_sample_leaks};
 use forecart_models::recommend::{FitOn, TrainingView, registry};
@@ -37,6 +37,13 @@ pub(crate) fn run(context: &Context, arguments: &TuneArgs) -> anyhow::Result<()>
     }
     if IntentTable::is_at(&arguments.data) {
         return intents(context, arguments);
+    }
+    if Questions::is_at(&arguments.data) {
+        let message = format!(
+            "{:?} is a question table: models of it are not searched yet; set their keys by `[question_models]`",
+            arguments.data
+        );
+        return Err(UsageError(message).into());
     }
     let model = registry::entry(&arguments.model)?.name;
     let metric = evaluate::deciding(arguments.metric.as_deref().unwrap_or(METRIC))?;

@@ -13,6 +13,7 @@ mod off_policy;
 mod outcome;
 mod prepare_questions;
 mod program;
+mod questions;
 mod scaling;
 mod stream;
 mod support;

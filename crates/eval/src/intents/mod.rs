@@ -47,9 +47,9 @@ impl IntentAnswer {
 /// A value and how sure it is.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct WithInterval {
-    /// Over all texts, the mean over the seeds.
+    /// Over all texts, or moments; the mean over the seeds.
     pub value: f64,
-    /// By resampling texts.
+    /// By resampling texts, or users.
     pub interval: Interval,
     /// Sample standard deviation over the seeds, with two seeds or more.
     #[serde(default, skip_serializing_if = "Option::is_none")]

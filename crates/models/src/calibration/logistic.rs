@@ -10,7 +10,7 @@ const MAX_STEPS: usize = 200;
 const RIDGE: f64 = 1e-11;
 
 /// `1 / (1 + exp(-x))`, without overflow and with all digits where it is near 0.
-pub(super) fn sigmoid(x: f64) -> f64 {
+pub(crate) fn sigmoid(x: f64) -> f64 {
     if x >= 0.0 {
         1.0 / (1.0 + (-x).exp())
     } else {
@@ -20,7 +20,7 @@ pub(super) fn sigmoid(x: f64) -> f64 {
 }
 
 /// `ln(1 + exp(x))` without overflow: `-softplus(-x)` is the logarithm of the sigmoid, `-softplus(x)` that of 1 minus it.
-pub(super) fn softplus(x: f64) -> f64 {
+pub(crate) fn softplus(x: f64) -> f64 {
     x.max(0.0) + (-x.abs()).exp().ln_1p()
 }
 

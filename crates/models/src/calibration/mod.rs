@@ -28,7 +28,7 @@ mod temperature;
 mod choice;
 
 pub(crate) mod exact;
-mod logistic;
+pub(crate) mod logistic;
 
 pub use beta::Beta;
 pub use calibrator::{CalibrationMethod, Calibrator};

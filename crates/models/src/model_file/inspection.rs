@@ -12,6 +12,7 @@ use super::demand::DemandHeader;
 use super::header::{FileHeader, Header};
 use super::intent::IntentHeader;
 use super::outcome::OutcomeHeader;
+use super::question::QuestionHeader;
 use crate::error::ModelError;
 
 /// The header of a model for any task.
@@ -26,6 +27,8 @@ pub enum AnyHeader {
     Demand(Box<DemandHeader>),
     /// Of a model of intents.
     Intent(Box<IntentHeader>),
+    /// Of a model of questions.
+    Question(Box<QuestionHeader>),
 }
 
 impl AnyHeader {
@@ -34,6 +37,7 @@ impl AnyHeader {
             task if OutcomeHeader::is_of(task) => Ok(Self::Outcome(Box::new(front.header()?))),
             task if DemandHeader::is_of(task) => Ok(Self::Demand(Box::new(front.header()?))),
             task if IntentHeader::is_of(task) => Ok(Self::Intent(Box::new(front.header()?))),
+            task if QuestionHeader::is_of(task) => Ok(Self::Question(Box::new(front.header()?))),
             _ => Ok(Self::Recommend(Box::new(front.header()?))),
         }
     }

@@ -13,6 +13,7 @@
 //! A model of a binary outcome ([`OutcomeModelFile`]) has `encoders` and `model.*`; its calibration stands in the header.
 //! A forecast of demand ([`DemandModelFile`]) has `items` and `forecast`, JSON.
 //! A model of intents ([`IntentModelFile`]) has `intents` and `model.*`; its pipeline stands in the header.
+//! A model of questions ([`QuestionModelFile`]) has `intents`, `objects`, `events` and `model.*`; its calibration stands in the header.
 //!
 //! Every safetensors reader opens it; nothing in it is executed. Start at [`LoadedModel`], at
 //! [`inspect`] for the header alone.
@@ -24,6 +25,7 @@ mod inspection;
 mod intent;
 mod loaded;
 mod outcome;
+mod question;
 
 pub use container::TensorEntry;
 pub(crate) use container::to_safetensors;
@@ -33,3 +35,4 @@ pub use inspection::{AnyHeader, Inspection, inspect};
 pub use intent::{IntentFacts, IntentHeader, IntentModelFile};
 pub use loaded::{Answer, LoadedModel, NamedReason, Recommended};
 pub use outcome::{OutcomeHeader, OutcomeModelFile, SampleFacts};
+pub use question::{QuestionFacts, QuestionHeader, QuestionModelFile};

@@ -2,6 +2,7 @@
 //!
 //! Start at [`contract`] for what a model is: fitted on texts that went through a [`Pipeline`](forecart_text::Pipeline), it gives a logit for
 //! each intent. [`registry`] has them by name. [`IntentPredictor`] is a model with its pipeline and what is known of its errors: it answers, or abstains.
+//! What a customer is likely to ask next, before there is a text, is in [`questions`].
 
 pub mod contract;
 mod folds;
@@ -25,6 +26,8 @@ pub mod predictor;
 
 #[cfg(test)]
 mod testing;
+
+pub mod questions;
 
 pub use confidence::{Confidence, DoubtScore};
 pub use contract::{IntentModel, IntentSpec, IntentTexts};

@@ -12,5 +12,6 @@ mod model_file;
 mod neighbors;
 mod outcome_truths;
 mod outcomes;
+mod questions;
 mod resume;
 mod shop;

@@ -10,14 +10,14 @@ use super::block::{Block, BlockWorkspace, Context, Dropped, Scratch};
 use super::config::{Objective, SequenceConfig};
 
 /// Standard deviation of new vectors.
-pub(super) const INIT: Init = Init::TruncatedNormal { std_dev: 0.02 };
+pub(crate) const INIT: Init = Init::TruncatedNormal { std_dev: 0.02 };
 
 /// The token that stands for an item that is asked for; no item has this index.
 pub(super) const MASK: u32 = u32::MAX;
 
 /// Everything that is learned but the items' vectors.
 #[derive(Debug, Clone)]
-pub(super) struct Encoder {
+pub(crate) struct Encoder {
     /// Row `k` is added to the token `k` steps before the newest, `[max_tokens, d]`.
     positions: Option<Embedding>,
     /// Row `e` is added to tokens of event `e`, `[n_event_rows, d]`.
@@ -37,7 +37,7 @@ pub(super) struct Encoder {
 forecart_nn::trainable!(
     Encoder,
     /// Gradients of an [`Encoder`].
-    pub(super) struct EncoderGradients {
+    pub(crate) struct EncoderGradients {
         positions: Option<Embedding>,
         events: Option<Embedding>,
         next_events: Option<Embedding>,
@@ -49,9 +49,9 @@ forecart_nn::trainable!(
 
 /// Some whole sequences, end to end, and their activations.
 #[derive(Debug, Default)]
-pub(super) struct Tile {
+pub(crate) struct Tile {
     offsets: Vec<usize>,
-    pub(super) items: Vec<u32>,
+    pub(crate) items: Vec<u32>,
     times_ms: Vec<i64>,
     positions: Vec<u32>,
     /// Of each token, and of what comes next; 0 where nothing is known.
@@ -62,16 +62,16 @@ pub(super) struct Tile {
     blocks: Vec<BlockWorkspace>,
     norm: LayerNormCache,
     /// Output, `[n_tokens, d]`.
-    pub(super) hidden: Matrix,
+    pub(crate) hidden: Matrix,
     /// Its gradient, filled by the loss.
-    pub(super) d_hidden: Matrix,
+    pub(crate) d_hidden: Matrix,
     d_x: Matrix,
     scratch: Scratch,
 }
 
 impl Tile {
     /// Empties the tile for new sequences.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.offsets.clear();
         self.offsets.push(0);
         self.items.clear();
@@ -83,7 +83,7 @@ impl Tile {
 
     /// Adds a sequence, oldest first, and a mask after it if asked to; items past the table are the unknown item. What comes
     /// next is of event `next`, 0 if nobody knows.
-    pub(super) fn push(
+    pub(crate) fn push(
         &mut self,
         history: History<'_>,
         n_item_rows: usize,
@@ -108,7 +108,7 @@ impl Tile {
         self.offsets.push(self.items.len());
     }
 
-    pub(super) fn n_tokens(&self) -> usize {
+    pub(crate) fn n_tokens(&self) -> usize {
         self.items.len()
     }
 
@@ -126,7 +126,7 @@ fn event_table(n_event_rows: usize, d: usize, rng: &mut ChaCha8Rng) -> Result<Em
 }
 
 impl Encoder {
-    pub(super) fn new(
+    pub(crate) fn new(
         config: &SequenceConfig,
         has_time: bool,
         n_event_rows: usize,
@@ -167,7 +167,7 @@ impl Encoder {
     }
 
     /// Fills `tile.hidden`.
-    pub(super) fn forward(
+    pub(crate) fn forward(
         &self,
         items: &Matrix,
         pass: Pass,
@@ -208,14 +208,14 @@ impl Encoder {
     }
 
     /// Turns summed gradients into those of the parameters.
-    pub(super) fn finish(&self, gradients: &mut EncoderGradients) -> Result<(), NnError> {
+    pub(crate) fn finish(&self, gradients: &mut EncoderGradients) -> Result<(), NnError> {
         let mut blocks = self.blocks.iter().zip(&mut gradients.blocks);
         blocks.try_for_each(|(block, gradients)| block.finish(gradients))
     }
 
     /// Carries `tile.d_hidden` back and adds to `gradients`, whose sum is to be [finished](Self::finish); `of_input` is given the gradient of each input item's
     /// vector.
-    pub(super) fn backward(
+    pub(crate) fn backward(
         &self,
         pass: Pass,
         tile: &mut Tile,

@@ -11,7 +11,7 @@ mod block;
 #[cfg(test)]
 mod block_parity;
 mod config;
-mod encoder;
+pub(crate) mod encoder;
 mod feed_forward;
 mod fit;
 pub(crate) mod network;

@@ -1,0 +1,291 @@
+//! `bench questions`: a generated log whose probabilities and causes are known, the whole way, and how much of what is possible a model reaches.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use forecart_data::storage::Scratch;
+use forecart_data::{History, Part, Progress as _, Questions};
+use forecart_models::model_file::QuestionModelFile;
+use forecart_models::support::questions::{QuestionPredictor, registry};
+use forecart_prepare::generate_questions::{
+    Behavior, GenerateQuestionsConfig, INTENTS, Truth, generate_questions,
+};
+use forecart_train::{
+    MomentScorer, QuestionContest, measure_question_models, spread_moments, train_questions,
+};
+use rayon::prelude::*;
+use serde::Serialize;
+
+use super::Context;
+use super::questions::{self, N_RESAMPLES};
+use crate::args::QuestionsBenchArgs;
+use crate::output::{self, count};
+
+/// A question is sure enough to have a cause that can be asked for where its true probability is at least this, and the cause expects
+/// at least so much of it.
+const LEAST_PROBABILITY: f64 = 0.1;
+const DOMINANT_SHARE: f64 = 0.8;
+
+/// The probabilities that the log was drawn by.
+struct Ceiling(Truth);
+
+/// A history in the names of the log.
+fn behaviors<'a>(questions: &'a Questions, history: History<'_>) -> Vec<Behavior<'a>> {
+    let events = history.events.iter().zip(history.items).zip(history.timestamps_ms);
+    events
+        .map(|((event, object), timestamp_ms)| Behavior {
+            event: questions.event_names().text((*event).into()),
+            object: questions.objects().text(object.0),
+            timestamp_ms: *timestamp_ms,
+        })
+        .collect()
+}
+
+/// Another for each moment; what is drawn by it is the same on every run.
+fn seed_of(user: usize, place: usize) -> u64 {
+    ((user as u64) << 32) | place as u64
+}
+
+impl MomentScorer for Ceiling {
+    fn name(&self) -> &str {
+        "the truth"
+    }
+
+    fn probabilities(&self, questions: &Questions, user: usize, place: usize) -> Vec<f64> {
+        let history = behaviors(questions, questions.history(user).first(place + 1));
+        let truth = self.0.probabilities(&history, seed_of(user, place));
+        let of = |name: &str| INTENTS.iter().position(|intent| *intent == name);
+        questions
+            .intents()
+            .iter()
+            .map(|(_, name, _)| of(name).map_or(0.0, |at| truth[at]))
+            .collect()
+    }
+}
+
+/// In how many cases the behavior that explains a probability the most is the one that was planted.
+#[derive(Debug, Default, Serialize)]
+struct ExplainCheck {
+    n_cases: usize,
+    /// It is the trigger of the cause.
+    n_trigger: usize,
+    /// It is the trigger, or the earlier behavior without which the trigger would have done nothing.
+    n_trigger_or_needed: usize,
+    /// By intent: cases, and of them those where it is the trigger.
+    by_intent: BTreeMap<&'static str, [usize; 2]>,
+    /// Mean probability with everything, without the behavior that explains the most, and without the one that explains the least.
+    mean_probability: f64,
+    mean_without_first: f64,
+    mean_without_last: f64,
+}
+
+/// A moment at which a question is likely and has a planted cause.
+struct Case {
+    user: usize,
+    place: usize,
+    /// A place in [`INTENTS`].
+    intent: usize,
+    trigger: (String, String),
+    needs: Option<(String, String)>,
+}
+
+fn cases(questions: &Questions, truth: &Truth, part: Part, n: usize) -> Vec<Case> {
+    // About one moment in twenty is a case.
+    let max =
+        std::num::NonZeroUsize::new(n.saturating_mul(20)).unwrap_or(std::num::NonZeroUsize::MIN);
+    let (moments, _) = spread_moments(questions, part, max);
+    let moments: Vec<(usize, usize)> = moments
+        .iter()
+        .flat_map(|(user, places)| places.iter().map(|place| (*user, *place)))
+        .collect();
+    let case = |(user, place): &(usize, usize)| {
+        let (user, place) = (*user, *place);
+        let history = behaviors(questions, questions.history(user).first(place + 1));
+        let seed = seed_of(user, place);
+        let probabilities = truth.probabilities(&history, seed);
+        let intent = (0..INTENTS.len())
+            .max_by(|a, b| probabilities[*a].total_cmp(&probabilities[*b]))
+            .filter(|intent| probabilities[*intent] >= LEAST_PROBABILITY)?;
+        let cause = truth.cause(&history, intent, seed)?;
+        questions.intents().index(INTENTS[intent])?;
+        let forecart_prepare::generate_questions::PlantedCause { trigger, needs, share } = cause;
+        (share >= DOMINANT_SHARE).then_some(Case { user, place, intent, trigger, needs })
+    };
+    let mut cases: Vec<Case> = moments.par_iter().filter_map(case).collect();
+    cases.truncate(n);
+    cases
+}
+
+fn check_explanations(
+    questions: &Questions,
+    predictor: &QuestionPredictor,
+    cases: &[Case],
+) -> anyhow::Result<ExplainCheck> {
+    type Explained = (usize, bool, bool, [f64; 3]);
+    let explained = |case: &Case| -> anyhow::Result<Explained> {
+        let history = questions.history(case.user).first(case.place + 1);
+        let row = questions.intents().index_or_unknown(INTENTS[case.intent]) as usize;
+        let found = predictor.explain(history, row - 1)?;
+        let (first, last) = found
+            .behaviors
+            .first()
+            .zip(found.behaviors.last())
+            .context("a model that sees no event explains nothing")?;
+        let event = questions.event_names().text(first.event.into());
+        let name = (event.to_owned(), questions.objects().text(first.object).to_owned());
+        let is_trigger = name == case.trigger;
+        let is_needed = is_trigger || case.needs.as_ref() == Some(&name);
+        let p = found.probability;
+        Ok((case.intent, is_trigger, is_needed, [p, p - first.effect, p - last.effect]))
+    };
+    let all: Vec<Explained> = cases.par_iter().map(explained).collect::<Result<_, _>>()?;
+    let mut check = ExplainCheck { n_cases: all.len(), ..ExplainCheck::default() };
+    let mut sums = [0.0; 3];
+    for (intent, is_trigger, is_needed, probabilities) in &all {
+        check.n_trigger += usize::from(*is_trigger);
+        check.n_trigger_or_needed += usize::from(*is_needed);
+        let [n, n_trigger] = check.by_intent.entry(INTENTS[*intent]).or_default();
+        (*n, *n_trigger) = (*n + 1, *n_trigger + usize::from(*is_trigger));
+        sums.iter_mut().zip(probabilities).for_each(|(sum, p)| *sum += p);
+    }
+    let [all, first, last] = sums.map(|sum| sum / check.n_cases.max(1) as f64);
+    (check.mean_probability, check.mean_without_first, check.mean_without_last) =
+        (all, first, last);
+    Ok(check)
+}
+
+/// The generated log as a question table in `folder`.
+fn table(
+    context: &Context,
+    arguments: &QuestionsBenchArgs,
+    folder: &Path,
+) -> anyhow::Result<Questions> {
+    let csv = folder.join("questions.csv");
+    let config = GenerateQuestionsConfig {
+        n_users: arguments.users,
+        n_days: arguments.days,
+        seed: context.config.seed,
+    };
+    let mut writer = BufWriter::with_capacity(1 << 20, File::create(&csv)?);
+    generate_questions(&config, &mut writer)?;
+    writer.flush().with_context(|| format!("write {csv:?}"))?;
+    drop(writer);
+    let (log, table) = (folder.join("log"), folder.join("table"));
+    let resources = context.config.resources(folder.to_owned());
+    let data = context.config.data(None)?;
+    forecart_prepare::import(&[csv], &data, &log, &resources, &context.display)?;
+    let config = context.config.questions()?;
+    forecart_prepare::prepare_questions(&log, &config, &table, &resources, &context.display)?;
+    Ok(Questions::open(&table)?)
+}
+
+pub(super) fn run(context: &Context, arguments: &QuestionsBenchArgs) -> anyhow::Result<()> {
+    let model = questions::spec(context, &arguments.model)?;
+    let scratch = Scratch::new(&std::env::temp_dir())?;
+    let started = Instant::now();
+    let table = table(context, arguments, scratch.path())?;
+    let prepare_secs = started.elapsed().as_secs_f64();
+    let truth = Truth::new(table.manifest().windows.horizon_ms);
+    let training = questions::training(context, None);
+    let (file, fit_secs) = train_questions(&table, model.as_ref(), &training, &context.display)?;
+    let baselines = registry::BASELINES.iter().filter(|name| **name != model.name());
+    let specs =
+        baselines.map(|name| questions::spec(context, name)).collect::<Result<Vec<_>, _>>()?;
+    let part = if arguments.validation { Part::Validation } else { Part::Test };
+    let contest = QuestionContest {
+        specs: &specs,
+        given: std::slice::from_ref(&file),
+        part,
+        max_moments: arguments.moments,
+        n_resamples: N_RESAMPLES,
+        ceiling: Some(&Ceiling(truth)),
+    };
+    let report = measure_question_models(&table, &contest, &training, &context.display)?;
+    context.display.begin("explain", None);
+    let check = explain(&table, &truth, part, arguments, &file)?;
+    context.display.end();
+    let own = report.row(model.name()).context("the model was measured")?;
+    let share = report.share_of_ceiling(own);
+    if context.json {
+        return output::json(&serde_json::json!({
+            "users": arguments.users,
+            "days": arguments.days,
+            "seed": context.config.seed,
+            "events": table.manifest().n_events,
+            "prepare_seconds": prepare_secs,
+            "fit_seconds": fit_secs,
+            "share_of_ceiling_top_3": share,
+            "report": report,
+            "explain": check,
+        }));
+    }
+    output::line(&format!(
+        "{} events of {} users in {} days, seed {}; generated and prepared in {prepare_secs:.1} s, {} trained in {fit_secs:.1} s",
+        count(table.manifest().n_events),
+        count(table.manifest().n_users),
+        arguments.days,
+        context.config.seed,
+        own.model,
+    ))?;
+    questions::print_report(&report)?;
+    let percent =
+        |share: Option<f64>| share.map_or_else(|| "-".into(), |s| format!("{:.1} %", 100.0 * s));
+    let [of_hits, of_loss] = own.share_of_gain.unwrap_or_default();
+    output::line(&format!(
+        "{} reaches {} of the ceiling's top-3; of what the ceiling has more than popularity {} in top-3 and {} in log loss",
+        own.model,
+        percent(share),
+        percent(of_hits),
+        percent(of_loss),
+    ))?;
+    match check {
+        None => output::line(&format!("{} sees no event that could explain", own.model)),
+        Some(check) => print_check(&check),
+    }
+}
+
+fn explain(
+    table: &Questions,
+    truth: &Truth,
+    part: Part,
+    arguments: &QuestionsBenchArgs,
+    file: &QuestionModelFile,
+) -> anyhow::Result<Option<ExplainCheck>> {
+    if file.predictor().model().n_seen(1) == 0 {
+        return Ok(None);
+    }
+    let cases = cases(table, truth, part, arguments.cases.get());
+    Ok(Some(check_explanations(table, file.predictor(), &cases)?))
+}
+
+fn print_check(check: &ExplainCheck) -> anyhow::Result<()> {
+    let rows: Vec<Vec<String>> = check
+        .by_intent
+        .iter()
+        .map(|(intent, [n, n_trigger])| {
+            vec![(*intent).to_owned(), count(*n as u64), count(*n_trigger as u64)]
+        })
+        .collect();
+    output::line(&output::table(
+        &["question with a planted cause", "cases", "named first"],
+        &rows,
+        1,
+    ))?;
+    let percent = |n: usize| 100.0 * n as f64 / check.n_cases.max(1) as f64;
+    output::line(&format!(
+        "in {} of {} cases ({:.1} %) the behavior that explains the most is the planted cause, in {} ({:.1} %) it or what it needs; \
+         mean probability {:.3}, without the first behavior {:.3}, without the last {:.3}",
+        count(check.n_trigger as u64),
+        count(check.n_cases as u64),
+        percent(check.n_trigger),
+        count(check.n_trigger_or_needed as u64),
+        percent(check.n_trigger_or_needed),
+        check.mean_probability,
+        check.mean_without_first,
+        check.mean_without_last,
+    ))
+}

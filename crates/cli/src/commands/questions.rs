@@ -1,0 +1,496 @@
+//! What a customer is likely to ask next: training, measuring, answering and explaining on question tables.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use anyhow::Context as _;
+use forecart_data::storage::write_file;
+use forecart_data::{History, Part, Questions};
+use forecart_eval::intents::WithInterval;
+use forecart_models::model_file::QuestionModelFile;
+use forecart_models::support::questions::{Behavior, QuestionPredictor, QuestionSpec, registry};
+use forecart_models::training::Checkpoint;
+use forecart_train::{
+    QuestionContest, QuestionReport, QuestionRow, QuestionTraining, measure_question_models,
+    train_questions,
+};
+use serde::Serialize;
+
+use super::data::moment;
+use super::{Context, outcome, train};
+use crate::args::{EvaluateArgs, ExplainArgs, QuestionsArgs, TaskName, TrainArgs};
+use crate::failure::UsageError;
+use crate::output::{self, count};
+
+/// Moments that models are measured at.
+pub(super) const MAX_MOMENTS: NonZeroUsize = NonZeroUsize::new(20_000).expect("it is not 0");
+/// Resamples of users for the intervals.
+pub(super) const N_RESAMPLES: usize = 400;
+/// A behavior is said to have led to a question if the question would be less probable by this share without it.
+const LEAST_SHARE: f64 = 0.1;
+
+pub(super) fn training(context: &Context, checkpoint: Option<Checkpoint>) -> QuestionTraining {
+    QuestionTraining {
+        seed: context.config.seed,
+        n_threads: context.config.threads(),
+        memory_limit_bytes: context.config.memory_limit_bytes,
+        checkpoint,
+    }
+}
+
+pub(super) fn spec(context: &Context, name: &str) -> anyhow::Result<Box<dyn QuestionSpec>> {
+    let name = registry::resolved(name);
+    Ok(registry::spec(name, &context.config.question_model(name)?)?)
+}
+
+pub(crate) fn train(context: &Context, arguments: &TrainArgs) -> anyhow::Result<()> {
+    if let Some(task) = arguments.task.filter(|task| *task != TaskName::Question) {
+        let message = format!("--task {}: {:?} is a question table", task.name(), arguments.data);
+        return Err(UsageError(message).into());
+    }
+    if arguments.fit_on == crate::args::FitOnName::TrainValidation {
+        let message = "--fit-on train-validation says nothing of a question table: its validation part calibrates; leave it out";
+        return Err(UsageError(message.into()).into());
+    }
+    let spec = spec(context, &arguments.model)?;
+    let questions = Questions::open(&arguments.data)?;
+    let checkpoint = Checkpoint::new(train::checkpoint_of(&arguments.out));
+    if arguments.restart {
+        checkpoint.remove()?;
+    }
+    let training = training(context, Some(checkpoint.clone()));
+    let (file, fit_secs) = train_questions(&questions, spec.as_ref(), &training, &context.display)?;
+    file.save(&arguments.out)?;
+    checkpoint.remove()?;
+    context.display.end();
+    let n_bytes = std::fs::metadata(&arguments.out)?.len();
+    let header = file.header();
+    if context.json {
+        return output::json(&serde_json::json!({
+            "task": header.task,
+            "model": header.model,
+            "file": arguments.out,
+            "bytes": n_bytes,
+            "seconds": fit_secs,
+            "seed": header.seed,
+            "questions_hash": header.questions.content_hash,
+            "calibration": header.serving.calibration,
+            "training": header.record,
+        }));
+    }
+    if let Some(last) = header.record.curve.last() {
+        let chosen = header.record.chosen_epoch.unwrap_or(last.epoch);
+        output::line(&format!("{} epochs, epoch {chosen} was best on validation", last.epoch))?;
+    }
+    if header.serving.calibration.n_moments() == 0 {
+        output::line("no validation moment: probabilities are not calibrated")?;
+    }
+    output::line(&format!(
+        "wrote {}: {} of {} intents, {:.1} MB, trained in {fit_secs:.1} s; next: forecart questions --model {0} --data {} --user ID",
+        arguments.out.display(),
+        header.model,
+        count(questions.intents().n_known() as u64),
+        n_bytes as f64 / 1e6,
+        arguments.data.display(),
+    ))
+}
+
+pub(crate) fn evaluate(context: &Context, arguments: &EvaluateArgs) -> anyhow::Result<()> {
+    let mut flags = outcome::foreign_flags(arguments);
+    flags.extend([
+        ("--gate", arguments.gate.is_some()),
+        ("--allow-leaks", arguments.allow_leaks),
+        ("--deterministic", arguments.deterministic),
+    ]);
+    outcome::refuse_flags("a question table", &flags)?;
+    let given = &arguments.model;
+    let mut names: Vec<&str> = match arguments.models.iter().any(|name| name == "all") {
+        true => registry::MODELS.iter().map(|(name, _)| *name).collect(),
+        false if arguments.models.is_empty() && given.is_empty() => vec![registry::DEFAULT_MODEL],
+        false => arguments.models.iter().map(|name| registry::resolved(name)).collect(),
+    };
+    if !arguments.no_baselines {
+        names.extend(registry::BASELINES);
+    }
+    let mut specs: Vec<Box<dyn QuestionSpec>> = Vec::new();
+    for name in names {
+        if !specs.iter().any(|spec| spec.name() == name) {
+            specs.push(spec(context, name)?);
+        }
+    }
+    let given =
+        given.iter().map(|path| QuestionModelFile::open(path)).collect::<Result<Vec<_>, _>>()?;
+    let folder = arguments.data.as_ref().context("a question table is named by --data")?;
+    let questions = Questions::open(folder)?;
+    let n_test = questions.manifest().parts[2].n_moments;
+    let contest = QuestionContest {
+        specs: &specs,
+        given: &given,
+        part: if n_test == 0 { Part::Validation } else { Part::Test },
+        max_moments: MAX_MOMENTS,
+        n_resamples: N_RESAMPLES,
+        ceiling: None,
+    };
+    let training = training(context, None);
+    let report = measure_question_models(&questions, &contest, &training, &context.display)?;
+    context.display.end();
+    if let Some(out) = &arguments.out {
+        std::fs::create_dir_all(out).with_context(|| format!("make {out:?}"))?;
+        write_file(&out.join("report.json"), &serde_json::to_vec_pretty(&report)?)?;
+    }
+    match context.json {
+        true => output::json(&report),
+        false => print_report(&report),
+    }
+}
+
+fn with_interval(value: WithInterval) -> String {
+    format!("{:.4} ({:.4}..{:.4})", value.value, value.interval.low, value.interval.high)
+}
+
+pub(super) fn print_report(report: &QuestionReport) -> anyhow::Result<()> {
+    let none = || "-".to_owned();
+    let measures = |measured: &forecart_eval::questions::QuestionMeasures| {
+        vec![
+            measured.top_3.map_or_else(none, with_interval),
+            measured.top_1.map_or_else(none, with_interval),
+            format!(
+                "{:.5} ({:.5}..{:.5})",
+                measured.log_loss.value,
+                measured.log_loss.interval.low,
+                measured.log_loss.interval.high
+            ),
+            format!("{} / {:.4}", with_interval(measured.ece), measured.noise_floor.mean),
+        ]
+    };
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    if let Some(ceiling) = &report.ceiling {
+        rows.push([vec!["(ceiling)".to_owned()], measures(ceiling), vec![none()]].concat());
+    }
+    for row in &report.rows {
+        let secs = row.fit_secs.map_or_else(none, |secs| format!("{secs:.1}"));
+        rows.push([vec![row.model.clone()], measures(&row.measured), vec![secs]].concat());
+    }
+    let header = ["model", "top-3", "top-1", "log loss", "ECE / by chance", "seconds"];
+    output::line(&output::table(&header, &rows, 1))?;
+    // The tables below are of what was asked for, not of a baseline.
+    let is_asked = |row: &&QuestionRow| !registry::BASELINES.contains(&row.model.as_str());
+    let best = report.rows.iter().find(is_asked).or(report.rows.first());
+    let Some(best) = best else { return Ok(()) };
+    if let (Some(against), Some(baseline)) = (&best.against, &report.baseline) {
+        let hits = against.top_3.map(|hits| {
+            let interval = hits.interval;
+            format!("top-3 {:+.4} ({:+.4}..{:+.4}), ", hits.difference, interval.low, interval.high)
+        });
+        let loss = against.log_loss;
+        output::line(&format!(
+            "{} against {baseline}: {}log loss {:+.5} ({:+.5}..{:+.5})",
+            best.model,
+            hits.unwrap_or_default(),
+            loss.difference,
+            loss.interval.low,
+            loss.interval.high,
+        ))?;
+    }
+    let bins: Vec<Vec<String>> = best
+        .measured
+        .reliability
+        .iter()
+        .map(|bin| {
+            vec![
+                format!("{:.4}..{:.4}", bin.lowest, bin.highest),
+                format!("{:.4}", bin.mean_probability),
+                format!("{:.4}", bin.observed_rate),
+                format!("{:.4}..{:.4}", bin.interval.low, bin.interval.high),
+                count(bin.n_rows as u64),
+            ]
+        })
+        .collect();
+    let header = ["probability", "mean", "came true", "interval", "moments x intents"];
+    output::line(&format!("of {}:", best.model))?;
+    output::line(&output::table(&header, &bins, 0))?;
+    let intents: Vec<Vec<String>> = report
+        .intents
+        .iter()
+        .zip(&best.measured.intents)
+        .map(|(name, found)| {
+            let or_none =
+                |value: Option<f64>| value.map_or_else(none, |value| format!("{value:.4}"));
+            vec![
+                name.clone(),
+                count(found.n_asked),
+                format!("{:.4}", found.rate),
+                format!("{:.4}", found.mean_probability),
+                or_none(found.auc),
+                or_none(found.average_precision),
+            ]
+        })
+        .collect();
+    let header = ["intent", "asked", "rate", "mean probability", "AUC", "average precision"];
+    output::line(&output::table(&header, &intents, 1))?;
+    output::line(&format!(
+        "{} of {} moments of the {} part, {} of them before a question within {}; {} users, whom intervals resample; seed {}",
+        count(best.measured.n_moments),
+        count(report.n_moments),
+        match report.measured_on {
+            Part::Train => "training",
+            Part::Validation => "validation",
+            Part::Test => "test",
+        },
+        count(best.measured.n_asked),
+        in_words(report.horizon_ms),
+        count(best.measured.n_users),
+        report.seed,
+    ))
+}
+
+/// `40 min`, `3.5 h` or `2.1 days`.
+pub(super) fn in_words(ms: i64) -> String {
+    let minutes = ms as f64 / 60_000.0;
+    match minutes {
+        ..1.0 => format!("{:.0} s", ms as f64 / 1000.0),
+        1.0..90.0 => format!("{minutes:.0} min"),
+        90.0..2880.0 => format!("{:.1} h", minutes / 60.0),
+        _ => format!("{:.1} days", minutes / 1440.0),
+    }
+}
+
+/// A behavior with its names.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Named<'a> {
+    event: &'a str,
+    /// Empty where the event has none, or one that is rare.
+    object: &'a str,
+    count: usize,
+    last_ms: i64,
+    effect: f64,
+}
+
+impl<'a> Named<'a> {
+    fn new(predictor: &'a QuestionPredictor, behavior: &Behavior) -> Self {
+        let names = predictor.names();
+        let event = names.events.text(behavior.event.into());
+        Self {
+            event: if event.is_empty() { "other" } else { event },
+            object: names.objects.text(behavior.object),
+            count: behavior.count,
+            last_ms: behavior.last_ms,
+            effect: (behavior.effect * 1e6).round() / 1e6,
+        }
+    }
+
+    fn name(&self) -> String {
+        format!("{} {}", self.event, self.object).trim_end().to_owned()
+    }
+
+    fn when(&self, now_ms: i64) -> String {
+        let often = match self.count {
+            1 => "once".to_owned(),
+            2 => "twice".to_owned(),
+            n => format!("{n} times"),
+        };
+        match now_ms.saturating_sub(self.last_ms) {
+            ..=0 => format!("{often}, just now"),
+            ms if self.count == 1 => format!("{often}, {} before", in_words(ms)),
+            ms => format!("{often}, last {} before", in_words(ms)),
+        }
+    }
+}
+
+/// A customer, as a model knows it.
+struct Customer {
+    items: Vec<forecart_data::ItemIdx>,
+    events: Vec<u8>,
+    times_ms: Vec<i64>,
+    is_known: bool,
+}
+
+impl Customer {
+    fn find(predictor: &QuestionPredictor, questions: &Questions, id: &str) -> Self {
+        let row = questions.users().index_or_unknown(id) as usize;
+        let (items, events) = predictor.translated(questions, row);
+        let times_ms = questions.history(row).timestamps_ms.to_vec();
+        Self { is_known: row != 0, items, events, times_ms }
+    }
+
+    fn history(&self) -> History<'_> {
+        History {
+            items: &self.items,
+            timestamps_ms: &self.times_ms,
+            events: &self.events,
+            values: &[],
+        }
+    }
+
+    /// The place of each intent, the most probable first.
+    fn ranking(&self, predictor: &QuestionPredictor) -> anyhow::Result<(Vec<f64>, Vec<usize>)> {
+        let probabilities = predictor.probabilities(self.history())?;
+        let mut ranking: Vec<usize> = (0..probabilities.len()).collect();
+        // Stable: equal ones by their place.
+        ranking.sort_by(|a, b| probabilities[*b].total_cmp(&probabilities[*a]));
+        Ok((probabilities, ranking))
+    }
+}
+
+pub(crate) fn questions(context: &Context, arguments: &QuestionsArgs) -> anyhow::Result<()> {
+    let file = QuestionModelFile::open(&arguments.model)?;
+    let questions = Questions::open(&arguments.data)?;
+    for id in &arguments.user {
+        answer(context, &file, &questions, id, arguments.n.get())?;
+    }
+    Ok(())
+}
+
+fn answer(
+    context: &Context,
+    file: &QuestionModelFile,
+    questions: &Questions,
+    id: &str,
+    n: usize,
+) -> anyhow::Result<()> {
+    let predictor = file.predictor();
+    let customer = Customer::find(predictor, questions, id);
+    let (probabilities, ranking) = customer.ranking(predictor)?;
+    let moment_ms = customer.times_ms.last().copied();
+    let mut answers = Vec::new();
+    for intent in ranking.into_iter().take(n) {
+        let p = probabilities[intent];
+        let first = match moment_ms {
+            Some(_) => predictor.explain(customer.history(), intent)?.behaviors.into_iter().next(),
+            None => None,
+        };
+        let led = first.filter(|behavior| behavior.effect >= LEAST_SHARE * p);
+        answers.push((intent, p, led.map(|behavior| Named::new(predictor, &behavior))));
+    }
+    if context.json {
+        let rows: Vec<serde_json::Value> = answers
+            .iter()
+            .map(|(intent, p, behavior)| {
+                serde_json::json!({
+                    "intent": predictor.intent(*intent),
+                    "probability": (p * 1e6).round() / 1e6,
+                    "usual_probability": (predictor.serving().rates[*intent] * 1e6).round() / 1e6,
+                    "led_by": behavior,
+                })
+            })
+            .collect();
+        return output::json(&serde_json::json!({
+            "user_id": id,
+            "model": file.header().model,
+            "model_version": file.header().content_hash,
+            "is_known": customer.is_known,
+            "moment_ms": moment_ms,
+            "horizon_ms": predictor.serving().horizon_ms,
+            "n_events": customer.items.len(),
+            "questions": rows,
+        }));
+    }
+    let horizon = in_words(predictor.serving().horizon_ms);
+    output::line(&match moment_ms {
+        Some(ms) => format!(
+            "{id}, {} events, the last {}: what is asked within {horizon} of it",
+            count(customer.items.len() as u64),
+            moment(ms)
+        ),
+        None => {
+            format!("{id} is not in this table: what anybody asks within {horizon} of anything")
+        }
+    })?;
+    let rows: Vec<Vec<String>> = answers
+        .iter()
+        .map(|(intent, p, behavior)| {
+            let led = behavior.as_ref().map(|behavior| {
+                let when = behavior.when(moment_ms.unwrap_or_default());
+                (format!("{} ({when})", behavior.name()), format!("{:.3}", p - behavior.effect))
+            });
+            let (led, without) = led.unwrap_or_else(|| ("-".to_owned(), "-".to_owned()));
+            vec![
+                predictor.intent(*intent).to_owned(),
+                format!("{p:.3}"),
+                format!("{:.3}", predictor.serving().rates[*intent]),
+                led,
+                without,
+            ]
+        })
+        .collect();
+    let header = ["question", "probability", "of anybody", "what led to it", "without that"];
+    output::line(&output::table(&header, &rows, 1))
+}
+
+pub(crate) fn explain(
+    context: &Context,
+    arguments: &ExplainArgs,
+    data: &Path,
+    id: &str,
+) -> anyhow::Result<()> {
+    let file = QuestionModelFile::open(&arguments.model)?;
+    let questions = Questions::open(data)?;
+    let predictor = file.predictor();
+    let customer = Customer::find(predictor, &questions, id);
+    let Some(now_ms) = customer.times_ms.last().copied() else {
+        let message = format!("{id:?} has done nothing in {data:?} that could explain a question");
+        return Err(UsageError(message).into());
+    };
+    let (_, ranking) = customer.ranking(predictor)?;
+    let intent = match &arguments.intent {
+        None => ranking[0],
+        Some(name) => {
+            let found = (0..predictor.n_intents()).find(|at| predictor.intent(*at) == name);
+            found.ok_or_else(|| {
+                let known: Vec<&str> =
+                    (0..predictor.n_intents()).map(|at| predictor.intent(at)).collect();
+                UsageError(format!("--intent {name}: this model knows {}", known.join(", ")))
+            })?
+        }
+    };
+    let history = customer.history();
+    let found = predictor.explain(history, intent)?;
+    let history = history.newest(predictor.model().n_seen(history.items.len()));
+    // Of every five behaviors one: those with the largest effect, and as many of those with the least.
+    let n_deleted = found.behaviors.len().div_ceil(5);
+    let without = |behaviors: &[Behavior]| -> anyhow::Result<f64> {
+        if behaviors.is_empty() {
+            return Ok(found.probability);
+        }
+        let pairs: Vec<(u8, u32)> =
+            behaviors.iter().map(|behavior| (behavior.event, behavior.object)).collect();
+        Ok(predictor.without(history, intent, &pairs)?)
+    };
+    let most = without(&found.behaviors[..n_deleted])?;
+    let least = without(&found.behaviors[found.behaviors.len() - n_deleted..])?;
+    let usual = if context.json { found.behaviors.len() } else { super::explain::SHOWN };
+    let top = arguments.top.map_or(usual, NonZeroUsize::get);
+    let behaviors: Vec<Named<'_>> =
+        found.behaviors.iter().take(top).map(|behavior| Named::new(predictor, behavior)).collect();
+    if context.json {
+        return output::json(&serde_json::json!({
+            "user_id": id,
+            "intent": predictor.intent(intent),
+            "probability": found.probability,
+            "moment_ms": now_ms,
+            "behaviors": behaviors,
+            "deletion": {
+                "n_behaviors": n_deleted,
+                "probability_without_those_with_the_largest_effect": most,
+                "probability_without_those_with_the_least_effect": least,
+            },
+        }));
+    }
+    output::line(&format!("{}: {:.3}", predictor.intent(intent), found.probability))?;
+    let rows: Vec<Vec<String>> = behaviors
+        .iter()
+        .map(|behavior| {
+            vec![
+                behavior.name(),
+                behavior.when(now_ms),
+                format!("{:+.3}", behavior.effect),
+                format!("{:.3}", found.probability - behavior.effect),
+            ]
+        })
+        .collect();
+    let header = ["behavior", "when", "effect", "probability without it"];
+    output::line(&output::table(&header, &rows, 2))?;
+    output::line(&format!(
+        "without the {n_deleted} with the largest effect: {most:.3}; without the {n_deleted} with the least: {least:.3}"
+    ))
+}

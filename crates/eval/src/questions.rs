@@ -1,0 +1,339 @@
+//! Measures of models that say what a customer will ask next.
+//!
+//! A row is a moment; each intent is a binary outcome of its own there. Intervals resample users, since the moments of one are alike.
+
+use serde::{Deserialize, Serialize};
+
+use crate::bootstrap::{Bootstrap, GroupSums, numbered, ratios};
+use crate::error::EvalError;
+use crate::intents::WithInterval;
+use crate::probability::{
+    Bootstrapped, MeasureOptions, NoiseFloor, Predictions, ProbabilityMetric, ReliabilityBin,
+    ResampledUnit, auc, average_precision,
+};
+use crate::significance::{Comparison, compare_sums};
+
+/// Logarithms are of probabilities no nearer to 0 or 1 than this, as those of [`crate::probability::logloss`].
+const CLIP: f64 = crate::probability::LOGLOSS_CLIP;
+
+/// Moments and what was asked after each.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QuestionCases {
+    n_intents: usize,
+    /// The user of each moment, numbered from 0 without gaps.
+    users: Vec<u32>,
+    n_users: usize,
+    /// `[n_moments, n_intents]`.
+    asked: Vec<bool>,
+}
+
+impl QuestionCases {
+    /// Moments by their users and what came true at each.
+    ///
+    /// # Shapes
+    /// `users: [n_moments]`, any numbers; `asked: [n_moments, n_intents]`, row by row.
+    ///
+    /// # Errors
+    /// [`EvalError::Input`] if there is no moment or no intent, or the lists do not fit each other.
+    pub fn new(users: &[u32], asked: Vec<bool>, n_intents: usize) -> Result<Self, EvalError> {
+        if users.is_empty() || n_intents == 0 {
+            return Err(wrong("there is no moment or no intent".into()));
+        }
+        if users.len().checked_mul(n_intents) != Some(asked.len()) {
+            let (n, n_asked) = (users.len(), asked.len());
+            return Err(wrong(format!("{n} moments of {n_intents} intents have {n_asked} labels")));
+        }
+        let (users, n_users) = numbered(users);
+        Ok(Self { n_intents, users, n_users, asked })
+    }
+
+    /// Number of moments.
+    pub fn n_moments(&self) -> usize {
+        self.users.len()
+    }
+
+    fn check(&self, probabilities: &[f64]) -> Result<(), EvalError> {
+        if probabilities.len() == self.asked.len() {
+            return Ok(());
+        }
+        let (n, n_found) = (self.asked.len(), probabilities.len());
+        Err(wrong(format!("{n} outcomes have {n_found} probabilities")))
+    }
+
+    /// For each user, the sum of a value over its moments and how many moments have one.
+    fn sums(
+        &self,
+        probabilities: &[f64],
+        value: impl Fn(&[f64], &[bool]) -> Option<f64>,
+    ) -> GroupSums {
+        let mut sums = vec![(0.0, 0.0); self.n_users];
+        let rows = probabilities.chunks_exact(self.n_intents);
+        for ((row, asked), user) in
+            rows.zip(self.asked.chunks_exact(self.n_intents)).zip(&self.users)
+        {
+            if let Some(value) = value(row, asked) {
+                let sum = &mut sums[*user as usize];
+                *sum = (sum.0 + value, sum.1 + 1.0);
+            }
+        }
+        sums
+    }
+
+    fn top(&self, probabilities: &[f64], k: usize) -> GroupSums {
+        self.sums(probabilities, |row, asked| top_hit(row, asked, k))
+    }
+
+    fn log_losses(&self, probabilities: &[f64]) -> GroupSums {
+        self.sums(probabilities, |row, asked| {
+            let cost = |(p, asked): (&f64, &bool)| {
+                let p = if *asked { *p } else { 1.0 - p };
+                -p.clamp(CLIP, 1.0 - CLIP).ln()
+            };
+            Some(row.iter().zip(asked).map(cost).sum::<f64>() / row.len() as f64)
+        })
+    }
+}
+
+/// An [`EvalError::Input`] about moments.
+fn wrong(reason: String) -> EvalError {
+    EvalError::Input { what: "questions", reason }
+}
+
+/// Whether one of the intents that were asked is among the `k` most probable ones, `None` where nothing was asked. Of intents that are
+/// as probable as each other at the end of the list, each has the same chance to be on it.
+fn top_hit(row: &[f64], asked: &[bool], k: usize) -> Option<f64> {
+    if !asked.contains(&true) {
+        return None;
+    }
+    let mut sorted = row.to_vec();
+    sorted.sort_by(|a, b| b.total_cmp(a));
+    let last = sorted[k.min(sorted.len()) - 1];
+    let n_above = row.iter().filter(|p| **p > last).count();
+    let at_end = || row.iter().zip(asked).filter(|(p, _)| **p == last);
+    if row.iter().zip(asked).any(|(p, asked)| *asked && *p > last) {
+        return Some(1.0);
+    }
+    // Of those at the end so many are drawn; the chance that none is one that was asked.
+    let (n_equal, n_asked) = (at_end().count(), at_end().filter(|(_, asked)| **asked).count());
+    let n_drawn = k.min(row.len()) - n_above;
+    let missed = |at: usize| (n_equal - n_asked).saturating_sub(at) as f64 / (n_equal - at) as f64;
+    Some(1.0 - (0..n_drawn).map(missed).product::<f64>())
+}
+
+/// What is measured of one intent.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct IntentProbability {
+    /// Moments after which it was asked.
+    pub n_asked: u64,
+    /// Their share of all moments.
+    pub rate: f64,
+    /// Its mean probability.
+    pub mean_probability: f64,
+    /// Area under the ROC curve, where it was asked after some moments and not after others.
+    pub auc: Option<f64>,
+    /// Average precision, as that.
+    pub average_precision: Option<f64>,
+}
+
+/// All that is measured of a model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct QuestionMeasures {
+    /// Moments.
+    pub n_moments: u64,
+    /// Those after which something was asked.
+    pub n_asked: u64,
+    /// Users of the moments.
+    pub n_users: u64,
+    /// Of moments after which something was asked, the share at which the most probable intent was asked. `None` if nothing was
+    /// asked at all.
+    pub top_1: Option<WithInterval>,
+    /// The same of the three most probable ones: one of them was asked.
+    pub top_3: Option<WithInterval>,
+    /// Mean over moments and intents, in nats.
+    pub log_loss: WithInterval,
+    /// Expected calibration error over moments and intents, 15 bins of equal mass.
+    pub ece: WithInterval,
+    /// What the calibration error would be by chance alone.
+    pub noise_floor: NoiseFloor,
+    /// The table behind the calibration error.
+    pub reliability: Vec<ReliabilityBin>,
+    /// Each intent by itself.
+    pub intents: Vec<IntentProbability>,
+}
+
+/// What one model has more than another, on the same moments, by the paired bootstrap over users.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct QuestionComparison {
+    /// Of the hit rate of three; `None` if nothing was asked.
+    pub top_3: Option<Comparison>,
+    /// Of the log loss: below 0 where the first is better.
+    pub log_loss: Comparison,
+}
+
+fn with_interval(sums: GroupSums, bootstrap: &Bootstrap) -> Option<WithInterval> {
+    let (sum, n) = sums.iter().fold((0.0, 0.0), |(sum, n), user| (sum + user.0, n + user.1));
+    let interval = ratios(&[sums], bootstrap).pop()?.interval(bootstrap)?;
+    Some(WithInterval { value: sum / n, interval, sd_over_seeds: None })
+}
+
+/// Measures the probabilities that a model gave.
+///
+/// # Shapes
+/// `probabilities: [n_moments, n_intents]`, row by row.
+///
+/// # Errors
+/// [`EvalError::Input`] if they are not as many as there are outcomes or one is no probability; [`EvalError::Option`] if the bootstrap
+/// cannot be done.
+pub fn measure_questions(
+    cases: &QuestionCases,
+    probabilities: &[f64],
+    bootstrap: &Bootstrap,
+) -> Result<QuestionMeasures, EvalError> {
+    cases.check(probabilities)?;
+    let n_intents = cases.n_intents;
+    let users: Vec<u32> =
+        cases.users.iter().flat_map(|user| std::iter::repeat_n(*user, n_intents)).collect();
+    let pooled =
+        Predictions::new(probabilities.to_vec(), cases.asked.clone())?.with_groups(&users)?;
+    let options = MeasureOptions {
+        bootstrap: *bootstrap,
+        unit: ResampledUnit::Groups,
+        ..MeasureOptions::default()
+    };
+    let measured = Bootstrapped::new(&pooled, &options)?.measured()?;
+    let no_interval = || wrong("no resample has a value".into());
+    let of_metric = |metric| {
+        let value = measured.value(metric).zip(measured.interval(metric));
+        value
+            .map(|(value, interval)| WithInterval { value, interval, sd_over_seeds: None })
+            .ok_or_else(no_interval)
+    };
+    let of_intent = |intent: usize| -> Result<IntentProbability, EvalError> {
+        let column = |at: usize| at * n_intents + intent;
+        let rows = 0..cases.n_moments();
+        let asked: Vec<bool> = rows.clone().map(|at| cases.asked[column(at)]).collect();
+        let n_asked = asked.iter().filter(|asked| **asked).count();
+        let both = n_asked > 0 && n_asked < asked.len();
+        let own = Predictions::new(rows.map(|at| probabilities[column(at)]).collect(), asked)?;
+        Ok(IntentProbability {
+            n_asked: n_asked as u64,
+            rate: own.base_rate(),
+            mean_probability: own.mean_probability(),
+            auc: both.then(|| auc(&own)).flatten(),
+            average_precision: both.then(|| average_precision(&own)).flatten(),
+        })
+    };
+    let is_asked = |row: &&[bool]| row.contains(&true);
+    Ok(QuestionMeasures {
+        n_moments: cases.n_moments() as u64,
+        n_asked: cases.asked.chunks_exact(n_intents).filter(is_asked).count() as u64,
+        n_users: cases.n_users as u64,
+        top_1: with_interval(cases.top(probabilities, 1), bootstrap),
+        top_3: with_interval(cases.top(probabilities, 3), bootstrap),
+        log_loss: with_interval(cases.log_losses(probabilities), bootstrap)
+            .ok_or_else(no_interval)?,
+        ece: of_metric(ProbabilityMetric::Ece)?,
+        noise_floor: measured.noise_floor,
+        reliability: measured.reliability,
+        intents: (0..n_intents).map(of_intent).collect::<Result<_, _>>()?,
+    })
+}
+
+/// What the `left` probabilities have more than the `right` ones.
+///
+/// # Errors
+/// As [`measure_questions`].
+pub fn compare_questions(
+    cases: &QuestionCases,
+    left: &[f64],
+    right: &[f64],
+    bootstrap: &Bootstrap,
+) -> Result<QuestionComparison, EvalError> {
+    bootstrap.check()?;
+    cases.check(left)?;
+    cases.check(right)?;
+    let is_any_asked = cases.asked.contains(&true);
+    let pairs = [
+        (cases.top(left, 3), cases.top(right, 3)),
+        (cases.log_losses(left), cases.log_losses(right)),
+    ];
+    let found = compare_sums(&pairs, bootstrap);
+    Ok(QuestionComparison { top_3: is_any_asked.then_some(found[0]), log_loss: found[1] })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hits_by_hand() {
+        let asked = [false, true, false, false];
+        assert_eq!(top_hit(&[0.1, 0.2, 0.3, 0.4], &[false; 4], 1), None);
+        assert_eq!(top_hit(&[0.1, 0.2, 0.3, 0.4], &asked, 2), Some(0.0));
+        assert_eq!(top_hit(&[0.1, 0.2, 0.3, 0.4], &asked, 3), Some(1.0));
+        assert_eq!(top_hit(&[0.1, 0.2, 0.3, 0.4], &asked, 9), Some(1.0));
+        // Two of three that are alike are on the list, or one of four.
+        let chance = top_hit(&[0.2, 0.2, 0.2, 0.4], &asked, 3).unwrap();
+        assert!((chance - 2.0 / 3.0).abs() < 1e-12);
+        assert_eq!(top_hit(&[0.3; 4], &asked, 1), Some(0.25));
+        let two = [false, true, true, false];
+        let chance = top_hit(&[0.3; 4], &two, 2).unwrap();
+        assert!((chance - (1.0 - 2.0 / 4.0 * 1.0 / 3.0)).abs() < 1e-12);
+    }
+
+    fn cases() -> (QuestionCases, Vec<f64>) {
+        let users = [7, 7, 9, 4];
+        let asked = [[true, false], [false, false], [false, true], [true, false]];
+        let probabilities = vec![0.5, 0.25, 0.25, 0.25, 0.5, 0.25, 0.5, 0.25];
+        (QuestionCases::new(&users, asked.concat(), 2).unwrap(), probabilities)
+    }
+
+    #[test]
+    fn values_worked_out_by_hand() {
+        let (cases, probabilities) = cases();
+        let found = measure_questions(&cases, &probabilities, &Bootstrap::default()).unwrap();
+        assert_eq!((found.n_moments, found.n_asked, found.n_users), (4, 3, 3));
+        assert!((found.top_1.unwrap().value - 2.0 / 3.0).abs() < 1e-12);
+        assert_eq!(found.top_3.unwrap().value, 1.0);
+        let [half, quarter, rest] = [2f64.ln(), 4f64.ln(), (4f64 / 3.0).ln()];
+        let want = (half + rest + rest + rest + half + quarter + half + rest) / 8.0;
+        assert!((found.log_loss.value - want).abs() < 1e-12);
+        assert!(found.log_loss.interval.low <= want && want <= found.log_loss.interval.high);
+        let [one, other] = [found.intents[0], found.intents[1]];
+        assert_eq!((one.n_asked, one.rate, other.rate), (2, 0.5, 0.25));
+        assert_eq!((one.mean_probability, other.mean_probability), (0.4375, 0.25));
+        // Pairs of an asked and another moment: right, a tie, right, a tie.
+        assert_eq!((one.auc, other.auc), (Some(0.75), Some(0.5)));
+        let n_rows: usize = found.reliability.iter().map(|bin| bin.n_rows).sum();
+        assert_eq!(n_rows, 8);
+    }
+
+    #[test]
+    fn a_better_model_is_found_on_the_same_users() {
+        let users: Vec<u32> = (0..200).collect();
+        let asked: Vec<bool> = (0..200).flat_map(|at| (0..5).map(move |k| at % 5 == k)).collect();
+        let cases = QuestionCases::new(&users, asked.clone(), 5).unwrap();
+        let good: Vec<f64> = asked.iter().map(|asked| if *asked { 0.7 } else { 0.1 }).collect();
+        let found = compare_questions(&cases, &good, &vec![0.2; 1000], &Bootstrap::default());
+        let found = found.unwrap();
+        assert!((found.top_3.unwrap().difference - 0.4).abs() < 1e-12, "{found:?}");
+        assert!(found.log_loss.difference < 0.0 && found.log_loss.interval.high < 0.0);
+    }
+
+    #[test]
+    fn lists_that_do_not_fit_are_refused() {
+        QuestionCases::new(&[], vec![], 2).unwrap_err();
+        QuestionCases::new(&[1], vec![true], 2).unwrap_err();
+        let (cases, _) = cases();
+        let bootstrap = Bootstrap::default();
+        measure_questions(&cases, &[0.5], &bootstrap).unwrap_err();
+        measure_questions(&cases, &[1.5; 8], &bootstrap).unwrap_err();
+        compare_questions(&cases, &[0.5; 8], &[0.5], &bootstrap).unwrap_err();
+        let nothing = QuestionCases::new(&[1], vec![false; 2], 2).unwrap();
+        let found = measure_questions(&nothing, &[0.1; 2], &bootstrap).unwrap();
+        assert!(found.top_3.is_none() && found.intents[0].auc.is_none());
+        assert!(
+            compare_questions(&nothing, &[0.1; 2], &[0.2; 2], &bootstrap).unwrap().top_3.is_none()
+        );
+    }
+}
