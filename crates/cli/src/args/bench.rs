@@ -95,7 +95,8 @@ pub(crate) enum BenchVerb {
     },
     /// Foresee the questions of a generated log whose probabilities and causes are known
     #[command(after_help = "Examples:\n  forecart bench questions\n  \
-                            forecart bench questions --users 300 --days 40 --model last-event --json\n\n\
+                            forecart bench questions --users 300 --days 40 --model last-event --json\n  \
+                            forecart bench questions --out generated && forecart questions --data generated/questions --user u17\n\n\
                             Generates, imports, prepares, trains and measures in a temporary folder: minutes. The ceiling is the\n\
                             probability by which the questions were drawn; of likely questions with a planted cause it is\n\
                             counted how often the explanation names that cause first.")]
@@ -139,6 +140,9 @@ pub(crate) struct QuestionsBenchArgs {
     /// Measure on the validation part: to choose by, before the test part is read
     #[arg(long)]
     pub(crate) validation: bool,
+    /// Keep the log as CSV, the event log and the question table here; they are in a temporary folder otherwise
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context as _;
@@ -14,6 +14,7 @@ use forecart_models::support::questions::{QuestionPredictor, registry};
 use forecart_prepare::generate_questions::{
     Behavior, GenerateQuestionsConfig, INTENTS, Truth, generate_questions,
 };
+use forecart_prepare::{DataConfig, RawQuestionsConfig};
 use forecart_train::{
     MomentScorer, QuestionContest, measure_question_models, spread_moments, train_questions,
 };
@@ -30,8 +31,17 @@ use crate::output::{self, count};
 const LEAST_PROBABILITY: f64 = 0.1;
 const DOMINANT_SHARE: f64 = 0.8;
 
-/// The probabilities that the log was drawn by.
-struct Ceiling(Truth);
+/// The probabilities that the log was drawn by, and the log with all of its objects: the table that models read has no names for rare ones.
+struct Ceiling {
+    truth: Truth,
+    whole: Questions,
+}
+
+impl Ceiling {
+    fn behaviors(&self, user: usize, place: usize) -> Vec<Behavior<'_>> {
+        behaviors(&self.whole, self.whole.history(user).first(place + 1))
+    }
+}
 
 /// A history in the names of the log.
 fn behaviors<'a>(questions: &'a Questions, history: History<'_>) -> Vec<Behavior<'a>> {
@@ -56,8 +66,7 @@ impl MomentScorer for Ceiling {
     }
 
     fn probabilities(&self, questions: &Questions, user: usize, place: usize) -> Vec<f64> {
-        let history = behaviors(questions, questions.history(user).first(place + 1));
-        let truth = self.0.probabilities(&history, seed_of(user, place));
+        let truth = self.truth.probabilities(&self.behaviors(user, place), seed_of(user, place));
         let of = |name: &str| INTENTS.iter().position(|intent| *intent == name);
         questions
             .intents()
@@ -93,7 +102,7 @@ struct Case {
     needs: Option<(String, String)>,
 }
 
-fn cases(questions: &Questions, truth: &Truth, part: Part, n: usize) -> Vec<Case> {
+fn cases(questions: &Questions, ceiling: &Ceiling, part: Part, n: usize) -> Vec<Case> {
     // About one moment in twenty is a case.
     let max =
         std::num::NonZeroUsize::new(n.saturating_mul(20)).unwrap_or(std::num::NonZeroUsize::MIN);
@@ -104,7 +113,7 @@ fn cases(questions: &Questions, truth: &Truth, part: Part, n: usize) -> Vec<Case
         .collect();
     let case = |(user, place): &(usize, usize)| {
         let (user, place) = (*user, *place);
-        let history = behaviors(questions, questions.history(user).first(place + 1));
+        let (truth, history) = (&ceiling.truth, ceiling.behaviors(user, place));
         let seed = seed_of(user, place);
         let probabilities = truth.probabilities(&history, seed);
         let intent = (0..INTENTS.len())
@@ -113,11 +122,19 @@ fn cases(questions: &Questions, truth: &Truth, part: Part, n: usize) -> Vec<Case
         let cause = truth.cause(&history, intent, seed)?;
         questions.intents().index(INTENTS[intent])?;
         let forecart_prepare::generate_questions::PlantedCause { trigger, needs, share } = cause;
+        // As the table names them: rare objects have no name there.
+        let named = |(event, object): (String, String)| {
+            let row = questions.objects().index_or_unknown(&object);
+            (event, questions.objects().text(row).to_owned())
+        };
+        let (trigger, needs) = (named(trigger), needs.map(named));
         (share >= DOMINANT_SHARE).then_some(Case { user, place, intent, trigger, needs })
     };
-    let mut cases: Vec<Case> = moments.par_iter().filter_map(case).collect();
-    cases.truncate(n);
-    cases
+    let cases: Vec<Case> = moments.par_iter().filter_map(case).collect();
+    // Spread over all users.
+    let n_cases = cases.len();
+    let is_kept = |at: usize| n_cases <= n || (at * n) / n_cases != ((at + 1) * n) / n_cases;
+    cases.into_iter().enumerate().filter(|(at, _)| is_kept(*at)).map(|(_, case)| case).collect()
 }
 
 fn check_explanations(
@@ -158,13 +175,14 @@ fn check_explanations(
     Ok(check)
 }
 
-/// The generated log as a question table in `folder`.
-fn table(
+/// The generated log as a question table in `folder`, and the same with every object, in another.
+fn tables(
     context: &Context,
     arguments: &QuestionsBenchArgs,
     folder: &Path,
-) -> anyhow::Result<Questions> {
-    let csv = folder.join("questions.csv");
+    scratch: &Path,
+) -> anyhow::Result<[Questions; 2]> {
+    let csv = folder.join("events.csv");
     let config = GenerateQuestionsConfig {
         n_users: arguments.users,
         n_days: arguments.days,
@@ -174,22 +192,30 @@ fn table(
     generate_questions(&config, &mut writer)?;
     writer.flush().with_context(|| format!("write {csv:?}"))?;
     drop(writer);
-    let (log, table) = (folder.join("log"), folder.join("table"));
-    let resources = context.config.resources(folder.to_owned());
-    let data = context.config.data(None)?;
+    let log = folder.join("log");
+    let resources = context.config.resources(scratch.to_owned());
+    // The columns of this log are known, whatever those of the shop's are.
+    let data = DataConfig::default();
     forecart_prepare::import(&[csv], &data, &log, &resources, &context.display)?;
-    let config = context.config.questions()?;
-    forecart_prepare::prepare_questions(&log, &config, &table, &resources, &context.display)?;
-    Ok(Questions::open(&table)?)
+    let prepare = |raw: RawQuestionsConfig, table: PathBuf| -> anyhow::Result<Questions> {
+        let config = raw.try_into()?;
+        forecart_prepare::prepare_questions(&log, &config, &table, &resources, &context.display)?;
+        Ok(Questions::open(&table)?)
+    };
+    let all = RawQuestionsConfig { min_count: 1, ..RawQuestionsConfig::default() };
+    let table = prepare(RawQuestionsConfig::default(), folder.join("questions"))?;
+    Ok([table, prepare(all, scratch.join("whole"))?])
 }
 
 pub(super) fn run(context: &Context, arguments: &QuestionsBenchArgs) -> anyhow::Result<()> {
     let model = questions::spec(context, &arguments.model)?;
     let scratch = Scratch::new(&std::env::temp_dir())?;
     let started = Instant::now();
-    let table = table(context, arguments, scratch.path())?;
+    let folder = arguments.out.as_deref().unwrap_or(scratch.path());
+    std::fs::create_dir_all(folder).with_context(|| format!("make {folder:?}"))?;
+    let [table, whole] = tables(context, arguments, folder, scratch.path())?;
     let prepare_secs = started.elapsed().as_secs_f64();
-    let truth = Truth::new(table.manifest().windows.horizon_ms);
+    let ceiling = Ceiling { truth: Truth::new(table.manifest().windows.horizon_ms), whole };
     let training = questions::training(context, None);
     let (file, fit_secs) = train_questions(&table, model.as_ref(), &training, &context.display)?;
     let baselines = registry::BASELINES.iter().filter(|name| **name != model.name());
@@ -202,11 +228,11 @@ pub(super) fn run(context: &Context, arguments: &QuestionsBenchArgs) -> anyhow::
         part,
         max_moments: arguments.moments,
         n_resamples: N_RESAMPLES,
-        ceiling: Some(&Ceiling(truth)),
+        ceiling: Some(&ceiling),
     };
     let report = measure_question_models(&table, &contest, &training, &context.display)?;
     context.display.begin("explain", None);
-    let check = explain(&table, &truth, part, arguments, &file)?;
+    let check = explain(&table, &ceiling, part, arguments, &file)?;
     context.display.end();
     let own = report.row(model.name()).context("the model was measured")?;
     let share = report.share_of_ceiling(own);
@@ -250,7 +276,7 @@ pub(super) fn run(context: &Context, arguments: &QuestionsBenchArgs) -> anyhow::
 
 fn explain(
     table: &Questions,
-    truth: &Truth,
+    ceiling: &Ceiling,
     part: Part,
     arguments: &QuestionsBenchArgs,
     file: &QuestionModelFile,
@@ -258,7 +284,7 @@ fn explain(
     if file.predictor().model().n_seen(1) == 0 {
         return Ok(None);
     }
-    let cases = cases(table, truth, part, arguments.cases.get());
+    let cases = cases(table, ceiling, part, arguments.cases.get());
     Ok(Some(check_explanations(table, file.predictor(), &cases)?))
 }
 

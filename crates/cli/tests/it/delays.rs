@@ -86,7 +86,7 @@ fn what_comes_late_is_counted_neither_as_none_nor_left_out() {
     good(&forecart(folder, &["import", "log.csv", "--out", "log"]));
     // Counters of a log that began with the first click say how old it is; here the item, the hour and the day are known.
     let counters = r#"["user_events", "user_clicks", "user_looks", "user_purchases", "user_purchase_rate",
-        "item_events", "item_clicks", "item_looks", "item_purchases", "item_purchase_rate", "user_item_clicks", "user_item_looks",
+        "item_events", "item_clicks", "item_looks", "item_purchases", "item_purchase_rate", "user_item_clicks", "user_item_looks", "user_item_purchases",
         "secs_since_event", "secs_since_click", "secs_since_purchase", "secs_since_item", "session_events", "session_secs"]"#;
     let config = |open_windows: &str| {
         let text = format!(

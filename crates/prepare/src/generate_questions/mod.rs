@@ -24,7 +24,7 @@
 //! | intent | trigger | needs | until |
 //! |---|---|---|---|
 //! | `where_is_my_parcel` | `view_page` delivery, the more the more visits | an order that is not there | it is there |
-//! | `delivery_late` | `shipped`, slowly | | it is there |
+//! | `delivery_late` | `shipped`, slowly | the order | it is there |
 //! | `change_address` | `view_page` account | an order that is not shipped | it is shipped |
 //! | `cancel_order` | `purchase` | another within a day before | |
 //! | `payment_failed` | `payment_failed` | | anything is bought |

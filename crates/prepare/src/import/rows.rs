@@ -102,7 +102,16 @@ impl<'a> RowBuilder<'a> {
     /// Counts a row that could not even be split into cells.
     pub(crate) fn reject(&mut self, line: u64, fault: &Fault) {
         self.n_read += 1;
-        self.rejects.add(&self.plan.file_name, line, &self.plan.layout.names, fault);
+        let mut fault = fault.clone();
+        if self.text.is_some() {
+            // The row may hold what somebody wrote, which nobody has masked: how many fields it has is all that is kept.
+            let count = match fault.code {
+                Code::FieldCount => fault.found.split_once(':').map(|(count, _)| count.to_owned()),
+                _ => None,
+            };
+            fault.found = count.unwrap_or_default();
+        }
+        self.rejects.add(&self.plan.file_name, line, &self.plan.layout.names, &fault);
     }
 
     /// Adds a row, or counts it as bad; `line` is asked only for a bad one.

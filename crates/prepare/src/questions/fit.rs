@@ -18,7 +18,7 @@ const HOUR_MS: i64 = 3_600_000;
 /// Names of events that a table can tell apart.
 const MAX_EVENTS: usize = 255;
 
-/// First moments of validation and test: as they were given, else the full hours that come nearest to the shares of events.
+/// First moments of validation and test: as they were given, else the beginnings of the hours in which the shares of events are reached.
 pub(super) fn starts(
     session: &Session,
     config: &QuestionsConfig,

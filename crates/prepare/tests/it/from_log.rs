@@ -503,12 +503,14 @@ fn users_are_asked_once_a_day_of_what_they_met() {
                 u1,a,view_item,1700000100\n\
                 u1,a,view_item,1700100000\n\
                 u1,b,add_to_cart,1700100000\n\
+                u1,,search,1700100050\n\
                 u1,a,purchase,1700100100\n\
                 u1,a,purchase,1700200000\n\
                 u2,a,purchase,1700200000\n\
                 u2,b,purchase,1700900000\n\
                 u3,a,view_item,1701000000\n";
-    let config = "task = \"purchase\"\nsplit = \"order\"\n[log]\npurchase_of = \"item\"\npurchase_window_days = 1\n";
+    let config = "task = \"purchase\"\nsplit = \"order\"\n[log]\npurchase_of = \"item\"\npurchase_window_days = 1\n\
+                  history = [\"view_item\", \"add_to_cart\", \"search\", \"purchase\"]\n";
     let made = make(text, config).unwrap();
     let table = made.table();
     let rows: Vec<(String, String, f64)> = (0..table.n_rows() as u32)

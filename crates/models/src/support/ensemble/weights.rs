@@ -16,7 +16,7 @@ const N_SWEEPS: usize = 200;
 /// The logits `z_m` of each member are first divided by the temperature `T_m` of its own with the least log loss. Then the shares `a >= 0` minimize
 /// `Σ_t -ln softmax(Σ_m a_m z_tm / T_m)_(label of t) + λ/2 ((a_1 - 1)² + Σ_(m > 1) a_m²)`, and the weights are `a_m / T_m`. With `λ = 100` few texts leave the first
 /// member as it is, and thousands overrule that. The problem is convex: it is solved member by member by Newton steps of at most the share's size plus
-/// one, until none moves. A member that does not help has the share 0.
+/// one, until none moves. A member that does not help has the share 0; where none helps, the first one answers as it is.
 ///
 /// # Errors
 /// [`ModelError::Calibration`] if there are no texts or a logit is not a number.
@@ -66,7 +66,12 @@ pub(super) fn stack(logits: &[Logits], labels: &[u32]) -> Result<Vec<f64>, Model
         }
     }
     // Short numbers come back from JSON to the bit.
-    Ok(weights(&shares).iter().map(|weight| (weight * 1e4).round() / 1e4).collect())
+    let mut weights: Vec<f64> =
+        weights(&shares).iter().map(|weight| (weight * 1e4).round() / 1e4).collect();
+    if weights.iter().all(|weight| *weight == 0.0) {
+        weights[0] = 1.0;
+    }
+    Ok(weights)
 }
 
 /// `Σ_m w_m z_m`.
@@ -123,6 +128,16 @@ mod tests {
             let loss = log_loss(&logits, &labels, &other);
             assert!(loss >= least - 1e-2, "{weights:?} {other:?}: {loss} {least}");
         }
+    }
+
+    #[test]
+    fn where_every_member_is_wrong_the_first_one_stays() {
+        let (logits, labels) = held_out(14);
+        let wrong: Vec<u32> =
+            logits[0].iter().map(|of_text| u32::from(of_text[0] > of_text[1])).collect();
+        assert_ne!(wrong, labels);
+        let weights = stack(&[logits[0].clone(), logits[0].clone()], &wrong).unwrap();
+        assert_eq!(weights, [1.0, 0.0]);
     }
 
     #[test]

@@ -242,7 +242,10 @@ impl Log<'_> {
         names: &mut Names,
     ) -> Result<Event, PrepareError> {
         let row = place.1;
-        let item = names.items.intern(text(&columns.items, row).unwrap_or_default())?;
+        let item = text(&columns.items, row);
+        // What has no item shows, answers and looks at none; a purchase is one all the same.
+        let possible = if item.is_some() { u8::MAX } else { PURCHASE };
+        let item = names.items.intern(item.unwrap_or_default())?;
         let name = text(&columns.names, row).unwrap_or_default();
         let raw = &self.config.raw;
         let kinds = [
@@ -252,7 +255,8 @@ impl Log<'_> {
             (LOOK, &raw.history),
         ];
         let is_one = |wanted: &[String]| wanted.iter().any(|wanted| wanted == name);
-        let kind = kinds.iter().filter(|(_, wanted)| is_one(wanted)).map(|(kind, _)| kind).sum();
+        let kinds = kinds.iter().filter(|(_, wanted)| is_one(wanted)).map(|(kind, _)| kind);
+        let kind = possible & kinds.sum::<u8>();
         let hash = |array: &Option<ArrayRef>| {
             let id = array.as_ref().and_then(|array| text(array, row));
             id.map_or(0, |id| xxh3_64(id.as_bytes()).max(1))

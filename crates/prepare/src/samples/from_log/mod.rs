@@ -215,8 +215,8 @@ impl Labeled {
         join.n_open_early = count(&|sample| sample.outcome.is_early(end_ms));
         if join.n_open == samples.len() as u64 {
             let reason = match samples.len() {
-                0 => "the log has no sample: no session is as long as `samples.log.session_event`, or all bought \
-                      before"
+                0 => "the log has no sample: with `samples.log.purchase_of = \"session\"` no session is as long as \
+                      `samples.log.session_event`, or all bought before; else no user has an event of the task with an item"
                     .to_owned(),
                 n => format!(
                     "the windows of all {n} samples are open at the end of the log, so nothing is known; make \

@@ -91,7 +91,7 @@ pub struct JoinReport {
     pub n_purchases: u64,
     /// Purchases that are the first one of a click, or of a day on which the user met the item.
     pub n_purchases_joined: u64,
-    /// Purchases after which there is no such that had none.
+    /// Purchases in windows that all had one.
     pub n_purchases_again: u64,
     /// Purchases without one in the window before them.
     pub n_purchases_alone: u64,
