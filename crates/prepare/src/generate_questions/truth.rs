@@ -35,11 +35,12 @@ pub struct PlantedCause {
 /// use forecart_prepare::generate_questions::{Behavior, INTENTS, Truth};
 ///
 /// let truth = Truth::new(24 * 3_600_000);
-/// let at = |event, object, minutes: i64| Behavior { event, object, timestamp_ms: minutes * 60_000 };
-/// let history = [at("purchase", "i7", 0), at("view_page", "delivery", 900), at("view_item", "i3", 902)];
+/// let did = |event, object, minutes: i64| Behavior { event, object, timestamp_ms: minutes * 60_000 };
+/// let history = [did("purchase", "i7", 0), did("view_page", "delivery", 900), did("view_item", "i3", 902)];
 /// let probabilities = truth.probabilities(&history, 1);
-/// let parcel = INTENTS.iter().position(|intent| *intent == "where_is_my_parcel").unwrap();
-/// assert!(probabilities[parcel] > 0.2 && probabilities[0] < 0.05);
+/// let at = |intent: &str| INTENTS.iter().position(|own| *own == intent).unwrap();
+/// let (parcel, size) = (at("where_is_my_parcel"), at("size_advice"));
+/// assert!(probabilities[parcel] > 3.0 * probabilities[size]);
 /// let cause = truth.cause(&history, parcel, 1).unwrap();
 /// assert_eq!(cause.trigger, ("view_page".into(), "delivery".into()));
 /// assert_eq!(cause.needs, Some(("purchase".into(), "i7".into())));
