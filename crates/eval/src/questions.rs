@@ -4,17 +4,20 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::bootstrap::{Bootstrap, GroupSums, numbered, ratios};
+use crate::bootstrap::{Bootstrap, GroupSums, Resampled, numbered, ratios};
 use crate::error::EvalError;
 use crate::intents::WithInterval;
 use crate::probability::{
-    Bootstrapped, MeasureOptions, NoiseFloor, Predictions, ProbabilityMetric, ReliabilityBin,
-    ResampledUnit, auc, average_precision,
+    Bootstrapped, Histogram, MeasureOptions, NoiseFloor, Predictions, ProbabilityMetric,
+    ReliabilityBin, ResampledUnit, auc, average_precision, histogram,
 };
 use crate::significance::{Comparison, compare_sums};
 
 /// Logarithms are of probabilities no nearer to 0 or 1 than this, as those of [`crate::probability::logloss`].
 const CLIP: f64 = crate::probability::LOGLOSS_CLIP;
+
+/// Bars of the histogram of probabilities.
+const N_BARS: usize = 40;
 
 /// Moments and what was asked after each.
 #[derive(Debug, Clone, PartialEq)]
@@ -157,17 +160,37 @@ pub struct QuestionMeasures {
     pub noise_floor: NoiseFloor,
     /// The table behind the calibration error.
     pub reliability: Vec<ReliabilityBin>,
+    /// How these probabilities are spread.
+    pub histogram: Histogram,
     /// Each intent by itself.
     pub intents: Vec<IntentProbability>,
 }
 
-/// What one model has more than another, on the same moments, by the paired bootstrap over users.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct QuestionComparison {
-    /// Of the hit rate of three; `None` if nothing was asked.
-    pub top_3: Option<Comparison>,
-    /// Of the log loss: below 0 where the first is better.
-    pub log_loss: Comparison,
+/// What models are compared by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QuestionMetric {
+    /// See [`QuestionMeasures::top_1`]; more is better.
+    #[serde(rename = "top_1")]
+    Top1,
+    /// See [`QuestionMeasures::top_3`]; more is better.
+    #[serde(rename = "top_3")]
+    Top3,
+    /// See [`QuestionMeasures::log_loss`]; less is better.
+    LogLoss,
+}
+
+impl QuestionMetric {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Top3, Self::Top1, Self::LogLoss];
+
+    fn sums(self, cases: &QuestionCases, probabilities: &[f64]) -> GroupSums {
+        match self {
+            Self::Top1 => cases.top(probabilities, 1),
+            Self::Top3 => cases.top(probabilities, 3),
+            Self::LogLoss => cases.log_losses(probabilities),
+        }
+    }
 }
 
 fn with_interval(sums: GroupSums, bootstrap: &Bootstrap) -> Option<WithInterval> {
@@ -235,11 +258,13 @@ pub fn measure_questions(
         ece: of_metric(ProbabilityMetric::Ece)?,
         noise_floor: measured.noise_floor,
         reliability: measured.reliability,
+        histogram: histogram(&pooled, N_BARS),
         intents: (0..n_intents).map(of_intent).collect::<Result<_, _>>()?,
     })
 }
 
-/// What the `left` probabilities have more than the `right` ones.
+/// What the `left` probabilities have more than the `right` ones of each metric, on the same moments, by the paired bootstrap over users.
+/// Hit rates are left out where nothing was asked.
 ///
 /// # Errors
 /// As [`measure_questions`].
@@ -248,17 +273,53 @@ pub fn compare_questions(
     left: &[f64],
     right: &[f64],
     bootstrap: &Bootstrap,
-) -> Result<QuestionComparison, EvalError> {
+) -> Result<Vec<(QuestionMetric, Comparison)>, EvalError> {
     bootstrap.check()?;
     cases.check(left)?;
     cases.check(right)?;
     let is_any_asked = cases.asked.contains(&true);
-    let pairs = [
-        (cases.top(left, 3), cases.top(right, 3)),
-        (cases.log_losses(left), cases.log_losses(right)),
-    ];
+    let mut metrics = QuestionMetric::ALL.to_vec();
+    metrics.retain(|metric| is_any_asked || *metric == QuestionMetric::LogLoss);
+    let sums = |metric: &QuestionMetric| (metric.sums(cases, left), metric.sums(cases, right));
+    let pairs: Vec<_> = metrics.iter().map(sums).collect();
     let found = compare_sums(&pairs, bootstrap);
-    Ok(QuestionComparison { top_3: is_any_asked.then_some(found[0]), log_loss: found[1] })
+    Ok(metrics.into_iter().zip(found).collect())
+}
+
+/// The hit rate of three of a model over that of the best of all models, with the interval of this ratio: both rates are of the same
+/// resamples of users. `None` if nothing was asked, or the ceiling never hits.
+///
+/// # Errors
+/// As [`measure_questions`].
+pub fn share_of_ceiling(
+    cases: &QuestionCases,
+    model: &[f64],
+    ceiling: &[f64],
+    bootstrap: &Bootstrap,
+) -> Result<Option<WithInterval>, EvalError> {
+    bootstrap.check()?;
+    cases.check(model)?;
+    cases.check(ceiling)?;
+    let columns = [cases.top(model, 3), cases.top(ceiling, 3)];
+    let [model, ceiling] =
+        [0, 1].map(|place: usize| columns[place].iter().map(|(sum, _)| sum).sum::<f64>());
+    if ceiling == 0.0 {
+        return Ok(None);
+    }
+    let mut resampled = ratios(&columns, bootstrap).into_iter();
+    let (Some(Resampled(models)), Some(Resampled(ceilings))) = (resampled.next(), resampled.next())
+    else {
+        return Ok(None);
+    };
+    // Both columns have the same moments, so that their resamples stand beside each other.
+    let both = models.into_iter().zip(ceilings).filter(|(_, ceiling)| *ceiling > 0.0);
+    let shares = Resampled(both.map(|(model, ceiling)| model / ceiling).collect());
+    let interval = shares.interval(bootstrap);
+    Ok(interval.map(|interval| WithInterval {
+        value: model / ceiling,
+        interval,
+        sd_over_seeds: None,
+    }))
 }
 
 #[cfg(test)]
@@ -306,6 +367,8 @@ mod tests {
         assert_eq!((one.auc, other.auc), (Some(0.75), Some(0.5)));
         let n_rows: usize = found.reliability.iter().map(|bin| bin.n_rows).sum();
         assert_eq!(n_rows, 8);
+        let shares = found.histogram.shares.iter().sum::<f64>() + found.histogram.beyond;
+        assert!((shares - 1.0).abs() < 1e-12);
     }
 
     #[test]
@@ -316,8 +379,37 @@ mod tests {
         let good: Vec<f64> = asked.iter().map(|asked| if *asked { 0.7 } else { 0.1 }).collect();
         let found = compare_questions(&cases, &good, &vec![0.2; 1000], &Bootstrap::default());
         let found = found.unwrap();
-        assert!((found.top_3.unwrap().difference - 0.4).abs() < 1e-12, "{found:?}");
-        assert!(found.log_loss.difference < 0.0 && found.log_loss.interval.high < 0.0);
+        assert_eq!(found[0].0, QuestionMetric::Top3);
+        assert!((found[0].1.difference - 0.4).abs() < 1e-12, "{found:?}");
+        let (metric, loss) = found[2];
+        assert_eq!(metric, QuestionMetric::LogLoss);
+        assert!(loss.difference < 0.0 && loss.interval.high < 0.0);
+    }
+
+    #[test]
+    fn a_share_of_the_ceiling_is_sure_where_every_resample_says_the_same() {
+        // 200 users; the ceiling hits always, the model at the first two of the five moments of each user.
+        let users: Vec<u32> = (0..200).flat_map(|user| [user; 5]).collect();
+        let asked: Vec<bool> = (0..1000).flat_map(|_| [true, false, false, false]).collect();
+        let cases = QuestionCases::new(&users, asked, 4).unwrap();
+        let row = |is_hit: bool| if is_hit { [0.9, 0.1, 0.1, 0.1] } else { [0.1, 0.9, 0.9, 0.9] };
+        let rows =
+            |of: fn(usize) -> bool| -> Vec<f64> { (0..1000).flat_map(|at| row(of(at))).collect() };
+        let bootstrap = Bootstrap::default();
+        let share = |model: &[f64], ceiling: &[f64]| {
+            share_of_ceiling(&cases, model, ceiling, &bootstrap).unwrap()
+        };
+        let ceiling = rows(|_| true);
+        let found = share(&rows(|at| at % 5 < 2), &ceiling).unwrap();
+        let ends = [found.value, found.interval.low, found.interval.high];
+        assert!(ends.iter().all(|end| (end - 0.4).abs() < 1e-12), "{found:?}");
+        // What hits at some users and not at others is less sure, and what hits where the ceiling does has all of it.
+        let some = rows(|at| at / 5 % 2 == 0);
+        let found = share(&some, &ceiling).unwrap();
+        assert!(found.interval.low < 0.47 && found.interval.high > 0.53, "{found:?}");
+        let found = share(&some, &some).unwrap();
+        assert_eq!((found.interval.low, found.interval.high), (1.0, 1.0));
+        assert_eq!(share(&some, &rows(|_| false)), None);
     }
 
     #[test]
@@ -332,8 +424,8 @@ mod tests {
         let nothing = QuestionCases::new(&[1], vec![false; 2], 2).unwrap();
         let found = measure_questions(&nothing, &[0.1; 2], &bootstrap).unwrap();
         assert!(found.top_3.is_none() && found.intents[0].auc.is_none());
-        assert!(
-            compare_questions(&nothing, &[0.1; 2], &[0.2; 2], &bootstrap).unwrap().top_3.is_none()
-        );
+        let found = compare_questions(&nothing, &[0.1; 2], &[0.2; 2], &bootstrap).unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].0, QuestionMetric::LogLoss);
     }
 }

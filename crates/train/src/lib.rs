@@ -36,8 +36,8 @@ pub use outcome::{
     OutcomeContestant, OutcomeGiven, OutcomeOptions, leave_out, measure_outcomes, train_outcome,
 };
 pub use questions::{
-    MomentScorer, QuestionContest, QuestionReport, QuestionRow, QuestionTraining,
-    measure_question_models, spread_moments, train_questions,
+    MomentScorer, QuestionContest, QuestionGiven, QuestionTraining, measure_question_models,
+    spread_moments, train_questions,
 };
 pub use scaling::{Size, train_size};
 pub use stream::{StreamOptions, StreamOrigin, StreamPredictions, StreamTrainer};

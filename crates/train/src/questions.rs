@@ -6,14 +6,14 @@ use std::time::Instant;
 use forecart_data::{Part, Progress, Questions};
 use forecart_eval::Bootstrap;
 use forecart_eval::questions::{
-    QuestionCases, QuestionComparison, QuestionMeasures, compare_questions, measure_questions,
+    QuestionCases, QuestionMeasures, compare_questions, measure_questions, share_of_ceiling,
 };
+use forecart_eval::report::{Against, Environment, QuestionReport, QuestionRow, QuestionSource};
 use forecart_models::ModelError;
 use forecart_models::model_file::QuestionModelFile;
 use forecart_models::support::questions::{QuestionPredictor, QuestionSpec, registry};
 use forecart_models::training::{Checkpoint, FitContext};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
 
@@ -37,59 +37,6 @@ pub trait MomentScorer: Sync {
 
     /// The probability of each intent after the event at `place`, `[n_intents]`, in the order of the vocabulary without its unknown row.
     fn probabilities(&self, questions: &Questions, user: usize, place: usize) -> Vec<f64>;
-}
-
-/// What was measured of one model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct QuestionRow {
-    /// Its name.
-    pub model: String,
-    /// Its hyperparameters.
-    pub hyperparameters: serde_json::Value,
-    /// Everything about its probabilities.
-    pub measured: QuestionMeasures,
-    /// What it has more than the baseline with the least log loss; of a baseline nothing.
-    pub against: Option<QuestionComparison>,
-    /// Of what the ceiling has more than `popularity`, the share that the model has: of the hit rate of three, and of the log loss.
-    pub share_of_gain: Option<[Option<f64>; 2]>,
-    /// Seconds of fitting, calibration included; `None` for a model that was given.
-    pub fit_secs: Option<f64>,
-}
-
-/// Models side by side.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct QuestionReport {
-    /// Content hash of the table.
-    pub questions_hash: String,
-    /// Names of the intents, by their places in measures.
-    pub intents: Vec<String>,
-    /// How far a moment looks ahead, milliseconds.
-    pub horizon_ms: i64,
-    /// The part that was measured on.
-    pub measured_on: Part,
-    /// Moments of that part; those that were measured are spread evenly over them.
-    pub n_moments: u64,
-    /// The seed.
-    pub seed: u64,
-    /// The baseline that `against` is about.
-    pub baseline: Option<String>,
-    /// The least log loss first.
-    pub rows: Vec<QuestionRow>,
-    /// What the best of all models could have, where that is known.
-    pub ceiling: Option<QuestionMeasures>,
-}
-
-impl QuestionReport {
-    /// The row of a model.
-    pub fn row(&self, model: &str) -> Option<&QuestionRow> {
-        self.rows.iter().find(|row| row.model == model)
-    }
-
-    /// The share of the ceiling's hit rate of three that a row has.
-    pub fn share_of_ceiling(&self, row: &QuestionRow) -> Option<f64> {
-        let ceiling = self.ceiling.as_ref()?.top_3?.value;
-        Some(row.measured.top_3?.value / ceiling)
-    }
 }
 
 /// Fits `spec` for service. Returns the seconds too.
@@ -117,12 +64,23 @@ pub fn train_questions(
     Ok((file, started.elapsed().as_secs_f64()))
 }
 
+/// A model that is fitted already.
+#[derive(Debug)]
+pub struct QuestionGiven {
+    /// What the report calls it.
+    pub name: String,
+    /// The model.
+    pub file: QuestionModelFile,
+    /// Seconds of its fitting, where they are known.
+    pub fit_secs: Option<f64>,
+}
+
 /// What is measured, and on what.
 pub struct QuestionContest<'a> {
     /// Models to fit.
     pub specs: &'a [Box<dyn QuestionSpec>],
     /// Models that are fitted already.
-    pub given: &'a [QuestionModelFile],
+    pub given: &'a [QuestionGiven],
     /// The part to measure on.
     pub part: Part,
     /// Moments at most: as many, spread evenly over those of the part.
@@ -131,6 +89,12 @@ pub struct QuestionContest<'a> {
     pub n_resamples: usize,
     /// What the best of all models would say.
     pub ceiling: Option<&'a dyn MomentScorer>,
+    /// Heading of the report.
+    pub title: String,
+    /// The commit of the program, if known.
+    pub commit: Option<String>,
+    /// Leave machine and seconds out: the same seed gives the same bytes.
+    pub deterministic: bool,
 }
 
 impl std::fmt::Debug for QuestionContest<'_> {
@@ -197,11 +161,12 @@ pub fn measure_question_models(
     progress: &dyn Progress,
 ) -> Result<QuestionReport, TrainError> {
     let content_hash = &questions.manifest().content_hash;
-    for file in contest.given {
-        let trained_on = &file.header().questions.content_hash;
+    for given in contest.given {
+        let header = given.file.header();
+        let trained_on = &header.questions.content_hash;
         if trained_on != content_hash {
             return Err(TrainError::OtherDataset {
-                model: file.header().model.clone(),
+                model: header.model.clone(),
                 trained_on: trained_on.clone(),
                 measured_on: content_hash.clone(),
             });
@@ -209,80 +174,105 @@ pub fn measure_question_models(
     }
     let (moments, n_moments) = spread_moments(questions, contest.part, contest.max_moments);
     let cases = cases(questions, &moments)?;
-    let fitted = contest
-        .specs
-        .iter()
-        .map(|spec| train_questions(questions, spec.as_ref(), training, progress));
-    let fitted: Vec<(QuestionModelFile, f64)> = fitted.collect::<Result<_, _>>()?;
-    let files = contest.given.iter().map(|file| (file, None));
-    let files: Vec<(&QuestionModelFile, Option<f64>)> =
-        files.chain(fitted.iter().map(|(file, secs)| (file, Some(*secs)))).collect();
+    let fitted = contest.specs.iter().map(|spec| {
+        let (file, secs) = train_questions(questions, spec.as_ref(), training, progress)?;
+        Ok(QuestionGiven { name: spec.name().to_owned(), file, fit_secs: Some(secs) })
+    });
+    let fitted: Vec<QuestionGiven> = fitted.collect::<Result<_, TrainError>>()?;
+    let models: Vec<&QuestionGiven> = contest.given.iter().chain(&fitted).collect();
     progress.begin("measure", None);
     let n_threads = training.n_threads;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads.get()).build();
     let pool =
         pool.map_err(|error| TrainError::Threads { n_threads, reason: error.to_string() })?;
-    pool.install(|| {
-        let bootstrap = Bootstrap {
-            seed: training.seed,
-            n_resamples: contest.n_resamples,
-            ..Bootstrap::default()
-        };
-        let all: Vec<Vec<f64>> = files
-            .iter()
-            .map(|(file, _)| answers(questions, &moments, file.predictor()))
-            .collect::<Result<_, _>>()?;
-        let measured: Vec<QuestionMeasures> = all
-            .iter()
-            .map(|probabilities| measure_questions(&cases, probabilities, &bootstrap))
-            .collect::<Result<_, _>>()?;
+    let bootstrap =
+        Bootstrap { seed: training.seed, n_resamples: contest.n_resamples, ..Bootstrap::default() };
+    let (rows, ceiling) = pool.install(|| {
         let ceiling = contest.ceiling.map(|scorer| {
             progress.begin(scorer.name(), None);
-            let one =
-                |(user, place): &(usize, usize)| scorer.probabilities(questions, *user, *place);
-            let flat =
-                moments.iter().flat_map(|(user, places)| places.iter().map(|at| (*user, *at)));
-            let flat: Vec<(usize, usize)> = flat.collect();
-            let probabilities: Vec<Vec<f64>> = flat.par_iter().map(one).collect();
-            measure_questions(&cases, &probabilities.concat(), &bootstrap)
+            truths(questions, &moments, scorer)
         });
-        let ceiling = ceiling.transpose()?;
-        let name = |at: usize| files[at].0.header().model.as_str();
-        let is_baseline = |at: &usize| registry::BASELINES.contains(&name(*at));
-        let loss = |at: usize| measured[at].log_loss.value;
-        let baseline = (0..files.len()).filter(is_baseline);
-        let baseline = baseline.min_by(|a, b| loss(*a).total_cmp(&loss(*b)));
-        let popularity = (0..files.len()).find(|at| name(*at) == registry::BASELINES[0]);
-        let mut rows: Vec<QuestionRow> = Vec::new();
-        for (at, (file, fit_secs)) in files.iter().enumerate() {
-            let against = baseline
-                .filter(|_| !is_baseline(&at))
-                .map(|baseline| compare_questions(&cases, &all[at], &all[baseline], &bootstrap));
-            let share_of_gain = ceiling.as_ref().zip(popularity).map(|(ceiling, popularity)| {
+        let side_by_side =
+            SideBySide { questions, moments: &moments, cases: &cases, bootstrap: &bootstrap };
+        side_by_side.measured(&models, ceiling.as_deref())
+    })?;
+    let manifest = questions.manifest();
+    let source = QuestionSource {
+        data_hash: manifest.description.data_hash.clone(),
+        questions_hash: content_hash.clone(),
+        intents: questions.intents().iter().map(|(_, name, _)| name.to_owned()).collect(),
+        horizon_ms: manifest.windows.horizon_ms,
+        measured_on: contest.part,
+        n_moments,
+    };
+    let mut report = QuestionReport::new(contest.title.clone(), source, bootstrap, rows);
+    if contest.deterministic {
+        report.rows.iter_mut().for_each(|row| row.fit_secs = None);
+    }
+    report.ceiling = ceiling;
+    report.commit.clone_from(&contest.commit);
+    report.environment = (!contest.deterministic).then(|| Environment::detect(n_threads.get()));
+    Ok(report)
+}
+
+/// Models on the same moments.
+struct SideBySide<'a> {
+    questions: &'a Questions,
+    moments: &'a Moments,
+    cases: &'a QuestionCases,
+    bootstrap: &'a Bootstrap,
+}
+
+impl SideBySide<'_> {
+    /// A row of each model, and what was measured of the ceiling, whose probabilities are given.
+    fn measured(
+        &self,
+        models: &[&QuestionGiven],
+        ceiling: Option<&[f64]>,
+    ) -> Result<(Vec<QuestionRow>, Option<QuestionMeasures>), TrainError> {
+        let Self { cases, bootstrap, .. } = *self;
+        let all: Vec<Vec<f64>> = models
+            .iter()
+            .map(|model| answers(self.questions, self.moments, model.file.predictor()))
+            .collect::<Result<_, _>>()?;
+        let measure = |probabilities: &[f64]| measure_questions(cases, probabilities, bootstrap);
+        let measured: Vec<QuestionMeasures> =
+            all.iter().map(|own| measure(own)).collect::<Result<_, _>>()?;
+        let of_ceiling = ceiling.map(measure).transpose()?;
+        let kind = |at: usize| models[at].file.header().model.as_str();
+        let is_baseline = |at: usize| registry::BASELINES.contains(&kind(at));
+        let popularity = (0..models.len()).find(|at| kind(*at) == registry::BASELINES[0]);
+        let row = |at: usize| -> Result<QuestionRow, TrainError> {
+            let beaten = (0..models.len()).filter(|other| is_baseline(*other) && *other != at);
+            let against = beaten.map(|other| {
+                let comparisons = compare_questions(cases, &all[at], &all[other], bootstrap)?;
+                Ok(Against { baseline: models[other].name.clone(), comparisons })
+            });
+            let share = ceiling.map(|own| share_of_ceiling(cases, &all[at], own, bootstrap));
+            let gain = of_ceiling.as_ref().zip(popularity).map(|(ceiling, popularity)| {
                 share_of_gain(&measured[at], &measured[popularity], ceiling)
             });
-            rows.push(QuestionRow {
-                model: file.header().model.clone(),
-                hyperparameters: file.header().hyperparameters.clone(),
+            Ok(QuestionRow {
+                model: models[at].name.clone(),
+                is_baseline: is_baseline(at),
+                hyperparameters: models[at].file.header().hyperparameters.clone(),
                 measured: measured[at].clone(),
-                against: against.transpose()?,
-                share_of_gain,
-                fit_secs: *fit_secs,
-            });
-        }
-        rows.sort_by(|a, b| a.measured.log_loss.value.total_cmp(&b.measured.log_loss.value));
-        Ok(QuestionReport {
-            questions_hash: content_hash.clone(),
-            intents: questions.intents().iter().map(|(_, name, _)| name.to_owned()).collect(),
-            horizon_ms: questions.manifest().windows.horizon_ms,
-            measured_on: contest.part,
-            n_moments,
-            seed: training.seed,
-            baseline: baseline.map(|at| name(at).to_owned()),
-            rows,
-            ceiling,
-        })
-    })
+                against: against.collect::<Result<_, TrainError>>()?,
+                share_of_ceiling: share.transpose()?.flatten(),
+                share_of_gain: gain,
+                fit_secs: models[at].fit_secs,
+            })
+        };
+        Ok(((0..models.len()).map(row).collect::<Result<_, _>>()?, of_ceiling))
+    }
+}
+
+/// The probabilities of a scorer at some moments, end to end.
+fn truths(questions: &Questions, moments: &Moments, scorer: &dyn MomentScorer) -> Vec<f64> {
+    let flat = moments.iter().flat_map(|(user, places)| places.iter().map(|at| (*user, *at)));
+    let flat: Vec<(usize, usize)> = flat.collect();
+    let one = |(user, place): &(usize, usize)| scorer.probabilities(questions, *user, *place);
+    flat.par_iter().map(one).collect::<Vec<_>>().concat()
 }
 
 /// Of what `ceiling` has more than `nothing`, the share that a model has.

@@ -140,7 +140,7 @@ pub(crate) struct QuestionsBenchArgs {
     /// Measure on the validation part: to choose by, before the test part is read
     #[arg(long)]
     pub(crate) validation: bool,
-    /// Keep the log as CSV, the event log and the question table here; they are in a temporary folder otherwise
+    /// Folder for report.html and report.json, and for the log as CSV, the event log and the question table, which are in a temporary folder otherwise
     #[arg(short, long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
 }

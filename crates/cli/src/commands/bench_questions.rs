@@ -9,6 +9,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use forecart_data::storage::Scratch;
 use forecart_data::{History, Part, Progress as _, Questions};
+use forecart_eval::intents::WithInterval;
 use forecart_models::model_file::QuestionModelFile;
 use forecart_models::support::questions::{QuestionPredictor, registry};
 use forecart_prepare::generate_questions::{
@@ -16,12 +17,14 @@ use forecart_prepare::generate_questions::{
 };
 use forecart_prepare::{DataConfig, RawQuestionsConfig};
 use forecart_train::{
-    MomentScorer, QuestionContest, measure_question_models, spread_moments, train_questions,
+    MomentScorer, QuestionContest, QuestionGiven, measure_question_models, spread_moments,
+    train_questions,
 };
 use rayon::prelude::*;
 use serde::Serialize;
 
 use super::Context;
+use super::evaluate::{commit, write_report};
 use super::questions::{self, N_RESAMPLES};
 use crate::args::QuestionsBenchArgs;
 use crate::output::{self, count};
@@ -221,21 +224,27 @@ pub(super) fn run(context: &Context, arguments: &QuestionsBenchArgs) -> anyhow::
     let baselines = registry::BASELINES.iter().filter(|name| **name != model.name());
     let specs =
         baselines.map(|name| questions::spec(context, name)).collect::<Result<Vec<_>, _>>()?;
+    let given = QuestionGiven { name: model.name().to_owned(), file, fit_secs: Some(fit_secs) };
     let part = if arguments.validation { Part::Validation } else { Part::Test };
     let contest = QuestionContest {
         specs: &specs,
-        given: std::slice::from_ref(&file),
+        given: std::slice::from_ref(&given),
         part,
         max_moments: arguments.moments,
         n_resamples: N_RESAMPLES,
         ceiling: Some(&ceiling),
+        title: format!("A generated log of {} users: questions", count(arguments.users.into())),
+        commit: commit(),
+        deterministic: false,
     };
     let report = measure_question_models(&table, &contest, &training, &context.display)?;
     context.display.begin("explain", None);
-    let check = explain(&table, &ceiling, part, arguments, &file)?;
+    let check = explain(&table, &ceiling, part, arguments, &given.file)?;
     context.display.end();
+    if let Some(out) = &arguments.out {
+        write_report(out, &report.to_html()?, &report.to_json()?)?;
+    }
     let own = report.row(model.name()).context("the model was measured")?;
-    let share = report.share_of_ceiling(own);
     if context.json {
         return output::json(&serde_json::json!({
             "users": arguments.users,
@@ -244,7 +253,7 @@ pub(super) fn run(context: &Context, arguments: &QuestionsBenchArgs) -> anyhow::
             "events": table.manifest().n_events,
             "prepare_seconds": prepare_secs,
             "fit_seconds": fit_secs,
-            "share_of_ceiling_top_3": share,
+            "share_of_ceiling_top_3": own.share_of_ceiling,
             "report": report,
             "explain": check,
         }));
@@ -257,20 +266,31 @@ pub(super) fn run(context: &Context, arguments: &QuestionsBenchArgs) -> anyhow::
         context.config.seed,
         own.model,
     ))?;
-    questions::print_report(&report)?;
+    output::line(report.table().trim_end())?;
     let percent =
         |share: Option<f64>| share.map_or_else(|| "-".into(), |s| format!("{:.1} %", 100.0 * s));
+    let share = own.share_of_ceiling.map_or_else(
+        || "-".into(),
+        |WithInterval { value, interval, .. }| {
+            let [value, low, high] = [value, interval.low, interval.high].map(|own| own * 100.0);
+            format!("{value:.1} % ({low:.1} to {high:.1})")
+        },
+    );
     let [of_hits, of_loss] = own.share_of_gain.unwrap_or_default();
     output::line(&format!(
         "{} reaches {} of the ceiling's top-3; of what the ceiling has more than popularity {} in top-3 and {} in log loss",
         own.model,
-        percent(share),
+        share,
         percent(of_hits),
         percent(of_loss),
     ))?;
     match check {
-        None => output::line(&format!("{} sees no event that could explain", own.model)),
-        Some(check) => print_check(&check),
+        None => output::line(&format!("{} sees no event that could explain", own.model))?,
+        Some(check) => print_check(&check)?,
+    }
+    match &arguments.out {
+        Some(out) => output::line(&format!("report: {}", out.join("report.html").display())),
+        None => Ok(()),
     }
 }
 

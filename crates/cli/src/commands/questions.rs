@@ -4,20 +4,19 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use anyhow::Context as _;
-use forecart_data::storage::write_file;
 use forecart_data::{History, Part, Questions};
-use forecart_eval::intents::WithInterval;
+use forecart_eval::report::span_in_words;
 use forecart_models::model_file::QuestionModelFile;
 use forecart_models::support::questions::{Behavior, QuestionPredictor, QuestionSpec, registry};
 use forecart_models::training::Checkpoint;
 use forecart_train::{
-    QuestionContest, QuestionReport, QuestionRow, QuestionTraining, measure_question_models,
-    train_questions,
+    QuestionContest, QuestionGiven, QuestionTraining, measure_question_models, train_questions,
 };
 use serde::Serialize;
 
 use super::data::moment;
-use super::{Context, outcome, train};
+use super::evaluate::{commit, show, write_report};
+use super::{Context, gate, outcome, train};
 use crate::args::{EvaluateArgs, ExplainArgs, QuestionsArgs, TaskName, TrainArgs};
 use crate::failure::UsageError;
 use crate::output::{self, count};
@@ -97,16 +96,13 @@ pub(crate) fn train(context: &Context, arguments: &TrainArgs) -> anyhow::Result<
 
 pub(crate) fn evaluate(context: &Context, arguments: &EvaluateArgs) -> anyhow::Result<()> {
     let mut flags = outcome::foreign_flags(arguments);
-    flags.extend([
-        ("--gate", arguments.gate.is_some()),
-        ("--allow-leaks", arguments.allow_leaks),
-        ("--deterministic", arguments.deterministic),
-    ]);
+    flags.extend([("--gate", arguments.gate.is_some()), ("--allow-leaks", arguments.allow_leaks)]);
     outcome::refuse_flags("a question table", &flags)?;
-    let given = &arguments.model;
     let mut names: Vec<&str> = match arguments.models.iter().any(|name| name == "all") {
         true => registry::MODELS.iter().map(|(name, _)| *name).collect(),
-        false if arguments.models.is_empty() && given.is_empty() => vec![registry::DEFAULT_MODEL],
+        false if arguments.models.is_empty() && arguments.model.is_empty() => {
+            vec![registry::DEFAULT_MODEL]
+        }
         false => arguments.models.iter().map(|name| registry::resolved(name)).collect(),
     };
     if !arguments.no_baselines {
@@ -118,8 +114,12 @@ pub(crate) fn evaluate(context: &Context, arguments: &EvaluateArgs) -> anyhow::R
             specs.push(spec(context, name)?);
         }
     }
-    let given =
-        given.iter().map(|path| QuestionModelFile::open(path)).collect::<Result<Vec<_>, _>>()?;
+    let given = arguments.model.iter().map(|path| {
+        let file = QuestionModelFile::open(path)?;
+        let name = gate::name_of(&file.header().model, path, arguments);
+        Ok(QuestionGiven { name, file, fit_secs: None })
+    });
+    let given = given.collect::<anyhow::Result<Vec<_>>>()?;
     let folder = arguments.data.as_ref().context("a question table is named by --data")?;
     let questions = Questions::open(folder)?;
     let n_test = questions.manifest().parts[2].n_moments;
@@ -130,129 +130,17 @@ pub(crate) fn evaluate(context: &Context, arguments: &EvaluateArgs) -> anyhow::R
         max_moments: MAX_MOMENTS,
         n_resamples: N_RESAMPLES,
         ceiling: None,
+        title: format!("{}: questions", folder.display()),
+        commit: commit(),
+        deterministic: arguments.deterministic,
     };
     let training = training(context, None);
     let report = measure_question_models(&questions, &contest, &training, &context.display)?;
     context.display.end();
     if let Some(out) = &arguments.out {
-        std::fs::create_dir_all(out).with_context(|| format!("make {out:?}"))?;
-        write_file(&out.join("report.json"), &serde_json::to_vec_pretty(&report)?)?;
+        write_report(out, &report.to_html()?, &report.to_json()?)?;
     }
-    match context.json {
-        true => output::json(&report),
-        false => print_report(&report),
-    }
-}
-
-fn with_interval(value: WithInterval) -> String {
-    format!("{:.4} ({:.4}..{:.4})", value.value, value.interval.low, value.interval.high)
-}
-
-pub(super) fn print_report(report: &QuestionReport) -> anyhow::Result<()> {
-    let none = || "-".to_owned();
-    let measures = |measured: &forecart_eval::questions::QuestionMeasures| {
-        vec![
-            measured.top_3.map_or_else(none, with_interval),
-            measured.top_1.map_or_else(none, with_interval),
-            format!(
-                "{:.5} ({:.5}..{:.5})",
-                measured.log_loss.value,
-                measured.log_loss.interval.low,
-                measured.log_loss.interval.high
-            ),
-            format!("{} / {:.4}", with_interval(measured.ece), measured.noise_floor.mean),
-        ]
-    };
-    let mut rows: Vec<Vec<String>> = Vec::new();
-    if let Some(ceiling) = &report.ceiling {
-        rows.push([vec!["(ceiling)".to_owned()], measures(ceiling), vec![none()]].concat());
-    }
-    for row in &report.rows {
-        let secs = row.fit_secs.map_or_else(none, |secs| format!("{secs:.1}"));
-        rows.push([vec![row.model.clone()], measures(&row.measured), vec![secs]].concat());
-    }
-    let header = ["model", "top-3", "top-1", "log loss", "ECE / by chance", "seconds"];
-    output::line(&output::table(&header, &rows, 1))?;
-    // The tables below are of what was asked for, not of a baseline.
-    let is_asked = |row: &&QuestionRow| !registry::BASELINES.contains(&row.model.as_str());
-    let best = report.rows.iter().find(is_asked).or(report.rows.first());
-    let Some(best) = best else { return Ok(()) };
-    if let (Some(against), Some(baseline)) = (&best.against, &report.baseline) {
-        let hits = against.top_3.map(|hits| {
-            let interval = hits.interval;
-            format!("top-3 {:+.4} ({:+.4}..{:+.4}), ", hits.difference, interval.low, interval.high)
-        });
-        let loss = against.log_loss;
-        output::line(&format!(
-            "{} against {baseline}: {}log loss {:+.5} ({:+.5}..{:+.5})",
-            best.model,
-            hits.unwrap_or_default(),
-            loss.difference,
-            loss.interval.low,
-            loss.interval.high,
-        ))?;
-    }
-    let bins: Vec<Vec<String>> = best
-        .measured
-        .reliability
-        .iter()
-        .map(|bin| {
-            vec![
-                format!("{:.4}..{:.4}", bin.lowest, bin.highest),
-                format!("{:.4}", bin.mean_probability),
-                format!("{:.4}", bin.observed_rate),
-                format!("{:.4}..{:.4}", bin.interval.low, bin.interval.high),
-                count(bin.n_rows as u64),
-            ]
-        })
-        .collect();
-    let header = ["probability", "mean", "came true", "interval", "moments x intents"];
-    output::line(&format!("of {}:", best.model))?;
-    output::line(&output::table(&header, &bins, 0))?;
-    let intents: Vec<Vec<String>> = report
-        .intents
-        .iter()
-        .zip(&best.measured.intents)
-        .map(|(name, found)| {
-            let or_none =
-                |value: Option<f64>| value.map_or_else(none, |value| format!("{value:.4}"));
-            vec![
-                name.clone(),
-                count(found.n_asked),
-                format!("{:.4}", found.rate),
-                format!("{:.4}", found.mean_probability),
-                or_none(found.auc),
-                or_none(found.average_precision),
-            ]
-        })
-        .collect();
-    let header = ["intent", "asked", "rate", "mean probability", "AUC", "average precision"];
-    output::line(&output::table(&header, &intents, 1))?;
-    output::line(&format!(
-        "{} of {} moments of the {} part, {} of them before a question within {}; {} users, whom intervals resample; seed {}",
-        count(best.measured.n_moments),
-        count(report.n_moments),
-        match report.measured_on {
-            Part::Train => "training",
-            Part::Validation => "validation",
-            Part::Test => "test",
-        },
-        count(best.measured.n_asked),
-        in_words(report.horizon_ms),
-        count(best.measured.n_users),
-        report.seed,
-    ))
-}
-
-/// `40 min`, `3.5 h` or `2.1 days`.
-pub(super) fn in_words(ms: i64) -> String {
-    let minutes = ms as f64 / 60_000.0;
-    match minutes {
-        ..1.0 => format!("{:.0} s", ms as f64 / 1000.0),
-        1.0..90.0 => format!("{minutes:.0} min"),
-        90.0..2880.0 => format!("{:.1} h", minutes / 60.0),
-        _ => format!("{:.1} days", minutes / 1440.0),
-    }
+    show(context, arguments, &report, &report.table())
 }
 
 /// A behavior with its names.
@@ -291,8 +179,8 @@ impl<'a> Named<'a> {
         };
         match now_ms.saturating_sub(self.last_ms) {
             ..=0 => format!("{often}, just now"),
-            ms if self.count == 1 => format!("{often}, {} before", in_words(ms)),
-            ms => format!("{often}, last {} before", in_words(ms)),
+            ms if self.count == 1 => format!("{often}, {} before", span_in_words(ms)),
+            ms => format!("{often}, last {} before", span_in_words(ms)),
         }
     }
 }
@@ -385,7 +273,7 @@ fn answer(
             "questions": rows,
         }));
     }
-    let horizon = in_words(predictor.serving().horizon_ms);
+    let horizon = span_in_words(predictor.serving().horizon_ms);
     output::line(&match moment_ms {
         Some(ms) => format!(
             "{id}, {} events, the last {}: what is asked within {horizon} of it",

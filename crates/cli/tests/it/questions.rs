@@ -65,15 +65,35 @@ fn from_a_log_to_the_next_question_and_what_led_to_it() {
     let error = refused(&forecart(folder, &[&explain[..], &["--intent", "x"]].concat()), 2);
     assert!(error.contains("this model knows") && error.contains("refund_status"), "{error}");
 
-    let evaluate = ["evaluate", "--data", "questions", "--model", "q.forecart", "--out", "report"];
-    let shown = good(&forecart(folder, &evaluate));
-    for text in ["popularity", "last-event", "sequence against", "mean probability"] {
+    let evaluate = |more: &[&str]| {
+        let given = ["evaluate", "--data", "questions", "--model", "q.forecart", "--deterministic"];
+        good(&forecart(folder, &[&given[..], more].concat()))
+    };
+    let shown = evaluate(&["--out", "one", "--threads", "1"]);
+    let against = "sequence (q.forecart) against ";
+    for text in ["popularity *", "last-event *", against, "mean probability", "one/report.html"] {
         assert!(shown.contains(text), "{text}: {shown}");
     }
+    evaluate(&["--out", "other", "--threads", "2"]);
+    for file in ["report.json", "report.html"] {
+        let read = |name: &str| fs::read(folder.join(name).join(file)).unwrap();
+        assert_eq!(read("one"), read("other"), "{file}");
+    }
     let report: Value =
-        serde_json::from_slice(&fs::read(folder.join("report/report.json")).unwrap()).unwrap();
+        serde_json::from_slice(&fs::read(folder.join("one/report.json")).unwrap()).unwrap();
     assert_eq!(report["rows"].as_array().unwrap().len(), 3);
-    assert_eq!(report["ceiling"], Value::Null);
+    assert_eq!((&report["ceiling"], &report["environment"]), (&Value::Null, &Value::Null));
+    let page = fs::read_to_string(folder.join("one/report.html")).unwrap();
+    for text in [
+        "sequence (q.forecart)",
+        "popularity<span class=\"tag\">baseline</span>",
+        "last-event<span",
+        "<svg role=\"img\" aria-label=\"sequence (q.forecart): observed against predicted in",
+        "where_is_my_parcel",
+    ] {
+        assert!(page.contains(text), "{text}");
+    }
+    assert!(!page.contains("fit s") && !page.contains("machine"));
 
     let shown = good(&forecart(folder, &["model", "show", "q.forecart"]));
     assert!(shown.contains("question"), "{shown}");
@@ -106,6 +126,8 @@ fn a_generated_log_has_a_ceiling_that_no_model_is_above() {
         "5",
         "--seed",
         "5",
+        "--out",
+        "bench",
         "--json",
     ];
     let found = parsed(&forecart(root.path(), &bench));
@@ -116,7 +138,14 @@ fn a_generated_log_has_a_ceiling_that_no_model_is_above() {
     for row in rows {
         assert!(row["measured"]["log_loss"]["value"].as_f64().unwrap() > ceiling, "{row}");
     }
-    assert!(found["share_of_ceiling_top_3"].as_f64().unwrap() > 0.2);
+    let share = &found["share_of_ceiling_top_3"];
+    let of = |value: &Value| value.as_f64().unwrap();
+    let [low, high] = ["low", "high"].map(|end| of(&share["interval"][end]));
+    assert!(0.2 < low && low <= of(&share["value"]) && of(&share["value"]) <= high, "{share}");
+    let page = fs::read_to_string(root.path().join("bench/report.html")).unwrap();
+    for text in ["(ceiling)", "of the ceiling", "sequence: observed against predicted", "machine"] {
+        assert!(page.contains(text), "{text}");
+    }
     let n_cases = found["explain"]["n_cases"].as_u64().unwrap();
     assert!((1..=5).contains(&n_cases), "{found}");
 }

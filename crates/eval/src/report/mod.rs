@@ -23,6 +23,7 @@ mod slices;
 mod demand;
 mod intents;
 mod outcome;
+mod questions;
 
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +43,7 @@ pub use environment::Environment;
 pub use gate::{Gate, Verdict};
 pub use intents::{ConfusedIntents, IntentReport, IntentRow, IntentSource, MAJORITY, TextExample};
 pub use outcome::{CONSTANT, ColumnSegments, LeftOut, OutcomeReport, OutcomeRow, OutcomeSource};
+pub use questions::{QuestionReport, QuestionRow, QuestionSource};
 pub use slices::{SliceBy, SliceRow, SliceValue};
 
 /// The newest report format that this program writes.
@@ -475,4 +477,15 @@ fn formatted_p(p: f64) -> String {
 /// Seconds with as many digits as matter.
 pub(crate) fn formatted_secs(secs: f64) -> String {
     if secs < 9.95 { format!("{secs:.2}") } else { format!("{secs:.0}") }
+}
+
+/// A time span in words: `40 min`, `3.5 h` or `2.1 days`.
+pub fn span_in_words(ms: i64) -> String {
+    let minutes = ms as f64 / 60_000.0;
+    match minutes {
+        ..1.0 => format!("{:.0} s", ms as f64 / 1000.0),
+        1.0..90.0 => format!("{minutes:.0} min"),
+        90.0..2880.0 => format!("{:.1} h", minutes / 60.0),
+        _ => format!("{:.1} days", minutes / 1440.0),
+    }
 }

@@ -11,6 +11,7 @@ mod off_policy;
 mod outcome_report;
 mod probability;
 mod protocols;
+mod question_report;
 mod report;
 mod sample_leaks;
 mod scaling;
