@@ -81,7 +81,7 @@ impl QuestionReport {
         if let Some(hits) = first.measured.top_3 {
             let _ = write!(
                 text,
-                ". Before {:.1} % of the moments that led to a question, one of its three most probable intents was right",
+                ". At {:.1} % of the moments before a question, one of its three most probable intents is asked",
                 hits.value * 100.0
             );
         }
