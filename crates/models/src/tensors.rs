@@ -233,6 +233,20 @@ impl Tensors {
         }
     }
 
+    /// Refuses to make a network of `n` weights by a header to which these tensors do not belong: they hold fewer.
+    ///
+    /// # Errors
+    /// [`ModelError::Damaged`].
+    pub(crate) fn expect_at_least(&self, n: u128) -> Result<(), ModelError> {
+        match self.n_values() as u128 >= n {
+            true => Ok(()),
+            false => Err(ModelError::damaged(format!(
+                "it has {} weights, and its hyperparameters ask for {n} or more",
+                self.n_values()
+            ))),
+        }
+    }
+
     /// Refuses tensors that nobody took.
     ///
     /// # Errors

@@ -241,7 +241,7 @@ impl Bench<'_> {
     ) -> Result<Entry, TrainError> {
         let IntentMeasuring { training, n_seeds, deterministic, .. } = self.measuring;
         let spec = contestant.spec.as_ref();
-        // Those without weights drawn at random too: folds and draws of the threshold are.
+        // One without chance is fitted with each as well, and has a deviation of 0 to show for it.
         let seeds = (0..n_seeds.get() as u64).map(|n| training.seed.saturating_add(n));
         let mut entry = Entry {
             name: contestant.name.clone(),

@@ -45,10 +45,7 @@ pub(crate) fn train(context: &Context, arguments: &TrainArgs) -> anyhow::Result<
             format!("--task {}: the table {:?} is for {task}", asked.name(), arguments.data);
         return Err(UsageError(message).into());
     }
-    let checkpoint = Checkpoint::new(train::checkpoint_of(&arguments.out));
-    if arguments.restart {
-        checkpoint.remove()?;
-    }
+    let checkpoint = train::checkpoint(arguments)?;
     let options = options(context, Some(checkpoint.clone()));
     let (file, fit_secs) = train_outcome(&table, spec.as_ref(), &options, &context.display)?;
     file.save(&arguments.out)?;
@@ -69,10 +66,7 @@ pub(crate) fn train(context: &Context, arguments: &TrainArgs) -> anyhow::Result<
             "training": header.record,
         }));
     }
-    if let Some(last) = header.record.curve.last() {
-        let chosen = header.record.chosen_epoch.unwrap_or(last.epoch);
-        output::line(&format!("{} epochs, epoch {chosen} was best on validation", last.epoch))?;
-    }
+    train::print_epochs(&header.record)?;
     output::line(&format!(
         "wrote {}: {} of {}, {:.1} MB, trained in {fit_secs:.1} s, calibrated by {}; next: forecart predict --model {0} \
          --in rows.csv",

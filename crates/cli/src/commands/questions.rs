@@ -53,10 +53,7 @@ pub(crate) fn train(context: &Context, arguments: &TrainArgs) -> anyhow::Result<
     }
     let spec = spec(context, &arguments.model)?;
     let questions = Questions::open(&arguments.data)?;
-    let checkpoint = Checkpoint::new(train::checkpoint_of(&arguments.out));
-    if arguments.restart {
-        checkpoint.remove()?;
-    }
+    let checkpoint = train::checkpoint(arguments)?;
     let training = training(context, Some(checkpoint.clone()));
     let (file, fit_secs) = train_questions(&questions, spec.as_ref(), &training, &context.display)?;
     file.save(&arguments.out)?;
@@ -77,10 +74,7 @@ pub(crate) fn train(context: &Context, arguments: &TrainArgs) -> anyhow::Result<
             "training": header.record,
         }));
     }
-    if let Some(last) = header.record.curve.last() {
-        let chosen = header.record.chosen_epoch.unwrap_or(last.epoch);
-        output::line(&format!("{} epochs, epoch {chosen} was best on validation", last.epoch))?;
-    }
+    train::print_epochs(&header.record)?;
     if header.serving.calibration.n_moments() == 0 {
         output::line("no validation moment: probabilities are not calibrated")?;
     }

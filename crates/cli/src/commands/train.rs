@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use forecart_data::{Dataset, IntentTable, OrderTable, Progress as _, Questions, SampleTable};
 use forecart_models::model_file::{LoadedModel, Provenance};
 use forecart_models::recommend::{FitOn, registry};
-use forecart_models::training::Checkpoint;
+use forecart_models::training::{Checkpoint, FitRecord};
 use forecart_train::{TrainOptions, Trained, train};
 
 use super::{Context, demand, outcome, questions, stream, support};
@@ -49,10 +49,7 @@ pub(crate) fn run(context: &Context, arguments: &TrainArgs) -> anyhow::Result<()
     let name = registry::entry(&arguments.model)?.name;
     let spec = registry::spec(name, &context.config.model(name)?)?;
     let dataset = Dataset::open(&arguments.data)?;
-    let checkpoint = Checkpoint::new(checkpoint_of(&arguments.out));
-    if arguments.restart {
-        checkpoint.remove()?;
-    }
+    let checkpoint = checkpoint(arguments)?;
     let options = TrainOptions {
         fit_on: FitOn::from(arguments.fit_on),
         seed: context.config.seed,
@@ -86,10 +83,7 @@ pub(crate) fn run(context: &Context, arguments: &TrainArgs) -> anyhow::Result<()
             "training": provenance.record,
         }));
     }
-    if let Some(last) = provenance.record.curve.last() {
-        let chosen = provenance.record.chosen_epoch.unwrap_or(last.epoch);
-        output::line(&format!("{} epochs, epoch {chosen} was best on validation", last.epoch))?;
-    }
+    print_epochs(&provenance.record)?;
     output::line(&format!(
         "wrote {}: {name}, {:.1} MB, trained in {:.1} s; next: forecart evaluate --data {} --model {0}",
         arguments.out.display(),
@@ -99,11 +93,22 @@ pub(crate) fn run(context: &Context, arguments: &TrainArgs) -> anyhow::Result<()
     ))
 }
 
-/// Where the training of the model file `out` saves itself.
-pub(crate) fn checkpoint_of(out: &Path) -> PathBuf {
-    let mut path = out.as_os_str().to_owned();
+/// Where training saves itself, beside its model file; empty if it is to begin anew.
+pub(super) fn checkpoint(arguments: &TrainArgs) -> anyhow::Result<Checkpoint> {
+    let mut path = arguments.out.as_os_str().to_owned();
     path.push(".checkpoint");
-    PathBuf::from(path)
+    let checkpoint = Checkpoint::new(PathBuf::from(path));
+    if arguments.restart {
+        checkpoint.remove()?;
+    }
+    Ok(checkpoint)
+}
+
+/// How many epochs there were; nothing for a model without.
+pub(super) fn print_epochs(record: &FitRecord) -> anyhow::Result<()> {
+    let Some(last) = record.curve.last() else { return Ok(()) };
+    let chosen = record.chosen_epoch.unwrap_or(last.epoch);
+    output::line(&format!("{} epochs, epoch {chosen} was best on validation", last.epoch))
 }
 
 /// Puts a trained model, with its vocabulary and provenance, into a model file.

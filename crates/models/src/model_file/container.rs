@@ -280,3 +280,39 @@ impl View for Bytes {
         self.bytes.len()
     }
 }
+
+/// Gives a type with `header`, `tensors` and `from_bytes` what every model file can do: `to_bytes`, `save` and `open`.
+macro_rules! as_file {
+    ($file:ty) => {
+        impl $file {
+            /// The bytes of the model file: the same for the same model, on any machine.
+            ///
+            /// # Errors
+            /// [`ModelError::Damaged`] if a part cannot be written, which the parts of a fitted model always can.
+            pub fn to_bytes(&self) -> Result<Vec<u8>, $crate::error::ModelError> {
+                Ok($crate::model_file::container::write(&self.header, &self.tensors()?)?.0)
+            }
+
+            /// Writes the model file; a kill at any moment leaves the older file or the new one.
+            ///
+            /// # Errors
+            /// [`ModelError::Data`] if it cannot be written.
+            pub fn save(&self, path: &::std::path::Path) -> Result<(), $crate::error::ModelError> {
+                Ok(::forecart_data::storage::write_file(path, &self.to_bytes()?)?)
+            }
+
+            /// Reads a model file.
+            ///
+            /// # Errors
+            /// [`ModelError::Data`] if it cannot be read, else those of [`Self::from_bytes`], with the path.
+            pub fn open(path: &::std::path::Path) -> Result<Self, $crate::error::ModelError> {
+                let bytes =
+                    ::std::fs::read(path).map_err(::forecart_data::DataError::io("read", path))?;
+                Self::from_bytes(&bytes)
+                    .map_err(|error| $crate::model_file::inspection::with_path(error, path))
+            }
+        }
+    };
+}
+
+pub(super) use as_file;

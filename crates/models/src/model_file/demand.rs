@@ -1,15 +1,13 @@
 //! The file of a forecast of demand.
 
-use std::fs;
 use std::path::Path;
 
-use forecart_data::{DataError, OrderTable, TextTable, storage};
+use forecart_data::{OrderTable, TextTable};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::container;
 use super::header::{FORMAT, FORMAT_VERSION, FileHeader};
-use super::inspection::with_path;
 use crate::error::ModelError;
 use crate::purchase::demand::{DemandSpec, FittedDemand};
 use crate::tensors::{TensorData, Tensors};
@@ -80,6 +78,8 @@ pub struct DemandModelFile {
     fitted: FittedDemand,
 }
 
+container::as_file!(DemandModelFile);
+
 impl DemandModelFile {
     /// `fitted`, which `spec` learned from all of `table`.
     ///
@@ -123,31 +123,6 @@ impl DemandModelFile {
         tensors.insert("items", TensorData::U8(self.items.to_bytes()));
         tensors.insert("forecast", TensorData::U8(fitted));
         Ok(tensors)
-    }
-
-    /// The bytes of the model file: the same for the same forecast, on any machine.
-    ///
-    /// # Errors
-    /// [`ModelError::Damaged`] if a part cannot be written, which the parts of a fitted forecast always can.
-    pub fn to_bytes(&self) -> Result<Vec<u8>, ModelError> {
-        Ok(container::write(&self.header, &self.tensors()?)?.0)
-    }
-
-    /// Writes the model file; a kill at any moment leaves the older file or the new one.
-    ///
-    /// # Errors
-    /// [`ModelError::Data`] if it cannot be written.
-    pub fn save(&self, path: &Path) -> Result<(), ModelError> {
-        Ok(storage::write_file(path, &self.to_bytes()?)?)
-    }
-
-    /// Reads a model file.
-    ///
-    /// # Errors
-    /// [`ModelError::Data`] if it cannot be read, else those of [`Self::from_bytes`], with the path.
-    pub fn open(path: &Path) -> Result<Self, ModelError> {
-        let bytes = fs::read(path).map_err(DataError::io("read", path))?;
-        Self::from_bytes(&bytes).map_err(|error| with_path(error, path))
     }
 
     /// Reads the bytes of a model file. Any bytes give a model or an error.

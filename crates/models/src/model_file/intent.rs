@@ -1,16 +1,14 @@
 //! The file of a model of intents.
 
-use std::fs;
 use std::path::Path;
 
 use forecart_data::intents::IntentCounts;
-use forecart_data::{DataError, IntentTable, TextTable, storage};
+use forecart_data::{IntentTable, TextTable};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::container;
 use super::header::{FORMAT, FORMAT_VERSION, FileHeader, GateRecord};
-use super::inspection::with_path;
 use crate::error::ModelError;
 use crate::support::IntentPredictor;
 use crate::support::predictor::Serving;
@@ -77,6 +75,8 @@ pub struct IntentModelFile {
     predictor: IntentPredictor,
 }
 
+container::as_file!(IntentModelFile);
+
 impl IntentModelFile {
     /// `predictor`, which learned from `table`.
     ///
@@ -107,15 +107,15 @@ impl IntentModelFile {
             gate: None,
         };
         let mut file = Self { header, predictor };
-        file.header = container::write(&file.header, &file.tensors())?.1;
+        file.header = container::write(&file.header, &file.tensors()?)?.1;
         Ok(file)
     }
 
-    fn tensors(&self) -> Tensors {
+    fn tensors(&self) -> Result<Tensors, ModelError> {
         let mut tensors = Tensors::default();
         tensors.insert("intents", TensorData::U8(self.predictor.intents().to_bytes()));
         tensors.extend("model", self.predictor.model().tensors());
-        tensors
+        Ok(tensors)
     }
 
     /// The same model with what the gate of `evaluate` said of it, in place of what an older one said.
@@ -124,33 +124,8 @@ impl IntentModelFile {
     /// As [`Self::new`].
     pub fn with_gate(mut self, gate: GateRecord) -> Result<Self, ModelError> {
         self.header.gate = Some(gate);
-        self.header = container::write(&self.header, &self.tensors())?.1;
+        self.header = container::write(&self.header, &self.tensors()?)?.1;
         Ok(self)
-    }
-
-    /// The bytes of the model file: the same for the same model, on any machine.
-    ///
-    /// # Errors
-    /// As [`Self::new`].
-    pub fn to_bytes(&self) -> Result<Vec<u8>, ModelError> {
-        Ok(container::write(&self.header, &self.tensors())?.0)
-    }
-
-    /// Writes the model file; a kill at any moment leaves the older file or the new one.
-    ///
-    /// # Errors
-    /// [`ModelError::Data`] if it cannot be written.
-    pub fn save(&self, path: &Path) -> Result<(), ModelError> {
-        Ok(storage::write_file(path, &self.to_bytes()?)?)
-    }
-
-    /// Reads a model file.
-    ///
-    /// # Errors
-    /// [`ModelError::Data`] if it cannot be read, else those of [`Self::from_bytes`], with the path.
-    pub fn open(path: &Path) -> Result<Self, ModelError> {
-        let bytes = fs::read(path).map_err(DataError::io("read", path))?;
-        Self::from_bytes(&bytes).map_err(|error| with_path(error, path))
     }
 
     /// Reads the bytes of a model file. Any bytes give a model or an error.

@@ -1,18 +1,14 @@
 //! A model with its vocabulary: answers for the shop's own ids.
 
-use std::fs;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use forecart_data::encode::FeatureProgram;
-use forecart_data::{
-    DataError, Dataset, History, ItemIdx, SeenItems, TextTable, Vocabulary, storage,
-};
+use forecart_data::{Dataset, History, ItemIdx, SeenItems, TextTable, Vocabulary};
 use serde::Serialize;
 
 use super::container;
 use super::header::{DatasetFacts, FORMAT, FORMAT_VERSION, GateRecord, Header, Provenance};
-use super::inspection::with_path;
 use crate::error::ModelError;
 use crate::recommend::{Fallback, Reason, Recommender, Scored, TopK, registry};
 use crate::tensors::{TensorData, Tensors};
@@ -26,6 +22,8 @@ pub struct LoadedModel {
     titles: TextTable,
     encoders: FeatureProgram,
 }
+
+container::as_file!(LoadedModel);
 
 impl LoadedModel {
     /// `model`, which was fitted on `dataset` as `provenance` says.
@@ -73,33 +71,6 @@ impl LoadedModel {
         tensors.insert("encoders", TensorData::U8(encoders));
         tensors.extend("model", self.model.tensors());
         Ok(tensors)
-    }
-
-    /// The bytes of the model file: the same for the same model, on any machine.
-    ///
-    /// # Errors
-    /// [`ModelError::Damaged`] if a part cannot be written, which the parts of a fitted model
-    /// always can.
-    pub fn to_bytes(&self) -> Result<Vec<u8>, ModelError> {
-        Ok(container::write(&self.header, &self.tensors()?)?.0)
-    }
-
-    /// Writes the model file; a kill at any moment leaves the older file or the new one.
-    ///
-    /// # Errors
-    /// [`ModelError::Data`] if it cannot be written.
-    pub fn save(&self, path: &Path) -> Result<(), ModelError> {
-        Ok(storage::write_file(path, &self.to_bytes()?)?)
-    }
-
-    /// Reads a model file.
-    ///
-    /// # Errors
-    /// [`ModelError::Data`] if it cannot be read, else those of [`Self::from_bytes`], with the
-    /// path.
-    pub fn open(path: &Path) -> Result<Self, ModelError> {
-        let bytes = fs::read(path).map_err(DataError::io("read", path))?;
-        Self::from_bytes(&bytes).map_err(|error| with_path(error, path))
     }
 
     /// Reads the bytes of a model file. Any bytes give a model or an error: every length is checked

@@ -1,16 +1,14 @@
 //! The file of a model of a binary outcome.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use forecart_data::SampleTable;
 use forecart_data::samples::{PartCounts, SampleColumn, SampleSplit};
-use forecart_data::{DataError, SampleTable, storage};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::container;
 use super::header::{FORMAT, FORMAT_VERSION, FileHeader, GateRecord};
-use super::inspection::with_path;
 use crate::ads::{OutcomePredictor, predictor::Serving};
 use crate::error::ModelError;
 use crate::tensors::{TensorData, Tensors};
@@ -96,6 +94,8 @@ pub struct OutcomeModelFile {
     predictor: OutcomePredictor,
 }
 
+container::as_file!(OutcomeModelFile);
+
 impl OutcomeModelFile {
     /// `predictor`, which was fitted on `table`.
     ///
@@ -157,31 +157,6 @@ impl OutcomeModelFile {
         tensors.insert("encoders", TensorData::U8(encoders));
         tensors.extend("model", self.predictor.model().tensors());
         Ok(tensors)
-    }
-
-    /// The bytes of the model file: the same for the same model, on any machine.
-    ///
-    /// # Errors
-    /// [`ModelError::Damaged`] if a part cannot be written, which the parts of a fitted model always can.
-    pub fn to_bytes(&self) -> Result<Vec<u8>, ModelError> {
-        Ok(container::write(&self.header, &self.tensors()?)?.0)
-    }
-
-    /// Writes the model file; a kill at any moment leaves the older file or the new one.
-    ///
-    /// # Errors
-    /// [`ModelError::Data`] if it cannot be written.
-    pub fn save(&self, path: &Path) -> Result<(), ModelError> {
-        Ok(storage::write_file(path, &self.to_bytes()?)?)
-    }
-
-    /// Reads a model file.
-    ///
-    /// # Errors
-    /// [`ModelError::Data`] if it cannot be read, else those of [`Self::from_bytes`], with the path.
-    pub fn open(path: &Path) -> Result<Self, ModelError> {
-        let bytes = fs::read(path).map_err(DataError::io("read", path))?;
-        Self::from_bytes(&bytes).map_err(|error| with_path(error, path))
     }
 
     /// Reads the bytes of a model file. Any bytes give a model or an error: every length is checked against the bytes that are

@@ -1,16 +1,14 @@
 //! The file of a model of questions.
 
-use std::fs;
 use std::path::Path;
 
 use forecart_data::questions::{MomentCounts, Windows};
-use forecart_data::{DataError, Questions, Vocabulary, storage};
+use forecart_data::{Questions, Vocabulary};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::container;
 use super::header::{FORMAT, FORMAT_VERSION, FileHeader};
-use super::inspection::with_path;
 use crate::error::ModelError;
 use crate::support::questions::predictor::QuestionNames;
 use crate::support::questions::{QuestionPredictor, QuestionServing};
@@ -76,6 +74,8 @@ pub struct QuestionModelFile {
     predictor: QuestionPredictor,
 }
 
+container::as_file!(QuestionModelFile);
+
 impl QuestionModelFile {
     /// `predictor`, which learned from `questions`.
     ///
@@ -107,43 +107,18 @@ impl QuestionModelFile {
             },
         };
         let mut file = Self { header, predictor };
-        file.header = container::write(&file.header, &file.tensors())?.1;
+        file.header = container::write(&file.header, &file.tensors()?)?.1;
         Ok(file)
     }
 
-    fn tensors(&self) -> Tensors {
+    fn tensors(&self) -> Result<Tensors, ModelError> {
         let QuestionNames { intents, objects, events } = self.predictor.names();
         let mut tensors = Tensors::default();
         for (name, names) in [("intents", intents), ("objects", objects), ("events", events)] {
             tensors.insert(name, TensorData::U8(names.to_bytes()));
         }
         tensors.extend("model", self.predictor.model().tensors());
-        tensors
-    }
-
-    /// The bytes of the model file: the same for the same model, on any machine.
-    ///
-    /// # Errors
-    /// As [`Self::new`].
-    pub fn to_bytes(&self) -> Result<Vec<u8>, ModelError> {
-        Ok(container::write(&self.header, &self.tensors())?.0)
-    }
-
-    /// Writes the model file; a kill at any moment leaves the older file or the new one.
-    ///
-    /// # Errors
-    /// [`ModelError::Data`] if it cannot be written.
-    pub fn save(&self, path: &Path) -> Result<(), ModelError> {
-        Ok(storage::write_file(path, &self.to_bytes()?)?)
-    }
-
-    /// Reads a model file.
-    ///
-    /// # Errors
-    /// [`ModelError::Data`] if it cannot be read, else those of [`Self::from_bytes`], with the path.
-    pub fn open(path: &Path) -> Result<Self, ModelError> {
-        let bytes = fs::read(path).map_err(DataError::io("read", path))?;
-        Self::from_bytes(&bytes).map_err(|error| with_path(error, path))
+        Ok(tensors)
     }
 
     /// Reads the bytes of a model file. Any bytes give a model or an error.

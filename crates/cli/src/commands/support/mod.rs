@@ -116,10 +116,7 @@ pub(crate) fn train(context: &Context, arguments: &TrainArgs) -> anyhow::Result<
     }
     let spec = spec(context, &arguments.model)?;
     let table = IntentTable::open(&arguments.data)?;
-    let checkpoint = Checkpoint::new(train::checkpoint_of(&arguments.out));
-    if arguments.restart {
-        checkpoint.remove()?;
-    }
+    let checkpoint = train::checkpoint(arguments)?;
     let training = training(context, arguments.fit_on, Some(checkpoint.clone()))?;
     let (file, fit_secs) = train_intents(&table, spec.as_ref(), &training, &context.display)?;
     file.save(&arguments.out)?;

@@ -29,7 +29,7 @@ pub struct IntentRow {
     pub is_baseline: bool,
     /// Its hyperparameters.
     pub hyperparameters: serde_json::Value,
-    /// All seeds that the values are means over; none for a model without chance, or one that came from a file.
+    /// All seeds that the values are means over; that of its file for a model that was given, none for the majority.
     pub seeds: Vec<u64>,
     /// Everything about its answers.
     pub measured: IntentMeasures,

@@ -47,10 +47,12 @@ impl QuestionCalibration {
     /// `logits`, `came_true`: `[n_moments, n_intents]`, row by row.
     ///
     /// # Panics
-    /// If they are not of one length, a multiple of `n_intents`.
+    /// If they are not of one length, a multiple of `n_intents`, which is not 0.
     pub fn fit(logits: &[f32], came_true: &[bool], n_intents: usize) -> Self {
         assert!(
-            logits.len() == came_true.len() && logits.len().is_multiple_of(n_intents),
+            n_intents > 0
+                && logits.len() == came_true.len()
+                && logits.len().is_multiple_of(n_intents),
             "whole rows with as many labels"
         );
         let mut columns: Vec<Vec<Cell>> = vec![Vec::new(); n_intents];

@@ -402,6 +402,10 @@ impl Sequence {
         tensors: &mut Tensors,
         n_intents: usize,
     ) -> Result<Self, ModelError> {
+        // Before anything is as large as the header says.
+        let SequenceConfig { d_model, n_layers, d_ff, .. } = spec.config;
+        let [d, n_layers, d_ff] = [d_model.get(), n_layers.get(), d_ff].map(u128::from);
+        tensors.expect_at_least(d + n_layers * d * (d + d_ff))?;
         // Weights that are overwritten below: the seed means nothing.
         let rng = &mut ChaCha8Rng::seed_from_u64(0);
         let rows = |name: &str| tensors.n_rows(name).unwrap_or(0);
