@@ -1,0 +1,1 @@
+//! One process that answers over HTTP and learns of new events.
