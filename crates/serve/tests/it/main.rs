@@ -1,0 +1,3 @@
+//! Tests of the server, on real stores.
+
+mod store;
