@@ -13,7 +13,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("models", &["data", "nn", "text"]),
     ("eval", &["data"]),
     ("train", &["data", "models", "eval"]),
-    ("cli", &["data", "prepare", "models", "eval", "train"]),
+    ("serve", &["data", "models", "text"]),
+    ("cli", &["data", "prepare", "models", "eval", "train", "serve"]),
 ];
 
 fn root() -> PathBuf {
