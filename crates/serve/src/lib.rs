@@ -1,1 +1,4 @@
 //! One process that answers over HTTP and learns of new events.
+
+pub mod catalog;
+pub mod rules;
