@@ -65,11 +65,6 @@ where
         self.values[code as usize].as_deref().expect("a code that is held has a value")
     }
 
-    /// How many codes there are, free ones included: one more than the largest.
-    pub(crate) fn n_codes(&self) -> usize {
-        self.values.len()
-    }
-
     /// Holds `value` once more; whether it is new here.
     pub(super) fn hold(&mut self, value: &K) -> (u32, bool) {
         if let Some(code) = self.code(value) {
@@ -138,7 +133,7 @@ mod tests {
         assert_eq!(words.release(0).as_deref(), Some("red"));
         assert_eq!(words.code("red"), None);
         assert_eq!(words.hold("green"), (0, true));
-        assert_eq!((words.get(0), words.get(1), words.n_codes()), ("green", "blue", 2));
+        assert_eq!((words.get(0), words.get(1), words.values.len()), ("green", "blue", 2));
     }
 
     #[test]

@@ -10,13 +10,13 @@ use super::schema::Scope;
 /// use forecart_serve::rules::{Filter, Schema};
 ///
 /// let error = Filter::parse("item.in_stock and item.prise < 100", &Schema::new()).unwrap_err();
-/// assert_eq!(
-///     error.to_string(),
-///     "items have no column \"prise\" (line 1, column 19)\n  \
-///        item.in_stock and item.prise < 100\n  \
-///                          ^\n\
-///      did you mean item.price?"
-/// );
+/// let lines = [
+///     "items have no column \"prise\" (line 1, column 19)",
+///     "  item.in_stock and item.prise < 100",
+///     "                    ^",
+///     "did you mean item.price?",
+/// ];
+/// assert_eq!(error.to_string(), lines.join("\n"));
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct RuleError {
