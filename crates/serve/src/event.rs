@@ -4,6 +4,8 @@ use forecart_data::event::{canonical_column, canonical_event, columns, folded};
 use forecart_text::Pipeline;
 use serde_json::{Map, Value};
 
+use crate::catalog::time;
+
 /// Longest id, in bytes.
 pub const MAX_ID_BYTES: usize = 512;
 /// Longest name of an event, in bytes.
@@ -236,19 +238,15 @@ fn number(field: &str, given: &Value) -> Result<f64, EventError> {
 
 fn time_ms(field: &str, given: &Value, now_ms: i64) -> Result<i64, EventError> {
     let form = || {
-        let message = format!(
-            "{field} is neither a number of seconds or milliseconds since 1970 nor a time like 2026-11-26T09:30:00Z"
-        );
+        let message = format!("{field} is no time: {}", time::HINT);
         EventError::new("bad_timestamp", field, message)
     };
+    let number = |number: f64| time::of_number(number).ok_or_else(form);
     let millis = match given {
-        Value::Number(number) => of_number(number.as_f64().ok_or_else(form)?).ok_or_else(form)?,
+        Value::Number(given) => number(given.as_f64().ok_or_else(form)?)?,
         Value::String(text) => match text.trim().parse::<f64>() {
-            Ok(number) => of_number(number).ok_or_else(form)?,
-            Err(_) => {
-                let time: jiff::Timestamp = text.trim().parse().map_err(|_| form())?;
-                time.as_millisecond()
-            }
+            Ok(given) => number(given)?,
+            Err(_) => time::of_text(text).ok_or_else(form)?,
         },
         Value::Bool(_) | Value::Null | Value::Array(_) | Value::Object(_) => return Err(form()),
     };
@@ -260,19 +258,6 @@ fn time_ms(field: &str, given: &Value, now_ms: i64) -> Result<i64, EventError> {
         return Err(EventError::new("bad_timestamp", field, message));
     }
     Ok(millis)
-}
-
-/// The unit is told by the size, as at import: seconds until the year 5138, then milliseconds, microseconds, nanoseconds.
-fn of_number(number: f64) -> Option<i64> {
-    let millis = match number.abs() {
-        below if !below.is_finite() => return None,
-        below if below < 1e11 => number * 1e3,
-        below if below < 1e14 => number,
-        below if below < 1e17 => number / 1e3,
-        below if below < 1e20 => number / 1e6,
-        _ => return None,
-    };
-    Some(millis.round() as i64)
 }
 
 fn mask_in_place(

@@ -57,7 +57,7 @@ pub(super) fn serve(
             ));
         }
         let server = match Server::start(config, is_open).await {
-            Err(error @ StartError::Open { .. }) => return Err(UsageError(error.to_string()).into()),
+            Err(error @ (StartError::Open { .. } | StartError::Rules(_))) => return Err(UsageError(error.to_string()).into()),
             other => other?,
         };
         let address = server.address()?;

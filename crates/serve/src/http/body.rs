@@ -13,12 +13,17 @@ use super::error::ApiError;
 pub(crate) async fn bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiError> {
     Bytes::from_request(request, state).await.map_err(|rejection: BytesRejection| {
         if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "the body is too large")
-                .hint("send it in parts, or raise serve.max_body_bytes")
+            too_large()
         } else {
             ApiError::bad_request("unreadable_body", "the body did not come whole")
         }
     })
+}
+
+/// The answer to a body past the limit.
+pub(crate) fn too_large() -> ApiError {
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "the body is too large")
+        .hint("send it in parts, or raise serve.max_body_bytes")
 }
 
 /// A body of JSON.

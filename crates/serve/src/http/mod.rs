@@ -16,6 +16,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::http::header::CONTENT_LENGTH;
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -138,11 +139,18 @@ async fn watched(State(app): State<Arc<App>>, request: Request, next: Next) -> R
     let method = request.method().to_string();
     let matched = request.extensions().get::<MatchedPath>();
     let route = matched.map_or_else(|| "other".to_owned(), |path| path.as_str().to_owned());
-    let mut response = match tokio::time::timeout(app.config.timeout, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => {
-            let message = "the request took longer than it may";
-            ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", message).into_response()
+    let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let announced: Option<u64> = announced.and_then(|text| text.parse().ok());
+    let mut response = if announced.is_some_and(|n| n > app.config.max_body_bytes as u64) {
+        // Nothing of it is waited for.
+        body::too_large().into_response()
+    } else {
+        match tokio::time::timeout(app.config.timeout, next.run(request)).await {
+            Ok(response) => response,
+            Err(_) => {
+                let message = "the request took longer than it may";
+                ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", message).into_response()
+            }
         }
     };
     let took = started.elapsed();

@@ -9,5 +9,6 @@ mod served;
 mod events;
 mod keys;
 mod lists;
+mod sockets;
 mod store;
 mod swaps;

@@ -59,3 +59,61 @@ async fn the_newest_file_is_served_until_one_is_promoted() {
     assert_eq!(refused.status.as_u16(), 404, "{}", refused.text);
     assert_eq!(live().await, first);
 }
+
+/// Every answer while models are swapped is 200, and is what one whole version answers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_request_fails_or_mixes_versions_while_models_are_swapped() {
+    const N_SWAPS: usize = 200;
+    const N_ROLLBACKS: usize = 20;
+    let served = Served::empty().await;
+    let data = tempfile::tempdir().unwrap();
+    let dataset = dataset(data.path());
+    let keys = json!({"n_epochs": 2, "n_factors": 8});
+    for (seed, name) in [(1, "a.forecart"), (2, "b.forecart")] {
+        write_model("bpr", &keys, &dataset, seed, &served.models().join(name));
+    }
+    for item in ["item/3", "item/9", "item/20"] {
+        served.event("u", item, "purchase", 1_764_000_000).await;
+    }
+    let promote = async |file: &str| {
+        let body = json!({"version": file});
+        let answer = served.post("/v1/models/recommend/promote", &body).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    };
+    let list = async || {
+        let answer = served.get("/v1/recommend/u?n=60").await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        let mut list = answer.json();
+        let version = list["model_version"].as_str().unwrap().to_owned();
+        (version, list["items"].take())
+    };
+    promote("a.forecart").await;
+    let of_a = list().await;
+    promote("b.forecart").await;
+    let of_b = list().await;
+    assert!(of_a.0 != of_b.0 && of_a.1 != of_b.1);
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let n_answers = [const { std::sync::atomic::AtomicUsize::new(0) }; 2];
+    let ask = async || {
+        while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+            let answer = list().await;
+            assert!(answer == of_a || answer == of_b, "an answer of no one version");
+            let of = usize::from(answer.0 == of_b.0);
+            n_answers[of].fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            tokio::task::yield_now().await;
+        }
+    };
+    let swap = async {
+        for round in 0..N_SWAPS {
+            promote(if round % 2 == 0 { "a.forecart" } else { "b.forecart" }).await;
+            if round % (N_SWAPS / N_ROLLBACKS) == 0 {
+                let answer = served.post("/v1/models/recommend/rollback", &json!(null)).await;
+                assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+            }
+        }
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+    };
+    tokio::join!(swap, ask(), ask(), ask(), ask());
+    let n_answers = n_answers.map(std::sync::atomic::AtomicUsize::into_inner);
+    assert!(n_answers.iter().all(|n| *n > 20), "{n_answers:?}");
+}
