@@ -85,6 +85,21 @@ fn no_async_stands_in_a_public_signature() {
 }
 
 #[test]
+fn what_makes_lists_knows_no_database_and_no_async() {
+    for name in ["catalog", "rules", "assemble"] {
+        let mut files = Vec::new();
+        rust_files(&root().join("crates/serve/src").join(name), &mut files);
+        assert!(!files.is_empty(), "{name}");
+        for file in files {
+            let text = fs::read_to_string(&file).unwrap();
+            for word in ["async ", ".await", "sqlx", "tokio", "axum", "crate::store"] {
+                assert!(!text.contains(word), "{file:?} contains {word}");
+            }
+        }
+    }
+}
+
+#[test]
 fn files_stay_readable() {
     let mut files = Vec::new();
     for entry in fs::read_dir(root().join("crates")).unwrap() {
