@@ -43,6 +43,8 @@ pub struct RawServeConfig {
     pub slow_ms: Option<NonZeroU32>,
     /// Traces of answers that are kept.
     pub traces: Option<usize>,
+    /// Whether requests in the shapes of gorse, Metarank and Rasa are answered too.
+    pub compatible: bool,
     /// Types of further attributes of items that rules read.
     pub item: RawColumns,
     /// Types of attributes of users that rules read.
@@ -88,6 +90,8 @@ pub struct ServeConfig {
     pub slow: Duration,
     /// Traces of answers that are kept.
     pub n_traces: usize,
+    /// Whether requests in the shapes of gorse, Metarank and Rasa are answered too.
+    pub is_compatible: bool,
     /// The shop's rules; they are checked when the process starts.
     pub rules: RawShopRules,
 }
@@ -138,6 +142,7 @@ impl ServeConfig {
             timeout: Duration::from_secs(raw.timeout_secs.map_or(10, NonZeroU32::get).into()),
             slow: Duration::from_millis(raw.slow_ms.map_or(250, NonZeroU32::get).into()),
             n_traces: raw.traces.unwrap_or(1_000),
+            is_compatible: raw.compatible,
             rules: RawShopRules {
                 item: raw.item,
                 user: raw.user,

@@ -29,6 +29,7 @@ mod app;
 mod config;
 mod fill;
 mod http;
+mod load;
 mod server;
 
 pub use app::{App, StartError};
@@ -40,6 +41,7 @@ pub use http::{document, router};
 pub use intake::{Intake, IntakeError};
 pub use keys::{NewKey, generate as generate_key};
 pub use lists::{RawColumns, RawRule, RawScenario, RawSeenRule, RawShopRules, ShopRuleError};
+pub use load::{LoadOutcome, LoadPlan, LoadRequest, load};
 pub use models::{Found, LeftOut, Live, Models, ServedModelError};
 pub use server::Server;
 pub use workers::{WorkError, Workers};

@@ -20,7 +20,7 @@ pub(crate) use self::answers::{
 };
 pub(crate) use self::bench::{
     BenchArgs, BenchVerb, InstructionsName, ModelSize, QuestionsBenchArgs, RowFormatName,
-    ScalingArgs, ScalingPart, StepArgs,
+    ScalingArgs, ScalingPart, ServeBenchArgs, StepArgs,
 };
 pub(crate) use self::data::{
     ImportArgs, InitArgs, PrepareArgs, ProtocolName, TaskName, ValidateArgs,

@@ -4,6 +4,7 @@ mod ads;
 mod backtest;
 mod bench;
 mod bench_questions;
+mod bench_serve;
 mod data;
 mod demand;
 mod demo;

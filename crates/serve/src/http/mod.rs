@@ -2,6 +2,7 @@
 
 mod auth;
 mod body;
+mod compatible;
 mod error;
 mod events;
 mod items;
@@ -96,7 +97,14 @@ pub fn router(app: Arc<App>) -> Router {
             None => routes,
         });
     }
-    let (router, document) = all.split_for_parts();
+    let (mut router, document) = all.split_for_parts();
+    if app.config.is_compatible {
+        let needs = |scope| from_fn_with_state(Needs { app: app.clone(), scope }, auth::check);
+        router = router
+            .merge(compatible::open())
+            .merge(compatible::reading().route_layer(needs(Scope::Read)))
+            .merge(compatible::writing().route_layer(needs(Scope::Write)));
+    }
     let panicked = app.clone();
     let on_panic = move |_: Box<dyn std::any::Any + Send>| {
         panicked.memory.metrics.panics.inc();

@@ -98,6 +98,13 @@ pub(crate) struct ListBody {
     leave_out_seen: Option<bool>,
 }
 
+impl ListBody {
+    /// A page of a list, and nothing else said.
+    pub(super) fn page(n: Option<usize>, offset: Option<usize>) -> Self {
+        Self { n, offset, ..Self::default() }
+    }
+}
+
 impl From<ListQuery> for ListBody {
     fn from(query: ListQuery) -> Self {
         let ListQuery { n, offset, scenario, filter, explain, leave_out_seen } = query;
@@ -126,7 +133,7 @@ fn unprocessable(code: &str, message: impl Into<String>, field: &str) -> ApiErro
 }
 
 /// Checks all that is said but the user.
-fn checked(app: &App, about: About, body: &ListBody) -> Result<ListAsk, ApiError> {
+pub(super) fn checked(app: &App, about: About, body: &ListBody) -> Result<ListAsk, ApiError> {
     let n = body.n.unwrap_or(N_ITEMS);
     if n == 0 || n > MAX_ITEMS {
         return Err(unprocessable("bad_n", format!("n is in 1..={MAX_ITEMS}"), "n"));
@@ -208,7 +215,7 @@ fn declare_items(app: &App, schema: &mut Schema) {
 }
 
 /// The list of one user, or of a visitor.
-async fn answer(
+pub(super) async fn answer(
     app: &Arc<App>,
     mut ask: ListAsk,
     user_id: Option<String>,
@@ -342,16 +349,25 @@ pub(crate) async fn rank(
     Body(body): Body<RankBody>,
 ) -> Result<Json<List>, ApiError> {
     let RankBody { user_id, session, items, context, scenario, filter, boost, explain } = body;
-    if items.is_empty() || items.len() > MAX_ITEMS {
+    let ids = items.into_iter().map(|item| item.id).collect();
+    let body =
+        ListBody { session, context, scenario, filter, boost, explain, ..ListBody::default() };
+    let ask = checked_ranking(&app, ids, body)?;
+    Ok(Json(answer(&app, ask, user_id).await?))
+}
+
+/// Checks a request for the order of given items.
+pub(super) fn checked_ranking(
+    app: &App,
+    ids: Vec<String>,
+    body: ListBody,
+) -> Result<ListAsk, ApiError> {
+    if ids.is_empty() || ids.len() > MAX_ITEMS {
         let message = format!("1 to {MAX_ITEMS} items are put in order");
         return Err(unprocessable("bad_items", message, "items"));
     }
-    let n = Some(items.len());
-    let ids = items.into_iter().map(|item| item.id).collect();
-    let body =
-        ListBody { session, context, scenario, filter, boost, explain, n, ..ListBody::default() };
-    let ask = checked(&app, About::Among(ids), &body)?;
-    Ok(Json(answer(&app, ask, user_id).await?))
+    let body = ListBody { n: Some(ids.len()), ..body };
+    checked(app, About::Among(ids), &body)
 }
 
 /// How a list came about: candidates by source, what each filter removed, boosts, pins, scores. The last ones of this process are kept.

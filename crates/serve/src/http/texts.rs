@@ -49,10 +49,10 @@ pub(crate) struct NamedIntent {
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Classification {
     /// As it was read: masked.
-    text: String,
+    pub(super) text: String,
     /// Null where no answer is better than a wrong one.
-    intent: Option<NamedIntent>,
-    intent_ranking: Vec<NamedIntent>,
+    pub(super) intent: Option<NamedIntent>,
+    pub(super) intent_ranking: Vec<NamedIntent>,
     abstain: bool,
     /// Why there is no answer.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -96,20 +96,8 @@ pub(crate) async fn classify(
             return Err(unprocessable("wrong_fields", message).field("text"));
         }
     };
-    check_rows(texts.len(), "texts")?;
-    if let Some(text) = texts.iter().find(|text| text.len() > MAX_TEXT_BYTES) {
-        let message = format!("a text has {} bytes, at most {MAX_TEXT_BYTES} are read", text.len());
-        let error = ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "text_too_large", message);
-        return Err(error.field("text"));
-    }
-    let n = body.n.unwrap_or(N_RANKED);
-    let file = app.models.live().support.clone().ok_or_else(|| ApiError::no_model("support"))?;
     let started = std::time::Instant::now();
-    let model = file.clone();
-    let answered = app.workers.run(move || {
-        texts.iter().map(|text| answer(&model, text, n)).collect::<Result<Vec<_>, ApiError>>()
-    });
-    let mut results = answered.await??;
+    let (file, mut results) = classified(&app, texts, body.n.unwrap_or(N_RANKED)).await?;
     let header = file.header();
     Ok(Json(Classifications {
         request_id: super::new_id(),
@@ -119,6 +107,32 @@ pub(crate) async fn classify(
         results: (!is_one).then_some(results),
         took_ms: started.elapsed().as_secs_f64() * 1e3,
     }))
+}
+
+/// What one text asks.
+pub(super) async fn one(app: &App, text: String, n: usize) -> Result<Classification, ApiError> {
+    let (_, mut results) = classified(app, vec![text], n).await?;
+    Ok(results.remove(0))
+}
+
+/// What texts ask, in their order, and by which model.
+async fn classified(
+    app: &App,
+    texts: Vec<String>,
+    n: usize,
+) -> Result<(Arc<IntentModelFile>, Vec<Classification>), ApiError> {
+    check_rows(texts.len(), "texts")?;
+    if let Some(text) = texts.iter().find(|text| text.len() > MAX_TEXT_BYTES) {
+        let message = format!("a text has {} bytes, at most {MAX_TEXT_BYTES} are read", text.len());
+        let error = ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "text_too_large", message);
+        return Err(error.field("text"));
+    }
+    let file = app.models.live().support.clone().ok_or_else(|| ApiError::no_model("support"))?;
+    let model = file.clone();
+    let answered = app.workers.run(move || {
+        texts.iter().map(|text| answer(&model, text, n)).collect::<Result<Vec<_>, ApiError>>()
+    });
+    Ok((file, answered.await??))
 }
 
 fn check_rows(n_rows: usize, field: &str) -> Result<(), ApiError> {

@@ -6,6 +6,7 @@ mod shop;
 
 mod served;
 
+mod compatible;
 mod events;
 mod keys;
 mod lists;
