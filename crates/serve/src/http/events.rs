@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use forecart_data::event::columns;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -95,6 +96,36 @@ pub(crate) fn answer(taken: Taken) -> Response {
     (StatusCode::UNPROCESSABLE_ENTITY, Json(refused)).into_response()
 }
 
+/// Names what questions ask that came with a text and without an intent, by the model of texts that is live: models of coming questions
+/// go by intents. Where that model abstains, or cannot answer now, the question has none.
+async fn name_intents(app: &Arc<App>, events: &mut [Event]) {
+    let Some(file) = app.models.live().support.clone() else { return };
+    let is_open = |event: &Event| {
+        event.event == "ask" && !event.further.contains_key(columns::INTENT)
+    };
+    let asked = events.iter().enumerate().filter(|(_, event)| is_open(event)).filter_map(|(at, event)| {
+        Some((at, event.further.get(columns::TEXT)?.as_str()?.to_owned()))
+    });
+    let asked: Vec<(usize, String)> = asked.collect();
+    if asked.is_empty() {
+        return;
+    }
+    let version = file.header().content_hash.clone();
+    let named = app.workers.run(move || {
+        let predictor = file.predictor();
+        let name = |(at, text): (usize, String)| {
+            let found = predictor.classify(&text).ok().filter(|own| own.abstained.is_none())?;
+            Some((at, predictor.intents().get(found.best()).to_owned()))
+        };
+        asked.into_iter().filter_map(name).collect::<Vec<_>>()
+    });
+    for (at, intent) in named.await.unwrap_or_default() {
+        let further = &mut events[at].further;
+        further.insert(columns::INTENT.to_owned(), intent.into());
+        further.insert("intent_model".to_owned(), version.clone().into());
+    }
+}
+
 /// Takes events: one, an array of them, or one a line.
 ///
 /// 202 says that all accepted ones are on the disk. An event whose `event_id` was taken before is the same event.
@@ -132,6 +163,7 @@ pub(crate) async fn post(
             }
         }
     }
+    name_intents(&app, &mut events).await;
     let accepted = events.len();
     let n_new = if events.is_empty() { 0 } else { app.intake.write(events).await? };
     Ok(answer(Taken { accepted, duplicates: accepted - n_new, rejected }))
