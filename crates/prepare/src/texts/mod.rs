@@ -8,6 +8,7 @@ mod nlu;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use forecart_data::dataset::Reason;
 use forecart_data::encode::{Row as _, Value};
@@ -56,6 +57,14 @@ pub fn parse_nlu_bytes(
     let text = std::str::from_utf8(bytes).map_err(|_| not_utf8(path))?;
     let examples = nlu::parse(text, path)?.examples.into_iter();
     Ok(examples.map(|example| (pipeline.clean(&example.text), example.intent)).collect())
+}
+
+/// What texts of an event log go through, of which no configuration speaks.
+pub(crate) fn pipeline_of_logs() -> &'static Pipeline {
+    static PIPELINE: LazyLock<Pipeline> = LazyLock::new(|| {
+        Pipeline::new(PipelineConfig::default()).expect("the default configuration fits")
+    });
+    &PIPELINE
 }
 
 fn not_utf8(path: &Path) -> PrepareError {
