@@ -18,6 +18,7 @@ use forecart_prepare::{
     DataConfig, DemandConfig, QuestionsConfig, RawDemandConfig, RawQuestionsConfig, RawTextConfig,
     Resources, TextConfig, ValidateConfig,
 };
+use forecart_serve::RawServeConfig;
 use serde::Deserialize;
 
 use crate::args::{Common, ProtocolName, TaskName};
@@ -57,6 +58,7 @@ struct RawConfig {
     intent_models: BTreeMap<String, toml::Table>,
     questions: RawQuestionsConfig,
     question_models: BTreeMap<String, toml::Table>,
+    serve: RawServeConfig,
     limits: RawLimits,
 }
 
@@ -144,6 +146,11 @@ impl Config {
     /// The checks that `validate` makes.
     pub(crate) fn validate(&self) -> ValidateConfig {
         ValidateConfig::default()
+    }
+
+    /// The `[serve]` section as it is written; flags come over it before it is checked.
+    pub(crate) fn serve(&self) -> RawServeConfig {
+        self.raw.serve.clone()
     }
 
     /// Threads to use.

@@ -17,9 +17,44 @@ pub(crate) struct BenchArgs {
     pub(crate) verb: BenchVerb,
 }
 
+/// What a server is measured with.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  forecart bench serve                              generate a shop of 100,000 items, train hstu, serve and ask\n  \
+                  forecart bench serve --url 127.0.0.1:8080 --users 1000 --items 5000"
+)]
+pub(crate) struct ServeBenchArgs {
+    /// Address of a server that runs [default: one is started on generated data]
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) url: Option<std::net::SocketAddr>,
+    /// Key that the server needs
+    #[arg(long, env = "FORECART_KEY", hide_env_values = true, value_name = "KEY")]
+    pub(crate) key: Option<String>,
+    /// The model of lists of a server that is started
+    #[arg(long, default_value = "hstu", value_name = "NAME")]
+    pub(crate) model: String,
+    /// Items of the shop
+    #[arg(long, default_value = "100000", value_name = "N")]
+    pub(crate) items: NonZeroU32,
+    /// Users of the shop, each with 50 events
+    #[arg(long, default_value = "4000", value_name = "N")]
+    pub(crate) users: NonZeroU32,
+    /// Lists a second [default: what the server can answer is searched for]
+    #[arg(long, value_name = "N")]
+    pub(crate) rate: Option<f64>,
+    /// Seconds of each row of the table
+    #[arg(long, default_value = "20", value_name = "SECONDS")]
+    pub(crate) seconds: NonZeroU32,
+    /// Connections: how many requests can be under way at once
+    #[arg(long, default_value = "64", value_name = "N")]
+    pub(crate) connections: NonZeroUsize,
+}
+
 /// What `forecart bench` can do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchVerb {
+    /// Ask a server at a constant rate, and print what it answers, how fast, and its memory
+    Serve(ServeBenchArgs),
     /// Write a seeded, shop-like event log as CSV
     #[command(
         after_help = "Example:\n  forecart bench generate --events 10000000 --out events.csv"

@@ -7,6 +7,7 @@ mod answers;
 mod bench;
 mod data;
 mod models;
+mod serve;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -19,12 +20,13 @@ pub(crate) use self::answers::{
 };
 pub(crate) use self::bench::{
     BenchArgs, BenchVerb, InstructionsName, ModelSize, QuestionsBenchArgs, RowFormatName,
-    ScalingArgs, ScalingPart, StepArgs,
+    ScalingArgs, ScalingPart, ServeBenchArgs, StepArgs,
 };
 pub(crate) use self::data::{
     ImportArgs, InitArgs, PrepareArgs, ProtocolName, TaskName, ValidateArgs,
 };
 pub(crate) use self::models::{EvaluateArgs, FitOnName, SeenName, TrainArgs, TuneArgs};
+pub(crate) use self::serve::{KeygenArgs, ScopeName, ServeArgs, StoreFlag};
 
 /// Predicts what the users of an e-commerce shop do next, from its own event log.
 #[derive(Debug, Parser)]
@@ -100,6 +102,12 @@ pub(crate) enum Verb {
     Explain(ExplainArgs),
     /// What would a budget for ads have bought?
     Ads(AdsArgs),
+    /// Answer over HTTP, and learn of new events
+    Serve(ServeArgs),
+    /// Make, list and end the keys of a server
+    Keygen(KeygenArgs),
+    /// Print the document that describes the HTTP interface
+    Openapi,
     /// Look inside model files
     Model(ModelArgs),
     /// Generate data and measure the program
@@ -110,7 +118,7 @@ pub(crate) enum Verb {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  forecart demo --out forecart-demo\n  forecart demo purchase\n  forecart demo ads\n  forecart demo support"
+    after_help = "Examples:\n  forecart demo --out forecart-demo\n  forecart demo purchase\n  forecart demo ads\n  forecart demo support\n  forecart demo --serve"
 )]
 pub(crate) struct DemoArgs {
     /// Which application
@@ -119,6 +127,12 @@ pub(crate) struct DemoArgs {
     /// Folder for the log, dataset, model and report
     #[arg(short, long, default_value = "forecart-demo", value_name = "DIR")]
     pub(crate) out: PathBuf,
+    /// Then answer over HTTP at 127.0.0.1 with the model and the orders of the demo
+    #[arg(long)]
+    pub(crate) serve: bool,
+    /// Port to answer at [default: 8080]
+    #[arg(long, requires = "serve", value_name = "PORT")]
+    pub(crate) port: Option<u16>,
 }
 
 /// An application that there is a demo of.

@@ -49,6 +49,7 @@ pub(crate) fn run(context: &Context, arguments: &BenchArgs) -> anyhow::Result<()
         BenchVerb::Step(arguments) => step(context, arguments),
         BenchVerb::Fit { data, model } => fit(context, data, model),
         BenchVerb::TopK { data, model, k } => top_k(context, data, model, *k),
+        BenchVerb::Serve(arguments) => super::bench_serve::run(context, arguments),
         BenchVerb::Questions(arguments) => super::bench_questions::run(context, arguments),
         BenchVerb::Scaling(arguments) => super::scaling::run(context, arguments),
     }

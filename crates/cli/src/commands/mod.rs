@@ -4,6 +4,7 @@ mod ads;
 mod backtest;
 mod bench;
 mod bench_questions;
+mod bench_serve;
 mod data;
 mod demand;
 mod demo;
@@ -17,6 +18,7 @@ mod questions;
 mod recommend;
 mod samples;
 mod scaling;
+mod serve;
 mod stream;
 mod support;
 mod train;
@@ -84,6 +86,9 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Verb::Explain(arguments) => explain::run(&context, &arguments),
         Verb::Ads(arguments) => ads::run(&context, &arguments),
         Verb::Model(arguments) => model::run(&context, &arguments),
+        Verb::Serve(arguments) => serve::run(&context, &arguments),
+        Verb::Keygen(arguments) => serve::keygen(&context, &arguments),
+        Verb::Openapi => serve::openapi(),
         Verb::Bench(arguments) => bench::run(&context, &arguments),
         Verb::Completions(_) => Ok(()),
     }

@@ -15,5 +15,6 @@ mod prepare_questions;
 mod program;
 mod questions;
 mod scaling;
+mod serve;
 mod stream;
 mod support;

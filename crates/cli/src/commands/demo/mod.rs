@@ -13,17 +13,31 @@ use forecart_prepare::{DataConfig, LogManifest, Resources};
 
 use super::Context;
 use crate::args::{DemoArgs, DemoName};
+use crate::failure::UsageError;
 use crate::output;
 
 pub(super) use self::recommend::prepare_orders;
 
 /// UCI Online Retail, complete: see NOTICE.
 const ORDERS: &[u8] = include_bytes!("../../../../../samples/online_retail.parquet");
+/// Whose list the demo of the server asks for.
+const SERVED_USER: &str = "17850";
 const ORDERS_NAME: &str = "online_retail.parquet";
 
 pub(crate) fn run(context: &Context, arguments: &DemoArgs) -> anyhow::Result<()> {
+    if arguments.serve && arguments.which != DemoName::Recommend {
+        let message =
+            "--serve answers with the model of `forecart demo recommend`; leave one of them out";
+        return Err(UsageError(message.into()).into());
+    }
     match arguments.which {
-        DemoName::Recommend => recommend::run(context, arguments),
+        DemoName::Recommend => {
+            recommend::run(context, arguments)?;
+            if !arguments.serve {
+                return Ok(());
+            }
+            super::serve::demo(context, &arguments.out, arguments.port, SERVED_USER)
+        }
         DemoName::Purchase => purchase::run(context, arguments),
         DemoName::Ads => ads::run(context, arguments),
         DemoName::Support => support::run(context, arguments),

@@ -1,0 +1,216 @@
+//! `serve`, `keygen`, `openapi`: the server and its keys.
+
+use std::io::IsTerminal as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use forecart_data::{Dataset, Progress as _};
+use forecart_serve::store::{self, KeyRecord};
+use forecart_serve::{RawServeConfig, ServeConfig, Server, StartError};
+
+use super::Context;
+use crate::args::{KeygenArgs, ServeArgs, StoreFlag};
+use crate::failure::UsageError;
+use crate::output;
+
+pub(crate) fn run(context: &Context, arguments: &ServeArgs) -> anyhow::Result<()> {
+    let mut raw = context.config.serve();
+    if !arguments.model.is_empty() {
+        raw.models.clone_from(&arguments.model);
+    }
+    raw.store = arguments.store.store.clone().or(raw.store);
+    raw.host = arguments.host.clone().or(raw.host);
+    raw.port = arguments.port.or(raw.port);
+    serve(context, raw, arguments.data.as_deref(), arguments.open, |_| Ok(()))
+}
+
+/// Serves until the process is told to end; `ready` is called once it listens.
+pub(super) fn serve(
+    context: &Context,
+    raw: RawServeConfig,
+    data: Option<&Path>,
+    is_open: bool,
+    ready: impl FnOnce(SocketAddr) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    log_to_standard_error(context.verbose);
+    let config = ServeConfig::new(raw, context.config.threads());
+    let config = config.map_err(|error| UsageError(error.to_string()))?;
+    for path in &config.models {
+        if !path.exists() {
+            let message = format!("--model {path:?}: there is no such file or folder");
+            return Err(UsageError(message).into());
+        }
+    }
+    let dataset = data.map(Dataset::open).transpose()?;
+    runtime()?.block_on(async {
+        if let Some(dataset) = &dataset {
+            let store = store::open(&config.store).await?;
+            let filled = forecart_serve::fill(store.as_ref(), dataset, &context.display).await;
+            context.display.end();
+            store.close().await;
+            let filled = filled?;
+            context.display.announce(&format!(
+                "the store has {} new events and {} items of the dataset",
+                output::count(filled.n_new_events),
+                output::count(filled.n_items),
+            ));
+        }
+        let server = match Server::start(config, is_open).await {
+            Err(error @ (StartError::Open { .. } | StartError::Rules(_))) => return Err(UsageError(error.to_string()).into()),
+            other => other?,
+        };
+        let address = server.address()?;
+        if context.json {
+            output::json(&serde_json::json!({"listening": address.to_string(), "models": server.live()}))?;
+        } else {
+            output::line(&format!("forecart listens at http://{address}; its pages: http://{address}/docs"))?;
+            for (slot, model, version) in server.live() {
+                output::line(&format!("  {slot}: {model} {}", &version[..version.len().min(12)]))?;
+            }
+            for left_out in server.app().left_out() {
+                output::line(&format!("  left out: {}: {}", left_out.file, left_out.reason))?;
+            }
+            if server.app().is_open() {
+                output::line("  no key is needed: anybody on this machine may do everything; forecart keygen makes keys")?;
+            }
+        }
+        ready(address)?;
+        server.run(told_to_end()).await;
+        Ok(())
+    })
+}
+
+pub(crate) fn keygen(context: &Context, arguments: &KeygenArgs) -> anyhow::Result<()> {
+    let address = store_address(context, &arguments.store);
+    runtime()?.block_on(async {
+        let store = store::open(&address).await?;
+        let outcome = change_keys(context, arguments, store.as_ref()).await;
+        store.close().await;
+        outcome
+    })
+}
+
+async fn change_keys(
+    context: &Context,
+    arguments: &KeygenArgs,
+    store: &dyn store::Store,
+) -> anyhow::Result<()> {
+    let now_ms = jiff::Timestamp::now().as_millisecond();
+    if arguments.list {
+        let keys = store.keys().await?;
+        if context.json {
+            let rows = keys.iter().map(|key| {
+                serde_json::json!({"key_id": key.key_id, "scope": key.scope, "made_ms": key.made_ms, "ends_ms": key.ends_ms})
+            });
+            return output::json(&rows.collect::<Vec<_>>());
+        }
+        let rows: Vec<Vec<String>> = keys.iter().map(|key| row(key, now_ms)).collect();
+        return output::line(&output::table(&["key", "may", "made", "ends"], &rows, usize::MAX));
+    }
+    if let Some(id) = &arguments.end {
+        let keys = store.keys().await?;
+        let Some(key) = keys.into_iter().find(|key| key.key_id == *id) else {
+            let message = format!("--end {id}: there is no such key; --list shows them");
+            return Err(UsageError(message).into());
+        };
+        let ends_ms = now_ms + i64::from(arguments.in_hours) * 3_600_000;
+        store.put_key(&KeyRecord { ends_ms: Some(ends_ms), ..key }).await?;
+        return output::line(&format!("the key {id} ends {}", in_words(ends_ms)));
+    }
+    let scope = arguments.scope.context("a key is made for a scope")?;
+    let key = forecart_serve::generate_key(scope.into(), now_ms);
+    store.put_key(&key.record).await?;
+    if context.json {
+        return output::json(&serde_json::json!({
+            "key_id": key.record.key_id, "key": key.token, "scope": key.record.scope,
+        }));
+    }
+    output::line(&format!(
+        "{}\nmay {}; it is not shown again. A server that runs knows it within seconds: send it as `Authorization: Bearer KEY`",
+        key.token, key.record.scope
+    ))
+}
+
+fn row(key: &KeyRecord, now_ms: i64) -> Vec<String> {
+    let ends = match key.ends_ms {
+        None => "never".to_owned(),
+        Some(ends_ms) if ends_ms <= now_ms => format!("ended {}", in_words(ends_ms)),
+        Some(ends_ms) => in_words(ends_ms),
+    };
+    vec![key.key_id.clone(), key.scope.to_string(), in_words(key.made_ms), ends]
+}
+
+fn in_words(time_ms: i64) -> String {
+    let time = jiff::Timestamp::from_millisecond(time_ms).unwrap_or_default();
+    time.strftime("%Y-%m-%d %H:%M UTC").to_string()
+}
+
+pub(crate) fn openapi() -> anyhow::Result<()> {
+    output::line(&forecart_serve::document())
+}
+
+fn store_address(context: &Context, flag: &StoreFlag) -> String {
+    let configured = flag.store.clone().or_else(|| context.config.serve().store);
+    configured.unwrap_or_else(|| forecart_serve::DEFAULT_STORE.to_owned())
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.context("cannot start the threads of the server")
+}
+
+/// An interrupt, or what service managers send.
+async fn told_to_end() {
+    let interrupt = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    {
+        let kind = tokio::signal::unix::SignalKind::terminate();
+        match tokio::signal::unix::signal(kind) {
+            Ok(mut terminate) => {
+                tokio::select! {
+                    _ = interrupt => {}
+                    _ = terminate.recv() => {}
+                }
+            }
+            Err(_) => drop(interrupt.await),
+        }
+    }
+    #[cfg(not(unix))]
+    drop(interrupt.await);
+}
+
+/// Lines for people on a terminal, JSON lines otherwise; `FORECART_LOG=debug` says more.
+fn log_to_standard_error(verbose: bool) {
+    let usual = if verbose { "forecart_serve=debug,warn" } else { "forecart_serve=info,warn" };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("FORECART_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(usual));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second one, in tests, changes nothing.
+    let _ = if std::io::stderr().is_terminal() {
+        log.with_target(false).try_init()
+    } else {
+        log.json().flatten_event(true).try_init()
+    };
+}
+
+/// What the demo made, served.
+pub(super) fn demo(
+    context: &Context,
+    out: &Path,
+    port: Option<u16>,
+    user: &str,
+) -> anyhow::Result<()> {
+    let raw = RawServeConfig {
+        store: Some(out.join("store.sqlite").display().to_string()),
+        models: vec![out.join("model.forecart")],
+        port,
+        ..RawServeConfig::default()
+    };
+    let data: PathBuf = out.join("dataset");
+    serve(context, raw, Some(&data), false, |address| {
+        output::line(&format!(
+            "try:\n  curl \"http://{address}/v1/recommend/{user}?n=3\"\nCtrl-C ends it"
+        ))
+    })
+}

@@ -1,0 +1,181 @@
+//! The server as a process: what it prints, and what it keeps when it is killed.
+
+use std::collections::HashSet;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+const N_KILLS: u64 = 30;
+const N_WRITERS: u64 = 4;
+
+struct Process {
+    child: Child,
+    address: String,
+}
+
+impl Process {
+    fn start(store: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_forecart"))
+            .args(["serve", "--port", "0", "--json", "--store"])
+            .arg(store)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let said: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let address = said["listening"].as_str().unwrap().to_owned();
+        Self { child, address }
+    }
+
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+/// Status and body of an answer; `None` if the connection broke.
+fn ask(address: &str, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all((head + body).as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let status = answer.split(' ').nth(1)?.parse().ok()?;
+    let (_, body) = answer.split_once("\r\n\r\n")?;
+    Some((status, body.to_owned()))
+}
+
+#[test]
+fn what_was_acknowledged_is_there_once_after_any_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store.sqlite");
+    let acknowledged = Mutex::new(Vec::<String>::new());
+    let next = AtomicU64::new(0);
+    for round in 0..N_KILLS {
+        let process = Process::start(&store);
+        let address = process.address.clone();
+        thread::scope(|scope| {
+            for writer in 0..N_WRITERS {
+                let (address, acknowledged, next) = (&address, &acknowledged, &next);
+                scope.spawn(move || {
+                    loop {
+                        let ids: Vec<String> = (0..20)
+                            .map(|_| format!("e{}", next.fetch_add(1, Ordering::Relaxed)))
+                            .collect();
+                        let rows: Vec<String> = ids
+                            .iter()
+                            .map(|id| {
+                                format!("{{\"event_id\":\"{id}\",\"user_id\":\"u{writer}\",\"item_id\":\"i\",\"event\":\"view_item\"}}")
+                            })
+                            .collect();
+                        let body = format!("[{}]", rows.join(","));
+                        match ask(address, "POST", "/v1/events", &body) {
+                            Some((202, _)) => acknowledged.lock().unwrap().extend(ids),
+                            Some((status, body)) => panic!("{status}: {body}"),
+                            // The process is gone.
+                            None => return,
+                        }
+                    }
+                });
+            }
+            // Moments of the kills are spread over starts, commits and pauses.
+            thread::sleep(Duration::from_millis(10 + (round * 37) % 120));
+            process.kill();
+        });
+    }
+    let process = Process::start(&store);
+    let mut kept = Vec::new();
+    for writer in 0..N_WRITERS {
+        let path = format!("/v1/users/u{writer}/export");
+        let (status, text) = ask(&process.address, "GET", &path, "").unwrap();
+        assert_eq!(status, 200);
+        for line in text.lines() {
+            if let Some((_, rest)) = line.split_once("\"event_id\":\"") {
+                kept.push(rest.split('"').next().unwrap().to_owned());
+            }
+        }
+    }
+    process.kill();
+    let distinct: HashSet<&String> = kept.iter().collect();
+    assert_eq!(distinct.len(), kept.len(), "an event is there twice");
+    let acknowledged = acknowledged.into_inner().unwrap();
+    assert!(acknowledged.len() > 1_000, "too few to mean anything: {}", acknowledged.len());
+    let lost: Vec<&String> = acknowledged.iter().filter(|id| !distinct.contains(id)).collect();
+    assert!(lost.is_empty(), "{} of {} were lost: {lost:?}", lost.len(), acknowledged.len());
+}
+
+#[test]
+fn keys_are_made_listed_and_ended_on_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store.sqlite");
+    let keygen = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_forecart"))
+            .args(["keygen", "--json", "--store"])
+            .arg(&store)
+            .args(arguments)
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, made) = keygen(&["--scope", "admin"]);
+    assert_eq!(code, Some(0));
+    let made: serde_json::Value = serde_json::from_str(&made).unwrap();
+    let token = made["key"].as_str().unwrap().to_owned();
+    let process = Process::start(&store);
+    let with = |key: &str| {
+        let mut stream = TcpStream::connect(&process.address).unwrap();
+        let head = format!(
+            "GET /v1/models HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-api-key: {key}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.split(' ').nth(1).unwrap().parse::<u16>().unwrap()
+    };
+    assert_eq!((with(&token), with("none")), (200, 401));
+    assert_eq!(keygen(&["--end", made["key_id"].as_str().unwrap()]).0, Some(0));
+    let ended = (0..100).any(|_| {
+        thread::sleep(Duration::from_millis(200));
+        with(&token) == 401
+    });
+    assert!(ended, "the server does not know that the key has ended");
+    let (_, listed) = keygen(&["--list"]);
+    assert!(listed.contains("ends_ms") && !listed.contains(&token), "{listed}");
+    assert_eq!(keygen(&["--end", "none"]).0, Some(2));
+    process.kill();
+}
+
+#[test]
+fn a_server_that_cannot_be_used_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_forecart"));
+        let output = command.current_dir(&folder).arg("serve").args(arguments).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, said) = run(&["--host", "0.0.0.0", "--port", "0"]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("keygen"), "{said}");
+    let (code, said) = run(&["--model", "none.forecart"]);
+    assert_eq!(code, Some(2), "{said}");
+    let (code, said) = run(&["--host", "localhost"]);
+    assert!(code == Some(2) && said.contains("127.0.0.1"), "{said}");
+    std::fs::write(
+        folder.path().join("forecart.toml"),
+        "[[serve.rule]]\nname = \"r\"\nfilter = \"item.prise < 3\"\n",
+    )
+    .unwrap();
+    let (code, said) = run(&[]);
+    assert!(code == Some(2) && said.contains("item.price"), "{code:?} {said}");
+}

@@ -1,0 +1,313 @@
+//! All that a process holds while it serves.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use forecart_text::{Pipeline, PipelineConfig};
+
+use crate::catalog::Catalog;
+use crate::clock::now_ms;
+use crate::config::ServeConfig;
+use crate::event::Event;
+use crate::history::Histories;
+use crate::intake::{Intake, Listener};
+use crate::keys::Keys;
+use crate::lists::{ShopRuleError, ShopRules};
+use crate::metrics::{Metrics, ModelLabels};
+use crate::models::{Models, ServedModelError};
+use crate::popularity::Popularity;
+use crate::store::{Store, StoreError};
+use crate::traces::Traces;
+use crate::workers::Workers;
+
+/// Items of one page, when the catalog is read from the store.
+const ITEMS_PAGE: usize = 5_000;
+/// How far back changes of items are read again, so that one whose transaction ended late is not missed.
+const CHANGES_OVERLAP_MS: i64 = 10_000;
+
+/// Why a process does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The store cannot be opened or read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No model can be found.
+    #[error(transparent)]
+    Model(#[from] ServedModelError),
+    /// A rule of the shop cannot be used.
+    #[error(transparent)]
+    Rules(#[from] ShopRuleError),
+    /// The system refuses a thread, a socket or a file.
+    #[error("{action}: {source}")]
+    System {
+        /// What was tried.
+        action: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// Anybody on the network could do everything.
+    #[error(
+        "{address} is open to the network and the store holds no key: make one by `forecart keygen --scope admin`, listen at 127.0.0.1, or say --open"
+    )]
+    Open {
+        /// Where it should listen.
+        address: std::net::SocketAddr,
+    },
+}
+
+/// What events change in memory, once they are durable.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    pub(crate) catalog: RwLock<Catalog>,
+    pub(crate) histories: Histories,
+    pub(crate) popularity: Popularity,
+    pub(crate) metrics: Metrics,
+    /// False from a transaction that failed to the next that did not.
+    pub(crate) store_is_well: AtomicBool,
+}
+
+impl Memory {
+    pub(crate) fn catalog(&self) -> RwLockReadGuard<'_, Catalog> {
+        // A change of the catalog is whole or not there.
+        self.catalog.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn catalog_mut(&self) -> RwLockWriteGuard<'_, Catalog> {
+        self.catalog.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes room in the catalog for items that were named by others than the shop's catalog.
+    pub(crate) fn ensure<'a>(&self, items: impl Iterator<Item = &'a str>) {
+        let new: Vec<&str> = {
+            let catalog = self.catalog();
+            items.filter(|item| catalog.row(item).is_none()).collect()
+        };
+        if !new.is_empty() {
+            let mut catalog = self.catalog_mut();
+            // An id that cannot be one of the catalog's is in no list.
+            new.iter().for_each(|item| drop(catalog.ensure(item)));
+        }
+    }
+}
+
+impl Listener for Memory {
+    fn wrote(&self, events: &[&Event]) {
+        self.ensure(events.iter().filter_map(|event| event.item_id.as_deref()));
+        self.histories.wrote(events.iter().copied());
+        self.popularity.count(events.iter().filter_map(|event| event.item_id.as_deref()));
+        for event in events {
+            self.metrics.count_event(&event.event, "http");
+        }
+        if let Some(newest) = events.iter().map(|event| event.timestamp_ms).max() {
+            self.metrics.lag.set(((now_ms() - newest) as f64 / 1e3).max(0.0));
+        }
+    }
+
+    fn committed(&self, _n_events: usize, took: Duration) {
+        self.store_is_well.store(true, Ordering::Release);
+        self.metrics.count_commit(took);
+    }
+
+    fn failed(&self, error: &StoreError) {
+        self.store_is_well.store(false, Ordering::Release);
+        self.metrics.store_failures.inc();
+        tracing::error!(%error, "events were not written");
+    }
+}
+
+/// A process that serves.
+#[derive(Debug)]
+pub struct App {
+    pub(crate) config: ServeConfig,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) models: Models,
+    pub(crate) intake: Intake,
+    pub(crate) workers: Workers,
+    pub(crate) keys: Keys,
+    pub(crate) texts: Pipeline,
+    pub(crate) rules: ShopRules,
+    pub(crate) traces: Traces,
+    /// Changes of items, one at a time.
+    pub(crate) item_writes: tokio::sync::Mutex<()>,
+    /// True from when all is loaded until the process begins to end.
+    pub(crate) is_ready: AtomicBool,
+    writer: std::sync::Mutex<Option<tokio::task::JoinHandle<()>>>,
+}
+
+impl App {
+    /// Opens the store, reads the catalog and loads the models.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(config: ServeConfig) -> Result<Arc<Self>, StartError> {
+        let store = crate::store::open(&config.store).await?;
+        let n_traces = config.n_traces;
+        let mut catalog = Catalog::new();
+        let rules = ShopRules::new(&config.rules, &mut catalog)?;
+        let memory = Arc::new(Memory {
+            catalog: RwLock::new(catalog),
+            histories: Histories::new(store.clone(), config.n_history, config.n_cached_users),
+            popularity: Popularity::default(),
+            metrics: Metrics::new(),
+            store_is_well: AtomicBool::new(true),
+        });
+        let workers = Workers::start(config.n_threads, config.queue_answers);
+        let workers = workers.map_err(|source| StartError::System {
+            action: "cannot start a thread".to_owned(),
+            source,
+        })?;
+        let (intake, writer) = Intake::start(store.clone(), memory.clone(), config.queue_events);
+        let texts = Pipeline::new(PipelineConfig::default())
+            .expect("the configuration that is built in can be used");
+        let app = Arc::new(Self {
+            models: Models::new(config.models.clone(), store.clone()),
+            config,
+            store,
+            memory,
+            intake,
+            workers,
+            keys: Keys::default(),
+            rules,
+            traces: Traces::new(n_traces),
+            texts,
+            item_writes: tokio::sync::Mutex::default(),
+            is_ready: AtomicBool::new(false),
+            writer: std::sync::Mutex::new(Some(writer)),
+        });
+        app.keys.refresh(app.store.as_ref()).await?;
+        app.read_items(0).await?;
+        app.recount().await?;
+        app.refresh_models().await?;
+        app.is_ready.store(true, Ordering::Release);
+        Ok(app)
+    }
+
+    /// Reads items that changed since a moment into the catalog.
+    pub(crate) async fn read_items(&self, since_ms: i64) -> Result<(), StoreError> {
+        let mut after = String::new();
+        loop {
+            let page = self.store.items(since_ms, &after, ITEMS_PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after.clone_from(&last.item_id);
+            let is_last = page.len() < ITEMS_PAGE;
+            let mut catalog = self.memory.catalog_mut();
+            for item in page {
+                if item.is_removed {
+                    catalog.remove(&item.item_id);
+                } else if let Err(error) = catalog.upsert(&item.item_id, &item.attributes) {
+                    tracing::warn!(item = item.item_id, %error, "an item of the store cannot be served");
+                }
+            }
+            if is_last {
+                break;
+            }
+        }
+        self.gauge_catalog();
+        Ok(())
+    }
+
+    pub(crate) fn gauge_catalog(&self) {
+        let catalog = self.memory.catalog();
+        self.memory.metrics.items.set(catalog.n_live() as i64);
+        self.memory.metrics.catalog_bytes.set(catalog.n_bytes() as i64);
+    }
+
+    async fn recount(&self) -> Result<(), StoreError> {
+        let since_ms = now_ms() - self.config.popular_ms;
+        self.memory.popularity.recount(self.store.as_ref(), since_ms).await?;
+        let ranked = self.memory.popularity.ranked();
+        self.memory.ensure(ranked.iter().map(|(item, _)| item.as_ref()));
+        Ok(())
+    }
+
+    /// Looks for model files again and serves what should be served.
+    pub(crate) async fn refresh_models(&self) -> Result<(), ServedModelError> {
+        self.models.refresh().await?;
+        self.model_changed();
+        Ok(())
+    }
+
+    /// After another model answers: its items are in the catalog, the metrics name it.
+    pub(crate) fn model_changed(&self) {
+        let live = self.models.live();
+        for file in live.recommend.iter().chain(&live.together) {
+            self.memory.ensure(file.items().iter().map(|(_, id, _)| id));
+        }
+        let models = &self.memory.metrics.models;
+        models.clear();
+        for slot in crate::models::SLOTS {
+            if let Some((model, version)) = live.in_slot(slot) {
+                let labels =
+                    ModelLabels { model: format!("{slot}/{model}"), version: version.to_owned() };
+                models.get_or_create(&labels).set(1);
+            }
+        }
+        self.gauge_catalog();
+    }
+
+    /// What is done beside requests, until the process ends.
+    pub(crate) async fn tend(&self) {
+        let mut n_ticks = 0_u64;
+        let mut ticks = tokio::time::interval(Duration::from_secs(1));
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut read_ms = now_ms();
+        loop {
+            ticks.tick().await;
+            n_ticks += 1;
+            self.memory.popularity.rank();
+            self.memory.metrics.waiting.set(self.intake.n_waiting() as i64);
+            if self.store.is_shared() {
+                let begin_ms = now_ms();
+                match self.read_items(read_ms - CHANGES_OVERLAP_MS).await {
+                    Ok(()) => read_ms = begin_ms,
+                    Err(error) => tracing::warn!(%error, "changes of items were not read"),
+                }
+            }
+            if n_ticks.is_multiple_of(5)
+                && let Err(error) = self.keys.refresh(self.store.as_ref()).await
+            {
+                tracing::warn!(%error, "keys were not read again");
+            }
+            if n_ticks.is_multiple_of(10) {
+                let is_well = self.store.ping().await.is_ok();
+                self.memory.store_is_well.store(is_well, Ordering::Release);
+            }
+            if n_ticks.is_multiple_of(600) {
+                if let Err(error) = self.recount().await {
+                    tracing::warn!(%error, "items were not counted again");
+                }
+                if let Some(keep_ms) = self.config.keep_ms {
+                    match self.store.retain(now_ms() - keep_ms).await {
+                        Ok(0) => {}
+                        Ok(n_events) => tracing::info!(n_events, "events past their time removed"),
+                        Err(error) => tracing::warn!(%error, "old events were not removed"),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Files of models that are not served, and why.
+    pub fn left_out(&self) -> Vec<crate::models::LeftOut> {
+        (*self.models.left_out()).clone()
+    }
+
+    /// Whether anybody may do everything.
+    pub fn is_open(&self) -> bool {
+        self.keys.is_open()
+    }
+
+    /// Ends the work on the store, durably: after the last request was answered.
+    pub(crate) async fn close(self: Arc<Self>) {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let store = self.store.clone();
+        drop(self);
+        if let Some(writer) = writer {
+            let _ = writer.await;
+        }
+        store.close().await;
+    }
+}

@@ -1,0 +1,155 @@
+//! How the server is set up: raw as it is written, then checked.
+
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::lists::{RawColumns, RawRule, RawScenario, RawShopRules};
+
+/// The `[serve]` section as it is written; every key may be left out.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawServeConfig {
+    /// Address to listen at.
+    pub host: Option<String>,
+    /// Port to listen at.
+    pub port: Option<u16>,
+    /// A file of SQLite or an address of PostgreSQL.
+    pub store: Option<String>,
+    /// Files of models, and folders of them.
+    pub models: Vec<PathBuf>,
+    /// Newest events of a user that answers go by.
+    pub history: Option<NonZeroUsize>,
+    /// Users whose history is kept in memory.
+    pub cached_users: Option<usize>,
+    /// Days that popularity counts.
+    pub popular_days: Option<NonZeroU32>,
+    /// Days that events are kept; all are if it is not set.
+    pub keep_days: Option<NonZeroU32>,
+    /// Events that may wait to be written.
+    pub queue_events: Option<NonZeroUsize>,
+    /// Answers that may wait to be computed.
+    pub queue_answers: Option<NonZeroUsize>,
+    /// Largest body of a request, in bytes.
+    pub max_body_bytes: Option<NonZeroUsize>,
+    /// Connections at once.
+    pub max_connections: Option<NonZeroUsize>,
+    /// Seconds that a request may take.
+    pub timeout_secs: Option<NonZeroU32>,
+    /// Milliseconds after which a request is written to the log as slow.
+    pub slow_ms: Option<NonZeroU32>,
+    /// Traces of answers that are kept.
+    pub traces: Option<usize>,
+    /// Whether requests in the shapes of gorse, Metarank and Rasa are answered too.
+    pub compatible: bool,
+    /// Types of further attributes of items that rules read.
+    pub item: RawColumns,
+    /// Types of attributes of users that rules read.
+    pub user: RawColumns,
+    /// Types of what requests say in `context` that rules read.
+    pub context: RawColumns,
+    /// Filters and boosts.
+    pub rule: Vec<RawRule>,
+    /// Places of the shop where lists are shown.
+    pub scenario: Vec<RawScenario>,
+}
+
+/// A set-up that can be used as it is.
+#[derive(Debug, Clone)]
+pub struct ServeConfig {
+    /// Where to listen.
+    pub address: SocketAddr,
+    /// A file of SQLite or an address of PostgreSQL.
+    pub store: String,
+    /// Files of models, and folders of them.
+    pub models: Vec<PathBuf>,
+    /// Newest events of a user that answers go by.
+    pub n_history: usize,
+    /// Users whose history is kept in memory.
+    pub n_cached_users: usize,
+    /// Milliseconds that popularity counts.
+    pub popular_ms: i64,
+    /// Milliseconds that events are kept.
+    pub keep_ms: Option<i64>,
+    /// Events that may wait to be written.
+    pub queue_events: usize,
+    /// Answers that may wait to be computed.
+    pub queue_answers: usize,
+    /// Threads that compute answers.
+    pub n_threads: NonZeroUsize,
+    /// Largest body of a request, in bytes.
+    pub max_body_bytes: usize,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// How long a request may take.
+    pub timeout: Duration,
+    /// After which time a request is written to the log as slow.
+    pub slow: Duration,
+    /// Traces of answers that are kept.
+    pub n_traces: usize,
+    /// Whether requests in the shapes of gorse, Metarank and Rasa are answered too.
+    pub is_compatible: bool,
+    /// The shop's rules; they are checked when the process starts.
+    pub rules: RawShopRules,
+}
+
+/// A key of `[serve]` that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("serve.{key}: {reason}")]
+pub struct ServeConfigError {
+    key: &'static str,
+    reason: String,
+}
+
+/// Where events, items and users are kept, where nothing is said.
+pub const DEFAULT_STORE: &str = "forecart-store/store.sqlite";
+
+const DAY_MS: i64 = 86_400_000;
+
+impl ServeConfig {
+    /// Checks a set-up, and fills in what is not said.
+    ///
+    /// # Errors
+    /// [`ServeConfigError`] names the key.
+    pub fn new(raw: RawServeConfig, n_threads: NonZeroUsize) -> Result<Self, ServeConfigError> {
+        let host = raw.host.unwrap_or_else(|| "127.0.0.1".to_owned());
+        let ip = host.parse().map_err(|_| ServeConfigError {
+            key: "host",
+            reason: format!("{host:?} is no IP address; 127.0.0.1 listens on this machine alone, 0.0.0.0 everywhere"),
+        })?;
+        let days = |days: NonZeroU32| i64::from(days.get()) * DAY_MS;
+        let most = |key, value: usize, most: usize| match value > most {
+            true => Err(ServeConfigError { key, reason: format!("{value} is more than {most}") }),
+            false => Ok(value),
+        };
+        let or = |given: Option<NonZeroUsize>, usual: usize| given.map_or(usual, NonZeroUsize::get);
+        Ok(Self {
+            address: SocketAddr::new(ip, raw.port.unwrap_or(8080)),
+            store: raw.store.unwrap_or_else(|| DEFAULT_STORE.to_owned()),
+            models: raw.models,
+            n_history: most("history", or(raw.history, 200), 10_000)?,
+            n_cached_users: raw.cached_users.unwrap_or(20_000),
+            popular_ms: raw.popular_days.map_or(30 * DAY_MS, days),
+            keep_ms: raw.keep_days.map(days),
+            queue_events: most("queue_events", or(raw.queue_events, 50_000), 10_000_000)?,
+            queue_answers: or(raw.queue_answers, 256),
+            n_threads,
+            max_body_bytes: most("max_body_bytes", or(raw.max_body_bytes, 8 << 20), 1 << 30)?,
+            max_connections: or(raw.max_connections, 1_024),
+            timeout: Duration::from_secs(raw.timeout_secs.map_or(10, NonZeroU32::get).into()),
+            slow: Duration::from_millis(raw.slow_ms.map_or(250, NonZeroU32::get).into()),
+            n_traces: raw.traces.unwrap_or(1_000),
+            is_compatible: raw.compatible,
+            rules: RawShopRules {
+                item: raw.item,
+                user: raw.user,
+                context: raw.context,
+                rules: raw.rule,
+                scenarios: raw.scenario,
+            },
+        })
+    }
+}

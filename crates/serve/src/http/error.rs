@@ -1,0 +1,170 @@
+//! Every error has one shape: `{"error": {"code", "message", "field", "hint"}}`.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use forecart_models::ModelError;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::event::EventError;
+use crate::intake::IntakeError;
+use crate::models::ServedModelError;
+use crate::store::StoreError;
+use crate::workers::WorkError;
+
+/// What is wrong, for programs and for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct ErrorFacts {
+    /// For programs: `bad_request`.
+    pub(crate) code: String,
+    /// For people.
+    pub(crate) message: String,
+    /// The field that it is about, if about one.
+    pub(crate) field: Option<String>,
+    /// What helps.
+    pub(crate) hint: Option<String>,
+}
+
+/// The body of every answer that is an error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct ErrorBody {
+    /// What is wrong.
+    pub(crate) error: ErrorFacts,
+}
+
+/// An answer that is an error.
+#[derive(Debug, Clone)]
+pub(crate) struct ApiError {
+    pub(crate) status: StatusCode,
+    pub(crate) facts: ErrorFacts,
+    retry_after_secs: Option<u32>,
+}
+
+impl ApiError {
+    pub(crate) fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
+        let facts =
+            ErrorFacts { code: code.to_owned(), message: message.into(), field: None, hint: None };
+        Self { status, facts, retry_after_secs: None }
+    }
+
+    pub(crate) fn bad_request(code: &str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    pub(crate) fn unavailable(code: &str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message).retry_after(1)
+    }
+
+    pub(crate) fn field(mut self, field: impl Into<String>) -> Self {
+        self.facts.field = Some(field.into());
+        self
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.facts.hint = Some(hint.into());
+        self
+    }
+
+    pub(crate) fn retry_after(mut self, secs: u32) -> Self {
+        self.retry_after_secs = Some(secs);
+        self
+    }
+
+    /// No model in a slot.
+    pub(crate) fn no_model(slot: &str) -> Self {
+        Self::unavailable("no_model", format!("no model for {slot:?} is served"))
+            .hint("train one, put its file where `serve.models` says, and POST /v1/models/refresh")
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(ErrorBody { error: self.facts })).into_response();
+        if let Some(secs) = self.retry_after_secs {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(secs));
+        }
+        response
+    }
+}
+
+impl From<EventError> for ApiError {
+    fn from(error: EventError) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.code, error.message).field(error.field)
+    }
+}
+
+impl From<IntakeError> for ApiError {
+    fn from(error: IntakeError) -> Self {
+        let message = error.to_string();
+        match error {
+            IntakeError::Full { .. } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "queue_full", message).retry_after(1)
+            }
+            IntakeError::TooMany { .. } => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_many_events", message)
+            }
+            IntakeError::Store(error) => Self::from_store(&error),
+            IntakeError::Closing => Self::unavailable("shutting_down", message),
+        }
+    }
+}
+
+impl ApiError {
+    fn from_store(error: &StoreError) -> Self {
+        // What a database says may name tables and addresses: that is for the log.
+        tracing::error!(%error, "the store does not do what it should");
+        Self::unavailable(
+            "store_unavailable",
+            "the store does not answer or refuses; nothing was changed",
+        )
+        .hint("see the log of the server and GET /health/ready")
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        Self::from_store(&error)
+    }
+}
+
+impl From<WorkError> for ApiError {
+    fn from(error: WorkError) -> Self {
+        match error {
+            WorkError::Overloaded => Self::unavailable("overloaded", error.to_string()),
+            WorkError::Failed => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "the answer could not be computed",
+            ),
+        }
+    }
+}
+
+impl From<ServedModelError> for ApiError {
+    fn from(error: ServedModelError) -> Self {
+        let message = error.to_string();
+        match error {
+            ServedModelError::Store(error) => error.into(),
+            ServedModelError::UnknownVersion { .. } => {
+                Self::new(StatusCode::NOT_FOUND, "unknown_version", message).field("version")
+            }
+            ServedModelError::Ambiguous { .. } => {
+                Self::bad_request("ambiguous_version", message).field("version")
+            }
+            ServedModelError::NothingEarlier { .. } => {
+                Self::new(StatusCode::CONFLICT, "nothing_earlier", message)
+            }
+            ServedModelError::Model(_) | ServedModelError::Folder { .. } => {
+                Self::new(StatusCode::CONFLICT, "model_not_loaded", message)
+            }
+        }
+    }
+}
+
+impl From<ModelError> for ApiError {
+    fn from(error: ModelError) -> Self {
+        tracing::error!(%error, "a model does not answer");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the model does not answer")
+    }
+}

@@ -1,0 +1,138 @@
+//! `POST /v1/events`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::body;
+use super::error::{ApiError, ErrorBody, ErrorFacts};
+use crate::app::App;
+use crate::clock::now_ms;
+use crate::event::Event;
+use crate::metrics::CodeLabels;
+
+/// Most rows of one request.
+pub(crate) const MAX_ROWS: usize = 10_000;
+
+/// A row that was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct Rejected {
+    /// Its place in the request, from 0.
+    pub(crate) index: usize,
+    /// For programs.
+    pub(crate) code: String,
+    /// The field that it is about.
+    pub(crate) field: Option<String>,
+    /// For people, with the fix.
+    pub(crate) message: String,
+}
+
+/// What became of rows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct Taken {
+    /// Rows that are durable now, those included that were sent before.
+    pub(crate) accepted: usize,
+    /// Of those, the ones whose id was there already.
+    pub(crate) duplicates: usize,
+    /// Rows that were not taken.
+    pub(crate) rejected: Vec<Rejected>,
+}
+
+/// The rows of a body: an object, an array of objects, or objects one a line. A line that is no JSON is one row that is rejected.
+pub(crate) fn rows(bytes: &[u8]) -> Result<Vec<Result<Value, ApiError>>, ApiError> {
+    let rows: Vec<Result<Value, ApiError>> = match serde_json::from_slice::<Value>(bytes) {
+        Ok(Value::Array(rows)) => rows.into_iter().map(Ok).collect(),
+        Ok(row) => vec![Ok(row)],
+        Err(error) => {
+            let lines = || {
+                let lines = bytes.split(|byte| *byte == b'\n');
+                lines.filter(|line| !line.trim_ascii().is_empty())
+            };
+            let is_array = bytes.trim_ascii_start().first() == Some(&b'[');
+            if is_array || lines().nth(1).is_none() {
+                return Err(body::unreadable(&error));
+            }
+            lines()
+                .take(MAX_ROWS + 1)
+                .map(|line| serde_json::from_slice(line).map_err(|error| body::unreadable(&error)))
+                .collect()
+        }
+    };
+    if rows.len() > MAX_ROWS {
+        let message = format!("at most {MAX_ROWS} rows are taken at once");
+        let error = ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_many_rows", message);
+        return Err(error.hint("send them in parts"));
+    }
+    Ok(rows)
+}
+
+/// The answer to rows: 202, or 422 where none of them was taken.
+pub(crate) fn answer(taken: Taken) -> Response {
+    if taken.accepted > 0 || taken.rejected.is_empty() {
+        return (StatusCode::ACCEPTED, Json(taken)).into_response();
+    }
+    #[derive(Serialize)]
+    struct Refused {
+        #[serde(flatten)]
+        taken: Taken,
+        #[serde(flatten)]
+        error: ErrorBody,
+    }
+    let first = &taken.rejected[0];
+    let error = ErrorFacts {
+        code: first.code.clone(),
+        message: first.message.clone(),
+        field: first.field.clone(),
+        hint: Some("no row was taken; `rejected` says why of each".to_owned()),
+    };
+    let refused = Refused { taken, error: ErrorBody { error } };
+    (StatusCode::UNPROCESSABLE_ENTITY, Json(refused)).into_response()
+}
+
+/// Takes events: one, an array of them, or one a line.
+///
+/// 202 says that all accepted ones are on the disk. An event whose `event_id` was taken before is the same event.
+#[utoipa::path(
+    post,
+    path = "/v1/events",
+    tag = "events",
+    request_body(description = "An event, an array of events, or events one a line", content = Value, example = json!({"user_id": "u1", "item_id": "i1", "event": "view_item"})),
+    responses(
+        (status = 202, body = Taken),
+        (status = 400, body = ErrorBody),
+        (status = 413, body = ErrorBody),
+        (status = 422, body = ErrorBody, description = "No row was taken"),
+        (status = 429, body = ErrorBody, description = "Too many events wait: Retry-After says when to send them again"),
+        (status = 503, body = ErrorBody, description = "The store does not answer"),
+    )
+)]
+pub(crate) async fn post(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let bytes = body::bytes(request, &app).await?;
+    let now_ms = now_ms();
+    let mut events = Vec::new();
+    let mut rejected = Vec::new();
+    for (index, row) in rows(&bytes)?.into_iter().enumerate() {
+        let row = row.and_then(|row| Ok(Event::parse(&row, now_ms, &app.texts)?));
+        match row {
+            Ok(event) => events.push(event),
+            Err(ApiError { facts, .. }) => {
+                let ErrorFacts { code, message, field, .. } = facts;
+                let labels = CodeLabels { code: code.clone() };
+                app.memory.metrics.rejected.get_or_create(&labels).inc();
+                rejected.push(Rejected { index, code, field, message });
+            }
+        }
+    }
+    let accepted = events.len();
+    let n_new = if events.is_empty() { 0 } else { app.intake.write(events).await? };
+    Ok(answer(Taken { accepted, duplicates: accepted - n_new, rejected }))
+}

@@ -1,0 +1,194 @@
+//! `/v1/items`: the catalog.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde_json::{Map, Value};
+
+use super::body::{self, Body, InPath};
+use super::error::{ApiError, ErrorBody, ErrorFacts};
+use super::events::{Rejected, Taken, answer, rows};
+use crate::app::App;
+use crate::catalog::CatalogError;
+use crate::clock::now_ms;
+use crate::event::id_text;
+use crate::store::ItemRecord;
+
+impl From<CatalogError> for ApiError {
+    fn from(error: CatalogError) -> Self {
+        let status = match error {
+            CatalogError::UnknownItem { .. } => StatusCode::NOT_FOUND,
+            _ => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        let api = Self::new(status, error.code(), error.message()).hint(error.hint());
+        match error.field() {
+            Some(field) => api.field(field),
+            None => api,
+        }
+    }
+}
+
+/// What is done to an item.
+enum Change {
+    Replace(Map<String, Value>),
+    Patch(Map<String, Value>),
+    Remove,
+}
+
+impl App {
+    /// Changes items in memory and in the store, each whole or not at all; what the store refuses is taken back in memory.
+    async fn change_items(
+        &self,
+        changes: Vec<(String, Change)>,
+    ) -> Result<Vec<Result<(), CatalogError>>, ApiError> {
+        let _one_at_a_time = self.item_writes.lock().await;
+        let changed_ms = now_ms();
+        let (mut outcomes, mut records, mut before) = (Vec::new(), Vec::new(), Vec::new());
+        {
+            let mut catalog = self.memory.catalog_mut();
+            for (item_id, change) in changes {
+                let earlier = catalog.row(&item_id).and_then(|row| catalog.item(row));
+                let row = match &change {
+                    Change::Replace(fields) => catalog.upsert(&item_id, fields).map(Some),
+                    Change::Patch(fields) => catalog.patch(&item_id, fields).map(Some),
+                    Change::Remove => Ok(catalog.remove(&item_id)),
+                };
+                outcomes.push(row.map(|row| {
+                    let is_removed = matches!(change, Change::Remove);
+                    let item = row.and_then(|row| catalog.item(row));
+                    let mut attributes = item.or(earlier.clone()).unwrap_or_default();
+                    attributes.remove("item_id");
+                    before.push((item_id.clone(), earlier));
+                    records.push(ItemRecord { item_id, attributes, is_removed, changed_ms });
+                }));
+            }
+        }
+        if let Err(error) = self.store.put_items(&records).await {
+            let mut catalog = self.memory.catalog_mut();
+            for (item_id, earlier) in before.into_iter().rev() {
+                match earlier {
+                    Some(mut fields) => {
+                        fields.remove("item_id");
+                        drop(catalog.upsert(&item_id, &fields));
+                    }
+                    None => drop(catalog.remove(&item_id)),
+                }
+            }
+            return Err(error.into());
+        }
+        self.gauge_catalog();
+        Ok(outcomes)
+    }
+
+    async fn change_item(&self, item_id: String, change: Change) -> Result<(), ApiError> {
+        let mut outcomes = self.change_items(vec![(item_id, change)]).await?;
+        Ok(outcomes.remove(0)?)
+    }
+}
+
+/// Puts items in: one, an array of them, or one a line, each with its `item_id`. Each replaces what was known of it.
+#[utoipa::path(
+    post,
+    path = "/v1/items",
+    tag = "catalog",
+    request_body(description = "An item, an array of items, or items one a line", content = Value, example = json!([{"item_id": "i1", "title": "Mug", "price": 9.5}])),
+    responses((status = 202, body = Taken), (status = 400, body = ErrorBody), (status = 413, body = ErrorBody), (status = 422, body = ErrorBody))
+)]
+pub(crate) async fn post(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let bytes = body::bytes(request, &app).await?;
+    let (mut changes, mut places, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
+    let reject = |index, ApiError { facts, .. }: ApiError| {
+        let ErrorFacts { code, message, field, .. } = facts;
+        Rejected { index, code, field, message }
+    };
+    for (index, row) in rows(&bytes)?.into_iter().enumerate() {
+        match row.and_then(named_item) {
+            Ok((item_id, fields)) => {
+                places.push(index);
+                changes.push((item_id, Change::Replace(fields)));
+            }
+            Err(error) => rejected.push(reject(index, error)),
+        }
+    }
+    let outcomes = app.change_items(changes).await?;
+    let mut accepted = 0;
+    for (index, outcome) in places.into_iter().zip(outcomes) {
+        match outcome {
+            Ok(()) => accepted += 1,
+            Err(error) => rejected.push(reject(index, error.into())),
+        }
+    }
+    rejected.sort_by_key(|row| row.index);
+    Ok(answer(Taken { accepted, duplicates: 0, rejected }))
+}
+
+fn named_item(row: Value) -> Result<(String, Map<String, Value>), ApiError> {
+    let Value::Object(mut fields) = row else {
+        let message = "an item is a JSON object";
+        return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "not_an_object", message));
+    };
+    let Some(id) = fields.remove("item_id") else {
+        let message = "every item has item_id: send it";
+        let error = ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "missing_item_id", message);
+        return Err(error.field("item_id"));
+    };
+    let id = id_text("item_id", &id)?;
+    crate::event::check_id("item_id", &id)?;
+    Ok((id, fields))
+}
+
+/// Puts an item in, or replaces all that is known of it.
+#[utoipa::path(put, path = "/v1/items/{id}", tag = "catalog", params(("id" = String, Path)), request_body = std::collections::BTreeMap<String, Value>,
+    responses((status = 204), (status = 422, body = ErrorBody), (status = 400, body = ErrorBody)))]
+pub(crate) async fn put(
+    State(app): State<Arc<App>>,
+    InPath(id): InPath,
+    Body(mut fields): Body<Map<String, Value>>,
+) -> Result<StatusCode, ApiError> {
+    fields.remove("item_id");
+    app.change_item(id, Change::Replace(fields)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Changes the named fields of an item; null takes one away.
+#[utoipa::path(patch, path = "/v1/items/{id}", tag = "catalog", params(("id" = String, Path)), request_body = std::collections::BTreeMap<String, Value>,
+    responses((status = 204), (status = 404, body = ErrorBody), (status = 422, body = ErrorBody), (status = 400, body = ErrorBody)))]
+pub(crate) async fn patch(
+    State(app): State<Arc<App>>,
+    InPath(id): InPath,
+    Body(mut fields): Body<Map<String, Value>>,
+) -> Result<StatusCode, ApiError> {
+    fields.remove("item_id");
+    app.change_item(id, Change::Patch(fields)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What is known of an item.
+#[utoipa::path(get, path = "/v1/items/{id}", tag = "catalog", params(("id" = String, Path)),
+    responses((status = 200, body = std::collections::BTreeMap<String, Value>), (status = 404, body = ErrorBody), (status = 422, body = ErrorBody)))]
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    InPath(id): InPath,
+) -> Result<Json<Map<String, Value>>, ApiError> {
+    let catalog = app.memory.catalog();
+    let item = catalog.row(&id).and_then(|row| catalog.item(row));
+    item.map(Json).ok_or_else(|| {
+        ApiError::new(StatusCode::NOT_FOUND, "unknown_item", format!("there is no item {id:?}"))
+    })
+}
+
+/// Takes an item out: it is in no list from now on.
+#[utoipa::path(delete, path = "/v1/items/{id}", tag = "catalog", params(("id" = String, Path)), responses((status = 204), (status = 422, body = ErrorBody)))]
+pub(crate) async fn delete(
+    State(app): State<Arc<App>>,
+    InPath(id): InPath,
+) -> Result<StatusCode, ApiError> {
+    app.change_item(id, Change::Remove).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,193 @@
+//! `/v1/users`: attributes, deletion with a receipt, export.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::{Body as HttpBody, Bytes};
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures::stream;
+use serde_json::{Map, Value, json};
+
+use super::body::{self, Body, InPath};
+use super::error::{ApiError, ErrorBody, ErrorFacts};
+use super::events::{Rejected, Taken, answer, rows};
+use crate::app::App;
+use crate::clock::now_ms;
+use crate::event::{MAX_FURTHER_BYTES, id_text};
+use crate::metrics::KindLabels;
+use crate::store::{Receipt, StoreError, UserRecord};
+
+/// Events of one page of an export.
+const EXPORT_PAGE: usize = 1_000;
+
+fn unprocessable(code: &str, message: impl Into<String>) -> ApiError {
+    ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code, message)
+}
+
+fn checked(user_id: String, attributes: Map<String, Value>) -> Result<UserRecord, ApiError> {
+    let n_bytes = serde_json::to_string(&attributes).map_or(usize::MAX, |text| text.len());
+    if n_bytes > MAX_FURTHER_BYTES {
+        let message = format!("{n_bytes} bytes, at most {MAX_FURTHER_BYTES} are kept of a user");
+        return Err(unprocessable("too_large", message));
+    }
+    Ok(UserRecord { user_id, attributes, changed_ms: now_ms() })
+}
+
+fn named_user(row: Value) -> Result<UserRecord, ApiError> {
+    let Value::Object(mut fields) = row else {
+        return Err(unprocessable("not_an_object", "a user is a JSON object"));
+    };
+    let Some(id) = fields.remove("user_id") else {
+        let error = unprocessable("missing_user_id", "every user has user_id: send it");
+        return Err(error.field("user_id"));
+    };
+    let id = id_text("user_id", &id)?;
+    checked(id, fields)
+}
+
+/// Writes attributes of users: of one, an array of them, or one a line, each with its `user_id`.
+#[utoipa::path(
+    post,
+    path = "/v1/users",
+    tag = "users",
+    request_body(description = "A user, an array of users, or users one a line", content = Value, example = json!([{"user_id": "u1", "country": "CN"}])),
+    responses((status = 202, body = Taken), (status = 400, body = ErrorBody), (status = 413, body = ErrorBody), (status = 422, body = ErrorBody))
+)]
+pub(crate) async fn post(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let bytes = body::bytes(request, &app).await?;
+    let (mut users, mut rejected) = (Vec::new(), Vec::new());
+    for (index, row) in rows(&bytes)?.into_iter().enumerate() {
+        match row.and_then(named_user) {
+            Ok(user) => users.push(user),
+            Err(ApiError { facts, .. }) => {
+                let ErrorFacts { code, message, field, .. } = facts;
+                rejected.push(Rejected { index, code, field, message });
+            }
+        }
+    }
+    app.store.put_users(&users).await?;
+    Ok(answer(Taken { accepted: users.len(), duplicates: 0, rejected }))
+}
+
+/// Writes all attributes of a user.
+#[utoipa::path(put, path = "/v1/users/{id}", tag = "users", params(("id" = String, Path)), request_body = std::collections::BTreeMap<String, Value>,
+    responses((status = 204), (status = 400, body = ErrorBody), (status = 422, body = ErrorBody)))]
+pub(crate) async fn put(
+    State(app): State<Arc<App>>,
+    InPath(id): InPath,
+    Body(mut attributes): Body<Map<String, Value>>,
+) -> Result<StatusCode, ApiError> {
+    attributes.remove("user_id");
+    app.store.put_users(&[checked(id, attributes)?]).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Changes the named attributes of a user; null takes one away.
+#[utoipa::path(patch, path = "/v1/users/{id}", tag = "users", params(("id" = String, Path)), request_body = std::collections::BTreeMap<String, Value>,
+    responses((status = 204), (status = 400, body = ErrorBody), (status = 422, body = ErrorBody)))]
+pub(crate) async fn patch(
+    State(app): State<Arc<App>>,
+    InPath(id): InPath,
+    Body(changes): Body<Map<String, Value>>,
+) -> Result<StatusCode, ApiError> {
+    let mut attributes = app.store.user(&id).await?.map(|own| own.attributes).unwrap_or_default();
+    for (name, value) in changes {
+        match value {
+            Value::Null => drop(attributes.remove(&name)),
+            value => drop(attributes.insert(name, value)),
+        }
+    }
+    attributes.remove("user_id");
+    app.store.put_users(&[checked(id, attributes)?]).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The attributes of a user; empty of one that none were sent of.
+#[utoipa::path(get, path = "/v1/users/{id}", tag = "users", params(("id" = String, Path)),
+    responses((status = 200, body = std::collections::BTreeMap<String, Value>), (status = 422, body = ErrorBody)))]
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    InPath(id): InPath,
+) -> Result<Json<Map<String, Value>>, ApiError> {
+    let user = app.store.user(&id).await?;
+    let mut fields = user.map(|own| own.attributes).unwrap_or_default();
+    fields.insert("user_id".to_owned(), id.into());
+    Ok(Json(fields))
+}
+
+/// Forgets a user: all events and attributes are removed from the store and from memory. The receipt does not say who it was.
+#[utoipa::path(delete, path = "/v1/users/{id}", tag = "users", params(("id" = String, Path)), responses((status = 202, body = Receipt), (status = 422, body = ErrorBody)))]
+pub(crate) async fn delete(
+    State(app): State<Arc<App>>,
+    InPath(id): InPath,
+) -> Result<(StatusCode, Json<Receipt>), ApiError> {
+    let receipt_id = uuid::Uuid::now_v7().to_string();
+    let forgotten = app.store.forget(&id, &receipt_id, now_ms()).await;
+    let state = if forgotten.is_ok() { "done" } else { "failed" };
+    count(&app, "delete", state);
+    let receipt = forgotten?;
+    app.memory.histories.forget(&id);
+    app.traces.forget(&id);
+    Ok((StatusCode::ACCEPTED, Json(receipt)))
+}
+
+/// The receipt of a deletion.
+#[utoipa::path(get, path = "/v1/privacy/receipts/{id}", tag = "users", params(("id" = String, Path)),
+    responses((status = 200, body = Receipt), (status = 404, body = ErrorBody), (status = 422, body = ErrorBody)))]
+pub(crate) async fn receipt(
+    State(app): State<Arc<App>>,
+    InPath(id): InPath,
+) -> Result<Json<Receipt>, ApiError> {
+    let receipt = app.store.receipt(&id).await?;
+    receipt.map(Json).ok_or_else(|| {
+        let message = format!("there is no receipt {id:?}");
+        ApiError::new(StatusCode::NOT_FOUND, "unknown_receipt", message)
+    })
+}
+
+/// All that is kept of a user, as JSON lines: attributes first, then every event.
+#[utoipa::path(get, path = "/v1/users/{id}/export", tag = "users", params(("id" = String, Path)),
+    responses((status = 200, content_type = "application/x-ndjson", body = String), (status = 422, body = ErrorBody)))]
+pub(crate) async fn export(
+    State(app): State<Arc<App>>,
+    InPath(id): InPath,
+) -> Result<Response, ApiError> {
+    let user = app.store.user(&id).await?;
+    let attributes = user.map(|own| own.attributes).unwrap_or_default();
+    // The first page before the status is sent: a store that does not answer is an error, not an empty file.
+    let first = app.store.events_of(&id, 0, EXPORT_PAGE).await?;
+    count(&app, "export", "done");
+    let head = json!({"user_id": id, "attributes": attributes}).to_string() + "\n";
+    let begin = (app, id, Some(Page::Read(head, first)));
+    let pages = stream::try_unfold(begin, |(app, id, page)| async move {
+        let Some(page) = page else { return Ok::<_, StoreError>(None) };
+        let (mut text, (events, next)) = match page {
+            Page::Read(head, page) => (head, page),
+            Page::After(after) => {
+                (String::new(), app.store.events_of(&id, after, EXPORT_PAGE).await?)
+            }
+        };
+        for event in events {
+            text.push_str(&event.to_json().to_string());
+            text.push('\n');
+        }
+        Ok(Some((Bytes::from(text), (app, id, next.map(Page::After)))))
+    });
+    let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
+    Ok((kind, HttpBody::from_stream(pages)).into_response())
+}
+
+enum Page {
+    Read(String, (Vec<crate::event::Event>, Option<i64>)),
+    After(i64),
+}
+
+fn count(app: &App, kind: &str, state: &str) {
+    let labels = KindLabels { kind: kind.to_owned(), state: state.to_owned() };
+    app.memory.metrics.privacy.get_or_create(&labels).inc();
+}

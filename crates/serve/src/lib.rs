@@ -1,0 +1,47 @@
+//! One process that answers over HTTP and learns of new events.
+//!
+//! - [`Server`] is the process: [`ServeConfig`] says how it is set up, [`App`] holds what it knows, [`router`] is all it answers.
+//! - [`store`] is what outlives it; events come in through [`Intake`], are durable before they are acknowledged, and then change what
+//!   [`Histories`] and the catalog say.
+//! - [`models`] are files that others have trained: nothing here trains.
+//!
+//! A request for a list goes from the user's history to the scores of the model, to the rules of the shop, to the answer.
+
+pub mod event;
+pub mod store;
+
+pub mod assemble;
+pub mod catalog;
+pub mod rules;
+
+mod clock;
+mod history;
+mod intake;
+mod keys;
+mod lists;
+mod metrics;
+pub mod models;
+mod popularity;
+mod traces;
+mod workers;
+
+mod app;
+mod config;
+mod fill;
+mod http;
+mod load;
+mod server;
+
+pub use app::{App, StartError};
+pub use config::{DEFAULT_STORE, RawServeConfig, ServeConfig, ServeConfigError};
+pub use event::{Event, EventError};
+pub use fill::{Filled, fill};
+pub use history::{Histories, PastEvent, UserHistory};
+pub use http::{document, router};
+pub use intake::{Intake, IntakeError};
+pub use keys::{NewKey, generate as generate_key};
+pub use lists::{RawColumns, RawRule, RawScenario, RawSeenRule, RawShopRules, ShopRuleError};
+pub use load::{LoadOutcome, LoadPlan, LoadRequest, load};
+pub use models::{Found, LeftOut, Live, Models, ServedModelError};
+pub use server::Server;
+pub use workers::{WorkError, Workers};

@@ -1,0 +1,523 @@
+//! From a request for a list to the list: history, candidates, rules.
+//!
+//! Every list, whatever it comes from, is made by [`crate::assemble`]: no path can forget a filter. Sources are asked in this order: the
+//! model; what was acted on most often lately; items most like the asked one, where one is asked about; all items.
+
+mod candidates;
+mod shop_rules;
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Instant;
+
+use forecart_data::{History, ItemIdx, SeenItems};
+use forecart_models::model_file::{LoadedModel, NamedReason};
+use forecart_models::recommend::Fallback;
+use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use self::candidates::{ModelCandidates, Question};
+use crate::app::App;
+use crate::assemble::{
+    Assembled, ByScore, Candidate, InOrder, ListRequest, Listed, NamedBoost, NamedFilter, Origin,
+    Pin, SeenEvent, SeenRule, Source, assemble,
+};
+use crate::catalog::{Catalog, Column, ColumnType, ItemRow};
+use crate::clock::now_ms;
+use crate::history::PastEvent;
+use crate::metrics::{FilterLabels, ReasonLabels, RecommendLabels, StageLabels};
+use crate::models::Live;
+use crate::rules::{Boost, Facts, Filter, Values};
+
+pub(crate) use self::shop_rules::{DEFAULT_SCENARIO, Scenario, ShopRules};
+pub use self::shop_rules::{
+    RawColumns, RawRule, RawScenario, RawSeenRule, RawShopRules, ShopRuleError,
+};
+
+/// Reasons of an item.
+const N_REASONS: usize = 2;
+/// The source of given items that the model has scores of.
+const MODEL_SCORES: &str = "model";
+/// What answers where no variant was chosen.
+pub(crate) const ONLY_VARIANT: &str = "default";
+
+/// What a list is asked for.
+#[derive(Debug, Clone)]
+pub(crate) enum About {
+    /// What a user or visitor wants next.
+    Next,
+    /// What is like an item.
+    Like(String),
+    /// What is bought together with an item.
+    With(String),
+    /// The order of given items.
+    Among(Vec<String>),
+}
+
+/// A request for a list, checked.
+#[derive(Debug)]
+pub(crate) struct ListAsk {
+    pub(crate) about: About,
+    pub(crate) user_id: Option<String>,
+    /// Item ids of a visit, oldest first, after what is known of the user.
+    pub(crate) session: Vec<String>,
+    pub(crate) n: usize,
+    pub(crate) offset: usize,
+    pub(crate) scenario: String,
+    pub(crate) filter: Option<Filter>,
+    pub(crate) boosts: Vec<Boost>,
+    pub(crate) exclude: Vec<String>,
+    /// In place of the scenario's.
+    pub(crate) diversity: Option<f32>,
+    /// Whether items of the history are left out, in place of the scenario's rule.
+    pub(crate) leave_out_seen: Option<bool>,
+    pub(crate) user: Values,
+    pub(crate) context: Values,
+    pub(crate) explain: bool,
+}
+
+/// Why an item is in a list.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(crate) enum ListReason {
+    /// Because of an event of the user.
+    BecauseOf {
+        item_id: String,
+        title: String,
+        /// How much of the score it brought.
+        contribution: f32,
+    },
+    /// Because many others chose it.
+    Popular {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rank: Option<usize>,
+    },
+    /// Because it is chosen more often than before.
+    Trending { times: f32 },
+    /// Because it is new.
+    New { days: f32 },
+    /// Because the shop put it there.
+    Pinned,
+    /// Because it has much in common with the item.
+    Similar,
+}
+
+/// An item of a list.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct ListItem {
+    pub(crate) item_id: String,
+    /// The score of its source; null of items that have none. Comparable within one source of one answer.
+    pub(crate) score: Option<f32>,
+    /// From 1, over all pages.
+    pub(crate) rank: usize,
+    /// Where it comes from.
+    pub(crate) source: Vec<String>,
+    pub(crate) reasons: Vec<ListReason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) title: Option<String>,
+}
+
+/// A list.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct List {
+    /// Send it with the events that follow: it says which answer they are of.
+    pub(crate) request_id: String,
+    /// Null where none is served.
+    pub(crate) model: Option<String>,
+    pub(crate) model_version: Option<String>,
+    pub(crate) variant: String,
+    /// Why the list is not the model's own; null if it is.
+    pub(crate) fallback: Option<String>,
+    pub(crate) items: Vec<ListItem>,
+    pub(crate) took_ms: f64,
+}
+
+/// The history as a model takes it.
+struct Known {
+    items: Vec<ItemIdx>,
+    timestamps_ms: Vec<i64>,
+    events: Vec<u8>,
+    values: Vec<f32>,
+}
+
+impl Known {
+    /// Events on items of kinds that the model has learned from; then those of a visit, which are as new as can be.
+    fn new(file: &LoadedModel, past: &[PastEvent], session: &[String], now_ms: i64) -> Self {
+        let header = file.header();
+        // The first name is that of unknown kinds.
+        let kind = |event: &str| header.event_names.iter().skip(1).position(|own| own == event);
+        let has_kinds = header.event_names.len() > 1;
+        let mut known =
+            Self { items: vec![], timestamps_ms: vec![], events: vec![], values: vec![] };
+        let has_values = past.iter().any(|event| event.value.is_some());
+        for event in past {
+            let Some(item) = &event.item else { continue };
+            let number = kind(&event.event).map_or(0, |place| place + 1);
+            if has_kinds && number == 0 {
+                continue;
+            }
+            known.items.push(file.item(item));
+            known.timestamps_ms.push(event.timestamp_ms);
+            known.events.push(u8::try_from(number).unwrap_or(0));
+            if has_values {
+                known.values.push(event.value.unwrap_or(1.0));
+            }
+        }
+        for item in session {
+            known.items.push(file.item(item));
+            known.timestamps_ms.push(now_ms);
+            let number = kind("view_item").map_or(usize::from(has_kinds), |place| place + 1);
+            known.events.push(u8::try_from(number).unwrap_or(0));
+            if has_values {
+                known.values.push(1.0);
+            }
+        }
+        if !header.dataset.has_time {
+            known.timestamps_ms.clear();
+        }
+        known
+    }
+
+    fn history(&self) -> History<'_> {
+        History {
+            items: &self.items,
+            timestamps_ms: &self.timestamps_ms,
+            events: &self.events,
+            values: &self.values,
+        }
+    }
+}
+
+/// What was asked and what there is to answer with, on the way to a worker.
+pub(crate) struct Job {
+    pub(crate) app: Arc<App>,
+    pub(crate) live: Arc<Live>,
+    pub(crate) past: crate::history::UserHistory,
+    pub(crate) ask: ListAsk,
+    pub(crate) request_id: String,
+}
+
+impl Job {
+    /// Makes the list. It costs what the model's scores cost, and a little.
+    pub(crate) fn list(self) -> List {
+        let started = Instant::now();
+        let now_ms = now_ms();
+        let Self { app, live, past, ask, request_id } = self;
+        let memory = &app.memory;
+        let file = match ask.about {
+            About::With(_) => live.together.as_ref().or(live.recommend.as_ref()),
+            _ => live.recommend.as_ref(),
+        };
+        let known = file.map(|file| Known::new(file, &past, &ask.session, now_ms));
+        let pair = file.zip(known.as_ref());
+        let fallback = fallback(&ask, pair, &past);
+        let catalog = memory.catalog();
+        let assembled = assembled(&app, &catalog, &ask, pair, &past, now_ms);
+        let titles = match catalog.column("title", ColumnType::Text) {
+            Some(Column::Text(titles)) => Some(titles),
+            _ => None,
+        };
+        let names = assembled.trace.sources.iter().map(|source| source.name.clone());
+        let names: Vec<String> = names.collect();
+        let item = |listed: &Listed| {
+            let item_id = catalog.id(listed.row).to_owned();
+            let of = match listed.origin {
+                Origin::Pin => "pin",
+                Origin::Source(place) => names.get(place).map_or("", String::as_str),
+            };
+            let reasons = match (of, pair) {
+                ("pin", _) => vec![ListReason::Pinned],
+                ("similar", _) => vec![ListReason::Similar],
+                ("popular", _) => vec![ListReason::Popular { rank: None }],
+                (of, Some((file, known))) if of == MODEL_SCORES || of == file.header().model => {
+                    reasons(file, known, &item_id, &ask)
+                }
+                _ => Vec::new(),
+            };
+            let title = titles.and_then(|titles| titles.text(listed.row)).map(str::to_owned);
+            ListItem {
+                score: listed.score,
+                rank: listed.rank,
+                source: vec![of.to_owned()],
+                reasons,
+                title,
+                item_id,
+            }
+        };
+        let items: Vec<ListItem> = assembled.items.iter().map(item).collect();
+        let took = started.elapsed();
+        let header = file.map(|file| file.header());
+        let list = List {
+            request_id,
+            model: header.map(|header| header.model.clone()),
+            model_version: header.map(|header| header.content_hash.clone()),
+            variant: ONLY_VARIANT.to_owned(),
+            fallback: fallback.map(str::to_owned),
+            items,
+            took_ms: took.as_secs_f64() * 1e3,
+        };
+        count(&app, &ask, &list, &assembled);
+        if app.traces.are_kept() {
+            let trace = trace(&catalog, &ask, &list, &assembled);
+            app.traces.put(&list.request_id, ask.user_id, trace);
+        }
+        list
+    }
+}
+
+fn fallback(
+    ask: &ListAsk,
+    pair: Option<(&Arc<LoadedModel>, &Known)>,
+    past: &[PastEvent],
+) -> Option<&'static str> {
+    let Some((file, known)) = pair else { return Some("no_model") };
+    match &ask.about {
+        About::Like(item) | About::With(item) => {
+            file.items().index(item).is_none().then_some("nothing_known")
+        }
+        About::Next | About::Among(_) => match file.model().fallback(known.history())? {
+            _ if past.is_empty() && ask.session.is_empty() => Some("unknown_user"),
+            Fallback::NoHistory => Some("no_history"),
+            Fallback::NothingKnown => Some("nothing_known"),
+        },
+    }
+}
+
+fn assembled(
+    app: &App,
+    catalog: &Catalog,
+    ask: &ListAsk,
+    pair: Option<(&Arc<LoadedModel>, &Known)>,
+    past: &[PastEvent],
+    now_ms: i64,
+) -> Assembled {
+    let usual = Scenario::default();
+    let scenario = app.rules.scenarios.get(&ask.scenario).unwrap_or(&usual);
+    let facts = Facts { catalog, user: &ask.user, context: &ask.context, now_ms };
+    let rules = &app.rules;
+    let mut filters: Vec<NamedFilter<'_>> = Vec::new();
+    for own in rules.filters.iter().filter(|own| own.is_for(&ask.scenario)) {
+        filters.push(NamedFilter { name: &own.name, filter: own.rule.bind(&facts) });
+    }
+    if let Some(filter) = &ask.filter {
+        filters.push(NamedFilter { name: "request", filter: filter.bind(&facts) });
+    }
+    let mut boosts: Vec<NamedBoost<'_>> = Vec::new();
+    for own in rules.boosts.iter().filter(|own| own.is_for(&ask.scenario)) {
+        boosts.push(NamedBoost { name: &own.name, boost: own.rule.bind(&facts) });
+    }
+    for boost in &ask.boosts {
+        boosts.push(NamedBoost { name: "request", boost: boost.bind(&facts) });
+    }
+    let rows =
+        |ids: &[String]| -> Vec<ItemRow> { ids.iter().filter_map(|id| catalog.row(id)).collect() };
+    let mut exclude = rows(&ask.exclude);
+    let mut pins: Vec<Pin> = Vec::new();
+    match &ask.about {
+        About::Like(item) | About::With(item) => exclude.extend(catalog.row(item)),
+        About::Next => {
+            let pin = |(item, position): &(String, NonZeroUsize)| {
+                Some(Pin { position: *position, row: catalog.row(item)? })
+            };
+            pins.extend(scenario.pins.iter().filter_map(pin));
+        }
+        About::Among(_) => {}
+    }
+    let (seen, of_model) = seen_rules(ask, scenario, pair.map(|(file, _)| file.as_ref()));
+    let mut events: Vec<SeenEvent<'_>> = Vec::new();
+    for event in past {
+        if let Some(row) = event.item.as_deref().and_then(|item| catalog.row(item)) {
+            let time_ms = event.timestamp_ms;
+            events.push(SeenEvent { row, event: &event.event, time_ms });
+        }
+    }
+    for row in rows(&ask.session) {
+        events.push(SeenEvent { row, event: "view_item", time_ms: now_ms });
+    }
+    let request = ListRequest {
+        n: ask.n,
+        offset: ask.offset,
+        now_ms,
+        filters,
+        boosts,
+        exclude,
+        seen: &seen,
+        events,
+        one_per_group: scenario.one_per_group,
+        diversity: ask.diversity.unwrap_or(scenario.diversity),
+        category_cap: scenario.category_cap,
+        pins,
+    };
+    let popular = app.memory.popularity.ranked();
+    let popular = popular.iter().filter_map(|(item, n)| {
+        Some(Candidate { row: catalog.row(item)?, score: Some(*n as f32) })
+    });
+    let mut popular = InOrder::new("popular", popular);
+    let everything = catalog.live_rows().map(|row| Candidate { row, score: None });
+    let mut everything = InOrder::new("catalog", everything);
+    let n = ask.n.saturating_add(ask.offset);
+    let mut own = pair.and_then(|(file, known)| {
+        let question = match &ask.about {
+            About::Next => Question::Next(known.history(), of_model),
+            About::Like(item) | About::With(item) => {
+                Question::Like(file.items().index(item).map(ItemIdx)?)
+            }
+            About::Among(_) => return None,
+        };
+        Some(ModelCandidates::new(file, catalog, question, n))
+    });
+    let mut sources: Vec<&mut dyn Source> = Vec::new();
+    sources.extend(own.as_mut().map(|own| own as &mut dyn Source));
+    let mut scored;
+    match &ask.about {
+        About::Among(items) => {
+            scored = ByScore::new(MODEL_SCORES, among(catalog, items, pair));
+            let given = rows(items).into_iter().map(|row| Candidate { row, score: None });
+            let mut given = InOrder::new("given", given);
+            return assemble(catalog, &mut [&mut scored, &mut given], &request);
+        }
+        About::Like(item) | About::With(item) => {
+            if let Some(row) = catalog.row(item) {
+                let alike = |other: ItemRow| (other, catalog.similarity(row, other));
+                let alike = catalog.live_rows().map(alike).filter(|(_, score)| *score > 0.0);
+                scored = ByScore::new("similar", alike.collect::<Vec<_>>());
+                sources.push(&mut scored);
+            }
+        }
+        About::Next => {}
+    }
+    sources.push(&mut popular);
+    sources.push(&mut everything);
+    assemble(catalog, &mut sources, &request)
+}
+
+/// The model's scores of given items; those that it does not know have none.
+fn among(
+    catalog: &Catalog,
+    items: &[String],
+    pair: Option<(&Arc<LoadedModel>, &Known)>,
+) -> Vec<(ItemRow, f32)> {
+    let Some((file, known)) = pair else { return Vec::new() };
+    let with_rows = items.iter().filter_map(|item| {
+        let index = file.items().index(item)?;
+        Some((catalog.row(item)?, ItemIdx(index)))
+    });
+    let (rows, indices): (Vec<ItemRow>, Vec<ItemIdx>) = with_rows.unzip();
+    rows.into_iter().zip(file.model().score(known.history(), &indices)).collect()
+}
+
+/// Which events keep an item out of the list, and what the model is told of them.
+fn seen_rules(
+    ask: &ListAsk,
+    scenario: &Scenario,
+    file: Option<&LoadedModel>,
+) -> (Vec<SeenRule>, SeenItems) {
+    let any = || vec![SeenRule { name: "any".to_owned(), events: Vec::new(), max_age_ms: None }];
+    match (ask.leave_out_seen, &scenario.seen, &ask.about) {
+        (Some(true), _, _) => (any(), SeenItems::Exclude),
+        (Some(false), _, _) => (Vec::new(), SeenItems::Keep),
+        (None, Some(rules), _) => (rules.clone(), SeenItems::Keep),
+        // What is like an item, and the order of given ones, is not about what was seen.
+        (None, None, About::Like(_) | About::With(_) | About::Among(_)) => {
+            (Vec::new(), SeenItems::Keep)
+        }
+        (None, None, About::Next) => match file.map(|file| file.header().dataset.seen) {
+            Some(SeenItems::Exclude) => (any(), SeenItems::Exclude),
+            Some(own @ SeenItems::ExcludeEvent(kind)) => {
+                let names = file.map(|file| file.header().event_names.as_slice());
+                let event = names.and_then(|names| names.get(usize::from(kind)).cloned());
+                let events = event.into_iter().collect::<Vec<_>>();
+                (vec![SeenRule { name: events.concat(), events, max_age_ms: None }], own)
+            }
+            Some(other) => (Vec::new(), other),
+            None => (Vec::new(), SeenItems::Keep),
+        },
+    }
+}
+
+/// Reasons that the model gives. A model that counts gives them always; a network computes each by leaving events out, and is asked only
+/// where the request says `explain`.
+fn reasons(file: &LoadedModel, known: &Known, item_id: &str, ask: &ListAsk) -> Vec<ListReason> {
+    let record = &file.header().provenance.record;
+    let is_counted = record.curve.is_empty() && record.members.is_empty();
+    if !matches!(ask.about, About::Next | About::Among(_)) || !(is_counted || ask.explain) {
+        return Vec::new();
+    }
+    let named = file.reasons(known.history(), item_id, N_REASONS).unwrap_or_default();
+    let reason = |reason: NamedReason<'_>| match reason {
+        NamedReason::Event { item_id, title, contribution, .. } => ListReason::BecauseOf {
+            item_id: item_id.to_owned(),
+            title: title.to_owned(),
+            contribution,
+        },
+        NamedReason::Popular { rank, .. } => ListReason::Popular { rank: Some(rank) },
+        NamedReason::Trending { times, .. } => ListReason::Trending { times },
+        NamedReason::New { days, .. } => ListReason::New { days },
+    };
+    named.into_iter().map(reason).collect()
+}
+
+fn count(app: &App, ask: &ListAsk, list: &List, assembled: &Assembled) {
+    let metrics = &app.memory.metrics;
+    let model = list.model.clone().unwrap_or_else(|| "none".to_owned());
+    let stage = StageLabels {
+        scenario: ask.scenario.clone(),
+        model: model.clone(),
+        stage: "list".to_owned(),
+    };
+    metrics.recommend.get_or_create(&stage).observe(list.took_ms / 1e3);
+    let variant = list.variant.clone();
+    let labels = RecommendLabels { scenario: ask.scenario.clone(), model, variant };
+    metrics.recommended.get_or_create(&labels).inc();
+    if let Some(reason) = &list.fallback {
+        metrics.fallbacks.get_or_create(&ReasonLabels { reason: reason.clone() }).inc();
+    }
+    for tally in &assembled.trace.removed {
+        let labels = FilterLabels { filter: tally.name.clone() };
+        metrics.filtered.get_or_create(&labels).inc_by(tally.n as u64);
+    }
+}
+
+fn trace(catalog: &Catalog, ask: &ListAsk, list: &List, assembled: &Assembled) -> String {
+    let trace = &assembled.trace;
+    let ids = |rows: &[ItemRow]| rows.iter().map(|row| catalog.id(*row)).collect::<Vec<_>>();
+    let tally = |tally: &crate::assemble::Tally| json!({"name": tally.name, "n": tally.n, "first": ids(&tally.first)});
+    let tallies = |of: &[crate::assemble::Tally]| of.iter().map(tally).collect::<Vec<_>>();
+    let source = |own: &crate::assemble::SourceTrace| {
+        json!({"name": own.name, "n_candidates": own.n_candidates, "n_repeated": own.n_repeated,
+            "n_eligible": own.n_eligible, "n_listed": own.n_listed})
+    };
+    let pin = |(pin, outcome): &(Pin, crate::assemble::PinOutcome)| json!({"item_id": catalog.id(pin.row), "position": pin.position, "outcome": format!("{outcome:?}")});
+    let moved = |own: &crate::assemble::Moved| json!({"item_id": catalog.id(own.row), "from": own.from, "to": own.to});
+    let boost = |listed: &Listed| {
+        (listed.boost != 1.0)
+            .then(|| json!({"item_id": catalog.id(listed.row), "factor": listed.boost}))
+    };
+    #[derive(Serialize)]
+    struct Whole<'a> {
+        answer: &'a List,
+        #[serde(flatten)]
+        way: Value,
+    }
+    let way = json!({
+        "user_id": ask.user_id,
+        "scenario": ask.scenario,
+        "about": match &ask.about {
+            About::Next => json!("next"),
+            About::Like(item) => json!({"like": item}),
+            About::With(item) => json!({"with": item}),
+            About::Among(items) => json!({"among": items.len()}),
+        },
+        "sources": trace.sources.iter().map(source).collect::<Vec<_>>(),
+        "removed": tallies(&trace.removed),
+        "boosts": tallies(&trace.boosts),
+        "boosted": assembled.items.iter().filter_map(boost).collect::<Vec<_>>(),
+        "held_by_group": tally(&trace.held_by_group),
+        "held_by_cap": tally(&trace.held_by_cap),
+        "moved_by_diversity": trace.moved_by_diversity.iter().map(moved).collect::<Vec<_>>(),
+        "pins": trace.pins.iter().map(pin).collect::<Vec<_>>(),
+    });
+    // As text: scores keep the digits that they were answered with.
+    serde_json::to_string(&Whole { answer: list, way }).unwrap_or_default()
+}

@@ -1,0 +1,188 @@
+//! Counters and histograms, in the format of Prometheus, by the names of CONVENTIONS.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, text::encode};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+/// Upper ends of the buckets of durations, in seconds.
+const BUCKETS: [f64; 14] =
+    [0.0005, 0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
+/// Names of events that are counted apart; the others are counted together, so that no client makes metrics without end.
+const N_OTHER: &str = "other";
+
+/// Labels of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct RequestLabels {
+    pub(crate) route: String,
+    pub(crate) method: String,
+    pub(crate) status: u16,
+}
+
+/// One label.
+macro_rules! labels {
+    ($($name:ident { $($field:ident),+ })+) => {$(
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+        pub(crate) struct $name { $(pub(crate) $field: String),+ }
+    )+};
+}
+labels! {
+    RecommendLabels { scenario, model, variant }
+    StageLabels { scenario, model, stage }
+    ReasonLabels { reason }
+    FilterLabels { filter }
+    EventLabels { event, source }
+    CodeLabels { code }
+    ModelLabels { model, version }
+    KindLabels { kind, state }
+}
+
+type Seconds<L> = Family<L, Histogram, fn() -> Histogram>;
+
+fn seconds<L: Clone + std::hash::Hash + Eq>() -> Seconds<L> {
+    Family::new_with_constructor(|| Histogram::new(BUCKETS))
+}
+
+/// All that is counted.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    pub(crate) requests: Seconds<RequestLabels>,
+    pub(crate) recommend: Seconds<StageLabels>,
+    pub(crate) recommended: Family<RecommendLabels, Counter>,
+    pub(crate) fallbacks: Family<ReasonLabels, Counter>,
+    pub(crate) filtered: Family<FilterLabels, Counter>,
+    pub(crate) events: Family<EventLabels, Counter>,
+    pub(crate) rejected: Family<CodeLabels, Counter>,
+    pub(crate) commits: Histogram,
+    pub(crate) store_failures: Counter,
+    pub(crate) panics: Counter,
+    pub(crate) privacy: Family<KindLabels, Counter>,
+    pub(crate) models: Family<ModelLabels, Gauge>,
+    pub(crate) waiting: Gauge,
+    pub(crate) items: Gauge,
+    pub(crate) catalog_bytes: Gauge,
+    pub(crate) ready: Gauge<i64, std::sync::atomic::AtomicI64>,
+    pub(crate) lag: Gauge<f64, AtomicU64>,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("forecart"),
+            requests: seconds(),
+            recommend: seconds(),
+            recommended: Family::default(),
+            fallbacks: Family::default(),
+            filtered: Family::default(),
+            events: Family::default(),
+            rejected: Family::default(),
+            commits: Histogram::new(BUCKETS),
+            store_failures: Counter::default(),
+            panics: Counter::default(),
+            privacy: Family::default(),
+            models: Family::default(),
+            waiting: Gauge::default(),
+            items: Gauge::default(),
+            catalog_bytes: Gauge::default(),
+            ready: Gauge::default(),
+            lag: Gauge::default(),
+        };
+        let registry = &mut metrics.registry;
+        let unit = Unit::Seconds;
+        registry.register_with_unit(
+            "http_request_duration",
+            "Time of a request, until its answer is ready",
+            unit.clone(),
+            metrics.requests.clone(),
+        );
+        registry.register_with_unit(
+            "recommend_duration",
+            "Time of a part of an answer",
+            unit.clone(),
+            metrics.recommend.clone(),
+        );
+        registry.register(
+            "recommend_requests",
+            "Lists that were answered",
+            metrics.recommended.clone(),
+        );
+        registry.register(
+            "recommend_fallback",
+            "Lists that are not the model's own, by why",
+            metrics.fallbacks.clone(),
+        );
+        registry.register(
+            "recommend_items_filtered",
+            "Candidates that a filter took out",
+            metrics.filtered.clone(),
+        );
+        registry.register("events_ingested", "Events that were written", metrics.events.clone());
+        registry.register(
+            "events_rejected",
+            "Events that were refused, by why",
+            metrics.rejected.clone(),
+        );
+        registry.register_with_unit(
+            "ingest_commit",
+            "Time of a transaction of events",
+            unit.clone(),
+            metrics.commits.clone(),
+        );
+        registry.register_with_unit(
+            "ingest_lag",
+            "How old the newest event was when it was written",
+            unit,
+            metrics.lag.clone(),
+        );
+        registry.register(
+            "ingest_waiting_events",
+            "Events that wait to be written",
+            metrics.waiting.clone(),
+        );
+        registry.register(
+            "store_failures",
+            "Transactions that failed",
+            metrics.store_failures.clone(),
+        );
+        registry.register("panics", "Requests that failed inside", metrics.panics.clone());
+        registry.register(
+            "privacy_requests",
+            "Deletions and exports of users",
+            metrics.privacy.clone(),
+        );
+        registry.register("model_info", "1 for what answers now", metrics.models.clone());
+        registry.register("items", "Items that may be answered with", metrics.items.clone());
+        registry.register(
+            "catalog_memory_bytes",
+            "Memory of the catalog",
+            metrics.catalog_bytes.clone(),
+        );
+        registry.register("ready", "1 if the server says that it is ready", metrics.ready.clone());
+        metrics
+    }
+
+    /// Counts events by name; names beyond those of the program are one.
+    pub(crate) fn count_event(&self, event: &str, source: &str) {
+        let is_known = forecart_data::event::STANDARD_EVENTS.contains(&event);
+        let event = if is_known { event } else { N_OTHER };
+        let labels = EventLabels { event: event.to_owned(), source: source.to_owned() };
+        self.events.get_or_create(&labels).inc();
+    }
+
+    pub(crate) fn count_commit(&self, took: Duration) {
+        self.commits.observe(took.as_secs_f64());
+    }
+
+    /// All of it as text.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("a String takes what is written");
+        text
+    }
+}

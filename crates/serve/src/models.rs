@@ -1,0 +1,389 @@
+//! Which models answer: found in files, one for each slot, changed while requests go on.
+//!
+//! A slot is a task (`recommend`, and `together` for the model of that name, `click`, `conversion`, `purchase`, `support`, `question`, `demand`). A request takes
+//! [`Models::live`] once and answers all of it from that: every answer is of one whole version of a model, whatever is promoted meanwhile.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+use forecart_models::ModelError;
+use forecart_models::model_file::{
+    self, AnyHeader, DemandModelFile, IntentModelFile, LoadedModel, OutcomeModelFile,
+    QuestionModelFile,
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::clock::now_ms;
+use crate::store::{Store, StoreError};
+
+/// What models are for.
+pub const SLOTS: [&str; 8] =
+    ["recommend", TOGETHER, "click", "conversion", "purchase", "support", "question", "demand"];
+
+/// The model of lists that answers which items are bought together; also its slot.
+const TOGETHER: &str = "together";
+
+/// How files of models end, where a folder of them is given.
+const EXTENSION: &str = "forecart";
+/// Shortest part of a version's hash that names it.
+const MIN_VERSION_CHARS: usize = 6;
+
+/// Why a model is not served.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServedModelError {
+    /// The file cannot be read, or is damaged.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The store does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A folder cannot be read.
+    #[error("cannot read {path:?}: {source}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// No file has this version.
+    #[error("no file holds version {version:?} of {slot:?}; there are: {known}")]
+    UnknownVersion {
+        /// The slot asked for.
+        slot: String,
+        /// The version asked for.
+        version: String,
+        /// Those there are.
+        known: String,
+    },
+    /// Several files begin like this.
+    #[error("several versions of {slot:?} begin with {version:?}: write more of it")]
+    Ambiguous {
+        /// The slot asked for.
+        slot: String,
+        /// The version asked for.
+        version: String,
+    },
+    /// There is nothing to go back to.
+    #[error("{slot:?} has no earlier version to go back to")]
+    NothingEarlier {
+        /// The slot asked for.
+        slot: String,
+    },
+}
+
+/// A model file that was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Found {
+    /// The task that it is for.
+    pub name: String,
+    /// The model's name in the registry.
+    pub model: String,
+    /// Its content hash.
+    pub version: String,
+    /// The file's name.
+    pub file: String,
+    /// Whether it is what answers now.
+    pub is_live: bool,
+    /// Where it is.
+    #[serde(skip)]
+    pub path: PathBuf,
+    /// When the file was written; the newest is served where none was promoted.
+    #[serde(skip)]
+    pub written: Option<SystemTime>,
+}
+
+/// What answers now.
+#[derive(Debug, Clone, Default)]
+pub struct Live {
+    /// Lists of items.
+    pub recommend: Option<Arc<LoadedModel>>,
+    /// What is bought together; a model `together` has this slot of its own.
+    pub together: Option<Arc<LoadedModel>>,
+    /// Clicks, conversions, purchases, by task.
+    pub outcomes: BTreeMap<String, Arc<OutcomeModelFile>>,
+    /// What texts ask.
+    pub support: Option<Arc<IntentModelFile>>,
+    /// What users will ask.
+    pub question: Option<Arc<QuestionModelFile>>,
+    /// How much will be sold.
+    pub demand: Option<Arc<DemandModelFile>>,
+}
+
+impl Live {
+    /// The model and version in a slot.
+    pub fn in_slot(&self, slot: &str) -> Option<(&str, &str)> {
+        let (model, version) = match slot {
+            "recommend" => {
+                let header = self.recommend.as_ref()?.header();
+                (&header.model, &header.content_hash)
+            }
+            TOGETHER => {
+                let header = self.together.as_ref()?.header();
+                (&header.model, &header.content_hash)
+            }
+            "support" => {
+                let header = self.support.as_ref()?.header();
+                (&header.model, &header.content_hash)
+            }
+            "question" => {
+                let header = self.question.as_ref()?.header();
+                (&header.model, &header.content_hash)
+            }
+            "demand" => {
+                let header = self.demand.as_ref()?.header();
+                (&header.model, &header.content_hash)
+            }
+            outcome => {
+                let header = self.outcomes.get(outcome)?.header();
+                (&header.model, &header.content_hash)
+            }
+        };
+        Some((model, version))
+    }
+
+    fn put(&mut self, slot: &str, file: Loaded) {
+        match file {
+            Loaded::Recommend(file) if slot == TOGETHER => self.together = Some(file),
+            Loaded::Recommend(file) => self.recommend = Some(file),
+            Loaded::Outcome(file) => drop(self.outcomes.insert(slot.to_owned(), file)),
+            Loaded::Intent(file) => self.support = Some(file),
+            Loaded::Question(file) => self.question = Some(file),
+            Loaded::Demand(file) => self.demand = Some(file),
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Loaded {
+    Recommend(Arc<LoadedModel>),
+    Outcome(Arc<OutcomeModelFile>),
+    Intent(Arc<IntentModelFile>),
+    Question(Arc<QuestionModelFile>),
+    Demand(Arc<DemandModelFile>),
+}
+
+fn load(found: &Found) -> Result<Loaded, ModelError> {
+    let path = &found.path;
+    Ok(match found.name.as_str() {
+        "recommend" | TOGETHER => Loaded::Recommend(Arc::new(LoadedModel::open(path)?)),
+        "support" => Loaded::Intent(Arc::new(IntentModelFile::open(path)?)),
+        "question" => Loaded::Question(Arc::new(QuestionModelFile::open(path)?)),
+        "demand" => Loaded::Demand(Arc::new(DemandModelFile::open(path)?)),
+        _ => Loaded::Outcome(Arc::new(OutcomeModelFile::open(path)?)),
+    })
+}
+
+/// A file that is not served, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct LeftOut {
+    /// The file's name.
+    pub file: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// The models of a process.
+#[derive(Debug)]
+pub struct Models {
+    paths: Vec<PathBuf>,
+    store: Arc<dyn Store>,
+    live: ArcSwap<Live>,
+    left_out: ArcSwap<Vec<LeftOut>>,
+    /// One change at a time.
+    change: tokio::sync::Mutex<()>,
+}
+
+impl Models {
+    /// Models of some files, and of all files in some folders that end in `.forecart`. Nothing is loaded yet.
+    pub fn new(paths: Vec<PathBuf>, store: Arc<dyn Store>) -> Self {
+        Self {
+            paths,
+            store,
+            live: ArcSwap::default(),
+            left_out: ArcSwap::default(),
+            change: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// What answers now.
+    pub fn live(&self) -> Arc<Live> {
+        self.live.load_full()
+    }
+
+    /// Files that were looked at and are not served.
+    pub fn left_out(&self) -> Arc<Vec<LeftOut>> {
+        self.left_out.load_full()
+    }
+
+    /// The files that are there, by slot, the newest first.
+    ///
+    /// # Errors
+    /// [`ServedModelError::Folder`]. A file that is no model is not an error: it is among [`Self::left_out`].
+    pub fn found(&self) -> Result<Vec<Found>, ServedModelError> {
+        let mut found = Vec::new();
+        let mut left_out = Vec::new();
+        let live = self.live();
+        for path in self.files()? {
+            let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            match inspected(&path) {
+                Ok((name, model, version)) => {
+                    let is_live = live.in_slot(&name).is_some_and(|(_, own)| own == version);
+                    let written = std::fs::metadata(&path).and_then(|own| own.modified()).ok();
+                    found.push(Found { name, model, version, file, is_live, path, written });
+                }
+                Err(error) => left_out.push(LeftOut { file, reason: error.to_string() }),
+            }
+        }
+        found.sort_by(|a, b| {
+            a.name.cmp(&b.name).then(b.written.cmp(&a.written)).then(a.file.cmp(&b.file))
+        });
+        self.left_out.store(Arc::new(left_out));
+        Ok(found)
+    }
+
+    fn files(&self) -> Result<Vec<PathBuf>, ServedModelError> {
+        let mut files = Vec::new();
+        for path in &self.paths {
+            if !path.is_dir() {
+                files.push(path.clone());
+                continue;
+            }
+            let folder = |source| ServedModelError::Folder { path: path.clone(), source };
+            for entry in std::fs::read_dir(path).map_err(folder)? {
+                let file = entry.map_err(folder)?.path();
+                if file.is_file() && file.extension().is_some_and(|own| own == EXTENSION) {
+                    files.push(file);
+                }
+            }
+        }
+        files.sort();
+        files.dedup();
+        Ok(files)
+    }
+
+    /// Serves in every slot what was promoted there last, or the newest file where nothing was; what is live already stays as it is.
+    /// A file that cannot be loaded leaves what is live in place.
+    ///
+    /// # Errors
+    /// [`ServedModelError`] if nothing can be found at all.
+    pub async fn refresh(&self) -> Result<(), ServedModelError> {
+        let _change = self.change.lock().await;
+        let found = self.found()?;
+        let mut slots: Vec<String> = found.iter().map(|own| own.name.clone()).collect();
+        slots.dedup();
+        for slot in slots {
+            let promoted = self.store.promotions(&slot).await?;
+            let of_slot: Vec<&Found> = found.iter().filter(|own| own.name == slot).collect();
+            let is_promoted = promoted
+                .iter()
+                .find_map(|own| of_slot.iter().find(|file| file.version == own.version));
+            let Some(chosen) = is_promoted.or(of_slot.first()).map(|own| (*own).clone()) else {
+                continue;
+            };
+            if !chosen.is_live
+                && let Err(error) = self.serve(chosen.clone()).await
+            {
+                let reason = error.to_string();
+                let mut left_out = (*self.left_out()).clone();
+                left_out.push(LeftOut { file: chosen.file, reason });
+                self.left_out.store(Arc::new(left_out));
+            }
+        }
+        Ok(())
+    }
+
+    /// Serves a version and notes that it was promoted.
+    ///
+    /// # Errors
+    /// [`ServedModelError`]: then what was live before still is.
+    pub async fn promote(&self, slot: &str, version: &str) -> Result<Found, ServedModelError> {
+        let _change = self.change.lock().await;
+        let found = self.version(slot, version)?;
+        self.serve(found.clone()).await?;
+        self.store.promote(slot, &found.version, now_ms()).await?;
+        Ok(Found { is_live: true, ..found })
+    }
+
+    /// Serves the version that was served before the last promotion.
+    ///
+    /// # Errors
+    /// [`ServedModelError::NothingEarlier`] if there was none; in any case what was live still is.
+    pub async fn roll_back(&self, slot: &str) -> Result<Found, ServedModelError> {
+        let _change = self.change.lock().await;
+        let promoted = self.store.promotions(slot).await?;
+        let earlier = promoted.get(1).map(|own| own.version.as_str());
+        let found = match (promoted.first(), earlier) {
+            (Some(_), Some(version)) => self.version(slot, version)?,
+            // Before the first promotion the newest other file was served.
+            (Some(first), None) => {
+                let mut others = self.found()?.into_iter();
+                others
+                    .find(|own| own.name == slot && own.version != first.version)
+                    .ok_or_else(|| ServedModelError::NothingEarlier { slot: slot.to_owned() })?
+            }
+            (None, _) => return Err(ServedModelError::NothingEarlier { slot: slot.to_owned() }),
+        };
+        self.serve(found.clone()).await?;
+        self.store.demote(slot).await?;
+        Ok(Found { is_live: true, ..found })
+    }
+
+    fn version(&self, slot: &str, version: &str) -> Result<Found, ServedModelError> {
+        let found = self.found()?;
+        let of_slot = || found.iter().filter(|own| own.name == slot);
+        let (slot_name, asked) = (slot.to_owned(), version.to_owned());
+        let mut named = of_slot().filter(|own| {
+            own.file == version
+                || (version.len() >= MIN_VERSION_CHARS && own.version.starts_with(version))
+        });
+        match (named.next(), named.next()) {
+            (Some(one), None) => Ok(one.clone()),
+            (Some(one), Some(other)) if one.version == other.version => Ok(one.clone()),
+            (Some(_), Some(_)) => {
+                Err(ServedModelError::Ambiguous { slot: slot_name, version: asked })
+            }
+            (None, _) => {
+                let known: Vec<String> = of_slot()
+                    .map(|own| {
+                        format!("{} ({})", &own.version[..own.version.len().min(12)], own.file)
+                    })
+                    .collect();
+                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                Err(ServedModelError::UnknownVersion { slot: slot_name, version: asked, known })
+            }
+        }
+    }
+
+    /// Loads a file apart from the threads that answer, then swaps.
+    async fn serve(&self, found: Found) -> Result<(), ServedModelError> {
+        let slot = found.name.clone();
+        let loaded = tokio::task::spawn_blocking(move || load(&found)).await;
+        let loaded =
+            loaded.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+        let mut live = (*self.live()).clone();
+        live.put(&slot, loaded);
+        self.live.store(Arc::new(live));
+        Ok(())
+    }
+}
+
+/// Task, model and version of a file.
+fn inspected(path: &Path) -> Result<(String, String, String), ModelError> {
+    let header = model_file::inspect(path)?.header;
+    let (task, model, version) = match &header {
+        AnyHeader::Recommend(own) if own.model == TOGETHER => {
+            (&own.model, &own.model, &own.content_hash)
+        }
+        AnyHeader::Recommend(own) => (&own.task, &own.model, &own.content_hash),
+        AnyHeader::Outcome(own) => (&own.task, &own.model, &own.content_hash),
+        AnyHeader::Demand(own) => (&own.task, &own.model, &own.content_hash),
+        AnyHeader::Intent(own) => (&own.task, &own.model, &own.content_hash),
+        AnyHeader::Question(own) => (&own.task, &own.model, &own.content_hash),
+    };
+    Ok((task.clone(), model.clone(), version.clone()))
+}

@@ -1,0 +1,160 @@
+//! What must outlive the process: events, items, users, receipts, promotions, keys. One trait, two implementations, one suite of
+//! tests for both (`tests/it/store.rs`).
+//!
+//! - [`SqliteStore`]: one file beside the program, in WAL mode; the default.
+//! - [`PostgresStore`]: where a shop has outgrown one machine, or wants several processes.
+//!
+//! The suite is the definition: what holds of one holds of the other.
+
+mod postgres;
+mod record;
+mod sql;
+mod sqlite;
+
+use std::fmt::Debug;
+
+use futures::future::BoxFuture;
+use serde_json::{Map, Value};
+
+pub use postgres::PostgresStore;
+pub use record::{ItemRecord, KeyRecord, Promotion, Receipt, Scope, StoreCounts, UserRecord};
+pub use sqlite::SqliteStore;
+
+use crate::event::Event;
+
+/// Why the store did not do it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The database refuses, is full, or does not answer.
+    #[error("the store: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The tables could not be made or brought up to date.
+    #[error("the store's tables: {0}")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    /// A row that this program did not write.
+    #[error("the store holds {what} that cannot be read: {reason}")]
+    Unreadable {
+        /// What it is.
+        what: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The place of the database cannot be used.
+    #[error("{place}: {reason}")]
+    Place {
+        /// A file or an address, without its password.
+        place: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// A future of the store.
+pub type Stored<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
+
+/// What outlives the process.
+///
+/// Every method that writes has written durably when its future ends: the data is there after a power cut.
+pub trait Store: Debug + Send + Sync {
+    /// Its kind, for people: `sqlite`.
+    fn kind(&self) -> &'static str;
+
+    /// Whether other processes may write to it: then nothing that was read may be kept for long.
+    fn is_shared(&self) -> bool;
+
+    /// Writes events in one transaction, all or none. One whose `event_id` is there already, or twice among them, is left as it was first.
+    ///
+    /// Returns the places in `events` of those that were new, ascending.
+    fn append<'a>(&'a self, events: &'a [Event], received_ms: i64) -> Stored<'a, Vec<usize>>;
+
+    /// The newest `n` events of a user that are on an item or ask something, oldest first; equal times in the order they came.
+    fn history<'a>(&'a self, user_id: &'a str, n: usize) -> Stored<'a, Vec<Event>>;
+
+    /// A page of all that is known of a user's events, in the order they came: those after `after` (0 for the first page), and where
+    /// the next page begins, if there is one.
+    fn events_of<'a>(
+        &'a self,
+        user_id: &'a str,
+        after: i64,
+        n: usize,
+    ) -> Stored<'a, (Vec<Event>, Option<i64>)>;
+
+    /// How often each item was acted on since `since_ms`, most often first, equal ones by id; at most `n`.
+    fn popularity<'a>(&'a self, since_ms: i64, n: usize) -> Stored<'a, Vec<(String, u64)>>;
+
+    /// Removes events received before `before_ms`; the number removed.
+    fn retain<'a>(&'a self, before_ms: i64) -> Stored<'a, u64>;
+
+    /// Writes items, in one transaction.
+    fn put_items<'a>(&'a self, items: &'a [ItemRecord]) -> Stored<'a, ()>;
+
+    /// A page of the items that changed at or after `since_ms`, by id: those after `after` ("" for the first page), at most `n`.
+    fn items<'a>(&'a self, since_ms: i64, after: &'a str, n: usize) -> Stored<'a, Vec<ItemRecord>>;
+
+    /// Writes users, in one transaction.
+    fn put_users<'a>(&'a self, users: &'a [UserRecord]) -> Stored<'a, ()>;
+
+    /// What is known of a user beside events.
+    fn user<'a>(&'a self, user_id: &'a str) -> Stored<'a, Option<UserRecord>>;
+
+    /// Removes all events and attributes of a user and writes the receipt, in one transaction. The receipt does not say who it was.
+    fn forget<'a>(
+        &'a self,
+        user_id: &'a str,
+        receipt_id: &'a str,
+        now_ms: i64,
+    ) -> Stored<'a, Receipt>;
+
+    /// A receipt of a deletion.
+    fn receipt<'a>(&'a self, receipt_id: &'a str) -> Stored<'a, Option<Receipt>>;
+
+    /// Notes that a version of a model is now served in its slot.
+    fn promote<'a>(&'a self, slot: &'a str, version: &'a str, now_ms: i64) -> Stored<'a, ()>;
+
+    /// Which versions were promoted in a slot, newest first.
+    fn promotions<'a>(&'a self, slot: &'a str) -> Stored<'a, Vec<Promotion>>;
+
+    /// Takes the newest promotion of a slot back; false if there is none.
+    fn demote<'a>(&'a self, slot: &'a str) -> Stored<'a, bool>;
+
+    /// Writes a key; one of that id is replaced.
+    fn put_key<'a>(&'a self, key: &'a KeyRecord) -> Stored<'a, ()>;
+
+    /// All keys that were made, revoked ones too, by id.
+    fn keys(&self) -> Stored<'_, Vec<KeyRecord>>;
+
+    /// How much there is.
+    fn counts(&self) -> Stored<'_, StoreCounts>;
+
+    /// Whether it answers.
+    fn ping(&self) -> Stored<'_, ()>;
+
+    /// Ends all work on it, durably.
+    fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+/// Opens the store that an address names: `postgres://…`, else a file of SQLite, which is made if it is not there.
+///
+/// # Errors
+/// [`StoreError`] if it cannot be opened, or if its tables are of a newer program.
+pub async fn open(address: &str) -> Result<std::sync::Arc<dyn Store>, StoreError> {
+    if address.starts_with("postgres://") || address.starts_with("postgresql://") {
+        Ok(std::sync::Arc::new(PostgresStore::connect(address).await?))
+    } else {
+        Ok(std::sync::Arc::new(SqliteStore::open(std::path::Path::new(address)).await?))
+    }
+}
+
+/// A JSON object from the text of a row.
+fn object(what: &'static str, text: &str) -> Result<Map<String, Value>, StoreError> {
+    serde_json::from_str(text)
+        .map_err(|error| StoreError::Unreadable { what, reason: error.to_string() })
+}
+
+/// The first place of each inserted id among the events that were sent, ascending.
+fn places(events: &[Event], inserted: impl Iterator<Item = String>) -> Vec<usize> {
+    let mut inserted: rustc_hash::FxHashSet<String> = inserted.collect();
+    let first = |(place, event): (usize, &Event)| inserted.remove(&event.event_id).then_some(place);
+    events.iter().enumerate().filter_map(first).collect()
+}

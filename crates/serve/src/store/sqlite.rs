@@ -1,0 +1,104 @@
+//! One file beside the program: SQLite in WAL mode.
+
+use std::path::Path;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use serde_json::{Value, json};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+
+use super::record::{ItemRecord, KeyRecord, Promotion, Receipt, StoreCounts, UserRecord};
+use super::sql::{self, EventRow, event_columns, shared_methods};
+use super::{Store, StoreError, Stored, object};
+use crate::event::Event;
+
+/// Connections that read beside the one that writes.
+const N_READERS: u32 = 4;
+
+/// SQLite in WAL mode. One connection writes, so that no write waits for a lock that another holds; readers see the last commit.
+///
+/// `synchronous = FULL`: a commit is on the disk before it is acknowledged (in WAL mode the weaker `NORMAL` may lose the last ones to a
+/// power cut).
+#[derive(Debug)]
+pub struct SqliteStore {
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+impl SqliteStore {
+    /// Opens a file, or makes it.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it is not a database of this program, or if its tables are of a newer one.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(|error| StoreError::Place {
+                place: folder.display().to_string(),
+                reason: error.to_string(),
+            })?;
+        }
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(Duration::from_secs(10))
+            // What was deleted must not be found in the file.
+            .pragma("secure_delete", "ON");
+        let place = |error: sqlx::Error| StoreError::Place {
+            place: path.display().to_string(),
+            reason: error.to_string(),
+        };
+        let writer = SqlitePoolOptions::new().max_connections(1).min_connections(1);
+        let writer = writer.connect_with(options.clone()).await.map_err(place)?;
+        sql::migrator("INTEGER PRIMARY KEY AUTOINCREMENT").run(&writer).await?;
+        let readers = SqlitePoolOptions::new().max_connections(N_READERS);
+        let readers =
+            readers.connect_with(options.pragma("query_only", "ON")).await.map_err(place)?;
+        Ok(Self { writer, readers })
+    }
+}
+
+impl Store for SqliteStore {
+    fn kind(&self) -> &'static str {
+        "sqlite"
+    }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    fn append<'a>(&'a self, events: &'a [Event], received_ms: i64) -> Stored<'a, Vec<usize>> {
+        Box::pin(async move {
+            // All rows as one array: one statement, however many there are.
+            let row = |event: &Event| {
+                json!([
+                    event.event_id,
+                    event.user_id,
+                    event.item_id,
+                    event.event,
+                    event.timestamp_ms,
+                    event.value,
+                    sql::further(event),
+                ])
+            };
+            let rows = Value::Array(events.iter().map(row).collect()).to_string();
+            // The place in the array is kept as a further order: rows of one statement come in that order.
+            let inserted: Vec<(String,)> = sqlx::query_as(
+                "INSERT INTO events (event_id, user_id, item_id, event, timestamp_ms, value, further, received_ms)
+                 SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, $2
+                 FROM json_each($1) WHERE true ORDER BY key
+                 ON CONFLICT (event_id) DO NOTHING RETURNING event_id",
+            )
+            .bind(rows)
+            .bind(received_ms)
+            .fetch_all(&self.writer)
+            .await?;
+            Ok(super::places(events, inserted.into_iter().map(|(id,)| id)))
+        })
+    }
+
+    shared_methods!();
+}

@@ -1,0 +1,15 @@
+//! Tests of the server, on real stores, through the routes and through sockets.
+
+#[path = "../../../models/tests/it/shop.rs"]
+#[expect(dead_code, reason = "the models' tests use more of it")]
+mod shop;
+
+mod served;
+
+mod compatible;
+mod events;
+mod keys;
+mod lists;
+mod sockets;
+mod store;
+mod swaps;

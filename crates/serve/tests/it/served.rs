@@ -1,0 +1,115 @@
+//! A server without a socket, on a store and models of its own.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode};
+use forecart_data::Dataset;
+use forecart_models::recommend::registry;
+use forecart_serve::{App, RawServeConfig, ServeConfig};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tower::ServiceExt as _;
+
+use crate::shop;
+
+/// A server that is asked without a socket.
+pub(crate) struct Served {
+    pub(crate) app: Arc<App>,
+    router: Router,
+    pub(crate) folder: TempDir,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    /// The code of an error, in the shape that all errors have.
+    pub(crate) fn code(&self) -> String {
+        self.json()["error"]["code"].as_str().unwrap_or_else(|| panic!("{}", self.text)).to_owned()
+    }
+}
+
+impl Served {
+    /// With an empty store and without a model.
+    pub(crate) async fn empty() -> Self {
+        Self::with(RawServeConfig::default()).await
+    }
+
+    /// With an empty store, models being found in the folder `models`.
+    pub(crate) async fn with(raw: RawServeConfig) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("models")).unwrap();
+        Self::at(folder, raw).await
+    }
+
+    /// On what a folder holds already.
+    pub(crate) async fn at(folder: TempDir, raw: RawServeConfig) -> Self {
+        let raw = RawServeConfig {
+            store: Some(folder.path().join("store.sqlite").display().to_string()),
+            models: vec![folder.path().join("models")],
+            ..raw
+        };
+        let config = ServeConfig::new(raw, NonZeroUsize::new(2).unwrap()).unwrap();
+        let app = App::start(config).await.unwrap();
+        let router = forecart_serve::router(app.clone());
+        Self { app, router, folder }
+    }
+
+    pub(crate) fn models(&self) -> PathBuf {
+        self.folder.path().join("models")
+    }
+
+    /// Asks, with a body of any bytes.
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        Answer { status: parts.status, headers: parts.headers, text }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, "").await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.ask("POST", path, &body.to_string()).await
+    }
+
+    pub(crate) async fn ask(&self, method: &str, path: &str, body: &str) -> Answer {
+        let request =
+            Request::builder().method(method).uri(path).header("content-type", "application/json");
+        self.send(request.body(Body::from(body.to_owned())).unwrap()).await
+    }
+
+    /// Sends one event.
+    pub(crate) async fn event(&self, user: &str, item: &str, event: &str, time: i64) {
+        let sent = json!({"user_id": user, "item_id": item, "event": event, "timestamp": time});
+        let answer = self.post("/v1/events", &sent).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
+    }
+}
+
+/// The shop of the models' tests, whose items are `item/1` to `item/60`.
+pub(crate) fn dataset(folder: &Path) -> Dataset {
+    shop::write(&folder.join("dataset"), shop::Held { validation: 2, test: 3 })
+}
+
+/// Fits a model on a dataset and writes its file; another seed gives another version.
+pub(crate) fn write_model(name: &str, keys: &Value, dataset: &Dataset, seed: u64, file: &Path) {
+    let spec = registry::spec(name, keys).unwrap();
+    shop::fit(spec.as_ref(), dataset, &shop::context(seed, 2)).save(file).unwrap();
+}

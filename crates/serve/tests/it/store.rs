@@ -1,0 +1,236 @@
+//! One suite for every store.
+//!
+//! SQLite always; PostgreSQL where `FORECART_TEST_POSTGRES` holds an address of a server on which databases may be made
+//! (`.ci/run` starts one and fails without it).
+
+use std::sync::Arc;
+
+use forecart_serve::Event;
+use forecart_serve::store::{self, ItemRecord, KeyRecord, Scope, Store, StoreCounts, UserRecord};
+use futures::FutureExt as _;
+use serde_json::{Map, Value, json};
+
+/// Runs a test on an empty store of each kind.
+async fn on_each<F: AsyncFn(Arc<dyn Store>)>(test: F) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("deep").join("store.sqlite");
+    let sqlite = store::open(path.to_str().unwrap()).await.unwrap();
+    test(sqlite.clone()).await;
+    sqlite.close().await;
+    match std::env::var("FORECART_TEST_POSTGRES") {
+        Ok(address) => {
+            let database = format!("test_{}", uuid::Uuid::now_v7().simple());
+            let server = sqlx::PgPool::connect(&address).await.unwrap();
+            let sql = |verb: &str| sqlx::AssertSqlSafe(format!("{verb} DATABASE {database}"));
+            sqlx::query(sql("CREATE")).execute(&server).await.unwrap();
+            let (server_part, _) = address.rsplit_once('/').unwrap();
+            let postgres = store::open(&format!("{server_part}/{database}")).await.unwrap();
+            let outcome = std::panic::AssertUnwindSafe(test(postgres.clone())).catch_unwind().await;
+            postgres.close().await;
+            sqlx::query(sql("DROP")).execute(&server).await.unwrap();
+            outcome.unwrap();
+        }
+        Err(_) if std::env::var_os("FORECART_TEST_ALL").is_some() => {
+            panic!("FORECART_TEST_ALL is set, but FORECART_TEST_POSTGRES names no server")
+        }
+        Err(_) => eprintln!("left out: PostgreSQL, as FORECART_TEST_POSTGRES names no server"),
+    }
+}
+
+fn event(id: &str, user: &str, item: Option<&str>, kind: &str, time: i64) -> Event {
+    Event {
+        event_id: id.into(),
+        user_id: user.into(),
+        item_id: item.map(str::to_owned),
+        event: kind.into(),
+        timestamp_ms: time,
+        value: None,
+        further: Map::new(),
+    }
+}
+
+fn ids(events: &[Event]) -> Vec<&str> {
+    events.iter().map(|event| event.event_id.as_str()).collect()
+}
+
+#[tokio::test]
+async fn an_event_is_there_once_however_often_it_is_sent() {
+    on_each(async |store| {
+        let mut first = event("a", "u", Some("x"), "view_item", 10);
+        first.value = Some(2.0);
+        first.further =
+            json!({"price": 3.5, "text": "a \u{0} 茶 \" ' \\", "deep": {"a": [1, null]}})
+                .as_object()
+                .unwrap()
+                .clone();
+        let second = event("b", "u", Some("y"), "view_item", 10);
+        let new = store.append(&[first.clone(), second.clone(), first.clone()], 100).await.unwrap();
+        assert_eq!(new, [0, 1]);
+        let mut other = event("a", "other", Some("z"), "purchase", 99);
+        other.value = Some(7.0);
+        let new =
+            store.append(&[other, event("c", "u", Some("x"), "purchase", 5)], 101).await.unwrap();
+        assert_eq!(new, [1]);
+        let history = store.history("u", 10).await.unwrap();
+        assert_eq!(history, [event("c", "u", Some("x"), "purchase", 5), first, second]);
+        assert_eq!(store.history("other", 10).await.unwrap(), []);
+        assert!(store.append(&[], 1).await.unwrap().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_history_is_the_newest_events_on_items_and_questions_in_their_order() {
+    on_each(async |store| {
+        let rows = [
+            event("1", "u", Some("a"), "view_item", 50),
+            event("2", "u", None, "search", 60),
+            event("3", "u", None, "ask", 70),
+            event("4", "u", Some("b"), "view_item", 70),
+            event("5", "u", Some("c"), "view_item", 20),
+            event("6", "v", Some("c"), "view_item", 80),
+        ];
+        store.append(&rows, 1).await.unwrap();
+        assert_eq!(ids(&store.history("u", 3).await.unwrap()), ["1", "3", "4"]);
+        assert_eq!(ids(&store.history("u", 9).await.unwrap()), ["5", "1", "3", "4"]);
+        let (page, next) = store.events_of("u", 0, 2).await.unwrap();
+        assert_eq!(ids(&page), ["1", "2"]);
+        let (page, next) = store.events_of("u", next.unwrap(), 2).await.unwrap();
+        assert_eq!(ids(&page), ["3", "4"]);
+        let (page, next) = store.events_of("u", next.unwrap(), 2).await.unwrap();
+        assert_eq!((ids(&page), next), (vec!["5"], None));
+        let popular = store.popularity(50, 9).await.unwrap();
+        let expected = [("a", 1), ("b", 1), ("c", 1)].map(|(item, n)| (item.to_owned(), n));
+        assert_eq!(popular, expected);
+        assert_eq!(store.popularity(0, 1).await.unwrap(), [("c".to_owned(), 2)]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn events_end_with_their_time_of_keeping() {
+    on_each(async |store| {
+        let row = |n: i64| event(&n.to_string(), "u", Some("a"), "view_item", n);
+        let old: Vec<Event> = (0..12_000).map(row).collect();
+        store.append(&old, 100).await.unwrap();
+        store.append(&[row(20_000)], 200).await.unwrap();
+        assert_eq!(store.retain(100).await.unwrap(), 0);
+        assert_eq!(store.retain(150).await.unwrap(), 12_000);
+        assert_eq!(ids(&store.history("u", 9).await.unwrap()), ["20000"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn items_and_users_are_kept_as_they_were_last_written() {
+    on_each(async |store| {
+        let attributes = |json: Value| json.as_object().unwrap().clone();
+        let item = |id: &str, json: Value, is_removed, changed_ms| ItemRecord {
+            item_id: id.into(),
+            attributes: attributes(json),
+            is_removed,
+            changed_ms,
+        };
+        let first = [
+            item("a", json!({"price": 1.5}), false, 10),
+            item("b", json!({}), false, 20),
+            item("c", json!({"tags": ["x", "茶"]}), false, 30),
+        ];
+        store.put_items(&first).await.unwrap();
+        let removed = item("a", json!({"price": 1.5}), true, 40);
+        store.put_items(std::slice::from_ref(&removed)).await.unwrap();
+        let all = store.items(0, "", 2).await.unwrap();
+        assert_eq!(all, [removed.clone(), first[1].clone()]);
+        assert_eq!(store.items(0, "b", 2).await.unwrap(), [first[2].clone()]);
+        assert_eq!(store.items(30, "", 9).await.unwrap(), [removed, first[2].clone()]);
+        let user = UserRecord {
+            user_id: "u".into(),
+            attributes: attributes(json!({"consent": {"ads": false}})),
+            changed_ms: 5,
+        };
+        store.put_users(std::slice::from_ref(&user)).await.unwrap();
+        assert_eq!(store.user("u").await.unwrap(), Some(user));
+        assert_eq!(store.user("v").await.unwrap(), None);
+        let counts = StoreCounts { n_events: 0, n_items: 2, n_users: 1 };
+        assert_eq!(store.counts().await.unwrap(), counts);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_forgotten_user_is_gone_and_the_receipt_does_not_say_who() {
+    on_each(async |store| {
+        let events = [
+            event("1", "secret-user", Some("a"), "view_item", 1),
+            event("2", "secret-user", None, "search", 2),
+            event("3", "v", Some("a"), "view_item", 3),
+        ];
+        store.append(&events, 1).await.unwrap();
+        let user =
+            UserRecord { user_id: "secret-user".into(), attributes: Map::new(), changed_ms: 1 };
+        store.put_users(&[user]).await.unwrap();
+        let receipt = store.forget("secret-user", "r", 9).await.unwrap();
+        assert_eq!((receipt.n_events, receipt.had_attributes, receipt.at_ms), (2, true, 9));
+        assert_eq!(store.receipt("r").await.unwrap(), Some(receipt.clone()));
+        assert!(!serde_json::to_string(&receipt).unwrap().contains("secret-user"));
+        assert_eq!(store.history("secret-user", 9).await.unwrap(), []);
+        assert_eq!(store.events_of("secret-user", 0, 9).await.unwrap(), (vec![], None));
+        assert_eq!(store.user("secret-user").await.unwrap(), None);
+        assert_eq!(ids(&store.history("v", 9).await.unwrap()), ["3"]);
+        assert_eq!(store.receipt("other").await.unwrap(), None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn promotions_are_taken_back_in_turn() {
+    on_each(async |store| {
+        for (at, version) in (1..).zip(["a", "b", "a"]) {
+            store.promote("recommend", version, at).await.unwrap();
+        }
+        store.promote("click", "z", 1).await.unwrap();
+        let versions = async |slot: &str| -> Vec<String> {
+            let promotions = store.promotions(slot).await.unwrap();
+            promotions.into_iter().map(|promotion| promotion.version).collect()
+        };
+        assert_eq!(versions("recommend").await, ["a", "b", "a"]);
+        assert!(store.demote("recommend").await.unwrap());
+        assert_eq!(versions("recommend").await, ["b", "a"]);
+        assert_eq!(versions("click").await, ["z"]);
+        assert!(!store.demote("support").await.unwrap());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn keys_are_kept_by_their_hash() {
+    on_each(async |store| {
+        let key = KeyRecord {
+            key_id: "k".into(),
+            secret_hash: "00ff".into(),
+            scope: Scope::Write,
+            made_ms: 1,
+            ends_ms: None,
+        };
+        store.put_key(&key).await.unwrap();
+        let ended = KeyRecord { ends_ms: Some(7), ..key };
+        store.put_key(&ended).await.unwrap();
+        assert_eq!(store.keys().await.unwrap(), [ended]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_written_is_there_after_it_was_opened_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.sqlite");
+    let store = store::open(path.to_str().unwrap()).await.unwrap();
+    store.append(&[event("1", "u", Some("a"), "view_item", 1)], 1).await.unwrap();
+    store.close().await;
+    let store = store::open(path.to_str().unwrap()).await.unwrap();
+    assert_eq!(ids(&store.history("u", 9).await.unwrap()), ["1"]);
+    store.close().await;
+    std::fs::write(&path, "not a database").unwrap();
+    let error = store::open(path.to_str().unwrap()).await.unwrap_err().to_string();
+    assert!(error.contains("store.sqlite"), "{error}");
+}
