@@ -59,7 +59,7 @@ pub fn near_duplicates(texts: &[Analyzed], min_similarity: f64) -> Vec<NearPair>
 
 fn shingles(text: &Analyzed) -> Vec<u64> {
     let mut hashes = Vec::new();
-    ngrams::characters(text, N, |ngram| hashes.push(ngram.hash));
+    ngrams::characters(text, N, *N.end(), |ngram| hashes.push(ngram.hash));
     hashes.sort_unstable();
     hashes.dedup();
     hashes

@@ -41,7 +41,14 @@ pub fn words(text: &Analyzed, n: RangeInclusive<usize>, mut visit: impl FnMut(Ng
 
 /// Calls `visit` for each n-gram of characters that does not cross white space, for each length in `n`; a space stands before and after each
 /// piece, and a piece that is shorter than a length is one n-gram of it, once (`char_wb` of scikit-learn, but that such a space alone is none).
-pub fn characters(text: &Analyzed, n: RangeInclusive<usize>, mut visit: impl FnMut(Ngram)) {
+///
+/// N-grams that hold a sign of [`is_of_ideographs`] have `longest_of_ideographs` characters at most: two of them are a word.
+pub fn characters(
+    text: &Analyzed,
+    n: RangeInclusive<usize>,
+    longest_of_ideographs: usize,
+    mut visit: impl FnMut(Ngram),
+) {
     let mut padded = String::new();
     for (start, piece) in pieces(text.text()) {
         padded.clear();
@@ -49,7 +56,15 @@ pub fn characters(text: &Analyzed, n: RangeInclusive<usize>, mut visit: impl FnM
         padded.push_str(piece);
         padded.push(' ');
         let inside = |at: usize| start + at.clamp(1, piece.len() + 1) - 1;
+        let has_ideographs = piece.chars().any(is_of_ideographs);
         grams(&padded, n.clone(), |bytes| {
+            let is_long = |ngram: &str| {
+                ngram.chars().nth(longest_of_ideographs).is_some()
+                    && ngram.chars().any(is_of_ideographs)
+            };
+            if has_ideographs && is_long(&padded[bytes.clone()]) {
+                return;
+            }
             let hash = xxh3_64_with_seed(&padded.as_bytes()[bytes.clone()], CHARACTERS);
             let span = inside(bytes.start)..inside(bytes.end);
             if !span.is_empty() {
@@ -77,6 +92,11 @@ pub fn subwords(text: &Analyzed, n: RangeInclusive<usize>, mut visit: impl FnMut
             }
         });
     }
+}
+
+/// Whether a character stands for a syllable or a word, as Chinese characters, kana and hangul do: alphabets are all before.
+pub fn is_of_ideographs(c: char) -> bool {
+    c >= '\u{2e80}'
 }
 
 fn pieces(text: &str) -> impl Iterator<Item = (usize, &str)> {
@@ -129,18 +149,32 @@ mod tests {
     }
 
     #[test]
+    fn n_grams_with_ideographs_are_shorter() {
+        let text = text("abc打开qq");
+        let mut found = Vec::new();
+        characters(&text, 1..=3, 2, |ngram| found.push(text.text()[ngram.span].to_owned()));
+        found.sort_unstable();
+        let mut want = [
+            "a", "a", "ab", "ab", "abc", "b", "bc", "c", "c打", "q", "q", "q", "qq", "qq", "开",
+            "开q", "打", "打开",
+        ];
+        want.sort_unstable();
+        assert_eq!(found, want);
+    }
+
+    #[test]
     fn characters_are_those_of_char_wb() {
         // CountVectorizer(analyzer="char_wb", ngram_range=(2, 4)).build_analyzer()("ab 卡?") of scikit-learn 1.7:
         // [' a', 'ab', 'b ', ' ab', 'ab ', ' ab ', ' 卡', '卡?', '? ', ' 卡?', '卡? ', ' 卡? ']
         let text = text("ab 卡?");
         let mut spans = Vec::new();
-        characters(&text, 2..=4, |ngram| spans.push(text.text()[ngram.span].to_owned()));
+        characters(&text, 2..=4, 4, |ngram| spans.push(text.text()[ngram.span].to_owned()));
         assert_eq!(
             spans,
             ["a", "ab", "b", "ab", "ab", "ab", "卡", "卡?", "?", "卡?", "卡?", "卡?"]
         );
         let mut hashes = Vec::new();
-        characters(&text, 2..=9, |ngram| hashes.push(ngram.hash));
+        characters(&text, 2..=9, 9, |ngram| hashes.push(ngram.hash));
         let n = hashes.len();
         assert_eq!(n, 12);
         hashes.sort_unstable();

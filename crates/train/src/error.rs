@@ -30,6 +30,15 @@ pub enum TrainError {
         /// Content hash of the dataset at hand.
         measured_on: String,
     },
+    /// A trained model was to be measured on the validation part, which it has learned from.
+    #[error(
+        "{model} has learned from the validation part, and there is no other to measure it on: prepare the texts again with a test part, or train with \
+         --fit-on train"
+    )]
+    LearnedFrom {
+        /// The model's name.
+        model: String,
+    },
     /// Impressions from which no other policy can be judged.
     #[error("the impressions cannot be used: {reason}")]
     Impressions {

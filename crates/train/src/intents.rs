@@ -14,6 +14,7 @@ use forecart_eval::report::{
 };
 use forecart_models::ModelError;
 use forecart_models::model_file::IntentModelFile;
+use forecart_models::recommend::FitOn;
 use forecart_models::support::{IntentOptions, IntentPredictor, IntentSpec};
 use forecart_models::training::{Checkpoint, FitContext};
 use rayon::prelude::*;
@@ -123,8 +124,11 @@ pub fn train_intents(
 
 /// Fits `contestants` and measures them and the `given` models on the texts of `part`.
 ///
+/// On the validation part contestants have learned from the training part alone, whatever is asked for.
+///
 /// # Errors
-/// [`TrainError::OtherDataset`] for a given model that learned from another table, [`TrainError::Model`] or [`TrainError::Eval`].
+/// [`TrainError::OtherDataset`] for a given model that learned from another table, [`TrainError::LearnedFrom`] for one that learned from `part`,
+/// [`TrainError::Model`], [`TrainError::Threads`] or [`TrainError::Eval`].
 pub fn measure_intent_models(
     table: &IntentTable,
     contestants: &[IntentContestant],
@@ -133,7 +137,26 @@ pub fn measure_intent_models(
     measuring: &IntentMeasuring,
     progress: &dyn Progress,
 ) -> Result<IntentReport, TrainError> {
-    let bench = Bench { table, rows: table.rows(part), measuring };
+    let n_threads = measuring.training.n_threads;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads.get()).build();
+    let pool =
+        pool.map_err(|error| TrainError::Threads { n_threads, reason: error.to_string() })?;
+    pool.install(|| measure_here(table, contestants, given, part, measuring, progress))
+}
+
+fn measure_here(
+    table: &IntentTable,
+    contestants: &[IntentContestant],
+    given: &[IntentGiven],
+    part: Part,
+    measuring: &IntentMeasuring,
+    progress: &dyn Progress,
+) -> Result<IntentReport, TrainError> {
+    let fit_on = match part {
+        Part::Validation => FitOn::Train,
+        _ => measuring.training.options.fit_on,
+    };
+    let bench = Bench { table, part, rows: table.rows(part), fit_on, measuring };
     let mut entries: Vec<Entry> = Vec::new();
     if measuring.has_majority {
         entries.push(bench.majority());
@@ -151,7 +174,7 @@ pub fn measure_intent_models(
         data_hash: table.manifest.description.data_hash.clone(),
         texts_hash: table.manifest.content_hash.clone(),
         intents: table.intents.iter().map(str::to_owned).collect(),
-        n_train: table.rows(Part::Train).len() as u64,
+        n_train: bench.learned_rows().len() as u64,
         measured_on: part,
     };
     let mut report = IntentReport::new(measuring.title.clone(), source, bench.bootstrap(), rows);
@@ -174,8 +197,11 @@ struct Entry {
 
 struct Bench<'a> {
     table: &'a IntentTable,
+    part: Part,
     /// The texts that are measured.
     rows: Vec<usize>,
+    /// What contestants learn from.
+    fit_on: FitOn,
     measuring: &'a IntentMeasuring,
 }
 
@@ -184,10 +210,18 @@ impl Bench<'_> {
         Bootstrap { seed: self.measuring.training.seed, ..Bootstrap::default() }
     }
 
-    /// The most frequent intent of the training texts, the first of equal ones, with its share.
+    fn learned_rows(&self) -> Vec<usize> {
+        let mut rows = self.table.rows(Part::Train);
+        if self.fit_on == FitOn::TrainValidation {
+            rows.extend(self.table.rows(Part::Validation));
+        }
+        rows
+    }
+
+    /// The most frequent intent of the texts that are learned from, the first of equal ones, with its share.
     fn majority(&self) -> Entry {
         let mut counts = vec![0_usize; self.table.intents.len()];
-        let learned = self.table.rows(Part::Train);
+        let learned = self.learned_rows();
         for label in learned.iter().filter_map(|row| self.table.label(*row)) {
             counts[label as usize] += 1;
         }
@@ -223,6 +257,10 @@ impl Bench<'_> {
                 measured_on: measured_on.clone(),
             });
         }
+        let is_learned = header.serving.learned.fit_on == FitOn::TrainValidation;
+        if is_learned && self.part == Part::Validation {
+            return Err(TrainError::LearnedFrom { model: own.name.clone() });
+        }
         Ok(Entry {
             name: own.name.clone(),
             is_baseline: false,
@@ -254,7 +292,8 @@ impl Bench<'_> {
         };
         let mut secs = Vec::new();
         for seed in seeds {
-            let training = IntentTraining { seed, ..training.clone() };
+            let options = IntentOptions { fit_on: self.fit_on, ..training.options };
+            let training = IntentTraining { seed, options, ..training.clone() };
             let (file, own) = train_intents(self.table, spec, &training, progress)?;
             if secs.is_empty() {
                 entry.classify_micros = self.latency(file.predictor())?;

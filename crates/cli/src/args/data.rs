@@ -66,6 +66,9 @@ pub(crate) struct PrepareArgs {
     /// `[samples]`. For --task support: labeled texts, CSV, TSV, JSONL, Parquet or Rasa's nlu.yml; set in `[text]`
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["data", "protocol"])]
     pub(crate) samples: Vec<PathBuf>,
+    /// A file with the texts that choose, for --task support, in place of a share of --samples; models learn from them too in the end
+    #[arg(long, value_name = "FILE", requires = "samples")]
+    pub(crate) validation: Option<PathBuf>,
     /// The column of --samples that says what happened
     #[arg(long, value_name = "COLUMN", requires = "samples")]
     pub(crate) label: Option<String>,

@@ -27,9 +27,9 @@ pub(crate) struct TrainArgs {
     /// Where to write the model file
     #[arg(short, long, default_value = "model.forecart", value_name = "FILE")]
     pub(crate) out: PathBuf,
-    /// Which events the model learns from
-    #[arg(long, default_value = "train")]
-    pub(crate) fit_on: FitOnName,
+    /// What the model learns from in the end [default: train; of an intent table, all: train-validation]
+    #[arg(long)]
+    pub(crate) fit_on: Option<FitOnName>,
     /// Train from the beginning, though a stopped run left a checkpoint
     #[arg(long)]
     pub(crate) restart: bool,
@@ -59,7 +59,7 @@ pub(crate) struct TrainArgs {
     pub(crate) test: Option<PathBuf>,
 }
 
-/// Which events a model may learn from.
+/// Which parts a model may learn from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum FitOnName {
     /// The training part
@@ -117,9 +117,9 @@ pub(crate) struct EvaluateArgs {
     /// on [first: 1]
     #[arg(long, default_value = "1", value_name = "N")]
     pub(crate) seeds: NonZeroUsize,
-    /// Which events the models learn from
-    #[arg(long, default_value = "train")]
-    pub(crate) fit_on: FitOnName,
+    /// What the models learn from in the end [default: train; of an intent table with a test part, all: train-validation]
+    #[arg(long)]
+    pub(crate) fit_on: Option<FitOnName>,
     /// How many of a user's newest events a model sees [default: 50, 100 or 200, whichever first
     /// holds nine of ten training sequences whole]
     #[arg(long, value_name = "N")]

@@ -181,11 +181,15 @@ fn validation_table(report: &ValidationReport) -> String {
 }
 
 pub(crate) fn prepare(context: &Context, arguments: &PrepareArgs) -> anyhow::Result<()> {
-    if arguments.samples.is_empty() && arguments.task == Some(TaskName::Demand) {
-        return demand::prepare(context, arguments);
-    }
     if arguments.task == Some(TaskName::Support) {
         return support::prepare(context, arguments);
+    }
+    if arguments.validation.is_some() {
+        let message = "--validation names texts, for --task support; other parts are set in the configuration; leave it out";
+        return Err(UsageError(message.into()).into());
+    }
+    if arguments.samples.is_empty() && arguments.task == Some(TaskName::Demand) {
+        return demand::prepare(context, arguments);
     }
     if arguments.task == Some(TaskName::Question) {
         return prepare_questions(context, arguments);

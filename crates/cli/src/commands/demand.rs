@@ -87,7 +87,7 @@ pub(crate) fn train(context: &Context, arguments: &TrainArgs) -> anyhow::Result<
             format!("--task {}: {:?} is an order table, for demand", task.name(), arguments.data);
         return Err(UsageError(message).into());
     }
-    if arguments.fit_on == FitOnName::TrainValidation {
+    if arguments.fit_on == Some(FitOnName::TrainValidation) {
         let message = "--fit-on says nothing of demand: all periods that there are are learned from; leave it out";
         return Err(UsageError(message.into()).into());
     }

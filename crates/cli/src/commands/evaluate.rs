@@ -87,7 +87,7 @@ pub(crate) fn run(context: &Context, arguments: &EvaluateArgs) -> anyhow::Result
     };
     let first_seed = context.config.given_seed.unwrap_or(1);
     let mut options = MeasureOptions {
-        fit_on: arguments.fit_on.into(),
+        fit_on: arguments.fit_on.map(FitOn::from).unwrap_or_default(),
         seeds: (0..arguments.seeds.get() as u64).map(|n| first_seed.saturating_add(n)).collect(),
         n_threads: context.config.threads(),
         memory_limit_bytes: context.config.memory_limit_bytes,

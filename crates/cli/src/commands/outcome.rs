@@ -33,7 +33,7 @@ pub(super) fn spec(context: &Context, name: &str) -> anyhow::Result<Box<dyn Outc
 
 pub(crate) fn train(context: &Context, arguments: &TrainArgs) -> anyhow::Result<()> {
     let spec = spec(context, &arguments.model)?;
-    if arguments.fit_on == FitOnName::TrainValidation {
+    if arguments.fit_on == Some(FitOnName::TrainValidation) {
         let message = "--fit-on train-validation: probabilities are calibrated on the validation part, which no model may \
                        have learned from; leave it out";
         return Err(UsageError(message.into()).into());
@@ -175,7 +175,7 @@ pub(super) fn foreign_flags(arguments: &EvaluateArgs) -> Vec<(&'static str, bool
         ("--seen", arguments.seen.is_some()),
         ("--seeds", arguments.seeds.get() > 1),
         ("--test", arguments.test.is_some()),
-        ("--fit-on", arguments.fit_on == FitOnName::TrainValidation),
+        ("--fit-on", arguments.fit_on == Some(FitOnName::TrainValidation)),
         ("--min-confidence", arguments.min_confidence.is_some()),
     ]
 }

@@ -47,7 +47,7 @@ pub(crate) fn train(context: &Context, arguments: &TrainArgs) -> anyhow::Result<
         let message = format!("--task {}: {:?} is a question table", task.name(), arguments.data);
         return Err(UsageError(message).into());
     }
-    if arguments.fit_on == crate::args::FitOnName::TrainValidation {
+    if arguments.fit_on == Some(crate::args::FitOnName::TrainValidation) {
         let message = "--fit-on train-validation says nothing of a question table: its validation part calibrates; leave it out";
         return Err(UsageError(message.into()).into());
     }

@@ -51,7 +51,7 @@ pub(crate) fn run(context: &Context, arguments: &TrainArgs) -> anyhow::Result<()
     let dataset = Dataset::open(&arguments.data)?;
     let checkpoint = checkpoint(arguments)?;
     let options = TrainOptions {
-        fit_on: FitOn::from(arguments.fit_on),
+        fit_on: arguments.fit_on.map(FitOn::from).unwrap_or_default(),
         seed: context.config.seed,
         n_threads: context.config.threads(),
         memory_limit_bytes: context.config.memory_limit_bytes,

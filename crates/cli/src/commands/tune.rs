@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::outcome::{self, refuse_flags};
 use super::{Context, evaluate};
-use crate::args::{FitOnName, TuneArgs};
+use crate::args::TuneArgs;
 use crate::failure::UsageError;
 use crate::output;
 
@@ -82,7 +82,7 @@ fn intents(context: &Context, arguments: &TuneArgs) -> anyhow::Result<()> {
     let model = support::registry::resolved(&arguments.model);
     let table = IntentTable::open(&arguments.data)?;
     let options = options(context, arguments, model, context.config.intent_model(model)?)?;
-    let how = super::support::options(context, FitOnName::Train)?;
+    let how = super::support::options(context, None)?;
     let mut search = search(context, arguments, TuneData::Intents(&table, how), &options)?;
     if let SearchReport::Intents(report) = &mut search.report {
         report.commit = evaluate::commit();

@@ -64,7 +64,9 @@ fn from_texts_to_answers_and_no_secret_on_the_way() {
 
     let train = ["train", "--task", "support", "--data", "intents", "--out", "m.forecart"];
     let output = forecart(folder, &train);
-    assert!(good(&output).contains("ensemble of 3 intents"));
+    let shown = good(&output);
+    assert!(shown.contains("ensemble of 3 intents"), "{shown}");
+    assert!(shown.contains("texts, held out in turn before it learned from all"), "{shown}");
     assert!(!holds_secret(&output.stderr));
     let before = fs::read(folder.join("m.forecart")).unwrap();
     good(&forecart(folder, &[&train[..], &["--threads", "1"]].concat()));
@@ -136,6 +138,8 @@ fn odd_texts_get_no_answer_and_none_is_an_error() {
     let root = tempfile::tempdir().unwrap();
     let folder = root.path();
     fs::write(folder.join("texts.csv"), texts()).unwrap();
+    // The threshold comes from twelve texts: where all take turns every one is told apart, and the least sure of them is hardly surer than nonsense.
+    fs::write(folder.join("forecart.toml"), "[text]\nvalidation = 0.2\n").unwrap();
     good(&forecart(folder, &["prepare", "--samples", "texts.csv", "--task", "support"]));
     good(&forecart(folder, &["train", "--data", "intents"]));
     let odd = [
@@ -294,10 +298,73 @@ fn hyperparameters_of_intents_are_searched_on_validation() {
     assert!(fs::read_to_string(folder.join("tuning/report.html")).unwrap().contains("accuracy"));
     let message = refused(&forecart(folder, &[&tune[..], &["--metric", "macro_f1"]].concat()), 2);
     assert!(message.contains("accuracy decides"), "{message}");
-    fs::write(folder.join("forecart.toml"), "[text]\nvalidation = 0\n").unwrap();
+    let message =
+        refused(&forecart(folder, &["tune", "--data", "intents", "--model", "default"]), 2);
+    assert!(message.contains("tune a member") && message.contains("ngram-mlp"), "{message}");
+    fs::write(folder.join("forecart.toml"), "[text]\ntest = 0\n").unwrap();
     good(&forecart(folder, &["prepare", "--samples", "texts.csv", "--task", "support"]));
-    let message = refused(&forecart(folder, &tune), 1);
-    assert!(message.contains("text.validation"), "{message}");
+    let message = refused(&forecart(folder, &[&tune[..], &["--restart"]].concat()), 1);
+    assert!(message.contains("text.test"), "{message}");
+    let evaluate = ["evaluate", "--data", "intents", "--models", "tfidf-svm"];
+    assert!(refused(&forecart(folder, &evaluate), 2).contains("text.test"));
+}
+
+/// A file of texts that choose: models learn from them too in the end, and are not measured on them.
+#[test]
+fn given_validation_texts_choose_and_teach() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path();
+    let (mut train, mut validation) = ("text,intent\n".to_owned(), "text,intent\n".to_owned());
+    for (at, line) in texts().lines().skip(1).enumerate() {
+        let part = if at % 4 == 1 { &mut validation } else { &mut train };
+        writeln!(part, "{line}").unwrap();
+    }
+    fs::write(folder.join("train.csv"), train).unwrap();
+    fs::write(folder.join("validation.csv"), validation).unwrap();
+    fs::write(folder.join("forecart.toml"), "[text]\ntest = 0\n").unwrap();
+    let prepare = ["prepare", "--samples", "train.csv", "--validation", "validation.csv"];
+    let report =
+        parsed(&forecart(folder, &[&prepare[..], &["--task", "support", "--json"]].concat()));
+    let parts: Vec<u64> = report["manifest"]["parts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|part| part["n_texts"].as_u64().unwrap())
+        .collect();
+    assert!(parts[0] >= 55 && parts[1] == 20 && parts[2] == 0, "{parts:?}");
+    let train = ["train", "--data", "intents", "--model", "tfidf-svm", "--out", "m.forecart"];
+    let shown = good(&forecart(folder, &train));
+    let said = format!(
+        "learned from {} training and validation texts; on 20 validation texts, before",
+        parts[0] + 20
+    );
+    assert!(shown.contains(&said), "{shown}");
+    let header = parsed(&forecart(folder, &["model", "show", "m.forecart", "--json"]));
+    assert!(header.to_string().contains(r#""fit_on":"train-validation""#), "{header}");
+    // There is no test part: validation is measured on, by models that have not learned from it.
+    let evaluate = ["evaluate", "--data", "intents", "--no-baselines", "--json"];
+    let message =
+        refused(&forecart(folder, &[&evaluate[..], &["--model", "m.forecart"]].concat()), 1);
+    assert!(message.contains("learned from the validation part"), "{message}");
+    let with_model = [&evaluate[..], &["--models", "tfidf-svm"]].concat();
+    let report = parsed(&forecart(folder, &with_model));
+    assert_eq!(report["n_train"], parts[0]);
+    let message = refused(
+        &forecart(folder, &[&with_model[..], &["--fit-on", "train-validation"]].concat()),
+        2,
+    );
+    assert!(message.contains("validation texts are measured on"), "{message}");
+    let shown = good(&forecart(folder, &[&train[..], &["--fit-on", "train"]].concat()));
+    assert!(
+        shown.contains(&format!(
+            "learned from {} training texts; on 20 validation texts it",
+            parts[0]
+        )),
+        "{shown}"
+    );
+    good(&forecart(folder, &[&evaluate[..], &["--model", "m.forecart"]].concat()));
+    let other = ["prepare", "--samples", "train.csv", "--validation", "validation.csv"];
+    assert!(refused(&forecart(folder, &other), 2).contains("--task support"));
 }
 
 #[test]

@@ -68,6 +68,11 @@ pub trait IntentSpec: Debug + Send + Sync {
         &[]
     }
 
+    /// What to tune in place of a model whose search space is empty.
+    fn tuned_instead(&self) -> Option<String> {
+        None
+    }
+
     /// Memory that a fit needs at most, beside the texts, in bytes.
     fn needed_bytes(&self, train: IntentTexts<'_>) -> u64;
 

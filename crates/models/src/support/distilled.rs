@@ -12,6 +12,7 @@ use super::ensemble::{self, Member};
 use super::folds::{Folds, logits_of};
 use super::registry;
 use crate::error::ModelError;
+use crate::recommend::Parameter;
 use crate::recommend::registry::parse_keys;
 use crate::tensors::Tensors;
 use crate::training::{FitContext, FitRecord};
@@ -132,6 +133,16 @@ impl IntentSpec for DistilledSpec {
 
     fn hyperparameters(&self) -> Value {
         serde_json::to_value(&self.config).expect("numbers and names in a struct are JSON")
+    }
+
+    /// How the student learns; teacher and student have their own.
+    fn search_space(&self) -> &'static [Parameter] {
+        const SPACE: &[Parameter] = &[
+            Parameter::log("temperature", 0.5, 8.0),
+            Parameter::int("n_copies", 0, 8),
+            Parameter::float("copies_left_out", 0.0, 0.5),
+        ];
+        SPACE
     }
 
     /// The teacher stays while the student learns.

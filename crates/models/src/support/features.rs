@@ -24,6 +24,8 @@ pub(super) struct NgramConfig {
     pub(super) char_ngrams_from: usize,
     /// Longest n-grams of characters; 0 for none.
     pub(super) char_ngrams: usize,
+    /// Longest of those that hold a Chinese character, kana or hangul.
+    pub(super) ideograph_ngrams: usize,
     /// Texts that an n-gram has to be in.
     pub(super) min_count: u32,
     /// N-grams at most, those in most texts.
@@ -38,6 +40,7 @@ impl NgramConfig {
         word_ngrams: 2,
         char_ngrams_from: 1, // of Chinese: .899, not .883, on SMP
         char_ngrams: 5,
+        ideograph_ngrams: 2, // see docs/measurements.md
         min_count: 1,
         max_features: NonZeroU32::new(1 << 18).expect("not 0"),
         sublinear: true,
@@ -50,7 +53,9 @@ impl NgramConfig {
         }
         if self.char_ngrams > 0 {
             let lengths = self.char_ngrams_from..=self.char_ngrams;
-            ngrams::characters(text, lengths, |ngram| visit(1, ngram.hash, ngram.span));
+            ngrams::characters(text, lengths, self.ideograph_ngrams, |ngram| {
+                visit(1, ngram.hash, ngram.span);
+            });
         }
     }
 }

@@ -55,6 +55,7 @@ impl LinearLoss {
             word_ngrams: ngrams.word_ngrams,
             char_ngrams_from: ngrams.char_ngrams_from,
             char_ngrams: ngrams.char_ngrams,
+            ideograph_ngrams: ngrams.ideograph_ngrams,
             min_count: ngrams.min_count,
             max_features: ngrams.max_features,
             sublinear: ngrams.sublinear,
@@ -79,6 +80,8 @@ pub struct LinearConfig {
     pub char_ngrams_from: usize,
     /// Longest n-grams of characters; 0 for none.
     pub char_ngrams: usize,
+    /// Longest of those that hold a Chinese character, kana or hangul.
+    pub ideograph_ngrams: usize,
     /// Texts that an n-gram has to be in.
     pub min_count: u32,
     /// N-grams at most, those in most texts.
@@ -102,6 +105,7 @@ impl LinearConfig {
             word_ngrams: self.word_ngrams,
             char_ngrams_from: self.char_ngrams_from,
             char_ngrams: self.char_ngrams,
+            ideograph_ngrams: self.ideograph_ngrams,
             min_count: self.min_count,
             max_features: self.max_features,
             sublinear: self.sublinear,
@@ -135,6 +139,9 @@ impl LinearSpec {
         if config.char_ngrams > 0 && !(1..=config.char_ngrams).contains(&config.char_ngrams_from) {
             return refuse("char_ngrams_from", "give 1 to char_ngrams");
         }
+        if config.ideograph_ngrams == 0 {
+            return refuse("ideograph_ngrams", "give 1 or more");
+        }
         if config.min_count == 0 {
             return refuse("min_count", "give 1 or more");
         }
@@ -165,6 +172,7 @@ impl IntentSpec for LinearSpec {
             Parameter::log("c", 0.05, 50.0),
             Parameter::int("word_ngrams", 1, 3),
             Parameter::int("char_ngrams", 3, 6),
+            Parameter::int("ideograph_ngrams", 1, 4),
             Parameter::int("min_count", 1, 3),
         ];
         SPACE

@@ -22,6 +22,7 @@ mod distilled;
 pub mod registry;
 
 pub mod confidence;
+mod held_out;
 pub mod predictor;
 
 #[cfg(test)]
@@ -35,5 +36,6 @@ pub use distilled::{DistilledConfig, DistilledModel, DistilledSpec};
 pub use encoders::{EncoderConfig, EncoderModel, EncoderSpec, TextEncoder};
 pub use ensemble::{EnsembleConfig, EnsembleModel, EnsembleSpec, Member};
 pub use folds::Folds;
+pub use held_out::{ChosenOn, held_out_accuracy};
 pub use linear::{LinearConfig, LinearLoss, LinearModel, LinearSpec};
-pub use predictor::{Abstained, Classified, IntentOptions, IntentPredictor};
+pub use predictor::{Abstained, Classified, IntentOptions, IntentPredictor, Learned};

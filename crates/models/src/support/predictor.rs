@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 
 use forecart_data::{IntentTable, Part, TextTable};
-use forecart_text::{Analyzed, Pipeline, PipelineConfig};
-use rayon::prelude::*;
+use forecart_text::{Pipeline, PipelineConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::confidence::{Confidence, most_probable};
-use super::contract::{IntentModel, IntentSpec, IntentTexts, Logits};
-use super::folds::{Folds, logits_of};
+use super::contract::{IntentModel, IntentSpec};
+use super::held_out::{ChosenOn, HeldOut, Parts};
 use super::registry;
 use crate::error::ModelError;
 use crate::recommend::FitOn;
@@ -25,14 +24,26 @@ const KNOWN_SCRIPT: usize = 200;
 pub struct IntentOptions {
     /// The share of answers that should be right: below the score that gives it the predictor abstains.
     pub precision: f64,
-    /// The texts that the model learns from in the end.
+    /// The texts that the model learns from in the end. [`FitOn::Train`] where the validation part is what it will be measured on.
     pub fit_on: FitOn,
 }
 
 impl Default for IntentOptions {
     fn default() -> Self {
-        Self { precision: 0.95, fit_on: FitOn::Train }
+        Self { precision: 0.95, fit_on: FitOn::TrainValidation }
     }
+}
+
+/// What a model learned from, and what chose about it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Learned {
+    /// The parts that the model in the file was fitted on.
+    pub fit_on: FitOn,
+    /// Their texts that ask for an intent.
+    pub n_texts: u64,
+    /// The texts that chose temperature, threshold and what else there was to choose, before the model had learned from them;
+    /// [`Confidence::n_texts`] is their number.
+    pub chosen_on: ChosenOn,
 }
 
 /// What stands in the header of the model file beside the model itself.
@@ -42,8 +53,10 @@ pub struct Serving {
     pub pipeline: PipelineConfig,
     /// Probabilities, and when none is given.
     pub confidence: Confidence,
-    /// Scripts of the training texts.
+    /// Scripts of the texts that it learned from.
     pub scripts: Vec<String>,
+    /// Which texts these are.
+    pub learned: Learned,
 }
 
 /// Why a text is not answered.
@@ -94,33 +107,12 @@ pub struct IntentPredictor {
     serving: Serving,
 }
 
-/// Analyzed texts with their labels.
-struct Texts {
-    texts: Vec<Analyzed>,
-    labels: Vec<Option<u32>>,
-}
-
-impl Texts {
-    fn of(table: &IntentTable, part: Part, pipeline: &Pipeline) -> Self {
-        let rows = table.rows(part);
-        Self {
-            texts: rows.par_iter().map(|row| pipeline.analyze(table.text(*row))).collect(),
-            labels: rows.iter().map(|row| table.label(*row)).collect(),
-        }
-    }
-
-    /// Those that ask for an intent.
-    fn known(&self) -> (Vec<Analyzed>, Vec<u32>) {
-        let rows = self.texts.iter().zip(&self.labels);
-        rows.filter_map(|(text, label)| label.map(|label| (text.clone(), label))).unzip()
-    }
-}
-
 impl IntentPredictor {
     /// Learns from the table. `identity` is that of [`IntentSpec::fit`].
     ///
-    /// Temperature and threshold come from texts that were held out: the validation part, which the model is fitted without (and then, with
-    /// [`FitOn::TrainValidation`], again with it); where there is none, the [`Folds`] of the training part.
+    /// What chooses between models, temperature and threshold are texts that the model has not learned from: those of the validation part or, where
+    /// there is none, the [`Folds`](super::Folds) of the training part. Then it is fitted again, on all texts of both parts; on the training part alone
+    /// with [`FitOn::Train`].
     ///
     /// # Errors
     /// [`ModelError::Intents`] for a table without two intents or with one that no training text asks for, [`ModelError::Text`] for a pipeline of
@@ -131,51 +123,15 @@ impl IntentPredictor {
         options: IntentOptions,
         context: &FitContext<'_>,
     ) -> Result<(Self, FitRecord), ModelError> {
-        let n_intents = table.intents.len();
-        let config: PipelineConfig =
-            serde_json::from_value(table.manifest.description.pipeline.clone()).map_err(
-                |error| ModelError::Intents { reason: format!("pipeline of the table: {error}") },
-            )?;
-        let pipeline = Pipeline::new(config)?;
-        let (train, validation) = context.on_threads(|| {
-            let texts = |part| Texts::of(table, part, &pipeline);
-            Ok((texts(Part::Train), texts(Part::Validation)))
-        })?;
-        let (mut texts, mut labels) = train.known();
-        check(table, &labels)?;
-        let learn = |spec: &dyn IntentSpec,
-                     texts: &[Analyzed],
-                     labels: &[u32],
-                     validation: (&[Analyzed], &[u32])| {
-            let train = IntentTexts::new(texts, labels, n_intents);
-            let validation = IntentTexts::new(validation.0, validation.1, n_intents);
-            spec.fit(train, validation, &table.manifest.content_hash, context)
-        };
-        let (chosen_by, chosen_labels) = validation.known();
-        let (model, record, confidence) = if chosen_by.is_empty() {
-            let folds = Folds::new(&train.texts, &train.labels, n_intents);
-            let (held_out, chosen) = spec.cross_fit(&folds, context)?;
-            let confidence = Confidence::fit(&wide(held_out), &folds.labels(), options.precision)?;
-            let (model, record) = learn(chosen.as_ref(), &texts, &labels, (&[], &[]))?;
-            (model, record, confidence)
-        } else {
-            let (mut model, record) = learn(spec, &texts, &labels, (&chosen_by, &chosen_labels))?;
-            let asked: Vec<&Analyzed> = validation.texts.iter().collect();
-            let held_out = wide(logits_of(model.as_ref(), &asked, context)?);
-            let confidence = Confidence::fit(&held_out, &validation.labels, options.precision)?;
-            if options.fit_on == FitOn::TrainValidation {
-                texts.extend(chosen_by);
-                labels.extend(chosen_labels);
-                let train = IntentTexts::new(&texts, &labels, n_intents);
-                let context = FitContext { checkpoint: None, ..*context };
-                let identity = &table.manifest.content_hash;
-                let spec = spec.for_refit(&record);
-                model = spec.fit(train, train.none(), identity, &context)?.0;
-            }
-            (model, record, confidence)
-        };
-        let scripts = scripts(table, &pipeline);
-        let serving = Serving { pipeline: pipeline.config().clone(), confidence, scripts };
+        let parts = Parts::of(table, context)?;
+        let held_out = HeldOut::of(spec, &parts, context)?;
+        let confidence = Confidence::fit(&held_out.logits, &held_out.labels, options.precision)?;
+        let chosen_on = held_out.chosen_on;
+        let (model, record, fit_on) = held_out.learn(&parts, options.fit_on, context)?;
+        let learned = Learned { fit_on, n_texts: parts.n_known(fit_on), chosen_on };
+        let scripts = scripts(table, &parts.pipeline, fit_on);
+        let pipeline = parts.into_pipeline();
+        let serving = Serving { pipeline: pipeline.config().clone(), confidence, scripts, learned };
         let intents = table.intents.clone();
         Ok((Self { pipeline, intents, model, serving }, record))
     }
@@ -243,27 +199,12 @@ impl IntentPredictor {
     }
 }
 
-/// Refuses a table that nothing can be learned from.
-fn check(table: &IntentTable, labels: &[u32]) -> Result<(), ModelError> {
-    let refuse = |reason: String| Err(ModelError::Intents { reason });
-    if table.intents.len() < 2 {
-        let n = table.intents.len();
-        return refuse(format!("the table has {n} intents, and there is nothing to tell apart"));
+/// Scripts that the texts that are learned from are written in, by name.
+fn scripts(table: &IntentTable, pipeline: &Pipeline, fit_on: FitOn) -> Vec<String> {
+    let mut rows = table.rows(Part::Train);
+    if fit_on == FitOn::TrainValidation {
+        rows.extend(table.rows(Part::Validation));
     }
-    let mut has_text = vec![false; table.intents.len()];
-    labels.iter().for_each(|label| has_text[*label as usize] = true);
-    match has_text.iter().position(|has| !has) {
-        None => Ok(()),
-        Some(intent) => refuse(format!(
-            "no training text asks for {:?}; add some, or leave the intent out",
-            table.intents.get(intent)
-        )),
-    }
-}
-
-/// Scripts that training texts are written in, by name.
-fn scripts(table: &IntentTable, pipeline: &Pipeline) -> Vec<String> {
-    let rows = table.rows(Part::Train);
     let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
     for row in &rows {
         if let Some(script) = pipeline.script(table.text(*row)) {
@@ -272,8 +213,4 @@ fn scripts(table: &IntentTable, pipeline: &Pipeline) -> Vec<String> {
     }
     let known = counts.into_iter().filter(|(_, n)| n * KNOWN_SCRIPT >= rows.len());
     known.map(|(name, _)| name.to_owned()).collect()
-}
-
-fn wide(logits: Logits) -> Vec<Vec<f64>> {
-    logits.into_iter().map(|logits| logits.into_iter().map(f64::from).collect()).collect()
 }

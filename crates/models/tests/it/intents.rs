@@ -8,7 +8,10 @@ use forecart_data::intents::IntentDescription;
 use forecart_data::{IntentTable, IntentWriter, Part, Silent};
 use forecart_models::model_file::{AnyHeader, IntentModelFile, inspect};
 use forecart_models::recommend::FitOn;
-use forecart_models::support::{Abstained, IntentOptions, IntentPredictor, registry};
+use forecart_models::support::predictor::Serving;
+use forecart_models::support::{
+    Abstained, ChosenOn, IntentOptions, IntentPredictor, Learned, held_out_accuracy, registry,
+};
 use forecart_models::training::FitContext;
 use forecart_text::{Pipeline, PipelineConfig};
 use proptest::prelude::*;
@@ -231,18 +234,64 @@ fn without_a_validation_part_the_threshold_comes_from_cross_fitting() {
         let file = fitted(name, &table, 2, FitOn::Train);
         let confidence = &file.header().serving.confidence;
         assert_eq!(confidence.n_texts, table.n_texts() as u64, "{name}");
+        let learned = &file.header().serving.learned;
+        assert_eq!((learned.fit_on, learned.chosen_on), (FitOn::Train, ChosenOn::Folds), "{name}");
+        assert_eq!(learned.n_texts, table.n_texts() as u64, "{name}");
         assert!(confidence.has_precision() && confidence.coverage > 0.5, "{name}: {confidence:?}");
     });
 }
 
 #[test]
-fn what_is_learned_from_in_the_end_can_be_training_and_validation() {
+fn what_chose_is_learned_from_in_the_end_and_chose_before() {
+    assert_eq!(IntentOptions::default().fit_on, FitOn::TrainValidation);
     each(|name, file| {
         let both = fitted(name, table(), 2, FitOn::TrainValidation);
-        assert_eq!(both.header().serving, file.header().serving, "{name}");
+        let [both_serving, serving] = [&both, file].map(|file| &file.header().serving);
+        // Probabilities and threshold are of the model that had not learned from the texts that chose them.
+        assert_eq!(both_serving.confidence, serving.confidence, "{name}");
         let tensors = |file: &IntentModelFile| file.predictor().model().tensors();
         assert_ne!(tensors(&both), tensors(file), "{name}");
+        let learned = |serving: &Serving| {
+            let Learned { fit_on, n_texts, chosen_on } = serving.learned.clone();
+            assert_eq!(chosen_on, ChosenOn::Validation);
+            (fit_on, n_texts)
+        };
+        assert_eq!(learned(serving), (FitOn::Train, 40 * 4), "{name}");
+        assert_eq!(learned(both_serving), (FitOn::TrainValidation, 52 * 4), "{name}");
     });
+}
+
+/// Of a text that no other resembles, the model knows the answer after it has learned from it, and what is measured of it does not.
+#[test]
+fn a_text_that_chose_is_known_afterwards() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("t");
+    let mut writer = IntentWriter::new(&folder, ["a", "b"].iter().collect()).unwrap();
+    for at in 0..30 {
+        let (text, label) =
+            [(format!("parcel {at}"), 0), (format!("money {at}"), 1)][at % 2].clone();
+        writer.push(&text, Some(label), Part::Train).unwrap();
+    }
+    writer.push("zebra crossing", Some(1), Part::Validation).unwrap();
+    writer.push("yellow giraffe", Some(0), Part::Validation).unwrap();
+    writer.finish(table().manifest.description.clone()).unwrap();
+    let table = IntentTable::open(&folder).unwrap();
+    let file = fitted("tfidf-svm", &table, 1, FitOn::TrainValidation);
+    let right = |file: &IntentModelFile| {
+        let is_right = |(text, intent): (&str, usize)| {
+            file.predictor().classify(text).unwrap().best() == intent
+        };
+        [("zebra crossing", 1), ("yellow giraffe", 0)]
+            .into_iter()
+            .filter(|asked| is_right(*asked))
+            .count()
+    };
+    assert_eq!(right(&file), 2);
+    let before = right(&fitted("tfidf-svm", &table, 1, FitOn::Train));
+    assert!(before < 2);
+    let spec = registry::spec("tfidf-svm", &Value::Null).unwrap();
+    let (accuracy, _) = held_out_accuracy(spec.as_ref(), &table, &context(1)).unwrap();
+    assert_eq!(accuracy, Some(before as f64 / 2.0));
 }
 
 #[test]

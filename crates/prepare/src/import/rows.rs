@@ -4,9 +4,8 @@ use datafusion::arrow::array::{
     ArrayRef, Float64Builder, Int64Array, Int64Builder, RecordBatch, StringBuilder,
 };
 use forecart_data::event::{self, columns};
-use forecart_text::{Pipeline, PipelineConfig};
 use rustc_hash::{FxHashMap, FxHashSet};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use super::cell::Cell;
 use super::counts::{EventCounts, hash_id};
@@ -15,6 +14,7 @@ use super::rejects::{Code, Fault, Rejects};
 use super::time::TimeFault;
 use crate::PrepareError;
 use crate::config::DataConfig;
+use crate::texts::pipeline_of_logs;
 
 const MAX_ID_BYTES: usize = 1024;
 
@@ -360,13 +360,10 @@ fn append_hashed(column: &mut StringBuilder, id: &str) -> u64 {
 
 /// What people write to a shop names them: it is stored as [`Pipeline::clean`] leaves it.
 fn append_masked(column: &mut StringBuilder, cell: &Cell<'_>, config: &DataConfig) {
-    static PIPELINE: LazyLock<Pipeline> = LazyLock::new(|| {
-        Pipeline::new(PipelineConfig::default()).expect("the default configuration fits")
-    });
     match cell {
         cell if is_null(cell, config) => column.append_null(),
-        Cell::Text(text) => column.append_value(PIPELINE.clean(text)),
-        _ => column.append_value(PIPELINE.clean(&cell.shown())),
+        Cell::Text(text) => column.append_value(pipeline_of_logs().clean(text)),
+        _ => column.append_value(pipeline_of_logs().clean(&cell.shown())),
     }
 }
 

@@ -13,6 +13,7 @@ use forecart_data::event::columns;
 use super::{ASK, QuestionsConfig, has_user};
 use crate::PrepareError;
 use crate::session::Session;
+use crate::texts::pipeline_of_logs;
 
 const HOUR_MS: i64 = 3_600_000;
 /// Names of events that a table can tell apart.
@@ -87,7 +88,11 @@ pub(super) fn fit(
     };
     let is_ask = col(columns::EVENT).eq(lit(ASK));
     let events = counted(text(columns::EVENT), lit(true))?;
-    let asked = counted(text(&config.raw.intent), is_ask)?;
+    // The column may hold what customers wrote: no name of an intent is kept that is not masked.
+    let mut asked: BTreeMap<String, u64> = BTreeMap::new();
+    for (intent, n) in counted(text(&config.raw.intent), is_ask)? {
+        *asked.entry(pipeline_of_logs().clean(&intent)).or_default() += n;
+    }
     let is_other = col(columns::EVENT).not_eq(lit(ASK));
     let mut objects = counted(text(columns::ITEM_ID), is_other)?;
     for (intent, n) in &asked {

@@ -24,6 +24,7 @@ pub use config::{QuestionsConfig, RawQuestionsConfig};
 
 use self::fit::Fitted;
 use crate::session::Session;
+use crate::texts::pipeline_of_logs;
 use crate::{LogManifest, PrepareError, Resources};
 
 /// The event of a question.
@@ -247,6 +248,14 @@ impl Table<'_> {
         }
         let Fitted { events, objects, intents, .. } = &self.fitted;
         let is_ask = event == ASK;
+        let masked;
+        // A name that is known is clean.
+        let intent = if is_ask && intents.index(intent).is_none() {
+            masked = pipeline_of_logs().clean(intent);
+            &masked
+        } else {
+            intent
+        };
         let intent_row = is_ask.then(|| intents.index_or_unknown(intent));
         self.dropped.n_unnamed += u64::from(intent_row == Some(0));
         self.n_training += u64::from(time_ms < self.windows.validation_start_ms);

@@ -8,6 +8,7 @@ mod nlu;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use forecart_data::dataset::Reason;
 use forecart_data::encode::{Row as _, Value};
@@ -58,6 +59,14 @@ pub fn parse_nlu_bytes(
     Ok(examples.map(|example| (pipeline.clean(&example.text), example.intent)).collect())
 }
 
+/// What texts of an event log go through, of which no configuration speaks.
+pub(crate) fn pipeline_of_logs() -> &'static Pipeline {
+    static PIPELINE: LazyLock<Pipeline> = LazyLock::new(|| {
+        Pipeline::new(PipelineConfig::default()).expect("the default configuration fits")
+    });
+    &PIPELINE
+}
+
 fn not_utf8(path: &Path) -> PrepareError {
     let fix = "convert the file to UTF-8, as with `iconv -f latin1 -t utf-8`";
     PrepareError::input(Place::file(path), "not UTF-8", fix)
@@ -72,6 +81,17 @@ pub struct PassedOver {
     pub what: String,
     /// How often it stands there.
     pub n: u64,
+}
+
+/// Where texts are read from.
+#[derive(Debug, Clone, Copy)]
+pub struct TextFiles<'a> {
+    /// What is learned from.
+    pub train: &'a [PathBuf],
+    /// What chooses; without it, the share of the training texts that `text.validation` says.
+    pub validation: Option<&'a Path>,
+    /// What is measured on; without it, the share that `text.test` says.
+    pub test: Option<&'a Path>,
 }
 
 /// A text on its way into the table.
@@ -94,8 +114,8 @@ struct Reader<'a> {
 }
 
 /// Makes an intent table in the folder `out` from files of texts: tables (CSV, TSV, JSONL, Parquet) with a column of texts and one of intents, or
-/// `nlu.yml` of Rasa. The texts of `test` are the test part; without them a share of each intent is, and of the rest a share is the validation part,
-/// both by the seed and the texts alone, so that their order plays no part.
+/// `nlu.yml` of Rasa. Without a file of test texts a share of each intent is the test part, and without one of validation texts a share of the rest is
+/// the validation part, both by the seed and the texts alone, so that their order plays no part.
 ///
 /// A text that stands in a part twice with one intent is kept once; one that stands in the test part too is learned from in no other.
 ///
@@ -103,8 +123,7 @@ struct Reader<'a> {
 /// [`PrepareError::Input`] or [`PrepareError::Io`] if a file cannot be read or has not the columns, [`PrepareError::TooManyBadRows`],
 /// [`PrepareError::Unusable`] if fewer than two intents are left, [`PrepareError::Data`], [`PrepareError::Cancelled`].
 pub fn prepare_texts(
-    train: &[PathBuf],
-    test: &[PathBuf],
+    files: TextFiles<'_>,
     data: &DataConfig,
     config: &TextConfig,
     out: &Path,
@@ -120,18 +139,22 @@ pub fn prepare_texts(
         n_without: [0; 2],
     };
     progress.begin("texts", None);
-    let given = train.iter().map(|path| (path, Part::Train));
-    for (path, part) in given.chain(test.iter().map(|path| (path, Part::Test))) {
+    let TextFiles { train, validation, test } = files;
+    let given = train.iter().map(|path| (path.as_path(), Part::Train));
+    let given = given.chain(validation.map(|path| (path, Part::Validation)));
+    for (path, part) in given.chain(test.map(|path| (path, Part::Test))) {
         if progress.is_cancelled() {
             return Err(PrepareError::Cancelled);
         }
         reader.read(path, part)?;
     }
     let Reader { mut rows, inputs, rejected, passed_over, n_without, .. } = reader;
-    if test.is_empty() {
+    if test.is_none() {
         part_off(&mut rows, config.raw.test, Part::Test, config.raw.seed);
     }
-    part_off(&mut rows, config.raw.validation, Part::Validation, config.raw.seed ^ 1);
+    if validation.is_none() {
+        part_off(&mut rows, config.raw.validation, Part::Validation, config.raw.seed ^ 1);
+    }
     let (rows, n_repeated, n_in_test) = without_repeats(rows);
     let names: BTreeSet<&str> = rows.iter().filter_map(|row| row.intent.as_deref()).collect();
     if names.len() < 2 {

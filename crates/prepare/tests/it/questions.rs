@@ -128,6 +128,32 @@ fn a_table_holds_what_users_did_and_what_they_then_asked() {
     );
 }
 
+/// A column of what customers wrote may be named as the one of intents.
+#[test]
+fn names_of_intents_are_masked() {
+    let root = tempfile::tempdir().unwrap();
+    let log = log()
+        .replace("where_is_it", "call me at 13912345678")
+        .replace("which_size", "write to planted.person@shop.example");
+    // Twice the same but for the number: one intent.
+    let other = "call me at 13987654321";
+    let log = log.replacen("call me at 13912345678", other, 3).replace(",intent\n", ",note\n");
+    let settings =
+        format!("intent = 'note'\nhorizon_hours = 6\nmin_count = 2\nmin_asks = 2\n{CUTS}");
+    let (folder, _) = prepared(root.path(), &log, &settings, 2).unwrap();
+    let questions = Questions::open(&folder).unwrap();
+    let names: Vec<(&str, u64)> =
+        questions.intents().iter().map(|(_, name, n)| (name, n)).collect();
+    assert_eq!(names, [("call me at <phone>", 8), ("write to <email>", 7)]);
+    assert_eq!(asked(&questions, 1, 0), ["call me at <phone>"]);
+    for (path, bytes) in bytes(&folder) {
+        let text = String::from_utf8_lossy(&bytes);
+        for secret in ["1391234", "1398765", "planted"] {
+            assert!(!text.contains(secret), "{path:?}: {secret}");
+        }
+    }
+}
+
 #[test]
 fn shares_cut_at_full_hours() {
     let root = tempfile::tempdir().unwrap();

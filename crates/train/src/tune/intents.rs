@@ -2,11 +2,9 @@
 
 use forecart_data::{IntentTable, Part, Progress};
 use forecart_eval::tuning::{Objective, SearchReport};
-use forecart_models::ModelError;
 use forecart_models::recommend::Parameter;
-use forecart_models::support::{IntentOptions, IntentPredictor, IntentSpec, registry};
+use forecart_models::support::{IntentOptions, IntentSpec, held_out_accuracy, registry};
 use forecart_models::training::FitContext;
-use rayon::prelude::*;
 use serde_json::Value;
 
 use super::TuneOptions;
@@ -20,6 +18,13 @@ pub(super) struct Intents<'a> {
     pub(super) options: IntentOptions,
 }
 
+impl Intents<'_> {
+    /// Whether some text of the part asks for an intent.
+    fn has_texts(&self, part: Part) -> bool {
+        self.table.rows(part).iter().any(|row| self.table.label(*row).is_some())
+    }
+}
+
 impl Subject for Intents<'_> {
     fn objective(&self) -> Objective {
         Objective::Accuracy
@@ -30,7 +35,8 @@ impl Subject for Intents<'_> {
     }
 
     fn protocol_id(&self) -> String {
-        "validation".to_owned()
+        let has_validation = self.has_texts(Part::Validation);
+        if has_validation { "validation" } else { "folds" }.to_owned()
     }
 
     fn has_curve_of_objective(&self) -> bool {
@@ -42,15 +48,9 @@ impl Subject for Intents<'_> {
         name: &str,
         keys: &Value,
     ) -> Result<Box<dyn Candidate + 's>, TrainError> {
-        for (part, key) in [(Part::Validation, "text.validation"), (Part::Test, "text.test")] {
-            let rows = self.table.rows(part);
-            if !rows.iter().any(|row| self.table.label(*row).is_some()) {
-                let reason = format!(
-                    "no text of the {} part asks for an intent; prepare the texts again with a share of them in `{key}`",
-                    key.trim_start_matches("text.")
-                );
-                return Err(TrainError::Search { reason });
-            }
+        if !self.has_texts(Part::Test) {
+            let reason = "no text of the test part asks for an intent; prepare the texts again with a share of them in `text.test`";
+            return Err(TrainError::Search { reason: reason.to_owned() });
         }
         Ok(Box::new(IntentModel { spec: registry::spec(name, keys)?, on: self }))
     }
@@ -100,11 +100,16 @@ impl Candidate for IntentModel<'_> {
         self.spec.hyperparameters()
     }
 
+    fn tuned_instead(&self) -> Option<String> {
+        self.spec.tuned_instead()
+    }
+
     fn uses_threads(&self) -> bool {
         true
     }
 
-    /// The share of the validation texts that ask for an intent of which the most probable one is it.
+    /// The share of texts that ask for an intent of which the most probable one is it: of the validation part or, where there is none, of the training
+    /// texts as they take turns in being held out.
     fn trial(
         &self,
         _number: usize,
@@ -112,7 +117,6 @@ impl Candidate for IntentModel<'_> {
         resources: Resources,
         watch: &dyn Progress,
     ) -> Result<Outcome, TrainError> {
-        let Intents { table, options } = self.on;
         let context = FitContext {
             seed,
             n_threads: resources.n_threads,
@@ -120,20 +124,7 @@ impl Candidate for IntentModel<'_> {
             memory_limit_bytes: resources.memory_limit_bytes,
             checkpoint: None,
         };
-        let (predictor, record) =
-            IntentPredictor::fit(self.spec.as_ref(), table, *options, &context)?;
-        let asked: Vec<(usize, u32)> = table
-            .rows(Part::Validation)
-            .into_iter()
-            .filter_map(|row| Some((row, table.label(row)?)))
-            .collect();
-        let is_right = |(row, label): &(usize, u32)| {
-            let found = predictor.classify_clean(table.text(*row))?;
-            Ok(found.best() == *label as usize)
-        };
-        let right: Vec<bool> = asked.par_iter().map(is_right).collect::<Result<_, ModelError>>()?;
-        let n_right = right.iter().filter(|right| **right).count();
-        let value = (!asked.is_empty()).then(|| n_right as f64 / asked.len() as f64);
-        Ok(Outcome { value, chosen_epoch: record.chosen_epoch })
+        let (value, chosen_epoch) = held_out_accuracy(self.spec.as_ref(), self.on.table, &context)?;
+        Ok(Outcome { value, chosen_epoch })
     }
 }

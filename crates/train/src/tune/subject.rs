@@ -23,7 +23,7 @@ pub enum TuneData<'a> {
     Lists(&'a Dataset, ListMeasure),
     /// Models of a binary outcome, by the log loss of the validation rows before calibration; of a table in folds, of all rounds together.
     Outcomes(&'a SampleTable),
-    /// Models of intents, by the accuracy on the validation texts that ask for one.
+    /// Models of intents, by the accuracy on texts that ask for one: of the validation part or, without it, of folds of the training part.
     Intents(&'a IntentTable, IntentOptions),
 }
 

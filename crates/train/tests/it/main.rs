@@ -1,5 +1,6 @@
 //! Integration tests of `forecart-train`: from a dataset to a report.
 
+mod intents;
 mod measure;
 mod resume;
 mod scaling;

@@ -43,6 +43,16 @@ fn table(folder: &Path, has_validation: bool, flips_test: bool) -> IntentTable {
     IntentTable::open(folder).unwrap()
 }
 
+fn without_test(folder: &Path) -> IntentTable {
+    let mut writer = IntentWriter::new(folder, ["a", "b"].into_iter().collect()).unwrap();
+    writer.push("parcel", Some(0), Part::Train).unwrap();
+    writer.push("money", Some(1), Part::Train).unwrap();
+    let whole = tempfile::tempdir().unwrap();
+    let description = table(whole.path().join("t").as_path(), false, false).manifest.description;
+    writer.finish(description).unwrap();
+    IntentTable::open(folder).unwrap()
+}
+
 fn options(n_trials: usize, n_threads: usize) -> TuneOptions {
     TuneOptions {
         model: "tfidf-lr".into(),
@@ -107,8 +117,44 @@ fn what_was_chosen_is_measured_on_test_beside_the_defaults() {
     assert!(found.table().contains("test accuracy:"), "{}", found.table());
 }
 
+/// Without a validation part, the training texts take turns in being held out.
 #[test]
-fn every_model_names_what_may_be_varied_and_a_table_without_validation_is_refused() {
+fn a_table_without_validation_is_searched_by_folds() {
+    let root = tempfile::tempdir().unwrap();
+    let one = table(&root.path().join("one"), false, false);
+    let trials = search(&one, &options(4, 2), &root.path().join("journal"));
+    let values: Vec<f64> = trials.iter().map(|trial| trial.value.unwrap()).collect();
+    // Of 288 training texts each is held out once.
+    assert!(
+        values.iter().all(|value| (value * 288.0 - (value * 288.0).round()).abs() < 1e-3),
+        "{values:?}"
+    );
+    assert!(values.iter().all(|value| (0.3..=1.0).contains(value)), "{values:?}");
+    // Labels of the test part turned around: not a trial differs.
+    let other = table(&root.path().join("other"), false, true);
+    assert_eq!(search(&other, &options(4, 1), &root.path().join("other-journal")), trials);
+}
+
+#[test]
+fn a_distilled_model_is_searched_by_how_its_student_learns() {
+    let root = tempfile::tempdir().unwrap();
+    let one = table(&root.path().join("one"), true, false);
+    let keys = serde_json::json!({
+        "teacher": {"model": "tfidf-svm"},
+        "student": {"model": "fasttext", "hyperparameters": {"n_epochs": 1}},
+    });
+    let options = TuneOptions { model: "distilled".into(), keys, ..options(3, 2) };
+    let trials = search(&one, &options, &root.path().join("journal"));
+    assert_eq!(trials.len(), 3);
+    for trial in &trials[1..] {
+        assert!(trial.value.is_some(), "{trial:?}");
+        let names: Vec<&str> = trial.parameters.keys().map(String::as_str).collect();
+        assert_eq!(names, ["copies_left_out", "n_copies", "temperature"]);
+    }
+}
+
+#[test]
+fn every_model_names_what_may_be_varied_and_a_table_without_test_is_refused() {
     for (name, _) in registry::models() {
         let spec = registry::spec(name, &Value::Null).unwrap();
         let keys = spec.hyperparameters();
@@ -122,7 +168,11 @@ fn every_model_names_what_may_be_varied_and_a_table_without_validation_is_refuse
     let ensemble = TuneOptions { model: "ensemble".into(), keys: Value::Null, ..options(3, 1) };
     let error = tune(data(&whole), &ensemble, &path, &Silent).unwrap_err();
     assert!(matches!(error, TrainError::NothingToTune { .. }), "{error}");
-    let table = table(&root.path().join("two"), false, false);
+    let message = error.to_string();
+    for said in ["tfidf-svm, ngram-mlp, textcnn, fasttext", "hyperparameters", "best.toml"] {
+        assert!(message.contains(said), "{message}");
+    }
+    let table = without_test(&root.path().join("two"));
     let error = tune(data(&table), &options(3, 1), &path, &Silent).unwrap_err();
-    assert!(error.to_string().contains("text.validation"), "{error}");
+    assert!(error.to_string().contains("text.test"), "{error}");
 }

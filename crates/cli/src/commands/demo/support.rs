@@ -10,7 +10,7 @@ use forecart_models::model_file::IntentModelFile;
 use forecart_models::support::registry;
 use forecart_prepare::DataConfig;
 use forecart_prepare::config::{RawDataConfig, RawEventsConfig};
-use forecart_prepare::texts::{RawTextConfig, TextConfig, prepare_texts};
+use forecart_prepare::texts::{RawTextConfig, TextConfig, TextFiles, prepare_texts};
 use forecart_train::{
     IntentContestant, IntentGiven, IntentMeasuring, measure_intent_models, train_intents,
 };
@@ -18,7 +18,7 @@ use forecart_train::{
 use super::super::evaluate::{commit, write_report};
 use super::super::{Context, support};
 use super::step;
-use crate::args::{DemoArgs, FitOnName};
+use crate::args::DemoArgs;
 use crate::output;
 
 /// BANKING77, complete, as it is published in two parts: see NOTICE.
@@ -67,8 +67,6 @@ pub(super) fn run(context: &Context, arguments: &DemoArgs) -> anyhow::Result<()>
     )?;
     let config = RawTextConfig {
         out_of_scope: vec![NONE.to_owned()],
-        // Too few to hold back from learning: temperature and threshold come from fifths of the training texts.
-        validation: 0.0,
         test: 0.25,
         ..RawTextConfig::default()
     };
@@ -112,14 +110,15 @@ impl Texts {
         let folder = out.join(self.name);
         let data = DataConfig::try_from((RawDataConfig::default(), RawEventsConfig::default()))?;
         let config = TextConfig::try_from(self.config)?;
-        let test: Vec<PathBuf> = self.test.into_iter().collect();
-        let texts = prepare_texts(&[self.train], &test, &data, &config, &folder, &context.display)?;
+        let files =
+            TextFiles { train: &[self.train], validation: None, test: self.test.as_deref() };
+        let texts = prepare_texts(files, &data, &config, &folder, &context.display)?;
         context.display.end();
         if !context.json {
             support::print_texts(&texts)?;
         }
         let table = IntentTable::open(&folder)?;
-        let training = support::training(context, FitOnName::Train, None)?;
+        let training = support::training(context, None, None)?;
         let spec = support::spec(context, registry::DEFAULT_MODEL)?;
         let (file, _) = train_intents(&table, spec.as_ref(), &training, &context.display)?;
         file.save(&out.join(format!("{}.forecart", self.name)))?;

@@ -10,7 +10,7 @@ use forecart_train::{IntentContestant, IntentGiven, IntentMeasuring, measure_int
 use super::super::evaluate::{commit, show, write_report};
 use super::super::{Context, gate, outcome};
 use super::{spec, training};
-use crate::args::EvaluateArgs;
+use crate::args::{EvaluateArgs, FitOnName};
 use crate::failure::UsageError;
 
 /// The model that stands beside the majority in every table, so that others have something to beat.
@@ -42,6 +42,18 @@ pub(crate) fn evaluate(context: &Context, arguments: &EvaluateArgs) -> anyhow::R
     let folder = arguments.data.as_ref().context("an intent table is named by --data")?;
     let table = IntentTable::open(folder)?;
     let part = if table.rows(Part::Test).is_empty() { Part::Validation } else { Part::Test };
+    if table.rows(part).is_empty() {
+        let message = format!(
+            "{}: there is no test text; prepare the texts again with --test, or with a share of them in `text.test`",
+            folder.display()
+        );
+        return Err(UsageError(message).into());
+    }
+    if part == Part::Validation && arguments.fit_on == Some(FitOnName::TrainValidation) {
+        let message = "--fit-on train-validation: there is no test part, and validation texts are measured on; leave it out, or prepare the texts \
+                       again with --test";
+        return Err(UsageError(message.into()).into());
+    }
     let measuring = IntentMeasuring {
         n_seeds: arguments.seeds,
         min_confidence: arguments.min_confidence,

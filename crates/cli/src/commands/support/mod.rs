@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use forecart_data::IntentTable;
-use forecart_models::support::{IntentOptions, IntentSpec, registry};
+use forecart_models::recommend::FitOn;
+use forecart_models::support::{ChosenOn, IntentOptions, IntentSpec, registry};
 use forecart_models::training::Checkpoint;
-use forecart_prepare::texts::{TextsReport, find_in_texts, prepare_texts};
+use forecart_prepare::texts::{TextFiles, TextsReport, find_in_texts, prepare_texts};
 use forecart_train::{IntentTraining, train_intents};
 
 use super::data::print_rows;
@@ -29,9 +30,13 @@ pub(crate) fn prepare(context: &Context, arguments: &PrepareArgs) -> anyhow::Res
     }
     let config = context.config.text(arguments.label.clone())?;
     let out = arguments.out.clone().unwrap_or_else(|| PathBuf::from("intents"));
-    let test: Vec<PathBuf> = arguments.test.iter().cloned().collect();
+    let files = TextFiles {
+        train: &arguments.samples,
+        validation: arguments.validation.as_deref(),
+        test: arguments.test.as_deref(),
+    };
     let data = context.config.data(None)?;
-    let report = prepare_texts(&arguments.samples, &test, &data, &config, &out, &context.display)?;
+    let report = prepare_texts(files, &data, &config, &out, &context.display)?;
     context.display.end();
     if context.json {
         return output::json(&report);
@@ -86,7 +91,7 @@ pub(crate) fn validate(context: &Context, folder: &Path) -> anyhow::Result<()> {
 
 pub(super) fn training(
     context: &Context,
-    fit_on: FitOnName,
+    fit_on: Option<FitOnName>,
     checkpoint: Option<Checkpoint>,
 ) -> anyhow::Result<IntentTraining> {
     Ok(IntentTraining {
@@ -98,10 +103,14 @@ pub(super) fn training(
     })
 }
 
-/// When models answer, and what they learn from.
-pub(super) fn options(context: &Context, fit_on: FitOnName) -> anyhow::Result<IntentOptions> {
+/// When models answer, and what they learn from: all there is, where nothing else is said.
+pub(super) fn options(
+    context: &Context,
+    fit_on: Option<FitOnName>,
+) -> anyhow::Result<IntentOptions> {
     let precision = context.config.text(None)?.raw.precision;
-    Ok(IntentOptions { precision, fit_on: fit_on.into() })
+    let fit_on = fit_on.map_or(IntentOptions::default().fit_on, FitOn::from);
+    Ok(IntentOptions { precision, fit_on })
 }
 
 pub(super) fn spec(context: &Context, name: &str) -> anyhow::Result<Box<dyn IntentSpec>> {
@@ -134,6 +143,7 @@ pub(crate) fn train(context: &Context, arguments: &TrainArgs) -> anyhow::Result<
             "seconds": fit_secs,
             "seed": header.seed,
             "texts_hash": header.texts.content_hash,
+            "learned": header.serving.learned,
             "confidence": confidence,
             "training": header.record,
         }));
@@ -142,8 +152,19 @@ pub(crate) fn train(context: &Context, arguments: &TrainArgs) -> anyhow::Result<
         true => "answers",
         false => "misses the precision that was asked for: answers",
     };
+    let learned = &header.serving.learned;
+    let (parts, held_out) = match (learned.fit_on, learned.chosen_on) {
+        (FitOn::TrainValidation, _) => {
+            ("training and validation", "validation texts, before it learned from them,")
+        }
+        (FitOn::Train, ChosenOn::Validation) => ("training", "validation texts"),
+        (FitOn::Train, ChosenOn::Folds) => {
+            ("training", "texts, held out in turn before it learned from all,")
+        }
+    };
     output::line(&format!(
-        "on {} held-out texts it {reached} {:.1} %, of which {:.1} % are right (asked: {:.1} %)",
+        "learned from {} {parts} texts; on {} {held_out} it {reached} {:.1} %, of which {:.1} % are right (asked: {:.1} %)",
+        count(learned.n_texts),
         count(confidence.n_texts),
         100.0 * confidence.coverage,
         100.0 * confidence.precision,

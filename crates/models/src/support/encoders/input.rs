@@ -53,8 +53,8 @@ fn words(text: &Analyzed) -> Vec<Vec<u64>> {
     let mut add = |lengths, of_letters: bool| {
         ngrams::subwords(text, lengths, |at, hash| {
             let Ok(place) = places.binary_search(&at) else { return };
-            let is_of_letters = text.token(at).chars().next().is_some_and(|c| c < '\u{2e80}');
-            if is_of_letters == of_letters {
+            let first = text.token(at).chars().next();
+            if first.is_some_and(|c| !ngrams::is_of_ideographs(c)) == of_letters {
                 words[place].push(hash);
             }
         });

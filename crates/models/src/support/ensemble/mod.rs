@@ -153,6 +153,17 @@ impl IntentSpec for EnsembleSpec {
         serde_json::to_value(&self.config).expect("numbers and names in a struct are JSON")
     }
 
+    /// Weights are chosen by held out texts; what else there is to choose is the members'.
+    fn tuned_instead(&self) -> Option<String> {
+        let mut names: Vec<&str> = self.members.iter().map(|member| member.name()).collect();
+        names.dedup();
+        Some(format!(
+            "its weights are chosen in every fit: tune a member ({}), and copy what `best.toml` says to the `hyperparameters` of this member in \
+             `[intent_models.ensemble] members`",
+            names.join(", ")
+        ))
+    }
+
     /// Members are fitted one after the other; what is fitted stays.
     fn needed_bytes(&self, train: IntentTexts<'_>) -> u64 {
         self.members.iter().map(|member| member.needed_bytes(train)).sum()
