@@ -17,7 +17,7 @@ fn parsed(output: &Output) -> Value {
 const SMALL: &str = "[question_models.sequence]\nd_model = 16\nn_layers = 1\nn_heads = 2\nd_ff = 16\nmax_history = 32\nn_epochs = 2\nobject_dropout = 0.003\n";
 
 /// A folder with a question table, a model and a configuration.
-fn prepared(folder: &Path) {
+pub(crate) fn prepared(folder: &Path) {
     let mut csv = Vec::new();
     let config = GenerateQuestionsConfig { n_users: 200, n_days: 40, seed: 3 };
     generate_questions(&config, &mut csv).unwrap();

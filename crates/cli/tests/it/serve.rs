@@ -10,6 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use crate::program::{forecart, good};
+use crate::{questions, support};
+
 const N_KILLS: u64 = 30;
 const N_WRITERS: u64 = 4;
 
@@ -20,9 +23,14 @@ struct Process {
 
 impl Process {
     fn start(store: &Path) -> Self {
+        Self::start_with(store, &[])
+    }
+
+    fn start_with(store: &Path, arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_forecart"))
             .args(["serve", "--port", "0", "--json", "--store"])
             .arg(store)
+            .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -178,4 +186,99 @@ fn a_server_that_cannot_be_used_says_why() {
     .unwrap();
     let (code, said) = run(&[]);
     assert!(code == Some(2) && said.contains("item.price"), "{code:?} {said}");
+}
+
+/// Rows of which the label can be learned, as CSV and as JSON.
+fn purchases() -> (String, Vec<serde_json::Value>) {
+    let (mut csv, mut rows) = ("price,device,bought\n".to_owned(), Vec::new());
+    for row in 0..600_u32 {
+        let price = f64::from(row * 7919 % 1000) / 10.0;
+        let device = ["phone", "desktop", "tablet"][(row % 3) as usize];
+        let bought = u32::from(price < 30.0 + f64::from(row * 104_729 % 40));
+        csv.push_str(&format!("{price},{device},{bought}\n"));
+        rows.push(serde_json::json!({"price": price, "device": device}));
+    }
+    (csv, rows)
+}
+
+#[test]
+fn the_command_line_and_http_give_the_same_probabilities_to_the_bit() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path();
+    let models = folder.join("models");
+    std::fs::create_dir(&models).unwrap();
+    questions::prepared(folder);
+    std::fs::rename(folder.join("q.forecart"), models.join("q.forecart")).unwrap();
+    std::fs::write(folder.join("texts.csv"), support::texts()).unwrap();
+    good(&forecart(folder, &["prepare", "--samples", "texts.csv", "--task", "support"]));
+    let train = ["train", "--data", "intents", "--model", "tfidf-lr", "--out", "models/s.forecart"];
+    good(&forecart(folder, &train));
+    let (csv, rows) = purchases();
+    std::fs::write(folder.join("rows.csv"), csv).unwrap();
+    let prepare = ["prepare", "--samples", "rows.csv", "--label", "bought", "--task", "purchase"];
+    good(&forecart(folder, &[&prepare[..], &["--out", "samples"]].concat()));
+    let train = ["train", "--data", "samples", "--model", "lr", "--out", "models/p.forecart"];
+    good(&forecart(folder, &train));
+
+    let store = folder.join("store.sqlite");
+    let process = Process::start_with(&store, &["--model", models.to_str().unwrap()]);
+    let post = |path: &str, body: &serde_json::Value| -> serde_json::Value {
+        let (status, text) = ask(&process.address, "POST", path, &body.to_string()).unwrap();
+        assert!((200..300).contains(&status), "{status}: {text}");
+        serde_json::from_str(&text).unwrap()
+    };
+    let predict = ["predict", "--model", "models/p.forecart", "--in", "rows.csv", "--json"];
+    let lines = good(&forecart(folder, &predict));
+    let answer = post("/v1/predict/purchase", &serde_json::json!({"rows": rows}));
+    let predictions = answer["predictions"].as_array().unwrap();
+    assert_eq!((predictions.len(), lines.lines().count()), (600, 600));
+    for (line, prediction) in lines.lines().zip(predictions) {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(line["probability"], prediction["p"]);
+    }
+    let text = "where is my parcel? call 13912345678";
+    let classify = ["classify", "--model", "models/s.forecart", text, "--json"];
+    let line: serde_json::Value =
+        serde_json::from_str(&good(&forecart(folder, &classify))).unwrap();
+    let answer = post("/v1/classify", &serde_json::json!({"text": text}));
+    for field in ["text", "intent", "abstain", "language"] {
+        assert_eq!(line[field], answer[field], "{field}");
+    }
+    assert!(!answer.to_string().contains("13912345678"));
+
+    // Events of one user, as the log has them; texts without an intent get one by the model of texts.
+    let log = std::fs::read_to_string(folder.join("log.csv")).unwrap();
+    let mut lines = log.lines();
+    let header: Vec<&str> = lines.next().unwrap().split(',').collect();
+    let mut events = Vec::new();
+    for (at, line) in lines.enumerate() {
+        let cells: Vec<&str> = line.split(',').collect();
+        assert_eq!(cells.len(), header.len(), "a cell with a comma: {line}");
+        let fields = header.iter().zip(&cells).filter(|(_, cell)| !cell.is_empty());
+        let mut event: serde_json::Map<String, serde_json::Value> =
+            fields.map(|(name, cell)| ((*name).to_owned(), (*cell).into())).collect();
+        if event["user_id"] == "u7" {
+            event.insert("event_id".to_owned(), at.into());
+            events.push(serde_json::Value::Object(event));
+        }
+    }
+    let taken = post("/v1/events", &serde_json::Value::Array(events.clone()));
+    assert_eq!(taken["accepted"], events.len(), "{taken}");
+    let said = ["questions", "--model", "models/q.forecart", "--user", "u7", "-n", "13", "--json"];
+    let said: serde_json::Value = serde_json::from_str(&good(&forecart(folder, &said))).unwrap();
+    let asked = serde_json::json!({"user_id": "u7", "n": 13, "explain": true});
+    let answer = post("/v1/questions", &asked);
+    let expected = said["questions"].as_array().unwrap();
+    let answered = answer["results"][0]["questions"].as_array().unwrap();
+    assert_eq!(expected.len(), answered.len());
+    for (one, other) in expected.iter().zip(answered) {
+        assert_eq!((&one["intent"], &one["probability"]), (&other["intent"], &other["p"]));
+    }
+    assert!(answered[0]["because"].is_array(), "{answer}");
+    let asks =
+        serde_json::json!({"user_id": "new", "event": "ask", "text": "where is the parcel today"});
+    post("/v1/events", &asks);
+    let (_, export) = ask(&process.address, "GET", "/v1/users/new/export", "").unwrap();
+    assert!(export.contains("\"intent\":\"track\"") && export.contains("intent_model"), "{export}");
+    process.kill();
 }

@@ -17,7 +17,7 @@ fn parsed(output: &Output) -> Value {
 }
 
 /// Texts of three intents; every fourth with a secret.
-fn texts() -> String {
+pub(crate) fn texts() -> String {
     let [verbs, things, ends] = [
         [
             ["cancel", "stop", "call off"],

@@ -100,12 +100,12 @@ pub(crate) fn answer(taken: Taken) -> Response {
 /// go by intents. Where that model abstains, or cannot answer now, the question has none.
 async fn name_intents(app: &Arc<App>, events: &mut [Event]) {
     let Some(file) = app.models.live().support.clone() else { return };
-    let is_open = |event: &Event| {
-        event.event == "ask" && !event.further.contains_key(columns::INTENT)
-    };
-    let asked = events.iter().enumerate().filter(|(_, event)| is_open(event)).filter_map(|(at, event)| {
-        Some((at, event.further.get(columns::TEXT)?.as_str()?.to_owned()))
-    });
+    let is_open =
+        |event: &Event| event.event == "ask" && !event.further.contains_key(columns::INTENT);
+    let asked =
+        events.iter().enumerate().filter(|(_, event)| is_open(event)).filter_map(|(at, event)| {
+            Some((at, event.further.get(columns::TEXT)?.as_str()?.to_owned()))
+        });
     let asked: Vec<(usize, String)> = asked.collect();
     if asked.is_empty() {
         return;
