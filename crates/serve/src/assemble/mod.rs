@@ -34,6 +34,8 @@ mod diversity;
 mod eligible;
 mod list;
 mod lookahead;
+#[cfg(test)]
+mod reference;
 mod request;
 mod rounds;
 mod sources;

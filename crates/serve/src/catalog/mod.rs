@@ -16,6 +16,8 @@ mod item_row;
 mod items;
 mod reading;
 mod similarity;
+#[cfg(test)]
+mod tests;
 pub(crate) mod time;
 
 pub use error::CatalogError;

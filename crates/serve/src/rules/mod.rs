@@ -14,6 +14,8 @@ mod check;
 mod error;
 mod lexer;
 mod parser;
+#[cfg(test)]
+pub(crate) mod reference;
 mod rule;
 mod schema;
 mod syntax;

@@ -20,7 +20,7 @@ use super::lexer::{Token, tokens};
 use super::schema::Scope;
 use super::syntax::{Arithmetic, Comparison, Function, Node, NodeKind};
 use super::{MAX_DEPTH, MAX_RULE_BYTES};
-use crate::catalog::nearest;
+use crate::catalog::{FIELDS, nearest};
 
 const WORDS: [&str; 12] = [
     "and",
@@ -32,9 +32,9 @@ const WORDS: [&str; 12] = [
     "true",
     "false",
     "now",
-    "item.",
-    "user.",
-    "context.",
+    "item",
+    "user",
+    "context",
 ];
 
 /// Reads a condition.
@@ -133,6 +133,9 @@ impl<'a> Parser<'a> {
     fn unexpected(&self, expected: &'static str) -> RuleError {
         let hint = match self.token() {
             Token::Sign(";") => Some("write each rule on its own"),
+            Token::Word("AND" | "OR" | "IN" | "HAS" | "IS" | "NOT") => {
+                Some("words are written small: and, or, not, in, has, is missing")
+            }
             Token::Sign("==" | "!=" | "<" | "<=" | ">" | ">=") => {
                 Some("a comparison has two sides: join two comparisons by and")
             }
@@ -333,6 +336,7 @@ impl<'a> Parser<'a> {
         let nearest = match word {
             "null" | "none" | "nil" | "NULL" | "None" => Some("is missing".into()),
             "AND" | "OR" | "NOT" | "IN" | "True" | "False" => Some(word.to_lowercase()),
+            _ if FIELDS.iter().any(|(field, _)| *field == word) => Some(format!("item.{word}")),
             _ => nearest(word, known.iter().copied()),
         };
         Err(self.fail(RuleErrorKind::UnknownWord { found: word.into(), nearest }, at))
