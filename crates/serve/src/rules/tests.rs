@@ -91,6 +91,41 @@ fn rules_mean_what_the_documentation_says() {
     }
 }
 
+/// Every rule of docs/rules.md that stands in a block is one.
+#[test]
+fn the_rules_of_the_documentation_are_rules() {
+    let mut schema = random_schema();
+    for (scope, name, column_type) in [
+        (Scope::Item, "country", ColumnType::Text),
+        (Scope::Item, "min_age", ColumnType::Number),
+        (Scope::User, "country", ColumnType::Text),
+        (Scope::User, "usual_price", ColumnType::Number),
+        (Scope::Context, "currency", ColumnType::Text),
+    ] {
+        schema.declare(scope, name, column_type);
+    }
+    let text = include_str!("../../../../docs/rules.md");
+    let (mut is_block, mut n_rules) = (false, 0);
+    for line in text.lines() {
+        match line {
+            "```text" => is_block = true,
+            "```" => is_block = false,
+            _ if !is_block => {}
+            // The example of an error.
+            line if ["prise", "^", "?"].iter().any(|part| line.contains(part)) => {}
+            rule if rule.starts_with("boost") => {
+                Boost::parse(rule, &schema).unwrap_or_else(|error| panic!("{error}"));
+                n_rules += 1;
+            }
+            rule => {
+                Filter::parse(rule, &schema).unwrap_or_else(|error| panic!("{error}"));
+                n_rules += 1;
+            }
+        }
+    }
+    assert_eq!(n_rules, 16);
+}
+
 #[test]
 fn mistakes_are_named_with_place_and_fix() {
     let schema = random_schema();
