@@ -7,6 +7,7 @@
 //! ```sh
 //! cargo bench --release -p forecart-serve --bench assembly
 //! ```
+#![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
 
 use std::hint::black_box;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -20,6 +21,7 @@ use forecart_serve::rules::{Boost, Facts, Filter, Schema, Values};
 use serde_json::json;
 
 const N_ITEMS: u32 = 100_000;
+const COLORS: [&str; 3] = ["red", "blue", "green"];
 
 fn catalog() -> Catalog {
     let mut catalog = Catalog::new();
@@ -34,7 +36,7 @@ fn catalog() -> Catalog {
             "published_at": 1_700_000_000 + n,
             "group_id": (n / 4).to_string(),
             "tags": [format!("tag {}", n % 10), format!("tag {}", n % 11)],
-            "attributes": {"color": ["red", "blue", "green"][n as usize % 3]},
+            "attributes": {"color": COLORS[n as usize % 3]},
         });
         catalog.upsert(&format!("item-{n}"), item.as_object().expect("an object")).expect("fits");
     }
