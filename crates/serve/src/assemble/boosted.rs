@@ -18,7 +18,7 @@ pub(super) struct Boosted<'a, 's> {
     most: f64,
     waiting: BinaryHeap<Reverse<Waiting>>,
     /// The source of what waits.
-    source: usize,
+    source: u32,
     /// Entries of this source that were read.
     n_read: usize,
 }

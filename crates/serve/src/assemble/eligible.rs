@@ -13,11 +13,11 @@ pub(super) struct Entry {
     pub(super) row: ItemRow,
     pub(super) score: Option<f32>,
     /// Which source.
-    pub(super) source: usize,
+    pub(super) source: u32,
     /// Product of the factors of its boosts.
     pub(super) boost: f64,
     /// Counts up where variants or the cap give way: everything of one stretch stands before the next.
-    pub(super) stretch: usize,
+    pub(super) stretch: u32,
 }
 
 /// Which items may be shown, and what removed the others.
@@ -145,7 +145,7 @@ impl Iterator for Eligible<'_, '_> {
                     return Some(Entry {
                         row: candidate.row,
                         score: candidate.score,
-                        source: self.current,
+                        source: self.current as u32,
                         boost: 1.0,
                         stretch: 0,
                     });

@@ -126,7 +126,7 @@ pub fn assemble(
                     row: entry.row,
                     score: entry.score,
                     rank: rank + 1,
-                    origin: Origin::Source(entry.source),
+                    origin: Origin::Source(entry.source as usize),
                     boost: entry.boost,
                 }
             }

@@ -1,7 +1,7 @@
 //! So many of each kind first, then as many again: how variants and categories stand back.
 
-use std::collections::VecDeque;
 use std::hash::Hash;
+use std::vec;
 
 use rustc_hash::FxHashMap;
 
@@ -23,10 +23,10 @@ pub(super) struct Rounds<I: Iterator<Item = Entry>, K, F> {
     /// Entries for later, with their round: 1 is the next.
     held: Vec<(u32, Entry)>,
     /// Held entries of the stretch whose first round is over, in order.
-    replayed: VecDeque<(u32, Entry)>,
+    replayed: vec::IntoIter<(u32, Entry)>,
     /// The stretch of `entries` that is read.
-    stretch_in: usize,
-    stretch_out: usize,
+    stretch_in: u32,
+    stretch_out: u32,
     /// The round of the last entry.
     round: u32,
     /// What stood back.
@@ -51,7 +51,7 @@ where
             kind,
             counts,
             held: Vec::new(),
-            replayed: VecDeque::new(),
+            replayed: Vec::new().into_iter(),
             stretch_in: 0,
             stretch_out: 0,
             round: 0,
@@ -60,7 +60,7 @@ where
     }
 
     fn replay(&mut self) -> Option<Entry> {
-        let (round, mut entry) = self.replayed.pop_front()?;
+        let (round, mut entry) = self.replayed.next()?;
         if round != self.round {
             self.round = round;
             self.stretch_out += 1;
@@ -88,7 +88,7 @@ where
                 if !self.held.is_empty() {
                     // Stable: entries of a round keep their order.
                     self.held.sort_by_key(|(round, _)| *round);
-                    self.replayed.extend(self.held.drain(..));
+                    self.replayed = std::mem::take(&mut self.held).into_iter();
                     continue;
                 }
                 self.stretch_in = self.entries.peek()?.stretch;

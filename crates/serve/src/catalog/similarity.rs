@@ -84,6 +84,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    #[expect(clippy::needless_pass_by_value, reason = "calls read better")]
     fn put(catalog: &mut Catalog, id: &str, fields: serde_json::Value) -> ItemRow {
         catalog.upsert(id, fields.as_object().unwrap()).unwrap()
     }

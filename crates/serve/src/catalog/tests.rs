@@ -10,6 +10,7 @@ use serde_json::{Map, Value as Json, json};
 use super::*;
 use crate::rules::reference::{random_catalog, random_item};
 
+#[expect(clippy::needless_pass_by_value, reason = "calls read better")]
 fn object(json: Json) -> Map<String, Json> {
     json.as_object().unwrap().clone()
 }

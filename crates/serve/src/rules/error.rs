@@ -246,7 +246,7 @@ impl fmt::Display for RuleError {
         const WIDTH: usize = 76;
         const BEFORE: usize = 50;
         let at = self.n_column - 1;
-        let n_cut = if at > BEFORE { at - BEFORE } else { 0 };
+        let n_cut = at.saturating_sub(BEFORE);
         let shown: Vec<char> = self.line.chars().skip(n_cut).take(WIDTH).collect();
         let text: String = shown.iter().collect();
         // Tabs stay tabs, so that the mark stands right however wide they are.

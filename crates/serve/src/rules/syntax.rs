@@ -1,5 +1,6 @@
 //! Rules as they are written: the tree of a parsed rule, and its text again.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use super::schema::Scope;
@@ -87,10 +88,10 @@ impl Comparison {
     /// Whether it holds of two values that are there. NaN stands for a missing number: nothing holds of it, not
     /// even that it is another.
     #[inline]
-    pub(super) fn holds<T: PartialOrd>(self, left: T, right: T) -> bool {
+    pub(super) fn holds<T: PartialOrd + Copy>(self, left: T, right: T) -> bool {
         match self {
             Self::Equal => left == right,
-            Self::NotEqual => left < right || left > right,
+            Self::NotEqual => left.partial_cmp(&right).is_some_and(Ordering::is_ne),
             Self::Less => left < right,
             Self::LessOrEqual => left <= right,
             Self::Greater => left > right,
