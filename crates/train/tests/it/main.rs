@@ -1,6 +1,7 @@
 //! Integration tests of `forecart-train`: from a dataset to a report.
 
 mod measure;
+mod questions;
 mod resume;
 mod scaling;
 mod tune;
