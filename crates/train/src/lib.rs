@@ -6,6 +6,7 @@
 //! [`measure_intent_models`] for answers to texts, [`measure_question_models`] for what is asked next; [`measure_off_policy`] says what a model's ranking would have had clicked; [`StreamTrainer`]
 //! learns from rows that no table holds. Models and metrics live in their own crates.
 
+mod deletions;
 mod demand;
 mod error;
 mod fit;
@@ -19,6 +20,7 @@ mod scaling;
 mod stream;
 mod tune;
 
+pub use deletions::drawn_behaviors;
 pub use demand::{DemandOptions, measure_demand, train_demand};
 pub use error::TrainError;
 pub use fit::{TrainOptions, Trained, train};
@@ -36,8 +38,8 @@ pub use outcome::{
     OutcomeContestant, OutcomeGiven, OutcomeOptions, leave_out, measure_outcomes, train_outcome,
 };
 pub use questions::{
-    MomentScorer, QuestionContest, QuestionGiven, QuestionTraining, measure_question_models,
-    spread_moments, train_questions,
+    MomentScorer, QuestionContest, QuestionContestant, QuestionGiven, QuestionTraining,
+    measure_question_models, spread_moments, train_questions,
 };
 pub use scaling::{Size, train_size};
 pub use stream::{StreamOptions, StreamOrigin, StreamPredictions, StreamTrainer};

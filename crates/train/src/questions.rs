@@ -6,15 +6,17 @@ use std::time::Instant;
 use forecart_data::{Part, Progress, Questions};
 use forecart_eval::Bootstrap;
 use forecart_eval::questions::{
-    QuestionCases, QuestionMeasures, compare_questions, measure_questions, share_of_ceiling,
+    DeletionCheck, QuestionCases, QuestionMeasures, compare_questions, measure_questions,
+    share_of_ceiling,
 };
 use forecart_eval::report::{Against, Environment, QuestionReport, QuestionRow, QuestionSource};
-use forecart_models::ModelError;
 use forecart_models::model_file::QuestionModelFile;
 use forecart_models::support::questions::{QuestionPredictor, QuestionSpec, registry};
 use forecart_models::training::{Checkpoint, FitContext};
 use rayon::prelude::*;
+use serde_json::Value;
 
+use crate::deletions;
 use crate::error::TrainError;
 
 /// How models of questions are fitted and measured.
@@ -75,10 +77,31 @@ pub struct QuestionGiven {
     pub fit_secs: Option<f64>,
 }
 
+/// A model to fit and measure.
+#[derive(Debug)]
+pub struct QuestionContestant {
+    /// What the report calls it.
+    pub name: String,
+    /// The model with its hyperparameters.
+    pub spec: Box<dyn QuestionSpec>,
+    /// Whether it is here to be beaten.
+    pub is_baseline: bool,
+}
+
+impl QuestionContestant {
+    /// A model by its own name; those of [`registry::BASELINES`] are here to be beaten.
+    pub fn new(spec: Box<dyn QuestionSpec>) -> Self {
+        let name = spec.name();
+        Self { name: name.to_owned(), is_baseline: registry::BASELINES.contains(&name), spec }
+    }
+}
+
 /// What is measured, and on what.
 pub struct QuestionContest<'a> {
     /// Models to fit.
-    pub specs: &'a [Box<dyn QuestionSpec>],
+    pub contestants: &'a [QuestionContestant],
+    /// Seeds of models with chance, from that of the training on.
+    pub n_seeds: NonZeroUsize,
     /// Models that are fitted already.
     pub given: &'a [QuestionGiven],
     /// The part to measure on.
@@ -100,7 +123,7 @@ pub struct QuestionContest<'a> {
 impl std::fmt::Debug for QuestionContest<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("QuestionContest")
-            .field("specs", &self.specs)
+            .field("contestants", &self.contestants)
             .field("part", &self.part)
             .field("max_moments", &self.max_moments)
             .finish_non_exhaustive()
@@ -174,27 +197,24 @@ pub fn measure_question_models(
     }
     let (moments, n_moments) = spread_moments(questions, contest.part, contest.max_moments);
     let cases = cases(questions, &moments)?;
-    let fitted = contest.specs.iter().map(|spec| {
-        let (file, secs) = train_questions(questions, spec.as_ref(), training, progress)?;
-        Ok(QuestionGiven { name: spec.name().to_owned(), file, fit_secs: Some(secs) })
-    });
-    let fitted: Vec<QuestionGiven> = fitted.collect::<Result<_, TrainError>>()?;
-    let models: Vec<&QuestionGiven> = contest.given.iter().chain(&fitted).collect();
-    progress.begin("measure", None);
-    let n_threads = training.n_threads;
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads.get()).build();
-    let pool =
-        pool.map_err(|error| TrainError::Threads { n_threads, reason: error.to_string() })?;
     let bootstrap =
         Bootstrap { seed: training.seed, n_resamples: contest.n_resamples, ..Bootstrap::default() };
-    let (rows, ceiling) = pool.install(|| {
+    let bench = Bench { questions, moments: &moments, training, bootstrap, progress };
+    let mut entries = Vec::new();
+    for given in contest.given {
+        entries.push(bench.given(given)?);
+    }
+    for contestant in contest.contestants {
+        entries.push(bench.contestant(contestant, contest.n_seeds)?);
+    }
+    progress.begin("measure", None);
+    let n_threads = training.n_threads;
+    let (rows, ceiling) = pool(n_threads)?.install(|| {
         let ceiling = contest.ceiling.map(|scorer| {
             progress.begin(scorer.name(), None);
-            truths(questions, &moments, scorer)
+            vec![truths(questions, &moments, scorer)]
         });
-        let side_by_side =
-            SideBySide { questions, moments: &moments, cases: &cases, bootstrap: &bootstrap };
-        side_by_side.measured(&models, ceiling.as_deref())
+        measured(&entries, &cases, ceiling.as_deref(), &bootstrap)
     })?;
     let manifest = questions.manifest();
     let source = QuestionSource {
@@ -215,56 +235,145 @@ pub fn measure_question_models(
     Ok(report)
 }
 
-/// Models on the same moments.
-struct SideBySide<'a> {
-    questions: &'a Questions,
-    moments: &'a Moments,
-    cases: &'a QuestionCases,
-    bootstrap: &'a Bootstrap,
+fn pool(n_threads: NonZeroUsize) -> Result<rayon::ThreadPool, TrainError> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads.get()).build();
+    pool.map_err(|error| TrainError::Threads { n_threads, reason: error.to_string() })
 }
 
-impl SideBySide<'_> {
-    /// A row of each model, and what was measured of the ceiling, whose probabilities are given.
-    fn measured(
-        &self,
-        models: &[&QuestionGiven],
-        ceiling: Option<&[f64]>,
-    ) -> Result<(Vec<QuestionRow>, Option<QuestionMeasures>), TrainError> {
-        let Self { cases, bootstrap, .. } = *self;
-        let all: Vec<Vec<f64>> = models
-            .iter()
-            .map(|model| answers(self.questions, self.moments, model.file.predictor()))
-            .collect::<Result<_, _>>()?;
-        let measure = |probabilities: &[f64]| measure_questions(cases, probabilities, bootstrap);
-        let measured: Vec<QuestionMeasures> =
-            all.iter().map(|own| measure(own)).collect::<Result<_, _>>()?;
-        let of_ceiling = ceiling.map(measure).transpose()?;
-        let kind = |at: usize| models[at].file.header().model.as_str();
-        let is_baseline = |at: usize| registry::BASELINES.contains(&kind(at));
-        let popularity = (0..models.len()).find(|at| kind(*at) == registry::BASELINES[0]);
-        let row = |at: usize| -> Result<QuestionRow, TrainError> {
-            let beaten = (0..models.len()).filter(|other| is_baseline(*other) && *other != at);
-            let against = beaten.map(|other| {
-                let comparisons = compare_questions(cases, &all[at], &all[other], bootstrap)?;
-                Ok(Against { baseline: models[other].name.clone(), comparisons })
-            });
-            let share = ceiling.map(|own| share_of_ceiling(cases, &all[at], own, bootstrap));
-            let gain = of_ceiling.as_ref().zip(popularity).map(|(ceiling, popularity)| {
-                share_of_gain(&measured[at], &measured[popularity], ceiling)
-            });
-            Ok(QuestionRow {
-                model: models[at].name.clone(),
-                is_baseline: is_baseline(at),
-                hyperparameters: models[at].file.header().hyperparameters.clone(),
-                measured: measured[at].clone(),
-                against: against.collect::<Result<_, TrainError>>()?,
-                share_of_ceiling: share.transpose()?.flatten(),
-                share_of_gain: gain,
-                fit_secs: models[at].fit_secs,
-            })
-        };
-        Ok(((0..models.len()).map(row).collect::<Result<_, _>>()?, of_ceiling))
+/// A model that has answered, with each of its seeds.
+struct Entry {
+    name: String,
+    /// Its name in the registry.
+    model: &'static str,
+    is_baseline: bool,
+    hyperparameters: Value,
+    seeds: Vec<u64>,
+    /// A list a seed, `[n_moments, n_intents]`.
+    answers: Vec<Vec<f64>>,
+    /// Of the first seed.
+    deletion: Option<DeletionCheck>,
+    fit_secs: Option<f64>,
+}
+
+/// Where models are fitted and answer.
+struct Bench<'a> {
+    questions: &'a Questions,
+    moments: &'a Moments,
+    training: &'a QuestionTraining,
+    bootstrap: Bootstrap,
+    progress: &'a dyn Progress,
+}
+
+impl Bench<'_> {
+    fn given(&self, given: &QuestionGiven) -> Result<Entry, TrainError> {
+        let header = given.file.header();
+        let model = given.file.predictor().model();
+        let answers = self.answers(given.file.predictor())?;
+        Ok(Entry {
+            name: given.name.clone(),
+            model: model.name(),
+            is_baseline: registry::BASELINES.contains(&model.name()),
+            hyperparameters: header.hyperparameters.clone(),
+            seeds: header.seed.into_iter().collect(),
+            deletion: self.deletion(given.file.predictor(), &answers)?,
+            answers: vec![answers],
+            fit_secs: given.fit_secs,
+        })
     }
+
+    fn contestant(
+        &self,
+        contestant: &QuestionContestant,
+        n_seeds: NonZeroUsize,
+    ) -> Result<Entry, TrainError> {
+        let spec = contestant.spec.as_ref();
+        // One without chance says the same with each.
+        let n_seeds = if spec.uses_seed() { n_seeds.get() as u64 } else { 1 };
+        let seeds = (0..n_seeds).map(|n| self.training.seed.saturating_add(n));
+        let mut entry = Entry {
+            name: contestant.name.clone(),
+            model: spec.name(),
+            is_baseline: contestant.is_baseline,
+            hyperparameters: spec.hyperparameters(),
+            seeds: seeds.clone().collect(),
+            answers: Vec::new(),
+            deletion: None,
+            fit_secs: None,
+        };
+        let mut secs = 0.0;
+        for seed in seeds {
+            let training = QuestionTraining { seed, ..self.training.clone() };
+            let (file, own) = train_questions(self.questions, spec, &training, self.progress)?;
+            secs += own;
+            let answers = self.answers(file.predictor())?;
+            if entry.answers.is_empty() {
+                entry.deletion = self.deletion(file.predictor(), &answers)?;
+            }
+            entry.answers.push(answers);
+        }
+        entry.fit_secs = Some(secs / n_seeds as f64);
+        Ok(entry)
+    }
+
+    fn deletion(
+        &self,
+        predictor: &QuestionPredictor,
+        answers: &[f64],
+    ) -> Result<Option<DeletionCheck>, TrainError> {
+        self.progress.begin("explain", None);
+        pool(self.training.n_threads)?.install(|| {
+            deletions::check(self.questions, self.moments, predictor, answers, &self.bootstrap)
+        })
+    }
+
+    /// The probabilities of a model at the moments, end to end.
+    fn answers(&self, predictor: &QuestionPredictor) -> Result<Vec<f64>, TrainError> {
+        let of_user = |(user, places): &(usize, Vec<usize>)| {
+            predictor.probabilities_at(self.questions.history(*user), places)
+        };
+        let answers = || self.moments.par_iter().map(of_user).collect::<Result<Vec<_>, _>>();
+        Ok(pool(self.training.n_threads)?.install(answers)?.concat())
+    }
+}
+
+/// A row of each model, and what was measured of the ceiling, whose probabilities are given.
+fn measured(
+    entries: &[Entry],
+    cases: &QuestionCases,
+    ceiling: Option<&[Vec<f64>]>,
+    bootstrap: &Bootstrap,
+) -> Result<(Vec<QuestionRow>, Option<QuestionMeasures>), TrainError> {
+    let measure = |seeds: &[Vec<f64>]| measure_questions(cases, seeds, bootstrap);
+    let measured: Vec<QuestionMeasures> =
+        entries.iter().map(|own| measure(&own.answers)).collect::<Result<_, _>>()?;
+    let of_ceiling = ceiling.map(measure).transpose()?;
+    let popularity = entries.iter().position(|own| own.model == registry::BASELINES[0]);
+    let row = |at: usize| -> Result<QuestionRow, TrainError> {
+        let entry = &entries[at];
+        let others = entries.iter().enumerate().filter(|(other, _)| *other != at);
+        let beaten = others.filter(|(_, own)| own.is_baseline);
+        let against = beaten.map(|(_, other)| {
+            let comparisons = compare_questions(cases, &entry.answers, &other.answers, bootstrap)?;
+            Ok(Against { baseline: other.name.clone(), comparisons })
+        });
+        let share = ceiling.map(|own| share_of_ceiling(cases, &entry.answers, own, bootstrap));
+        let gain = of_ceiling.as_ref().zip(popularity).map(|(ceiling, popularity)| {
+            share_of_gain(&measured[at], &measured[popularity], ceiling)
+        });
+        Ok(QuestionRow {
+            model: entry.name.clone(),
+            is_baseline: entry.is_baseline,
+            hyperparameters: entry.hyperparameters.clone(),
+            seeds: entry.seeds.clone(),
+            measured: measured[at].clone(),
+            against: against.collect::<Result<_, TrainError>>()?,
+            share_of_ceiling: share.transpose()?.flatten(),
+            share_of_gain: gain,
+            deletion: entry.deletion,
+            fit_secs: entry.fit_secs,
+        })
+    };
+    Ok(((0..entries.len()).map(row).collect::<Result<_, _>>()?, of_ceiling))
 }
 
 /// The probabilities of a scorer at some moments, end to end.
@@ -292,16 +401,4 @@ fn share_of_gain(
     let [model, nothing, ceiling] =
         [model, nothing, ceiling].map(|measured| measured.log_loss.value);
     [of_hits, share(model, nothing, ceiling)]
-}
-
-/// The probabilities of a model at some moments, end to end.
-fn answers(
-    questions: &Questions,
-    moments: &Moments,
-    predictor: &QuestionPredictor,
-) -> Result<Vec<f64>, ModelError> {
-    let of_user = |(user, places): &(usize, Vec<usize>)| {
-        predictor.probabilities_at(questions.history(*user), places)
-    };
-    Ok(moments.par_iter().map(of_user).collect::<Result<Vec<_>, _>>()?.concat())
 }

@@ -115,8 +115,8 @@ pub(crate) struct ClassifyArgs {
 #[command(
     after_help = "Examples:\n  forecart questions --model questions.forecart --data questions --user u17\n  \
                   forecart questions --model questions.forecart --data questions --user u17 -n 3 --json\n\n\
-                  How probable each question is within the horizon after the newest event of the user, and the behavior without\n\
-                  which it would be the least probable. Who is in no row of the table gets what anybody asks, and is told so."
+                  How probable each question is within the horizon after the newest event of the user, and what led to it: the\n\
+                  behaviors without each of which much of that goes, the latest first. Who is in no row of the table gets what anybody asks, and is told so."
 )]
 pub(crate) struct QuestionsArgs {
     /// The model file

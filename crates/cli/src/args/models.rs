@@ -76,7 +76,7 @@ pub(crate) enum FitOnName {
                   --models item-knn,seq-rules\n  \
                   forecart evaluate --data dataset --model model.forecart --gate ndcg@10\n  \
                   forecart evaluate --data samples --models all --gate logloss --out report\n  \
-                  forecart evaluate --data questions --model questions.forecart\n  \
+                  forecart evaluate --data questions --model questions.forecart --gate log_loss\n  \
                   forecart evaluate --log log --folds 4 --horizon 30 --models item-knn --out backtest\n\n\
                   Before anything is trained the dataset is searched for test data that has leaked into the training\n\
                   part; exit code 3 says that there is some, and where."
@@ -132,7 +132,7 @@ pub(crate) struct EvaluateArgs {
     pub(crate) no_baselines: bool,
     /// Fail with exit code 4 if no asked-for model, or one of the --model files, does not beat the strongest baseline on
     /// this metric (of a sample table auc, average_precision, logloss, normalized_entropy, ece, brier; of orders wape, pinball; of an intent table
-    /// accuracy, macro_f1); the verdict is written into the model files
+    /// accuracy, macro_f1; of a question table top_1, top_3, log_loss); the verdict is written into the model files
     #[arg(long, value_name = "METRIC")]
     pub(crate) gate: Option<String>,
     /// Why models may be promoted though they do not pass the gate; recorded in the report and the model files
@@ -159,6 +159,7 @@ pub(crate) struct EvaluateArgs {
                   forecart tune --data dataset --model sasrec --minutes 60 --out tuning-sasrec\n  \
                   forecart tune --data samples --model gbdt\n  \
                   forecart tune --data intents --model tfidf-svm --trials 20\n  \
+                  forecart tune --data questions --model sequence --trials 20\n  \
                   forecart train --config tuning/best.toml --model item-knn\n\n\
                   Trial 0 has the defaults (or what the configuration file says). Every trial is written to\n\
                   OUT/trials.journal at once; the same command goes on from there after a kill, or with a larger\n\
@@ -166,7 +167,7 @@ pub(crate) struct EvaluateArgs {
                   what was chosen, and the report says how much of the gain is left."
 )]
 pub(crate) struct TuneArgs {
-    /// The dataset, a sample table or an intent table
+    /// The dataset, a sample table, an intent table or a question table
     #[arg(short, long, default_value = "dataset", value_name = "DIR")]
     pub(crate) data: PathBuf,
     /// Which model

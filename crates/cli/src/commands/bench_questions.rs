@@ -1,8 +1,10 @@
 //! `bench questions`: a generated log whose probabilities and causes are known, the whole way, and how much of what is possible a model reaches.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -11,14 +13,14 @@ use forecart_data::storage::Scratch;
 use forecart_data::{History, Part, Progress as _, Questions};
 use forecart_eval::intents::WithInterval;
 use forecart_models::model_file::QuestionModelFile;
-use forecart_models::support::questions::{QuestionPredictor, registry};
+use forecart_models::support::questions::{Deletions, QuestionPredictor, registry};
 use forecart_prepare::generate_questions::{
     Behavior, GenerateQuestionsConfig, INTENTS, Truth, generate_questions,
 };
 use forecart_prepare::{DataConfig, RawQuestionsConfig};
 use forecart_train::{
-    MomentScorer, QuestionContest, QuestionGiven, measure_question_models, spread_moments,
-    train_questions,
+    MomentScorer, QuestionContest, QuestionContestant, QuestionGiven, drawn_behaviors,
+    measure_question_models, spread_moments, train_questions,
 };
 use rayon::prelude::*;
 use serde::Serialize;
@@ -79,20 +81,54 @@ impl MomentScorer for Ceiling {
     }
 }
 
-/// In how many cases the behavior that explains a probability the most is the one that was planted.
+/// How often some behaviors are the planted cause: its trigger, and the earlier behavior without which the trigger would have done nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+struct Hits {
+    /// The trigger is the first of them.
+    n_trigger_first: usize,
+    /// The trigger is one of them.
+    n_trigger: usize,
+    /// All of the cause is among them.
+    n_cause: usize,
+    /// They are the cause and nothing else.
+    n_exact: usize,
+    /// How many they are, over all cases.
+    n_named: usize,
+}
+
+type Name = (String, String);
+
+impl Hits {
+    fn push(&mut self, named: &[Name], (trigger, needs): (&Name, Option<&Name>)) {
+        let has_trigger = named.contains(trigger);
+        let has_all = has_trigger && needs.is_none_or(|needs| named.contains(needs));
+        self.n_trigger_first += usize::from(named.first() == Some(trigger));
+        self.n_trigger += usize::from(has_trigger);
+        self.n_cause += usize::from(has_all);
+        self.n_exact +=
+            usize::from(has_all && named.iter().all(|own| own == trigger || Some(own) == needs));
+        self.n_named += named.len();
+    }
+}
+
+/// How often what an explanation names is the planted cause, beside what says how much that is.
 #[derive(Debug, Default, Serialize)]
 struct ExplainCheck {
     n_cases: usize,
-    /// It is the trigger of the cause.
-    n_trigger: usize,
-    /// It is the trigger, or the earlier behavior without which the trigger would have done nothing.
-    n_trigger_or_needed: usize,
-    /// By intent: cases, and of them those where it is the trigger.
+    /// What the explanation names as the cause.
+    named: Hits,
+    /// The same rule on the probabilities that the log was drawn by: what is left to the rule, not to the model.
+    by_truth: Hits,
+    /// The newest behavior alone.
+    newest: Hits,
+    /// As many behaviors as the explanation names, drawn at random.
+    random: Hits,
+    /// By intent: cases, and of them those where the trigger is named.
     by_intent: BTreeMap<&'static str, [usize; 2]>,
-    /// Mean probability with everything, without the behavior that explains the most, and without the one that explains the least.
+    /// Mean probability with everything, without what is named, and without as many others, drawn at random.
     mean_probability: f64,
-    mean_without_first: f64,
-    mean_without_last: f64,
+    mean_without_named: f64,
+    mean_without_random: f64,
 }
 
 /// A moment at which a question is likely and has a planted cause.
@@ -101,14 +137,13 @@ struct Case {
     place: usize,
     /// A place in [`INTENTS`].
     intent: usize,
-    trigger: (String, String),
-    needs: Option<(String, String)>,
+    /// In the names of the table, where rare objects have none, and in those of the log.
+    causes: [(Name, Option<Name>); 2],
 }
 
 fn cases(questions: &Questions, ceiling: &Ceiling, part: Part, n: usize) -> Vec<Case> {
     // About one moment in twenty is a case.
-    let max =
-        std::num::NonZeroUsize::new(n.saturating_mul(20)).unwrap_or(std::num::NonZeroUsize::MIN);
+    let max = NonZeroUsize::new(n.saturating_mul(20)).unwrap_or(NonZeroUsize::MIN);
     let (moments, _) = spread_moments(questions, part, max);
     let moments: Vec<(usize, usize)> = moments
         .iter()
@@ -126,12 +161,13 @@ fn cases(questions: &Questions, ceiling: &Ceiling, part: Part, n: usize) -> Vec<
         questions.intents().index(INTENTS[intent])?;
         let forecart_prepare::generate_questions::PlantedCause { trigger, needs, share } = cause;
         // As the table names them: rare objects have no name there.
-        let named = |(event, object): (String, String)| {
+        let named = |(event, object): Name| {
             let row = questions.objects().index_or_unknown(&object);
             (event, questions.objects().text(row).to_owned())
         };
-        let (trigger, needs) = (named(trigger), needs.map(named));
-        (share >= DOMINANT_SHARE).then_some(Case { user, place, intent, trigger, needs })
+        let in_table = (named(trigger.clone()), needs.clone().map(named));
+        let causes = [in_table, (trigger, needs)];
+        (share >= DOMINANT_SHARE).then_some(Case { user, place, intent, causes })
     };
     let cases: Vec<Case> = moments.par_iter().filter_map(case).collect();
     // Spread over all users.
@@ -140,41 +176,88 @@ fn cases(questions: &Questions, ceiling: &Ceiling, part: Part, n: usize) -> Vec<
     cases.into_iter().enumerate().filter(|(at, _)| is_kept(*at)).map(|(_, case)| case).collect()
 }
 
+/// What a case adds to an [`ExplainCheck`].
+struct Explained {
+    named: Vec<Name>,
+    by_truth: Vec<Name>,
+    newest: Vec<Name>,
+    random: Vec<Name>,
+    /// With everything, without what is named, without what is drawn.
+    probabilities: [f64; 3],
+}
+
+fn name(questions: &Questions, behavior: &forecart_models::support::questions::Behavior) -> Name {
+    let event = questions.event_names().text(behavior.event.into());
+    (event.to_owned(), questions.objects().text(behavior.object).to_owned())
+}
+
+fn explained(
+    questions: &Questions,
+    ceiling: &Ceiling,
+    predictor: &QuestionPredictor,
+    case: &Case,
+) -> anyhow::Result<Explained> {
+    let history = questions.history(case.user).first(case.place + 1);
+    let row = questions.intents().index_or_unknown(INTENTS[case.intent]) as usize;
+    let found = predictor.explain(history, row - 1)?;
+    let newest = found.behaviors.iter().max_by_key(|own| {
+        let is_newest = history.events.last() == Some(&own.event)
+            && history.items.last().is_some_and(|item| item.0 == own.object);
+        (own.last_ms, is_newest)
+    });
+    let newest = newest.context("a model that sees no event explains nothing")?;
+    let cause = found.cause();
+    let seed = seed_of(case.user, case.place);
+    let random = drawn_behaviors(&found.behaviors, cause.len(), seed);
+    let others = drawn_behaviors(&found.behaviors[cause.len()..], cause.len(), seed);
+    let without = |behaviors: &mut dyn Iterator<Item = (u8, u32)>| -> anyhow::Result<f64> {
+        Ok(predictor.without(history, &behaviors.collect::<Vec<_>>())?[row - 1])
+    };
+    let probabilities = [
+        found.probability,
+        without(&mut cause.iter().map(|own| (own.event, own.object)))?,
+        without(&mut others.iter().map(|own| (own.event, own.object)))?,
+    ];
+    let whole = ceiling.whole.history(case.user).first(case.place + 1);
+    let truth = |rest: History<'_>| {
+        Ok::<_, Infallible>(ceiling.truth.probabilities(&behaviors(&ceiling.whole, rest), seed))
+    };
+    let Ok(by_truth) = Deletions::by(whole, whole.items.len(), truth);
+    let by_truth = by_truth.of(case.intent);
+    Ok(Explained {
+        named: cause.iter().map(|own| name(questions, own)).collect(),
+        by_truth: by_truth.cause().iter().map(|own| name(&ceiling.whole, own)).collect(),
+        newest: vec![name(questions, newest)],
+        random: random.into_iter().map(|own| name(questions, own)).collect(),
+        probabilities,
+    })
+}
+
 fn check_explanations(
     questions: &Questions,
+    ceiling: &Ceiling,
     predictor: &QuestionPredictor,
     cases: &[Case],
 ) -> anyhow::Result<ExplainCheck> {
-    type Explained = (usize, bool, bool, [f64; 3]);
-    let explained = |case: &Case| -> anyhow::Result<Explained> {
-        let history = questions.history(case.user).first(case.place + 1);
-        let row = questions.intents().index_or_unknown(INTENTS[case.intent]) as usize;
-        let found = predictor.explain(history, row - 1)?;
-        let (first, last) = found
-            .behaviors
-            .first()
-            .zip(found.behaviors.last())
-            .context("a model that sees no event explains nothing")?;
-        let event = questions.event_names().text(first.event.into());
-        let name = (event.to_owned(), questions.objects().text(first.object).to_owned());
-        let is_trigger = name == case.trigger;
-        let is_needed = is_trigger || case.needs.as_ref() == Some(&name);
-        let p = found.probability;
-        Ok((case.intent, is_trigger, is_needed, [p, p - first.effect, p - last.effect]))
-    };
-    let all: Vec<Explained> = cases.par_iter().map(explained).collect::<Result<_, _>>()?;
+    let all: Vec<Explained> = cases
+        .par_iter()
+        .map(|case| explained(questions, ceiling, predictor, case))
+        .collect::<Result<_, _>>()?;
     let mut check = ExplainCheck { n_cases: all.len(), ..ExplainCheck::default() };
     let mut sums = [0.0; 3];
-    for (intent, is_trigger, is_needed, probabilities) in &all {
-        check.n_trigger += usize::from(*is_trigger);
-        check.n_trigger_or_needed += usize::from(*is_needed);
-        let [n, n_trigger] = check.by_intent.entry(INTENTS[*intent]).or_default();
-        (*n, *n_trigger) = (*n + 1, *n_trigger + usize::from(*is_trigger));
-        sums.iter_mut().zip(probabilities).for_each(|(sum, p)| *sum += p);
+    for (case, own) in cases.iter().zip(&all) {
+        let [table, log] = case.causes.each_ref().map(|(trigger, needs)| (trigger, needs.as_ref()));
+        check.named.push(&own.named, table);
+        check.by_truth.push(&own.by_truth, log);
+        check.newest.push(&own.newest, table);
+        check.random.push(&own.random, table);
+        let [n, n_trigger] = check.by_intent.entry(INTENTS[case.intent]).or_default();
+        (*n, *n_trigger) = (*n + 1, *n_trigger + usize::from(own.named.contains(table.0)));
+        sums.iter_mut().zip(own.probabilities).for_each(|(sum, p)| *sum += p);
     }
-    let [all, first, last] = sums.map(|sum| sum / check.n_cases.max(1) as f64);
-    (check.mean_probability, check.mean_without_first, check.mean_without_last) =
-        (all, first, last);
+    let [all, named, random] = sums.map(|sum| sum / check.n_cases.max(1) as f64);
+    (check.mean_probability, check.mean_without_named, check.mean_without_random) =
+        (all, named, random);
     Ok(check)
 }
 
@@ -222,12 +305,14 @@ pub(super) fn run(context: &Context, arguments: &QuestionsBenchArgs) -> anyhow::
     let training = questions::training(context, None);
     let (file, fit_secs) = train_questions(&table, model.as_ref(), &training, &context.display)?;
     let baselines = registry::BASELINES.iter().filter(|name| **name != model.name());
-    let specs =
-        baselines.map(|name| questions::spec(context, name)).collect::<Result<Vec<_>, _>>()?;
+    let contestants = baselines
+        .map(|name| Ok(QuestionContestant::new(questions::spec(context, name)?)))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     let given = QuestionGiven { name: model.name().to_owned(), file, fit_secs: Some(fit_secs) };
     let part = if arguments.validation { Part::Validation } else { Part::Test };
     let contest = QuestionContest {
-        specs: &specs,
+        contestants: &contestants,
+        n_seeds: NonZeroUsize::MIN,
         given: std::slice::from_ref(&given),
         part,
         max_moments: arguments.moments,
@@ -305,7 +390,7 @@ fn explain(
         return Ok(None);
     }
     let cases = cases(table, ceiling, part, arguments.cases.get());
-    Ok(Some(check_explanations(table, file.predictor(), &cases)?))
+    Ok(Some(check_explanations(table, ceiling, file.predictor(), &cases)?))
 }
 
 fn print_check(check: &ExplainCheck) -> anyhow::Result<()> {
@@ -317,21 +402,35 @@ fn print_check(check: &ExplainCheck) -> anyhow::Result<()> {
         })
         .collect();
     output::line(&output::table(
-        &["question with a planted cause", "cases", "named first"],
+        &["question with a planted cause", "cases", "trigger named"],
         &rows,
         1,
     ))?;
-    let percent = |n: usize| 100.0 * n as f64 / check.n_cases.max(1) as f64;
+    let percent = |n: usize| format!("{:.1} %", 100.0 * n as f64 / check.n_cases.max(1) as f64);
+    let rows = [
+        ("the explanation", check.named),
+        ("the same rule on the truth", check.by_truth),
+        ("the newest behavior", check.newest),
+        ("as many at random", check.random),
+    ];
+    let rows: Vec<Vec<String>> = rows
+        .into_iter()
+        .map(|(name, own)| {
+            let mut cells = vec![name.to_owned()];
+            let shares = [own.n_trigger_first, own.n_trigger, own.n_cause, own.n_exact];
+            cells.extend(shares.map(percent));
+            cells.push(format!("{:.2}", own.n_named as f64 / check.n_cases.max(1) as f64));
+            cells
+        })
+        .collect();
+    let header =
+        ["named by", "trigger first", "trigger", "whole cause", "nothing else", "behaviors"];
+    output::line(&output::table(&header, &rows, 1))?;
     output::line(&format!(
-        "in {} of {} cases ({:.1} %) the behavior that explains the most is the planted cause, in {} ({:.1} %) it or what it needs; \
-         mean probability {:.3}, without the first behavior {:.3}, without the last {:.3}",
-        count(check.n_trigger as u64),
+        "of {} cases; mean probability {:.3}, without what is named {:.3}, without as many others at random {:.3}",
         count(check.n_cases as u64),
-        percent(check.n_trigger),
-        count(check.n_trigger_or_needed as u64),
-        percent(check.n_trigger_or_needed),
         check.mean_probability,
-        check.mean_without_first,
-        check.mean_without_last,
+        check.mean_without_named,
+        check.mean_without_random,
     ))
 }

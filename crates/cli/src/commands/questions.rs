@@ -5,12 +5,16 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use forecart_data::{History, Part, Questions};
+use forecart_eval::questions::QuestionMetric;
 use forecart_eval::report::span_in_words;
 use forecart_models::model_file::QuestionModelFile;
-use forecart_models::support::questions::{Behavior, QuestionPredictor, QuestionSpec, registry};
+use forecart_models::support::questions::{
+    Behavior, Explanation, QuestionPredictor, QuestionSpec, registry,
+};
 use forecart_models::training::Checkpoint;
 use forecart_train::{
-    QuestionContest, QuestionGiven, QuestionTraining, measure_question_models, train_questions,
+    QuestionContest, QuestionContestant, QuestionGiven, QuestionTraining, drawn_behaviors,
+    measure_question_models, train_questions,
 };
 use serde::Serialize;
 
@@ -90,8 +94,17 @@ pub(crate) fn train(context: &Context, arguments: &TrainArgs) -> anyhow::Result<
 
 pub(crate) fn evaluate(context: &Context, arguments: &EvaluateArgs) -> anyhow::Result<()> {
     let mut flags = outcome::foreign_flags(arguments);
-    flags.extend([("--gate", arguments.gate.is_some()), ("--allow-leaks", arguments.allow_leaks)]);
+    flags.retain(|(flag, _)| *flag != "--seeds");
+    flags.push(("--allow-leaks", arguments.allow_leaks));
     outcome::refuse_flags("a question table", &flags)?;
+    gate::check_files(arguments)?;
+    let metric = arguments.gate.as_deref().map(str::parse::<QuestionMetric>).transpose();
+    let metric = metric.map_err(|error| UsageError(format!("--gate: {error}")))?;
+    if let Some(metric) = metric.filter(|_| arguments.no_baselines) {
+        let message =
+            format!("--gate {metric}: there is no baseline to beat; leave --no-baselines out");
+        return Err(UsageError(message).into());
+    }
     let mut names: Vec<&str> = match arguments.models.iter().any(|name| name == "all") {
         true => registry::MODELS.iter().map(|(name, _)| *name).collect(),
         false if arguments.models.is_empty() && arguments.model.is_empty() => {
@@ -102,10 +115,10 @@ pub(crate) fn evaluate(context: &Context, arguments: &EvaluateArgs) -> anyhow::R
     if !arguments.no_baselines {
         names.extend(registry::BASELINES);
     }
-    let mut specs: Vec<Box<dyn QuestionSpec>> = Vec::new();
+    let mut contestants: Vec<QuestionContestant> = Vec::new();
     for name in names {
-        if !specs.iter().any(|spec| spec.name() == name) {
-            specs.push(spec(context, name)?);
+        if contestants.iter().all(|own| own.name != name) {
+            contestants.push(QuestionContestant::new(spec(context, name)?));
         }
     }
     let given = arguments.model.iter().map(|path| {
@@ -118,7 +131,8 @@ pub(crate) fn evaluate(context: &Context, arguments: &EvaluateArgs) -> anyhow::R
     let questions = Questions::open(folder)?;
     let n_test = questions.manifest().parts[2].n_moments;
     let contest = QuestionContest {
-        specs: &specs,
+        contestants: &contestants,
+        n_seeds: arguments.seeds,
         given: &given,
         part: if n_test == 0 { Part::Validation } else { Part::Test },
         max_moments: MAX_MOMENTS,
@@ -129,12 +143,19 @@ pub(crate) fn evaluate(context: &Context, arguments: &EvaluateArgs) -> anyhow::R
         deterministic: arguments.deterministic,
     };
     let training = training(context, None);
-    let report = measure_question_models(&questions, &contest, &training, &context.display)?;
+    let mut report = measure_question_models(&questions, &contest, &training, &context.display)?;
     context.display.end();
+    if let Some(metric) = metric {
+        report.gate = report.judged_by(metric, arguments.gate_override.as_deref());
+        gate::record(report.gate.as_ref(), arguments, |path, record| {
+            Ok(QuestionModelFile::open(path)?.with_gate(record)?.save(path)?)
+        })?;
+    }
     if let Some(out) = &arguments.out {
         write_report(out, &report.to_html()?, &report.to_json()?)?;
     }
-    show(context, arguments, &report, &report.table())
+    show(context, arguments, &report, &report.table())?;
+    gate::enforce(report.gate.as_ref(), arguments)
 }
 
 /// A behavior with its names.
@@ -234,25 +255,34 @@ fn answer(
     let customer = Customer::find(predictor, questions, id);
     let (probabilities, ranking) = customer.ranking(predictor)?;
     let moment_ms = customer.times_ms.last().copied();
+    // One for all intents: what is left out says what is left of each.
+    let deletions = match moment_ms {
+        Some(_) => Some(predictor.deletions(customer.history())?),
+        None => None,
+    };
     let mut answers = Vec::new();
     for intent in ranking.into_iter().take(n) {
         let p = probabilities[intent];
-        let first = match moment_ms {
-            Some(_) => predictor.explain(customer.history(), intent)?.behaviors.into_iter().next(),
-            None => None,
+        let found = deletions.as_ref().map(|deletions| deletions.of(intent));
+        let cause = found.as_ref().map_or(&[][..], Explanation::cause);
+        let led = if is_much(cause, p) { cause } else { &[] };
+        let without = match led {
+            [] => p,
+            _ => without(predictor, customer.history(), led)?[intent],
         };
-        let led = first.filter(|behavior| behavior.effect >= LEAST_SHARE * p);
-        answers.push((intent, p, led.map(|behavior| Named::new(predictor, &behavior))));
+        let led: Vec<Named<'_>> = led.iter().map(|own| Named::new(predictor, own)).collect();
+        answers.push((intent, p, led, without));
     }
     if context.json {
         let rows: Vec<serde_json::Value> = answers
             .iter()
-            .map(|(intent, p, behavior)| {
+            .map(|(intent, p, led, without)| {
                 serde_json::json!({
                     "intent": predictor.intent(*intent),
                     "probability": (p * 1e6).round() / 1e6,
                     "usual_probability": (predictor.serving().rates[*intent] * 1e6).round() / 1e6,
-                    "led_by": behavior,
+                    "led_by": led,
+                    "probability_without": (without * 1e6).round() / 1e6,
                 })
             })
             .collect();
@@ -280,12 +310,14 @@ fn answer(
     })?;
     let rows: Vec<Vec<String>> = answers
         .iter()
-        .map(|(intent, p, behavior)| {
-            let led = behavior.as_ref().map(|behavior| {
-                let when = behavior.when(moment_ms.unwrap_or_default());
-                (format!("{} ({when})", behavior.name()), format!("{:.3}", p - behavior.effect))
-            });
-            let (led, without) = led.unwrap_or_else(|| ("-".to_owned(), "-".to_owned()));
+        .map(|(intent, p, led, without)| {
+            let named = led
+                .iter()
+                .map(|own| format!("{} ({})", own.name(), own.when(moment_ms.unwrap_or_default())));
+            let (led, without) = match led[..] {
+                [] => ("-".to_owned(), "-".to_owned()),
+                _ => (named.collect::<Vec<_>>().join(", "), format!("{without:.3}")),
+            };
             vec![
                 predictor.intent(*intent).to_owned(),
                 format!("{p:.3}"),
@@ -297,6 +329,21 @@ fn answer(
         .collect();
     let header = ["question", "probability", "of anybody", "what led to it", "without that"];
     output::line(&output::table(&header, &rows, 1))
+}
+
+/// Whether a cause has made a probability so much larger that it is said to have led to it.
+fn is_much(cause: &[Behavior], probability: f64) -> bool {
+    cause.iter().any(|own| own.effect >= LEAST_SHARE * probability)
+}
+
+/// What is left of all probabilities without some behaviors.
+fn without(
+    predictor: &QuestionPredictor,
+    history: History<'_>,
+    behaviors: &[Behavior],
+) -> anyhow::Result<Vec<f64>> {
+    let pairs: Vec<(u8, u32)> = behaviors.iter().map(|own| (own.event, own.object)).collect();
+    Ok(predictor.without(history, &pairs)?)
 }
 
 pub(crate) fn explain(
@@ -327,19 +374,13 @@ pub(crate) fn explain(
     };
     let history = customer.history();
     let found = predictor.explain(history, intent)?;
-    let history = history.newest(predictor.model().n_seen(history.items.len()));
-    // Of every five behaviors one: those with the largest effect, and as many of those with the least.
-    let n_deleted = found.behaviors.len().div_ceil(5);
-    let without = |behaviors: &[Behavior]| -> anyhow::Result<f64> {
-        if behaviors.is_empty() {
-            return Ok(found.probability);
-        }
-        let pairs: Vec<(u8, u32)> =
-            behaviors.iter().map(|behavior| (behavior.event, behavior.object)).collect();
-        Ok(predictor.without(history, intent, &pairs)?)
-    };
-    let most = without(&found.behaviors[..n_deleted])?;
-    let least = without(&found.behaviors[found.behaviors.len() - n_deleted..])?;
+    let cause = found.cause();
+    let others = drawn_behaviors(&found.behaviors[cause.len()..], cause.len(), context.config.seed);
+    let others: Vec<Behavior> = others.into_iter().cloned().collect();
+    let [left, left_at_random] = [
+        without(predictor, history, cause)?[intent],
+        without(predictor, history, &others)?[intent],
+    ];
     let usual = if context.json { found.behaviors.len() } else { super::explain::SHOWN };
     let top = arguments.top.map_or(usual, NonZeroUsize::get);
     let behaviors: Vec<Named<'_>> =
@@ -351,10 +392,10 @@ pub(crate) fn explain(
             "probability": found.probability,
             "moment_ms": now_ms,
             "behaviors": behaviors,
+            "n_named": found.n_named,
             "deletion": {
-                "n_behaviors": n_deleted,
-                "probability_without_those_with_the_largest_effect": most,
-                "probability_without_those_with_the_least_effect": least,
+                "probability_without_those_named": left,
+                "probability_without_as_many_others": left_at_random,
             },
         }));
     }
@@ -372,7 +413,11 @@ pub(crate) fn explain(
         .collect();
     let header = ["behavior", "when", "effect", "probability without it"];
     output::line(&output::table(&header, &rows, 2))?;
-    output::line(&format!(
-        "without the {n_deleted} with the largest effect: {most:.3}; without the {n_deleted} with the least: {least:.3}"
-    ))
+    output::line(&match cause.len() {
+        0 => "nothing here makes it more probable".to_owned(),
+        n => format!(
+            "named are the first {n}: without all of them {left:.3}; without {} others, drawn at random, {left_at_random:.3}",
+            others.len()
+        ),
+    })
 }

@@ -39,11 +39,7 @@ pub(crate) fn run(context: &Context, arguments: &TuneArgs) -> anyhow::Result<()>
         return intents(context, arguments);
     }
     if Questions::is_at(&arguments.data) {
-        let message = format!(
-            "{:?} is a question table: models of it are not searched yet; set their keys by `[question_models]`",
-            arguments.data
-        );
-        return Err(UsageError(message).into());
+        return questions(context, arguments);
     }
     let model = registry::entry(&arguments.model)?.name;
     let metric = evaluate::deciding(arguments.metric.as_deref().unwrap_or(METRIC))?;
@@ -85,6 +81,21 @@ fn intents(context: &Context, arguments: &TuneArgs) -> anyhow::Result<()> {
     let how = super::support::options(context, None)?;
     let mut search = search(context, arguments, TuneData::Intents(&table, how), &options)?;
     if let SearchReport::Intents(report) = &mut search.report {
+        report.commit = evaluate::commit();
+    }
+    finish(context, arguments, &search)
+}
+
+/// Models of questions, by the log loss of validation.
+fn questions(context: &Context, arguments: &TuneArgs) -> anyhow::Result<()> {
+    let mut flags = flags_of_lists(arguments).to_vec();
+    flags.push(("--allow-leaks", arguments.allow_leaks));
+    refuse_flags("a question table, where log loss decides", &flags)?;
+    let model = support::questions::registry::resolved(&arguments.model);
+    let table = Questions::open(&arguments.data)?;
+    let options = options(context, arguments, model, context.config.question_model(model)?)?;
+    let mut search = search(context, arguments, TuneData::Questions(&table), &options)?;
+    if let SearchReport::Questions(report) = &mut search.report {
         report.commit = evaluate::commit();
     }
     finish(context, arguments, &search)
@@ -164,7 +175,7 @@ fn finish(context: &Context, arguments: &TuneArgs, search: &Search) -> anyhow::R
     output::line(&search.table())?;
     let data = match &search.report {
         SearchReport::Lists(_) => String::new(),
-        SearchReport::Outcomes(_) | SearchReport::Intents(_) => {
+        SearchReport::Outcomes(_) | SearchReport::Intents(_) | SearchReport::Questions(_) => {
             format!("--data {} ", arguments.data.display())
         }
     };

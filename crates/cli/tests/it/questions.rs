@@ -53,7 +53,7 @@ fn from_a_log_to_the_next_question_and_what_led_to_it() {
     let found = parsed(&forecart(folder, &[&nobody[..], &["--json"]].concat()));
     assert_eq!(found["is_known"], false);
     assert_eq!(found["questions"][0]["probability"], found["questions"][0]["usual_probability"]);
-    assert_eq!(found["questions"][0]["led_by"], Value::Null);
+    assert_eq!(found["questions"][0]["led_by"], serde_json::json!([]));
 
     let explain = ["explain", "--model", "q.forecart", "--user", "u7"];
     let named = [&explain[..], &["--intent", "where_is_my_parcel", "--json"]].concat();
@@ -94,6 +94,20 @@ fn from_a_log_to_the_next_question_and_what_led_to_it() {
         assert!(page.contains(text), "{text}");
     }
     assert!(!page.contains("fit s") && !page.contains("machine"));
+
+    let shown = evaluate(&["--models", "sequence", "--seeds", "2"]);
+    assert!(shown.contains("sd of loss"), "{shown}");
+    let shown = evaluate(&["--gate", "log_loss", "--gate-override", "a trial"]);
+    assert!(shown.starts_with("gate: log_loss against "), "{shown}");
+    let error =
+        refused(&forecart(folder, &["evaluate", "--data", "questions", "--gate", "ndcg@10"]), 2);
+    assert!(error.contains("top_3, top_1, log_loss"), "{error}");
+    let tune =
+        ["tune", "--data", "questions", "--model", "last-event", "--trials", "2", "--out", "t"];
+    let shown = good(&forecart(folder, &tune));
+    assert!(shown.contains("test log loss:"), "{shown}");
+    let best = fs::read_to_string(folder.join("t/best.toml")).unwrap();
+    assert!(best.starts_with("[question_models.last-event]"), "{best}");
 
     let shown = good(&forecart(folder, &["model", "show", "q.forecart"]));
     assert!(shown.contains("question"), "{shown}");

@@ -51,6 +51,7 @@ impl Search {
             SearchReport::Lists(report) => vec![plots::validation_and_test(report)?],
             SearchReport::Outcomes(report) => report.values_plots()?,
             SearchReport::Intents(report) => report.values_plots()?,
+            SearchReport::Questions(report) => report.values_plots()?,
         });
         page::push_plots(&mut page, &figures);
         page.push_str("<h2>Chosen</h2>\n");

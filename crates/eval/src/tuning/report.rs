@@ -9,7 +9,8 @@ use crate::error::EvalError;
 use crate::intents::IntentMetric;
 use crate::metrics::Metric;
 use crate::probability::ProbabilityMetric;
-use crate::report::{IntentReport, OutcomeReport, Reference, Report};
+use crate::questions::QuestionMetric;
+use crate::report::{IntentReport, OutcomeReport, QuestionReport, Reference, Report};
 
 /// What decides between trials. Values of trials are such that more is better: of log loss, its negative.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub enum Objective {
     LogLoss,
     /// The accuracy of the most probable intents.
     Accuracy,
+    /// The log loss of what is asked next, over moments and intents, before calibration.
+    QuestionLogLoss,
 }
 
 impl Objective {
@@ -27,7 +30,7 @@ impl Objective {
     pub fn shown(self, value: f64) -> f64 {
         match self {
             Self::Lists(_) | Self::Accuracy => value,
-            Self::LogLoss => -value,
+            Self::LogLoss | Self::QuestionLogLoss => -value,
         }
     }
 
@@ -35,7 +38,7 @@ impl Objective {
     pub(super) fn of_epochs(self) -> String {
         match self {
             Self::Lists(_) => Metric::ndcg(10).to_string(),
-            Self::LogLoss | Self::Accuracy => self.to_string(),
+            Self::LogLoss | Self::Accuracy | Self::QuestionLogLoss => self.to_string(),
         }
     }
 
@@ -45,6 +48,7 @@ impl Objective {
             Self::Lists(_) => "models",
             Self::LogLoss => "outcome_models",
             Self::Accuracy => "intent_models",
+            Self::QuestionLogLoss => "question_models",
         }
     }
 }
@@ -53,7 +57,7 @@ impl fmt::Display for Objective {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Lists(metric) => metric.fmt(f),
-            Self::LogLoss => f.pad("log loss"),
+            Self::LogLoss | Self::QuestionLogLoss => f.pad("log loss"),
             Self::Accuracy => f.pad("accuracy"),
         }
     }
@@ -69,6 +73,8 @@ pub enum SearchReport {
     Outcomes(Box<OutcomeReport>),
     /// Of models of intents.
     Intents(Box<IntentReport>),
+    /// Of models of questions.
+    Questions(Box<QuestionReport>),
 }
 
 impl SearchReport {
@@ -78,6 +84,7 @@ impl SearchReport {
             Self::Lists(report) => Objective::Lists(report.primary),
             Self::Outcomes(_) => Objective::LogLoss,
             Self::Intents(_) => Objective::Accuracy,
+            Self::Questions(_) => Objective::QuestionLogLoss,
         }
     }
 
@@ -87,6 +94,7 @@ impl SearchReport {
             Self::Lists(report) => &report.title,
             Self::Outcomes(report) => &report.title,
             Self::Intents(report) => &report.title,
+            Self::Questions(report) => &report.title,
         }
     }
 
@@ -94,7 +102,7 @@ impl SearchReport {
     pub fn lists(&self) -> Option<&Report> {
         match self {
             Self::Lists(report) => Some(report),
-            Self::Outcomes(_) | Self::Intents(_) => None,
+            Self::Outcomes(_) | Self::Intents(_) | Self::Questions(_) => None,
         }
     }
 
@@ -102,7 +110,7 @@ impl SearchReport {
     pub fn outcomes(&self) -> Option<&OutcomeReport> {
         match self {
             Self::Outcomes(report) => Some(report),
-            Self::Lists(_) | Self::Intents(_) => None,
+            Self::Lists(_) | Self::Intents(_) | Self::Questions(_) => None,
         }
     }
 
@@ -110,7 +118,15 @@ impl SearchReport {
     pub fn intents(&self) -> Option<&IntentReport> {
         match self {
             Self::Intents(report) => Some(report),
-            Self::Lists(_) | Self::Outcomes(_) => None,
+            Self::Lists(_) | Self::Outcomes(_) | Self::Questions(_) => None,
+        }
+    }
+
+    /// The report of models of questions, if it is one.
+    pub fn questions(&self) -> Option<&QuestionReport> {
+        match self {
+            Self::Questions(report) => Some(report),
+            Self::Lists(_) | Self::Outcomes(_) | Self::Intents(_) => None,
         }
     }
 
@@ -120,6 +136,7 @@ impl SearchReport {
             Self::Lists(report) => report.model(name)?.mean(report.primary),
             Self::Outcomes(report) => report.row(name)?.measured.value(ProbabilityMetric::Logloss),
             Self::Intents(report) => Some(report.row(name)?.measured.accuracy.value),
+            Self::Questions(report) => Some(report.row(name)?.measured.log_loss.value),
         }
     }
 
@@ -127,7 +144,9 @@ impl SearchReport {
     pub(super) fn on_validation(&self, name: &str, trial: &Trial) -> Option<f64> {
         match self {
             Self::Lists(report) => report.model(name)?.validation,
-            Self::Outcomes(_) | Self::Intents(_) => Some(self.objective().shown(trial.value?)),
+            Self::Outcomes(_) | Self::Intents(_) | Self::Questions(_) => {
+                Some(self.objective().shown(trial.value?))
+            }
         }
     }
 
@@ -160,6 +179,12 @@ impl SearchReport {
                 let row = report.row("tuned").ok_or_else(missing)?;
                 let found = row.against("default", IntentMetric::Accuracy).ok_or_else(missing)?;
                 (found.difference, [found.interval.low, found.interval.high], found.p_value)
+            }
+            Self::Questions(report) => {
+                let row = report.row("tuned").ok_or_else(missing)?;
+                let found = row.against("default", QuestionMetric::LogLoss).ok_or_else(missing)?;
+                // As of outcomes.
+                (-found.difference, [-found.interval.high, -found.interval.low], found.p_value)
             }
         };
         let survives = (validation > 0.0).then(|| test / validation);

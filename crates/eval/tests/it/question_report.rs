@@ -3,7 +3,8 @@
 use forecart_data::Part;
 use forecart_eval::Bootstrap;
 use forecart_eval::questions::{
-    QuestionCases, QuestionMetric, compare_questions, measure_questions, share_of_ceiling,
+    DeletedMoment, DeletionCheck, QuestionCases, QuestionMetric, check_deletions,
+    compare_questions, measure_questions, share_of_ceiling,
 };
 use forecart_eval::report::{Against, QuestionReport, QuestionRow, QuestionSource};
 
@@ -28,30 +29,43 @@ fn probabilities(known_of_100: usize) -> Vec<f64> {
     (0..N_MOMENTS).flat_map(row).collect()
 }
 
+fn deletion(bootstrap: &Bootstrap) -> DeletionCheck {
+    let moment = |user| DeletedMoment {
+        user,
+        n_named: 2,
+        probability: 0.625,
+        without_named: 0.125,
+        without_random: 0.5,
+    };
+    check_deletions(&[moment(1), moment(2)], bootstrap).unwrap().unwrap()
+}
+
 fn report() -> QuestionReport {
     let bootstrap = Bootstrap { n_resamples: 200, ..Bootstrap::default() };
     let users: Vec<u32> = (0..N_MOMENTS as u32).map(|at| at / 4).collect();
     let asked = (0..N_MOMENTS).flat_map(|at| (0..N_INTENTS).map(move |own| is_asked(at, own)));
     let cases = QuestionCases::new(&users, asked.collect(), N_INTENTS).unwrap();
     let models = [("rates", true, 0), ("last <event>", true, 20), ("<wise>", false, 70)];
-    let truth = probabilities(90);
+    let truth = [probabilities(90)];
     let rows = models.map(|(model, is_baseline, known)| {
-        let own = probabilities(known);
+        let own = [probabilities(known)];
         let beaten =
             models.iter().filter(|(other, is_baseline, _)| *is_baseline && *other != model);
         let against = beaten.map(|(other, _, known)| Against {
             baseline: (*other).to_owned(),
-            comparisons: compare_questions(&cases, &own, &probabilities(*known), &bootstrap)
+            comparisons: compare_questions(&cases, &own, &[probabilities(*known)], &bootstrap)
                 .unwrap(),
         });
         QuestionRow {
             model: model.to_owned(),
             is_baseline,
             hyperparameters: serde_json::json!({"keys": "<b>"}),
+            seeds: vec![1],
             measured: measure_questions(&cases, &own, &bootstrap).unwrap(),
             against: against.collect(),
             share_of_ceiling: share_of_ceiling(&cases, &own, &truth, &bootstrap).unwrap(),
             share_of_gain: Some([Some(0.5), None]),
+            deletion: (!is_baseline).then(|| deletion(&bootstrap)),
             fit_secs: Some(1.5),
         }
     });
@@ -86,6 +100,25 @@ fn the_least_log_loss_comes_first_and_signs_are_against_the_strongest_baseline()
 }
 
 #[test]
+fn a_gate_asks_for_the_whole_interval_on_the_better_side() {
+    let report = report();
+    for metric in QuestionMetric::ALL {
+        let gate = report.judged_by(metric, None).unwrap();
+        assert_eq!((gate.metric.as_str(), gate.verdicts.len()), (metric.name(), 1));
+        assert_eq!(gate.baseline, "last <event>");
+        let verdict = gate.verdict("<wise>").unwrap();
+        assert!(verdict.passed, "{verdict:?}");
+        assert_eq!(verdict.difference > 0.0, metric.higher_is_better());
+        assert_eq!(metric.name().parse::<QuestionMetric>().unwrap(), metric);
+    }
+    let mut without = report.clone();
+    without.rows.retain(|row| !row.is_baseline);
+    assert_eq!(without.judged_by(QuestionMetric::LogLoss, None), None);
+    let error = "ndcg@10".parse::<QuestionMetric>().unwrap_err().to_string();
+    assert!(error.contains("top_3, top_1, log_loss"), "{error}");
+}
+
+#[test]
 fn json_is_read_back_and_says_the_same() {
     let json = report().to_json().unwrap();
     let read: QuestionReport = serde_json::from_str(&json).unwrap();
@@ -100,6 +133,7 @@ fn json_is_read_back_and_says_the_same() {
 #[test]
 fn the_page_is_whole_and_nothing_in_it_is_taken_for_markup() {
     let mut report = report();
+    report.gate = report.judged_by(QuestionMetric::LogLoss, None);
     let page = report.to_html().unwrap();
     for said in [
         "A &lt;shop&gt;",
@@ -109,6 +143,10 @@ fn the_page_is_whole_and_nothing_in_it_is_taken_for_markup() {
         "<th>of the ceiling</th>",
         "600 of 1,200 moments of the test part, 400 of them before a question within 24.0 h; 150 users",
         "Is the difference real?",
+        "carry the probability?",
+        "<td>2</td><td>2.00</td><td>0.6250",
+        "gate: log_loss against last &lt;event&gt;",
+        "&lt;wise&gt; passes",
         "&lt;refund&gt;",
         "by chance alone",
     ] {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::container;
-use super::header::{FORMAT, FORMAT_VERSION, FileHeader};
+use super::header::{FORMAT, FORMAT_VERSION, FileHeader, GateRecord};
 use crate::error::ModelError;
 use crate::support::questions::predictor::QuestionNames;
 use crate::support::questions::{QuestionPredictor, QuestionServing};
@@ -53,6 +53,9 @@ pub struct QuestionHeader {
     pub serving: QuestionServing,
     /// What it learned from.
     pub questions: QuestionFacts,
+    /// What the gate of `evaluate` said of it, if it was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<GateRecord>,
 }
 
 impl FileHeader for QuestionHeader {
@@ -105,6 +108,7 @@ impl QuestionModelFile {
                 windows: manifest.windows,
                 parts: manifest.parts,
             },
+            gate: None,
         };
         let mut file = Self { header, predictor };
         file.header = container::write(&file.header, &file.tensors()?)?.1;
@@ -119,6 +123,16 @@ impl QuestionModelFile {
         }
         tensors.extend("model", self.predictor.model().tensors());
         Ok(tensors)
+    }
+
+    /// The same model with what the gate of `evaluate` said of it, in place of what an older one said.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_gate(mut self, gate: GateRecord) -> Result<Self, ModelError> {
+        self.header.gate = Some(gate);
+        self.header = container::write(&self.header, &self.tensors()?)?.1;
+        Ok(self)
     }
 
     /// Reads the bytes of a model file. Any bytes give a model or an error.

@@ -117,6 +117,53 @@ fn a_changed_header_is_noticed() {
     assert!(error.contains("its content has the hash"), "{error}");
 }
 
+/// The file with something else in its header, and the hash that it has then, which is what the error of `read` says.
+pub(crate) fn forged(
+    bytes: &[u8],
+    [old, new]: &[String; 2],
+    read: impl Fn(&[u8]) -> Result<(), ModelError>,
+) -> Vec<u8> {
+    let replaced = |bytes: &[u8], old: &str, new: &str| {
+        with_header(bytes, |json| {
+            let text = json["__metadata__"]["forecart-model"].as_str().unwrap();
+            assert!(text.contains(old), "{old}: {text}");
+            json["__metadata__"]["forecart-model"] = text.replacen(old, new, 1).into();
+        })
+    };
+    let changed = replaced(bytes, old, new);
+    let error = read(&changed).unwrap_err().to_string();
+    let hash = |text: &str| text.split("hash ").nth(1).unwrap()[..64].to_owned();
+    let found = hash(&error);
+    let at = b"\\\"content_hash\\\":\\\"";
+    let at = bytes.windows(at.len()).position(|window| window == at).unwrap() + at.len();
+    let said = String::from_utf8(bytes[at..at + 64].to_vec()).unwrap();
+    replaced(&changed, &said, &found)
+}
+
+/// Nothing of that size is made: tests have not got so much memory.
+#[test]
+fn a_header_that_asks_for_a_larger_network_than_the_file_holds_is_refused() {
+    let (_folder, dataset) = shop();
+    for name in ["sasrec", "gru4rec", "hstu", "bert4rec", "esasrec"] {
+        let keys = json!({"d_model": 8, "n_layers": 1, "n_heads": 1, "d_ff": 11, "max_history": 13, "n_epochs": 1});
+        let spec = registry::spec(name, &keys).unwrap();
+        let bytes = fit(spec.as_ref(), &dataset, &context(1, 1)).to_bytes().unwrap();
+        let network = LoadedModel::from_bytes(&bytes).unwrap();
+        assert_eq!(network.header().hyperparameters["max_history"], 13);
+        for (key, size) in [("d_model", 8), ("n_layers", 1), ("d_ff", 11), ("max_history", 13)] {
+            // A recurrence has no table of positions.
+            if (name, key) == ("gru4rec", "max_history") {
+                continue;
+            }
+            let huge = size * 100_000_000;
+            let change = [format!("\"{key}\":{size}"), format!("\"{key}\":{huge}")];
+            let read = |bytes: &[u8]| LoadedModel::from_bytes(bytes).map(drop);
+            let error = read(&forged(&bytes, &change, read)).unwrap_err().to_string();
+            assert!(error.contains("its hyperparameters ask for"), "{name} {key}: {error}");
+        }
+    }
+}
+
 #[test]
 fn foreign_files_are_refused_in_words() {
     let root = tempfile::tempdir().unwrap();

@@ -14,6 +14,7 @@ mod intents;
 mod lists;
 mod outcomes;
 mod prune;
+mod questions;
 mod record;
 mod subject;
 mod suggest;

@@ -1,10 +1,10 @@
 //! What a search is of: a kind of data, and models of it with their hyperparameters.
 //!
-//! [`Subject`] and [`Candidate`] are all that a search knows; what there is of them stands in `lists`, `outcomes` and `intents`.
+//! [`Subject`] and [`Candidate`] are all that a search knows; what there is of them stands in `lists`, `outcomes`, `intents` and `questions`.
 
 use std::num::NonZeroUsize;
 
-use forecart_data::{Dataset, IntentTable, Progress, SampleTable};
+use forecart_data::{Dataset, IntentTable, Progress, Questions, SampleTable};
 use forecart_eval::tuning::{Objective, SearchReport};
 use forecart_models::recommend::Parameter;
 use forecart_models::support::IntentOptions;
@@ -14,6 +14,7 @@ use super::TuneOptions;
 use super::intents::Intents;
 use super::lists::{ListMeasure, Lists};
 use super::outcomes::Outcomes;
+use super::questions::AskedNext;
 use crate::error::TrainError;
 
 /// What trials are fitted and measured on.
@@ -25,6 +26,8 @@ pub enum TuneData<'a> {
     Outcomes(&'a SampleTable),
     /// Models of intents, by the accuracy on texts that ask for one: of the validation part or, without it, of folds of the training part.
     Intents(&'a IntentTable, IntentOptions),
+    /// Models of questions, by the log loss of the validation moments before calibration.
+    Questions(&'a Questions),
 }
 
 impl<'a> TuneData<'a> {
@@ -33,6 +36,7 @@ impl<'a> TuneData<'a> {
             Self::Lists(dataset, measure) => Box::new(Lists { dataset, measure }),
             Self::Outcomes(table) => Box::new(Outcomes { table }),
             Self::Intents(table, options) => Box::new(Intents { table, options }),
+            Self::Questions(table) => Box::new(AskedNext { table }),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod intents;
 mod measure;
+mod questions;
 mod resume;
 mod scaling;
 mod tune;

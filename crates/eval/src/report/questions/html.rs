@@ -26,6 +26,7 @@ impl QuestionReport {
              Wilson's interval of the observed share, as if outcomes did not depend on each other.</p>\n",
         );
         page::push_plots(&mut page, &self.reliability_plots()?);
+        self.push_deletions(&mut page);
         self.push_comparisons(&mut page);
         page.push_str("<h2>Every intent</h2>\n");
         let leader = self.leader().map(|row| row.model.as_str());
@@ -98,14 +99,16 @@ impl QuestionReport {
 
     fn push_models(&self, page: &mut String) {
         let has_secs = self.rows.iter().any(|row| row.fit_secs.is_some());
+        let has_seeds = self.rows.iter().any(|row| row.seeds.len() > 1);
         let mut header = vec!["model", "vs base", "top-3", "top-1", "log loss", "ECE", "by chance"];
+        header.extend(has_seeds.then_some("sd of loss"));
         header.extend(self.ceiling.is_some().then_some("of the ceiling"));
         header.extend(has_secs.then_some("fit s"));
         push_header(page, &header);
         if let Some(ceiling) = &self.ceiling {
             let _ = write!(page, "<tr><th scope=\"row\">{CEILING}</th><td>–</td>");
             push_measures(page, ceiling);
-            page.push_str("<td>–</td>");
+            page.push_str(if has_seeds { "<td>–</td><td>–</td>" } else { "<td>–</td>" });
             page.push_str(if has_secs { "<td>–</td></tr>\n" } else { "</tr>\n" });
         }
         for (place, row) in self.rows.iter().enumerate() {
@@ -114,6 +117,11 @@ impl QuestionReport {
             let _ =
                 write!(page, "<tr{class}><th scope=\"row\">{}</th><td>{words}</td>", tagged(row));
             push_measures(page, &row.measured);
+            if has_seeds {
+                let sd = row.measured.log_loss.sd_over_seeds;
+                let sd = sd.map_or_else(|| "–".into(), |sd| format!("{sd:.5}"));
+                let _ = write!(page, "<td>{sd}</td>");
+            }
             if self.ceiling.is_some() {
                 let _ = write!(page, "<td>{}</td>", sure(row.share_of_ceiling));
             }
@@ -132,12 +140,57 @@ impl QuestionReport {
             }
             None => "",
         };
+        let seeds = match has_seeds {
+            true => {
+                " Of several seeds, values are the means, and calibration is of the first; sd is the standard deviation of the log loss over them."
+            }
+            false => "",
+        };
         let _ = writeln!(
             page,
             "<p class=\"soft\">± is half of the {confidence} % bootstrap interval over users. Top-3 is the share of the moments before a question \
              at which one of the three most probable intents was asked, top-1 that of the most probable one; log loss is the mean over \
              moments and intents, and ECE is over both, with what it would be by chance alone. Better and worse: in log loss than the strongest \
-             baseline, by p after Holm's correction.{ceiling}</p>"
+             baseline, by p after Holm's correction.{seeds}{ceiling}</p>"
+        );
+        page::push_gate(page, self.gate.as_ref());
+    }
+
+    /// Models whose explanations were checked.
+    fn push_deletions(&self, page: &mut String) {
+        let rows = || self.rows.iter().filter_map(|row| Some((row, row.deletion.as_ref()?)));
+        if rows().next().is_none() {
+            return;
+        }
+        page.push_str("<h2>Does what explanations name carry the probability?</h2>\n");
+        push_header(
+            page,
+            &[
+                "model",
+                "moments",
+                "behaviors named",
+                "probability",
+                "without them",
+                "without as many others",
+            ],
+        );
+        for (row, found) in rows() {
+            let _ = writeln!(
+                page,
+                "<tr><th scope=\"row\">{}</th><td>{}</td><td>{:.2}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+                tagged(row),
+                grouped(found.n_moments),
+                found.mean_named,
+                sure(Some(found.probability)),
+                sure(Some(found.without_named)),
+                sure(Some(found.without_random))
+            );
+        }
+        page.push_str("</tbody></table></div>\n");
+        page.push_str(
+            "<p class=\"soft\">Mean probabilities of what is the furthest above its usual rate, at moments where it is probable: of the whole history, without the \
+             behaviors that the explanation names as its cause, and without as many others, drawn at random. They say whether explanations are true to the \
+             model, not whether the model is right.</p>\n",
         );
     }
 

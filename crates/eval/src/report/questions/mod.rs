@@ -4,15 +4,17 @@ mod html;
 mod plots;
 mod table;
 
+use std::cmp::Ordering::Equal;
+
 use forecart_data::Part;
 use serde::{Deserialize, Serialize};
 
 use super::against::{self, Against};
-use super::{Environment, FORMAT_VERSION, grouped, span_in_words};
+use super::{Environment, FORMAT_VERSION, Gate, grouped, span_in_words};
 use crate::bootstrap::Bootstrap;
 use crate::error::EvalError;
 use crate::intents::WithInterval;
-use crate::questions::{QuestionMeasures, QuestionMetric};
+use crate::questions::{DeletionCheck, QuestionMeasures, QuestionMetric};
 use crate::significance::Comparison;
 
 /// What was measured of one model.
@@ -24,6 +26,9 @@ pub struct QuestionRow {
     pub is_baseline: bool,
     /// Its hyperparameters.
     pub hyperparameters: serde_json::Value,
+    /// The seeds that it was fitted with; none of a file of a model without chance.
+    #[serde(default)]
+    pub seeds: Vec<u64>,
     /// Everything about its probabilities.
     pub measured: QuestionMeasures,
     /// Against each baseline but itself, on the same moments.
@@ -33,7 +38,10 @@ pub struct QuestionRow {
     /// Of what the ceiling has more than the shares of the intents alone, the share that the model has: of the hit rate of three, and of
     /// the log loss.
     pub share_of_gain: Option<[Option<f64>; 2]>,
-    /// Seconds of fitting, calibration included; `None` for a model that came from a file, and in a deterministic report.
+    /// Whether what its explanations name carries its probabilities; of the first seed, where it sees more than one event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion: Option<DeletionCheck>,
+    /// Seconds of fitting, calibration included, the mean over the seeds; `None` for a model that came from a file, and in a deterministic report.
     pub fit_secs: Option<f64>,
 }
 
@@ -85,6 +93,9 @@ pub struct QuestionReport {
     pub rows: Vec<QuestionRow>,
     /// What the best of all models could have, where that is known.
     pub ceiling: Option<QuestionMeasures>,
+    /// Which models may be promoted, where that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<Gate>,
     /// The machine.
     pub environment: Option<Environment>,
 }
@@ -112,6 +123,7 @@ impl QuestionReport {
             bootstrap,
             rows,
             ceiling: None,
+            gate: None,
             environment: None,
         }
     }
@@ -124,6 +136,25 @@ impl QuestionReport {
     /// The baseline with the least log loss.
     pub fn strongest_baseline(&self) -> Option<&QuestionRow> {
         self.rows.iter().find(|row| row.is_baseline)
+    }
+
+    /// Which models beat the baseline that is best by `metric` with the whole interval of the paired difference on the better side of 0; `None` without a baseline that
+    /// has the metric.
+    pub fn judged_by(&self, metric: QuestionMetric, override_reason: Option<&str>) -> Option<Gate> {
+        let higher_is_better = metric.higher_is_better();
+        let goodness = |row: &QuestionRow| {
+            let value = metric.measured(&row.measured)?.value;
+            Some(if higher_is_better { value } else { -value })
+        };
+        let baselines = self.rows.iter().filter(|row| row.is_baseline && goodness(row).is_some());
+        // The first of equal ones.
+        let strongest =
+            baselines.rev().max_by(|a, b| goodness(a).partial_cmp(&goodness(b)).unwrap_or(Equal));
+        let baseline = &strongest?.model;
+        let challengers = self.rows.iter().filter(|row| !row.is_baseline);
+        let found = challengers
+            .filter_map(|row| Some((row.model.as_str(), *row.against(baseline, metric)?)));
+        Some(Gate::judged(metric.name(), baseline, found, higher_is_better, override_reason))
     }
 
     /// The best model that is no baseline, or the best of them all.

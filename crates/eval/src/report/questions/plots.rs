@@ -23,7 +23,7 @@ impl QuestionReport {
     }
 
     /// What models are told apart by.
-    pub(super) fn values_plots(&self) -> Result<Vec<Plot>, EvalError> {
+    pub(crate) fn values_plots(&self) -> Result<Vec<Plot>, EvalError> {
         let hits = self.values("top-3", "better to the right", |own| own.top_3)?;
         let loss = self.values("log loss", "better to the left", |own| Some(own.log_loss))?;
         Ok([hits, loss].into_iter().flatten().collect())

@@ -15,11 +15,25 @@ impl QuestionReport {
     /// The report for a terminal, without color, ending with a line break.
     pub fn table(&self) -> String {
         let mut text = String::new();
+        if let Some(gate) = &self.gate {
+            gate.lines().into_iter().for_each(|line| text.push_str(&(line + "\n")));
+        }
         self.print_models(&mut text);
         if let Some(leader) = self.leader() {
             self.print_against(&mut text, leader);
             let _ = writeln!(text, "\nof {}:", clipped(&leader.model, NAME_WIDTH));
             print_reliability(&mut text, &leader.measured);
+            if let Some(found) = &leader.deletion {
+                let [p, without, random] =
+                    [found.probability, found.without_named, found.without_random]
+                        .map(|own| sure(Some(own)));
+                let _ = writeln!(
+                    text,
+                    "\nexplanations of {} moments name {:.2} behaviors: mean probability {p}, without them {without}, without as many others {random}",
+                    grouped(found.n_moments),
+                    found.mean_named
+                );
+            }
             text.push('\n');
             self.print_intents(&mut text, &leader.measured);
         }
@@ -31,15 +45,17 @@ impl QuestionReport {
     }
 
     fn print_models(&self, text: &mut String) {
+        let has_seeds = self.rows.iter().any(|row| row.seeds.len() > 1);
         let mut header = ["model", "vs", "top-3", "top-1", "log loss", "ECE", "by chance"]
             .map(str::to_owned)
             .to_vec();
+        header.extend(has_seeds.then(|| "sd of loss".to_owned()));
         header.extend(self.ceiling.is_some().then(|| "of ceiling".to_owned()));
         header.push("fit s".into());
         let ceiling = self.ceiling.iter().map(|own| {
             let mut cells = vec![CEILING.to_owned(), String::new()];
             cells.extend(measures(own));
-            cells.extend(["-".to_owned(), "-".to_owned()]);
+            cells.resize(cells.len() + 2 + usize::from(has_seeds), "-".to_owned());
             cells
         });
         let rows = self.rows.iter().map(|row| {
@@ -47,6 +63,9 @@ impl QuestionReport {
             let sign = self.sign(&row.model).map_or_else(String::new, String::from);
             let mut cells = vec![clipped(&row.model, NAME_WIDTH) + star, sign];
             cells.extend(measures(&row.measured));
+            let sd = row.measured.log_loss.sd_over_seeds;
+            let sd = sd.map_or_else(|| "-".to_owned(), |sd| format!("{sd:.5}"));
+            cells.extend(has_seeds.then_some(sd));
             cells.extend(self.ceiling.is_some().then(|| sure(row.share_of_ceiling)));
             cells.push(row.fit_secs.map_or_else(|| "-".into(), formatted_secs));
             cells

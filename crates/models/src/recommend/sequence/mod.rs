@@ -79,6 +79,8 @@ impl Sequence {
         n_item_rows: usize,
     ) -> Result<Self, ModelError> {
         let name = spec.preset.name();
+        // Before anything is as large as the header says.
+        tensors.expect_at_least(spec.config.least_weights(n_item_rows))?;
         let has_time = tensors.contains("encoder.blocks.0.attend.bias.time");
         // Weights that are overwritten below: the seed means nothing.
         let rng = &mut ChaCha8Rng::seed_from_u64(0);

@@ -70,10 +70,15 @@ impl QuestionSpec for LastEventSpec {
     fn fit(
         &self,
         questions: &Questions,
-        _: &FitContext<'_>,
+        context: &FitContext<'_>,
     ) -> Result<(Box<dyn QuestionModel>, FitRecord), ModelError> {
         let rates = training_rates(questions)?.1;
         let n_intents = rates.len();
+        let n_rows = (questions.event_names().len() * questions.objects().len()) as u64;
+        let n_pairs = n_rows.min(questions.manifest().parts[0].n_moments);
+        // Counts and logits of each intent, and the nodes and lists that they are in.
+        let needed = n_pairs * (12 * n_intents as u64 + 100);
+        context.check_memory(NAME, needed, "raise `questions.min_count`")?;
         let mut of_events: BTreeMap<u32, Asked> = BTreeMap::new();
         let mut of_pairs: BTreeMap<[u32; 2], Asked> = BTreeMap::new();
         each_moment(questions, Part::Train, |user, place, asked| {

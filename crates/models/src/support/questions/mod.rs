@@ -13,8 +13,10 @@ pub mod last_event;
 pub mod popularity;
 pub mod sequence;
 
+mod examples;
 mod labels;
 mod network;
+mod rest;
 mod tokens;
 mod windows;
 
@@ -26,7 +28,7 @@ pub mod predictor;
 
 pub use calibration::QuestionCalibration;
 pub use contract::{QuestionModel, QuestionSpec};
-pub use explain::{Behavior, Explanation};
+pub use explain::{Behavior, Deletions, Explanation};
 pub use last_event::{LastEventConfig, LastEventSpec};
 pub use popularity::PopularitySpec;
 pub use predictor::{QuestionNames, QuestionPredictor, QuestionServing};

@@ -10,6 +10,7 @@ use super::contract::{QuestionModel, QuestionSpec};
 use super::labels::{column, each_moment, training_rates};
 use super::registry;
 use crate::calibration::exact;
+use crate::calibration::logistic::softplus;
 use crate::error::ModelError;
 use crate::tensors::Tensors;
 use crate::training::{FitContext, FitRecord};
@@ -49,13 +50,17 @@ impl QuestionPredictor {
     /// Fits `spec` on the training part and calibrates it on the validation part.
     ///
     /// # Errors
-    /// Those of [`QuestionSpec::fit`].
+    /// Those of [`QuestionSpec::fit`]; [`ModelError::Memory`] too where the logits of the validation part, which calibration needs, are too many.
     pub fn fit(
         spec: &dyn QuestionSpec,
         questions: &Questions,
         context: &FitContext<'_>,
     ) -> Result<(Self, FitRecord), ModelError> {
         let rates = training_rates(questions)?.1;
+        let n_calibrated = questions.manifest().parts[1].n_moments;
+        // A logit twice while they are put together, then it and its label, and both in a column.
+        let needed = 17 * n_calibrated * rates.len() as u64;
+        context.check_memory(spec.name(), needed, "shorten the validation part of the table")?;
         let (model, record) = spec.fit(questions, context)?;
         let calibration =
             context.on_threads(|| calibrated(model.as_ref(), questions, rates.len()))?;
@@ -146,6 +151,41 @@ impl QuestionPredictor {
     ) -> Result<Vec<f64>, ModelError> {
         assert!(places.is_sorted_by(|a, b| a < b), "places ascend");
         Ok(self.serving.calibration.probabilities(&self.model.logits(history, places)?))
+    }
+
+    /// The mean binary cross-entropy over all moments of a part and all intents of the logits as they are, in nats; `None` without a moment. What models
+    /// are chosen by on the part that calibrates them.
+    ///
+    /// # Errors
+    /// [`ModelError::Training`] if a layer refuses its input.
+    pub fn log_loss_before_calibration(
+        &self,
+        questions: &Questions,
+        part: Part,
+    ) -> Result<Option<f64>, ModelError> {
+        let losses = (0..questions.n_users()).into_par_iter().map(|user| {
+            let places: Vec<usize> = questions.moments(user, part).collect();
+            let logits = self.model.logits(questions.history(user), &places)?;
+            let mut came_true = vec![false; logits.len()];
+            let mut asked = Vec::new();
+            for (at, place) in places.into_iter().enumerate() {
+                questions.asked(user, place, &mut asked);
+                let first = at * self.n_intents();
+                asked
+                    .iter()
+                    .filter_map(|row| column(*row))
+                    .for_each(|k| came_true[first + k] = true);
+            }
+            let cost = |(z, came_true): (&f32, &bool)| {
+                let z = f64::from(*z);
+                softplus(z) - if *came_true { z } else { 0.0 }
+            };
+            Ok((logits.iter().zip(&came_true).map(cost).sum::<f64>(), logits.len()))
+        });
+        let losses: Vec<(f64, usize)> = losses.collect::<Result<_, ModelError>>()?;
+        let n: usize = losses.iter().map(|(_, n)| n).sum();
+        let sum: f64 = losses.iter().map(|(loss, _)| loss).sum();
+        Ok((n > 0).then(|| sum / n as f64))
     }
 
     /// A user's history in the vocabularies of this model, whatever table it came from.

@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::contract::{QuestionModel, QuestionSpec};
+use super::examples::{Example, TILE_TOKENS, fill, tiles};
 use super::labels::{logit, training_rates};
 use super::network::{Network, NetworkGradients, Workspace};
-use super::windows::{Window, Windows, window_start};
+use super::windows::{Windows, window_start};
 use crate::error::ModelError;
 use crate::recommend::registry::parse_keys;
 use crate::recommend::{self, FeedForwardKind, Mixer, Objective, Parameter, Preset};
@@ -26,12 +27,9 @@ use crate::training::{
 /// The name in the registry.
 pub(super) const NAME: &str = "sequence";
 
-/// Tokens of a tile: its activations stay in an L2 cache. A longer window is a tile of its own. Not to be changed without notice, since sums
-/// are made in the order of tiles.
-const TILE_TOKENS: usize = 128;
-
-/// Key of what is left out of a step's objects.
+/// Keys of what is left out of a step's objects, and of its behaviors.
 const OBJECTS: usize = 7_000;
+const BEHAVIORS: usize = 7_001;
 
 /// Hyperparameters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,6 +52,9 @@ pub struct SequenceConfig {
     /// An object with the share `s` of the training events is taken for the unknown one in `object_dropout / (object_dropout + s)` of its events
     /// while training (Kiperwasser and Goldberg, TACL 4, 2016, for words, with counts): rare objects tell users apart, not what they ask.
     pub object_dropout: f64,
+    /// Share of the behaviors that are left out while training, at most, in `0.0..=1.0`: each event with its object, wherever it comes in a window, with one probability of the window,
+    /// which is drawn from 0 to this. So that the answer to a history without one, which [explanations](super::explain) ask for, is learned and not guessed.
+    pub behavior_dropout: f64,
     /// Step size of Adam.
     pub learning_rate: f64,
     /// Decoupled weight decay (AdamW).
@@ -84,13 +85,14 @@ impl Default for SequenceConfig {
             max_history: positive(128),
             dropout: 0.1,
             object_dropout: 0.03, // on the validation part of a generated log, before .001 and .01
+            behavior_dropout: 0.2, // likewise, with 20 epochs in place of 10
             learning_rate: 2e-3,
             weight_decay: 0.01,
             schedule: LearningRateSchedule::Cosine,
             warmup_steps: 100,
             max_grad_norm: 1.0,
             batch_size: positive(32),
-            n_epochs: positive(10),
+            n_epochs: positive(20),
             patience: positive(3),
         }
     }
@@ -104,6 +106,10 @@ impl SequenceConfig {
         }
         if !(self.object_dropout >= 0.0 && self.object_dropout.is_finite()) {
             return refuse("object_dropout", format!("{} is below 0", self.object_dropout));
+        }
+        if !(0.0..=1.0).contains(&self.behavior_dropout) {
+            let reason = format!("{} is not in 0.0..=1.0", self.behavior_dropout);
+            return refuse("behavior_dropout", reason);
         }
         if self.mixer == Mixer::Hstu {
             let reason = "its weights are divided by the length of the window, so that what comes later would play a part; take `attention`";
@@ -217,6 +223,7 @@ impl SequenceSpec {
             network,
             optimizer: config.optimizer().build(NAME)?,
             left_out: left_out(questions, config.object_dropout),
+            behavior_dropout: config.behavior_dropout,
             questions,
             train,
             validation,
@@ -270,6 +277,8 @@ struct Learning<'a> {
     questions: &'a Questions,
     /// How often each object is taken for the unknown one, `[n_object_rows]`.
     left_out: Vec<f64>,
+    /// See [`SequenceConfig::behavior_dropout`].
+    behavior_dropout: f64,
     train: Windows,
     validation: Windows,
 }
@@ -284,48 +293,6 @@ fn left_out(questions: &Questions, object_dropout: f64) -> Vec<f64> {
         n => weight / n,
     };
     (0..objects.len() as u32).map(share).collect()
-}
-
-/// Windows that are passed through the network together.
-struct Tile<'w> {
-    windows: Vec<&'w Window>,
-    /// Events in the tiles before it.
-    first_row: usize,
-}
-
-/// Windows in their order, as many a tile as [`TILE_TOKENS`] holds.
-fn tiles<'w>(windows: impl Iterator<Item = &'w Window>) -> Vec<Tile<'w>> {
-    let mut tiles: Vec<Tile<'w>> = Vec::new();
-    let (mut n_in_tile, mut n_before) = (0, 0);
-    for window in windows {
-        let n = window.events.len();
-        if tiles.is_empty() || n_in_tile + n > TILE_TOKENS {
-            tiles.push(Tile { windows: Vec::new(), first_row: n_before });
-            n_in_tile = 0;
-        }
-        if let Some(tile) = tiles.last_mut() {
-            tile.windows.push(window);
-        }
-        n_in_tile += n;
-        n_before += n;
-    }
-    tiles
-}
-
-/// Puts the windows of a tile into the buffers.
-fn fill(
-    network: &Network,
-    questions: &Questions,
-    all: &Windows,
-    tile: &Tile<'_>,
-    mut keep: impl FnMut(u32) -> bool,
-    ws: &mut Workspace,
-) {
-    ws.clear();
-    for window in &tile.windows {
-        let history = questions.history(window.user).slice(window.events.clone());
-        network.push(history, all.moments(window), &mut keep, ws);
-    }
 }
 
 impl Learner for Learning<'_> {
@@ -347,10 +314,20 @@ impl Learner for Learning<'_> {
     }
 
     fn step(&mut self, batch: &[u32], key: DropoutKey) -> Result<BatchLoss, NnError> {
-        let Self { network, optimizer, parallel, questions, left_out, train, .. } = self;
-        let windows = batch.iter().map(|place| &train.as_slice()[*place as usize]);
-        let n_labels = windows.clone().map(Window::n_moments).sum::<usize>() * network.n_intents();
-        let tiles = tiles(windows);
+        let Self {
+            network, optimizer, parallel, questions, left_out, train, behavior_dropout, ..
+        } = self;
+        let key_of_behaviors = key.layer(BEHAVIORS);
+        let examples = batch.iter().enumerate().map(|(at, place)| {
+            let window = &train.as_slice()[*place as usize];
+            let key = key_of_behaviors.layer(at);
+            Example::thinned(window, questions, *behavior_dropout, key)
+        });
+        let examples: Vec<Example<'_>> =
+            examples.filter(|own| own.moments(train).next().is_some()).collect();
+        let n_moments: usize = examples.iter().map(|own| own.moments(train).count()).sum();
+        let n_labels = n_moments * network.n_intents();
+        let tiles = tiles(examples.into_iter());
         let weights = &*network;
         let (mean, gradients) = parallel.run(
             tiles.len(),
@@ -376,7 +353,7 @@ impl Learner for Learning<'_> {
         if n_labels == 0 {
             return Ok(None);
         }
-        let tiles = tiles(validation.as_slice().iter());
+        let tiles = tiles(validation.as_slice().iter().map(Example::whole));
         let losses: Vec<f64> = tiles
             .par_iter()
             .map_init(Workspace::default, |ws, tile| {
@@ -403,14 +380,13 @@ impl Sequence {
         n_intents: usize,
     ) -> Result<Self, ModelError> {
         // Before anything is as large as the header says.
-        let SequenceConfig { d_model, n_layers, d_ff, .. } = spec.config;
-        let [d, n_layers, d_ff] = [d_model.get(), n_layers.get(), d_ff].map(u128::from);
-        tensors.expect_at_least(d + n_layers * d * (d + d_ff))?;
-        // Weights that are overwritten below: the seed means nothing.
-        let rng = &mut ChaCha8Rng::seed_from_u64(0);
         let rows = |name: &str| tensors.n_rows(name).unwrap_or(0);
         let n_rows = [rows("tokens.objects.weight"), rows("tokens.earlier.weight")];
-        let network = Network::new(&spec.config.encoder(), n_rows, &vec![0.0; n_intents], rng);
+        let encoder = spec.config.encoder();
+        tensors.expect_at_least(encoder.least_weights(n_rows[0] + n_rows[1] + n_intents))?;
+        // Weights that are overwritten below: the seed means nothing.
+        let rng = &mut ChaCha8Rng::seed_from_u64(0);
+        let network = Network::new(&encoder, n_rows, &vec![0.0; n_intents], rng);
         let mut network = network.map_err(ModelError::training(NAME, None))?;
         tensors.take_parameters(&mut network, NAME)?;
         Ok(Self { spec, network })

@@ -58,6 +58,18 @@ impl Windows {
         all
     }
 
+    /// One window of so many events, each of which is a moment after which the intent of its place is asked.
+    #[cfg(test)]
+    pub(super) fn of_one(n_events: u32) -> Self {
+        let n = n_events as usize;
+        Self {
+            windows: vec![Window { user: 0, events: 0..n, moments: 0..n }],
+            places: (0..n_events).collect(),
+            ends: (1..=n_events).collect(),
+            asked: (0..n_events).collect(),
+        }
+    }
+
     pub(super) fn as_slice(&self) -> &[Window] {
         &self.windows
     }
@@ -73,12 +85,6 @@ impl Windows {
             let asked = &self.asked[start as usize..self.ends[moment] as usize];
             (self.places[moment] as usize, asked)
         })
-    }
-}
-
-impl Window {
-    pub(super) fn n_moments(&self) -> usize {
-        self.moments.len()
     }
 }
 

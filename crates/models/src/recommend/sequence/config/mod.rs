@@ -182,6 +182,17 @@ impl SequenceConfig {
         self.max_history as usize + usize::from(self.objective == Objective::Masked)
     }
 
+    /// Fewer weights than a network of these sizes with so many rows of items has: what a file must hold before one is made.
+    pub(crate) fn least_weights(&self, n_item_rows: usize) -> u128 {
+        let [d, d_ff, n_layers] =
+            [self.d_model.get(), self.d_ff, self.n_layers.get()].map(u128::from);
+        let n_tokens = self.max_tokens() as u128;
+        let n_biases = if self.relative_bias && self.mixer != Mixer::Gru { n_tokens } else { 0 };
+        let n_positions = if self.positions { n_tokens } else { 0 };
+        let in_layer = n_biases + d * (d + 2 * d_ff);
+        d * (n_item_rows as u128 + n_positions + 1) + n_layers * in_layer
+    }
+
     pub(super) fn optimizer(&self) -> OptimizerConfig {
         OptimizerConfig {
             learning_rate: self.learning_rate,
