@@ -23,61 +23,66 @@ pub(super) enum Question<'a> {
     Like(ItemIdx),
 }
 
-/// The model's own list, by rows of the catalog. It is the list that the library and the command line give: asked for as long as need be.
-pub(super) struct ModelCandidates<'a> {
+/// The model's own list. It is the list that the library and the command line give: asked for as long as need be.
+pub(super) struct ModelList<'a> {
     model: &'a LoadedModel,
-    catalog: &'a Catalog,
     question: Question<'a>,
     list: Vec<Scored>,
     next: usize,
     k: usize,
 }
 
-impl<'a> ModelCandidates<'a> {
-    pub(super) fn new(
-        model: &'a LoadedModel,
-        catalog: &'a Catalog,
-        question: Question<'a>,
-        n: usize,
-    ) -> Self {
+impl<'a> ModelList<'a> {
+    /// Asks for what a list of `n` items needs if few are filtered from it.
+    pub(super) fn new(model: &'a LoadedModel, question: Question<'a>, n: usize) -> Self {
         let k = n.saturating_add(FIRST);
-        Self { model, catalog, question, list: Vec::new(), next: 0, k }
+        let mut list = Self { model, question, list: Vec::new(), next: 0, k };
+        list.ask();
+        list
     }
 
-    fn ask(&self, k: NonZeroUsize) -> Vec<Scored> {
-        match self.question {
+    fn ask(&mut self) {
+        let k = NonZeroUsize::new(self.k).unwrap_or(NonZeroUsize::MIN);
+        self.list = match self.question {
             Question::Next(history, seen) => {
                 self.model.model().recommend(history, &TopK::new(k, seen))
             }
             Question::Like(item) => self.model.model().similar(item, k),
+        };
+    }
+
+    fn next(&mut self) -> Option<Scored> {
+        // A list that is shorter than what was asked for is all there is.
+        while self.next == self.list.len() && self.list.len() >= self.k {
+            let n_items = self.model.items().len();
+            if self.k >= n_items {
+                return None;
+            }
+            self.k = self.k.saturating_mul(MORE).min(n_items);
+            self.ask();
         }
+        let scored = *self.list.get(self.next)?;
+        self.next += 1;
+        Some(scored)
     }
 }
 
-impl Source for ModelCandidates<'_> {
+/// The model's list by rows of the catalog.
+pub(super) struct InCatalog<'a, 'b> {
+    pub(super) list: &'b mut ModelList<'a>,
+    pub(super) catalog: &'b Catalog,
+}
+
+impl Source for InCatalog<'_, '_> {
     fn name(&self) -> &str {
-        &self.model.header().model
+        &self.list.model.header().model
     }
 
     fn next_best(&mut self) -> Option<Candidate> {
         loop {
-            if self.next == self.list.len() {
-                let n_items = self.model.items().len();
-                // The list before was all of it.
-                if self.next > 0 && (self.next < self.k / MORE || self.next >= n_items) {
-                    return None;
-                }
-                let k = NonZeroUsize::new(self.k.min(n_items))?;
-                self.list = self.ask(k);
-                self.k = self.k.saturating_mul(MORE);
-                if self.next >= self.list.len() {
-                    return None;
-                }
-            }
-            let Scored { item, score } = self.list[self.next];
-            self.next += 1;
+            let Scored { item, score } = self.list.next()?;
             // An item that cannot be one of the catalog's has no row.
-            if let Some(row) = self.catalog.row(self.model.items().text(item.0)) {
+            if let Some(row) = self.catalog.row(self.list.model.items().text(item.0)) {
                 return Some(Candidate { row, score: Some(score) });
             }
         }
