@@ -1,4 +1,4 @@
-//! Any bytes read as a model file, of a recommender or of intents: an error, or a model that answers.
+//! Any bytes read as a model file, of a recommender, of intents or of questions: an error, or a model that answers.
 //!
 //! The content hash would stop all but untouched files, so a file that fails by its hash alone is
 //! tried again with the right one: what a forger would do.
@@ -6,27 +6,40 @@
 
 use std::num::NonZeroUsize;
 
-use forecart_data::SeenItems;
-use forecart_models::model_file::{IntentModelFile, LoadedModel};
+use forecart_data::{History, ItemIdx, SeenItems};
+use forecart_models::ModelError;
+use forecart_models::model_file::{IntentModelFile, LoadedModel, QuestionModelFile};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let intents = IntentModelFile::from_bytes(bytes).or_else(|error| {
-        let forged = with_hash_of(bytes, &error.to_string());
-        IntentModelFile::from_bytes(&forged.ok_or(error)?)
-    });
-    if let Ok(file) = intents {
+    if let Ok(file) = read(bytes, IntentModelFile::from_bytes) {
         for text in ["where is my order", "我的快递到哪了", ""] {
             if let Ok(found) = file.predictor().classify(text) {
                 assert_eq!(found.probabilities.len(), file.predictor().intents().len());
             }
         }
     }
-    let model = LoadedModel::from_bytes(bytes).or_else(|error| {
-        let forged = with_hash_of(bytes, &error.to_string());
-        LoadedModel::from_bytes(&forged.ok_or(error)?)
-    });
-    if let Ok(model) = model {
+    if let Ok(file) = read(bytes, QuestionModelFile::from_bytes) {
+        let predictor = file.predictor();
+        let items = [1, 2, 0, 1, u32::MAX].map(ItemIdx);
+        let (events, timestamps_ms) = ([1, 2, 255, 0, 1], [i64::MIN, 0, 0, 5, i64::MAX]);
+        for n in [0, 1, 5] {
+            let history = History {
+                items: &items[..n],
+                timestamps_ms: &timestamps_ms[..n],
+                events: &events[..n],
+                values: &[],
+            };
+            if let Ok(probabilities) = predictor.probabilities(history) {
+                assert_eq!(probabilities.len(), predictor.n_intents());
+                assert!(probabilities.iter().all(|p| *p > 0.0 && *p < 1.0));
+            }
+            if n > 0 {
+                let _ = predictor.explain(history, 0);
+            }
+        }
+    }
+    if let Ok(model) = read(bytes, LoadedModel::from_bytes) {
         let first = model.items().text(1).to_owned();
         let k = NonZeroUsize::new(3).expect("3 is not 0");
         let answer = model.recommend_ids(&[first.as_str(), "b"], k, SeenItems::Exclude);
@@ -36,6 +49,14 @@ fuzz_target!(|bytes: &[u8]| {
         let _ = model.similar_ids(&first, k);
     }
 });
+
+/// What `open` makes of the file, or of the same with the right hash.
+fn read<T>(bytes: &[u8], open: impl Fn(&[u8]) -> Result<T, ModelError>) -> Result<T, ModelError> {
+    open(bytes).or_else(|error| {
+        let forged = with_hash_of(bytes, &error.to_string());
+        open(&forged.ok_or(error)?)
+    })
+}
 
 /// The file with the hash that the error says its content has.
 fn with_hash_of(bytes: &[u8], error: &str) -> Option<Vec<u8>> {
