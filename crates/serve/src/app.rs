@@ -17,7 +17,7 @@ use crate::lists::{ShopRuleError, ShopRules};
 use crate::metrics::{Metrics, ModelLabels};
 use crate::models::{Models, ServedModelError};
 use crate::popularity::Popularity;
-use crate::store::{Store, StoreError};
+use crate::store::{ItemRecord, Store, StoreError};
 use crate::traces::Traces;
 use crate::workers::Workers;
 
@@ -25,6 +25,21 @@ use crate::workers::Workers;
 const ITEMS_PAGE: usize = 5_000;
 /// How far back changes of items are read again, so that one whose transaction ended late is not missed.
 const CHANGES_OVERLAP_MS: i64 = 10_000;
+
+/// How long closing the store may take.
+const CLOSE: Duration = Duration::from_secs(10);
+
+/// Does something again and again; a turn that takes longer than the pause is followed by a pause.
+async fn every<F: Future<Output = ()>>(pause: Duration, turn: impl Fn() -> F) {
+    let mut ticks = tokio::time::interval(pause);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // The first tick is at once; all has just been read.
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        turn().await;
+    }
+}
 
 /// Why a process does not start.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +79,9 @@ pub(crate) struct Memory {
     pub(crate) histories: Histories,
     pub(crate) popularity: Popularity,
     pub(crate) metrics: Metrics,
-    /// False from a transaction that failed to the next that did not.
+    /// Items that events and models may bring into the catalog.
+    max_items: usize,
+    /// False from a write that failed to the next that did not; one is tried every few seconds.
     pub(crate) store_is_well: AtomicBool,
 }
 
@@ -86,13 +103,30 @@ impl Memory {
         };
         if !new.is_empty() {
             let mut catalog = self.catalog_mut();
-            // An id that cannot be one of the catalog's is in no list.
-            new.iter().for_each(|item| drop(catalog.ensure(item)));
+            for item in new {
+                if catalog.n_rows() >= self.max_items {
+                    tracing::warn!(
+                        max_items = self.max_items,
+                        "further items are in no list: raise serve.max_items"
+                    );
+                    break;
+                }
+                // An id that cannot be one of the catalog's is in no list.
+                let _ = catalog.ensure(item);
+            }
         }
     }
 }
 
 impl Listener for Memory {
+    fn begin(&self, events: &[Event]) {
+        self.histories.begin(events.iter().map(|event| event.user_id.as_str()));
+    }
+
+    fn end(&self, events: &[Event]) {
+        self.histories.end(events.iter().map(|event| event.user_id.as_str()));
+    }
+
     fn wrote(&self, events: &[&Event]) {
         self.ensure(events.iter().filter_map(|event| event.item_id.as_deref()));
         self.histories.wrote(events.iter().copied());
@@ -132,6 +166,10 @@ pub struct App {
     pub(crate) traces: Traces,
     /// Changes of items, one at a time.
     pub(crate) item_writes: tokio::sync::Mutex<()>,
+    /// Changes of users, one at a time.
+    pub(crate) user_writes: tokio::sync::Mutex<()>,
+    /// When items were read first: what others change from then on is read again.
+    began_ms: i64,
     /// True from when all is loaded until the process begins to end.
     pub(crate) is_ready: AtomicBool,
     writer: std::sync::Mutex<Option<tokio::task::JoinHandle<()>>>,
@@ -152,6 +190,7 @@ impl App {
             histories: Histories::new(store.clone(), config.n_history, config.n_cached_users),
             popularity: Popularity::default(),
             metrics: Metrics::new(),
+            max_items: config.max_items,
             store_is_well: AtomicBool::new(true),
         });
         let workers = Workers::start(config.n_threads, config.queue_answers);
@@ -174,6 +213,8 @@ impl App {
             traces: Traces::new(n_traces),
             texts,
             item_writes: tokio::sync::Mutex::default(),
+            user_writes: tokio::sync::Mutex::default(),
+            began_ms: now_ms(),
             is_ready: AtomicBool::new(false),
             writer: std::sync::Mutex::new(Some(writer)),
         });
@@ -193,20 +234,27 @@ impl App {
             let Some(last) = page.last() else { break };
             after.clone_from(&last.item_id);
             let is_last = page.len() < ITEMS_PAGE;
-            let mut catalog = self.memory.catalog_mut();
-            for item in page {
-                if item.is_removed {
-                    catalog.remove(&item.item_id);
-                } else if let Err(error) = catalog.upsert(&item.item_id, &item.attributes) {
-                    tracing::warn!(item = item.item_id, %error, "an item of the store cannot be served");
-                }
-            }
+            self.take_items(page);
             if is_last {
                 break;
             }
         }
         self.gauge_catalog();
         Ok(())
+    }
+
+    /// Takes items of the store into the catalog.
+    pub(crate) fn take_items(&self, items: Vec<ItemRecord>) {
+        let mut catalog = self.memory.catalog_mut();
+        for item in items {
+            if item.is_removed {
+                // With a row of its own, so that a model or an event that names it does not bring it back.
+                let _ = catalog.ensure(&item.item_id);
+                catalog.remove(&item.item_id);
+            } else if let Err(error) = catalog.upsert(&item.item_id, &item.attributes) {
+                tracing::warn!(item = item.item_id, %error, "an item of the store cannot be served");
+            }
+        }
     }
 
     pub(crate) fn gauge_catalog(&self) {
@@ -248,51 +296,64 @@ impl App {
         self.gauge_catalog();
     }
 
-    /// What is done beside requests, until the process ends.
+    /// What is done beside requests, until the process ends: each on its own, so that nothing long delays the end of a key.
     pub(crate) async fn tend(&self) {
-        let mut n_ticks = 0_u64;
-        let mut ticks = tokio::time::interval(Duration::from_secs(1));
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut read_ms = now_ms();
-        loop {
-            ticks.tick().await;
-            n_ticks += 1;
-            self.memory.popularity.rank();
-            self.memory.metrics.waiting.set(self.intake.n_waiting() as i64);
-            if self.store.is_shared() {
-                let begin_ms = now_ms();
-                match self.read_items(read_ms - CHANGES_OVERLAP_MS).await {
-                    Ok(()) => read_ms = begin_ms,
-                    Err(error) => tracing::warn!(%error, "changes of items were not read"),
+        tokio::join!(
+            every(Duration::from_secs(1), || async {
+                self.memory.popularity.rank();
+                self.memory.metrics.waiting.set(self.intake.n_waiting() as i64);
+            }),
+            self.follow(),
+            every(Duration::from_secs(5), || async {
+                if let Err(error) = self.keys.refresh(self.store.as_ref()).await {
+                    tracing::warn!(%error, "keys were not read again");
                 }
-            }
-            if n_ticks.is_multiple_of(5)
-                && let Err(error) = self.keys.refresh(self.store.as_ref()).await
-            {
-                tracing::warn!(%error, "keys were not read again");
-            }
-            if n_ticks.is_multiple_of(10) {
-                let is_well = self.store.ping().await.is_ok();
-                self.memory.store_is_well.store(is_well, Ordering::Release);
-            }
-            if n_ticks.is_multiple_of(600) {
+            }),
+            every(Duration::from_secs(5), || async {
+                // Only a write says whether writes are possible: a full disk can be read.
+                let probed = self.store.probe(now_ms()).await;
+                self.memory.store_is_well.store(probed.is_ok(), Ordering::Release);
+            }),
+            every(Duration::from_secs(600), || async {
                 if let Err(error) = self.recount().await {
                     tracing::warn!(%error, "items were not counted again");
                 }
-                if let Some(keep_ms) = self.config.keep_ms {
-                    match self.store.retain(now_ms() - keep_ms).await {
-                        Ok(0) => {}
-                        Ok(n_events) => tracing::info!(n_events, "events past their time removed"),
-                        Err(error) => tracing::warn!(%error, "old events were not removed"),
-                    }
+                let Some(keep_ms) = self.config.keep_ms else { return };
+                match self.store.retain(now_ms() - keep_ms).await {
+                    Ok(0) => {}
+                    Ok(n_events) => tracing::info!(n_events, "events past their time removed"),
+                    Err(error) => tracing::warn!(%error, "old events were not removed"),
                 }
-            }
+            }),
+        );
+    }
+
+    /// Follows what other processes change in a store that is shared: items every second, promotions every five.
+    async fn follow(&self) {
+        if !self.store.is_shared() {
+            return;
         }
+        let read_ms = std::sync::atomic::AtomicI64::new(self.began_ms);
+        tokio::join!(
+            every(Duration::from_secs(1), || async {
+                let begin_ms = now_ms();
+                let since_ms = read_ms.load(Ordering::Relaxed) - CHANGES_OVERLAP_MS;
+                match self.read_items(since_ms).await {
+                    Ok(()) => read_ms.store(begin_ms, Ordering::Relaxed),
+                    Err(error) => tracing::warn!(%error, "changes of items were not read"),
+                }
+            }),
+            every(Duration::from_secs(5), || async {
+                if let Err(error) = self.refresh_models().await {
+                    tracing::warn!(%error, "promotions of others were not followed");
+                }
+            }),
+        );
     }
 
     /// Files of models that are not served, and why.
     pub fn left_out(&self) -> Vec<crate::models::LeftOut> {
-        (*self.models.left_out()).clone()
+        self.models.left_out()
     }
 
     /// Whether anybody may do everything.
@@ -300,14 +361,19 @@ impl App {
         self.keys.is_open()
     }
 
-    /// Ends the work on the store, durably: after the last request was answered.
+    /// Ends the work on the store, durably: after the last request was answered. What is not written after [`CLOSE`] was not acknowledged.
     pub(crate) async fn close(self: Arc<Self>) {
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         let store = self.store.clone();
         drop(self);
-        if let Some(writer) = writer {
-            let _ = writer.await;
+        let ended = async {
+            if let Some(writer) = writer {
+                let _ = writer.await;
+            }
+            store.close().await;
+        };
+        if tokio::time::timeout(CLOSE, ended).await.is_err() {
+            tracing::warn!("the store was not closed in time");
         }
-        store.close().await;
     }
 }

@@ -41,6 +41,8 @@ pub struct RawServeConfig {
     pub timeout_secs: Option<NonZeroU32>,
     /// Milliseconds after which a request is written to the log as slow.
     pub slow_ms: Option<NonZeroU32>,
+    /// Items that events and models may bring into the catalog.
+    pub max_items: Option<NonZeroUsize>,
     /// Traces of answers that are kept.
     pub traces: Option<usize>,
     /// Whether requests in the shapes of gorse, Metarank and Rasa are answered too.
@@ -88,6 +90,8 @@ pub struct ServeConfig {
     pub timeout: Duration,
     /// After which time a request is written to the log as slow.
     pub slow: Duration,
+    /// Items that events and models may bring into the catalog.
+    pub max_items: usize,
     /// Traces of answers that are kept.
     pub n_traces: usize,
     /// Whether requests in the shapes of gorse, Metarank and Rasa are answered too.
@@ -138,9 +142,10 @@ impl ServeConfig {
             queue_answers: or(raw.queue_answers, 256),
             n_threads,
             max_body_bytes: most("max_body_bytes", or(raw.max_body_bytes, 8 << 20), 1 << 30)?,
-            max_connections: or(raw.max_connections, 1_024),
+            max_connections: most("max_connections", or(raw.max_connections, 1_024), 1 << 20)?,
             timeout: Duration::from_secs(raw.timeout_secs.map_or(10, NonZeroU32::get).into()),
             slow: Duration::from_millis(raw.slow_ms.map_or(250, NonZeroU32::get).into()),
+            max_items: most("max_items", or(raw.max_items, 5_000_000), 1 << 31)?,
             n_traces: raw.traces.unwrap_or(1_000),
             is_compatible: raw.compatible,
             rules: RawShopRules {

@@ -151,6 +151,14 @@ impl Event {
         Ok(Self { event_id, user_id, item_id, event, timestamp_ms, value, further })
     }
 
+    /// About the bytes that it takes.
+    pub(crate) fn n_bytes(&self) -> usize {
+        let further = |(name, given): (&String, &Value)| name.len() + size_of_json(given);
+        let item = self.item_id.as_ref().map_or(0, String::len);
+        let ids = self.event_id.len() + self.user_id.len() + item + self.event.len();
+        ids + self.further.iter().map(further).sum::<usize>()
+    }
+
     /// The event as JSON, by its canonical names: what an export says of it.
     pub fn to_json(&self) -> Value {
         let mut fields = self.further.clone();
@@ -280,7 +288,10 @@ fn size_of_json(value: &Value) -> usize {
     match value {
         Value::Null | Value::Bool(_) => 5,
         Value::Number(_) => 20,
-        Value::String(text) => text.len() + 2,
+        // Control characters are written as six.
+        Value::String(text) => {
+            text.len() + 2 + 5 * text.bytes().filter(|byte| *byte < 0x20).count()
+        }
         Value::Array(values) => {
             values.iter().map(|value| size_of_json(value) + 1).sum::<usize>() + 2
         }

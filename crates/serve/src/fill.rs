@@ -15,12 +15,13 @@ const ROWS: usize = 10_000;
 pub struct Filled {
     /// Events that were not there before.
     pub n_new_events: u64,
-    /// Items with a title that were written.
+    /// Items with a title that were not there before.
     pub n_items: u64,
 }
 
-/// Writes the histories and the titles of a dataset. Events have ids that say which dataset and which place they are of: doing it again adds
-/// nothing.
+/// Writes the histories of a dataset, and the titles of items that the store does not know. A dataset that was put in whole is not put in
+/// again: what was forgotten or removed since stays so. Events have ids that say which dataset and which place they are of, so that one that
+/// was cut short goes on.
 ///
 /// # Errors
 /// [`StoreError`]; what was written before stays, and doing it again goes on.
@@ -31,6 +32,10 @@ pub async fn fill(
 ) -> Result<Filled, StoreError> {
     let mut filled = Filled::default();
     let now_ms = now_ms();
+    let content_hash = &dataset.manifest.content_hash;
+    if store.has_dataset(content_hash).await? {
+        return Ok(filled);
+    }
     let titled = dataset.items.iter().filter_map(|(index, id, _)| {
         let title = dataset.titles.get(index as usize);
         (!title.is_empty()).then(|| ItemRecord {
@@ -42,10 +47,9 @@ pub async fn fill(
     });
     let items: Vec<ItemRecord> = titled.collect();
     for items in items.chunks(ROWS) {
-        store.put_items(items).await?;
+        filled.n_items += store.add_items(items).await?;
     }
-    filled.n_items = items.len() as u64;
-    let of_dataset = dataset.manifest.content_hash.chars().take(16).collect::<String>();
+    let of_dataset = content_hash.chars().take(16).collect::<String>();
     progress.begin("fill the store", Some(dataset.sequences.n_events() as u64));
     let mut rows = Vec::with_capacity(ROWS);
     let mut place = 0_u64;
@@ -76,5 +80,6 @@ pub async fn fill(
         }
     }
     filled.n_new_events += store.append(&rows, now_ms).await?.len() as u64;
+    store.note_dataset(content_hash, now_ms).await?;
     Ok(filled)
 }

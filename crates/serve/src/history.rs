@@ -47,8 +47,8 @@ pub type UserHistory = Arc<Vec<PastEvent>>;
 
 /// Histories of the users who came last.
 ///
-/// A history is never older than the last event that was acknowledged before it was asked for: an event that is written takes the cached
-/// history away, and one that is read while events are written is answered with but not kept.
+/// A history is never older than the last event that was acknowledged before it was asked for, and no event stands in it twice: an event that
+/// was written is put into the history that is kept, and one that is read while events are written is answered with but not kept.
 #[derive(Debug)]
 pub struct Histories {
     store: Arc<dyn Store>,
@@ -59,8 +59,9 @@ pub struct Histories {
 
 #[derive(Debug, Default)]
 struct Shard {
-    /// Writes that touched the shard.
-    n_writes: AtomicU64,
+    /// Writes that have begun, and those of them that have ended; one that has not may or may not be in what the store says.
+    n_begun: AtomicU64,
+    n_ended: AtomicU64,
     users: Mutex<Users>,
 }
 
@@ -121,35 +122,43 @@ impl Histories {
         if let Some(history) = shard.users().get(user_id, self.n_users_a_shard) {
             return Ok(history);
         }
-        let n_writes = shard.n_writes.load(Ordering::Acquire);
+        let n_ended = shard.n_ended.load(Ordering::SeqCst);
         let events = self.store.history(user_id, self.n_events).await?;
         let history: UserHistory = Arc::new(events.iter().map(PastEvent::from).collect());
         if self.n_users_a_shard > 0 {
             let mut users = shard.users();
-            if shard.n_writes.load(Ordering::Acquire) == n_writes {
+            if shard.n_begun.load(Ordering::SeqCst) == n_ended {
                 users.insert(Arc::from(user_id), history.clone(), self.n_users_a_shard);
             }
         }
         Ok(history)
     }
 
-    /// Notes events that were written just now, before anybody is told that they were.
+    /// Says that events of these users are about to be written, or forgotten.
+    pub(crate) fn begin<'a>(&self, users: impl Iterator<Item = &'a str>) {
+        for user in users {
+            self.shard(user).n_begun.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Says that this has ended, well or not.
+    pub(crate) fn end<'a>(&self, users: impl Iterator<Item = &'a str>) {
+        for user in users {
+            self.shard(user).n_ended.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Puts events that were written just now into the histories that are kept, between begin and end, before anybody is told of them.
     pub(crate) fn wrote<'a>(&self, events: impl Iterator<Item = &'a Event>) {
         for event in events {
-            let shard = self.shard(&event.user_id);
-            let mut users = shard.users();
-            shard.n_writes.fetch_add(1, Ordering::AcqRel);
-            if event.item_id.is_some() || event.event == "ask" {
-                users.push(&event.user_id, PastEvent::from(event), self.n_events);
-            }
+            let mut users = self.shard(&event.user_id).users();
+            users.push(&event.user_id, PastEvent::from(event), self.n_events);
         }
     }
 
     /// Forgets what is kept of a user.
     pub(crate) fn forget(&self, user_id: &str) {
-        let shard = self.shard(user_id);
-        let mut users = shard.users();
-        shard.n_writes.fetch_add(1, Ordering::AcqRel);
+        let mut users = self.shard(user_id).users();
         users.young.remove(user_id);
         users.old.remove(user_id);
     }

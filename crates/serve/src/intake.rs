@@ -13,6 +13,10 @@ use crate::store::{Store, StoreError};
 
 /// Most events of one transaction.
 const MAX_ROWS: usize = 10_000;
+/// About the most bytes of one transaction.
+const MAX_BYTES: usize = 16 << 20;
+/// An event takes the room of one for each so many bytes that it has: the queue is bounded in bytes too.
+const BYTES_OF_ONE: usize = 1024;
 
 /// Why events were not written; none of them was.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -24,9 +28,11 @@ pub enum IntakeError {
         n_waiting: usize,
     },
     /// More events at once than may ever wait.
-    #[error("{n_events} events at once, at most {most} are taken: send them in parts")]
+    #[error(
+        "as much as {n_events} events of a thousand bytes at once, at most {most} are taken: send them in parts"
+    )]
     TooMany {
-        /// Events sent.
+        /// Events sent; larger ones count several times.
         n_events: usize,
         /// Most at once.
         most: usize,
@@ -41,6 +47,12 @@ pub enum IntakeError {
 
 /// What is told of events once they are durable.
 pub(crate) trait Listener: Send + Sync + 'static {
+    /// Events are about to be written.
+    fn begin(&self, events: &[Event]);
+
+    /// The writing of these has ended, well or not.
+    fn end(&self, events: &[Event]);
+
     /// New events were written, in the order of the log.
     fn wrote(&self, events: &[&Event]);
 
@@ -88,7 +100,7 @@ impl Intake {
     /// # Errors
     /// [`IntakeError`]: then none was written by this call.
     pub async fn write(&self, events: Vec<Event>) -> Result<usize, IntakeError> {
-        let n_events = events.len();
+        let n_events = events.iter().map(room_of).sum();
         if n_events > self.n_room {
             return Err(IntakeError::TooMany { n_events, most: self.n_room });
         }
@@ -103,18 +115,25 @@ impl Intake {
     }
 }
 
+fn room_of(event: &Event) -> usize {
+    1 + event.n_bytes() / BYTES_OF_ONE
+}
+
 async fn write(
     store: Arc<dyn Store>,
     listener: Arc<dyn Listener>,
     mut waiting: mpsc::UnboundedReceiver<Job>,
 ) {
     while let Some(first) = waiting.recv().await {
-        let mut n_rows = first.events.len();
+        let bytes_of = |job: &Job| job.events.iter().map(Event::n_bytes).sum::<usize>();
+        let (mut n_rows, mut n_bytes) = (first.events.len(), bytes_of(&first));
         let mut jobs = vec![first];
         while n_rows < MAX_ROWS
+            && n_bytes < MAX_BYTES
             && let Ok(next) = waiting.try_recv()
         {
             n_rows += next.events.len();
+            n_bytes += bytes_of(&next);
             jobs.push(next);
         }
         let mut rows = Vec::with_capacity(n_rows);
@@ -124,10 +143,13 @@ async fn write(
             ends.push(rows.len());
         }
         let started = std::time::Instant::now();
-        match store.append(&rows, now_ms()).await {
+        listener.begin(&rows);
+        let appended = store.append(&rows, now_ms()).await;
+        match appended {
             Ok(new) => {
                 let events: Vec<&Event> = new.iter().map(|place| &rows[*place]).collect();
                 listener.wrote(&events);
+                listener.end(&rows);
                 listener.committed(rows.len(), started.elapsed());
                 let mut begin = 0;
                 for (job, end) in jobs.into_iter().zip(ends) {
@@ -138,6 +160,7 @@ async fn write(
                 }
             }
             Err(error) => {
+                listener.end(&rows);
                 listener.failed(&error);
                 let error = IntakeError::Store(Arc::new(error));
                 for job in jobs {

@@ -61,7 +61,7 @@ pub(crate) struct Metrics {
     pub(crate) rejected: Family<CodeLabels, Counter>,
     pub(crate) commits: Histogram,
     pub(crate) store_failures: Counter,
-    pub(crate) panics: Counter,
+    pub(crate) failures: Counter,
     pub(crate) privacy: Family<KindLabels, Counter>,
     pub(crate) models: Family<ModelLabels, Gauge>,
     pub(crate) waiting: Gauge,
@@ -84,7 +84,7 @@ impl Metrics {
             rejected: Family::default(),
             commits: Histogram::new(BUCKETS),
             store_failures: Counter::default(),
-            panics: Counter::default(),
+            failures: Counter::default(),
             privacy: Family::default(),
             models: Family::default(),
             waiting: Gauge::default(),
@@ -150,7 +150,7 @@ impl Metrics {
             "Transactions that failed",
             metrics.store_failures.clone(),
         );
-        registry.register("panics", "Requests that failed inside", metrics.panics.clone());
+        registry.register("failures", "Requests that failed inside", metrics.failures.clone());
         registry.register(
             "privacy_requests",
             "Deletions and exports of users",

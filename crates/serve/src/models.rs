@@ -193,7 +193,10 @@ pub struct Models {
     paths: Vec<PathBuf>,
     store: Arc<dyn Store>,
     live: ArcSwap<Live>,
-    left_out: ArcSwap<Vec<LeftOut>>,
+    /// Files that are no models.
+    unreadable: ArcSwap<Vec<LeftOut>>,
+    /// Models that should be served and could not be loaded.
+    failed: ArcSwap<Vec<LeftOut>>,
     /// One change at a time.
     change: tokio::sync::Mutex<()>,
 }
@@ -205,7 +208,8 @@ impl Models {
             paths,
             store,
             live: ArcSwap::default(),
-            left_out: ArcSwap::default(),
+            unreadable: ArcSwap::default(),
+            failed: ArcSwap::default(),
             change: tokio::sync::Mutex::new(()),
         }
     }
@@ -216,8 +220,14 @@ impl Models {
     }
 
     /// Files that were looked at and are not served.
-    pub fn left_out(&self) -> Arc<Vec<LeftOut>> {
-        self.left_out.load_full()
+    pub fn left_out(&self) -> Vec<LeftOut> {
+        let mut all = (*self.unreadable.load_full()).clone();
+        for failed in self.failed.load().iter() {
+            if !all.contains(failed) {
+                all.push(failed.clone());
+            }
+        }
+        all
     }
 
     /// The files that are there, by slot, the newest first.
@@ -242,7 +252,7 @@ impl Models {
         found.sort_by(|a, b| {
             a.name.cmp(&b.name).then(b.written.cmp(&a.written)).then(a.file.cmp(&b.file))
         });
-        self.left_out.store(Arc::new(left_out));
+        self.unreadable.store(Arc::new(left_out));
         Ok(found)
     }
 
@@ -267,7 +277,7 @@ impl Models {
     }
 
     /// Serves in every slot what was promoted there last, or the newest file where nothing was; what is live already stays as it is.
-    /// A file that cannot be loaded leaves what is live in place.
+    /// A file that cannot be loaded leaves what is live in place, and where nothing is live the next newest is tried.
     ///
     /// # Errors
     /// [`ServedModelError`] if nothing can be found at all.
@@ -276,36 +286,59 @@ impl Models {
         let found = self.found()?;
         let mut slots: Vec<String> = found.iter().map(|own| own.name.clone()).collect();
         slots.dedup();
+        let mut failed = Vec::new();
         for slot in slots {
             let promoted = self.store.promotions(&slot).await?;
             let of_slot: Vec<&Found> = found.iter().filter(|own| own.name == slot).collect();
             let is_promoted = promoted
                 .iter()
                 .find_map(|own| of_slot.iter().find(|file| file.version == own.version));
-            let Some(chosen) = is_promoted.or(of_slot.first()).map(|own| (*own).clone()) else {
-                continue;
-            };
-            if !chosen.is_live
-                && let Err(error) = self.serve(chosen.clone()).await
-            {
-                let reason = error.to_string();
-                let mut left_out = (*self.left_out()).clone();
-                left_out.push(LeftOut { file: chosen.file, reason });
-                self.left_out.store(Arc::new(left_out));
+            let candidates = is_promoted.into_iter().chain(&of_slot);
+            for chosen in candidates {
+                if self.live().in_slot(&slot).is_some_and(|(_, own)| own == chosen.version) {
+                    break;
+                }
+                match self.load((*chosen).clone()).await {
+                    Ok(loaded) => {
+                        self.swap(&slot, loaded);
+                        break;
+                    }
+                    Err(error) => {
+                        let (file, reason) = (chosen.file.clone(), error.to_string());
+                        failed.push(LeftOut { file, reason });
+                        if self.live().in_slot(&slot).is_some() {
+                            break;
+                        }
+                    }
+                }
             }
         }
+        self.failed.store(Arc::new(failed));
         Ok(())
     }
 
-    /// Serves a version and notes that it was promoted.
+    /// Serves a version and notes that it was promoted; what was live before is noted too, so that it can be gone back to.
     ///
     /// # Errors
     /// [`ServedModelError`]: then what was live before still is.
     pub async fn promote(&self, slot: &str, version: &str) -> Result<Found, ServedModelError> {
         let _change = self.change.lock().await;
         let found = self.version(slot, version)?;
-        self.serve(found.clone()).await?;
+        let promoted = self.store.promotions(slot).await?;
+        let live = self.live().in_slot(slot).map(|(_, own)| own.to_owned());
+        if live.as_deref() == Some(&found.version)
+            && promoted.first().is_some_and(|own| own.version == found.version)
+        {
+            return Ok(Found { is_live: true, ..found });
+        }
+        let loaded = self.load(found.clone()).await?;
+        if promoted.is_empty()
+            && let Some(live) = live.filter(|own| *own != found.version)
+        {
+            self.store.promote(slot, &live, now_ms()).await?;
+        }
         self.store.promote(slot, &found.version, now_ms()).await?;
+        self.swap(slot, loaded);
         Ok(Found { is_live: true, ..found })
     }
 
@@ -316,20 +349,13 @@ impl Models {
     pub async fn roll_back(&self, slot: &str) -> Result<Found, ServedModelError> {
         let _change = self.change.lock().await;
         let promoted = self.store.promotions(slot).await?;
-        let earlier = promoted.get(1).map(|own| own.version.as_str());
-        let found = match (promoted.first(), earlier) {
-            (Some(_), Some(version)) => self.version(slot, version)?,
-            // Before the first promotion the newest other file was served.
-            (Some(first), None) => {
-                let mut others = self.found()?.into_iter();
-                others
-                    .find(|own| own.name == slot && own.version != first.version)
-                    .ok_or_else(|| ServedModelError::NothingEarlier { slot: slot.to_owned() })?
-            }
-            (None, _) => return Err(ServedModelError::NothingEarlier { slot: slot.to_owned() }),
+        let Some(earlier) = promoted.get(1) else {
+            return Err(ServedModelError::NothingEarlier { slot: slot.to_owned() });
         };
-        self.serve(found.clone()).await?;
+        let found = self.version(slot, &earlier.version)?;
+        let loaded = self.load(found.clone()).await?;
         self.store.demote(slot).await?;
+        self.swap(slot, loaded);
         Ok(Found { is_live: true, ..found })
     }
 
@@ -359,16 +385,16 @@ impl Models {
         }
     }
 
-    /// Loads a file apart from the threads that answer, then swaps.
-    async fn serve(&self, found: Found) -> Result<(), ServedModelError> {
-        let slot = found.name.clone();
+    /// Loads a file apart from the threads that answer.
+    async fn load(&self, found: Found) -> Result<Loaded, ServedModelError> {
         let loaded = tokio::task::spawn_blocking(move || load(&found)).await;
-        let loaded =
-            loaded.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+        Ok(loaded.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?)
+    }
+
+    fn swap(&self, slot: &str, loaded: Loaded) {
         let mut live = (*self.live()).clone();
-        live.put(&slot, loaded);
+        live.put(slot, loaded);
         self.live.store(Arc::new(live));
-        Ok(())
     }
 }
 

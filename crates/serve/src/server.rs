@@ -78,6 +78,7 @@ impl Server {
             let app = app.clone();
             tokio::spawn(async move { app.tend().await })
         };
+        let mut connections = tokio::task::JoinSet::new();
         let mut end = std::pin::pin!(end);
         loop {
             let room = tokio::select! {
@@ -104,7 +105,9 @@ impl Server {
             let service = TowerToHyperService::new(router.clone());
             let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
             let connection = graceful.watch(connection);
-            tokio::spawn(async move {
+            // Those that have ended are let go of.
+            while connections.try_join_next().is_some() {}
+            connections.spawn(async move {
                 if let Err(error) = connection.await {
                     tracing::debug!(%error, "a connection ended early");
                 }
@@ -116,6 +119,8 @@ impl Server {
         if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
             tracing::warn!("requests that took too long were cut off");
         }
+        // Also of clients that do not read their answer: nothing holds the store open after this.
+        connections.shutdown().await;
         tending.abort();
         let _ = tending.await;
         drop(router);

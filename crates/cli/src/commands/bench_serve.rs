@@ -169,12 +169,17 @@ async fn measure(
     };
     let items = u64::from(arguments.items.get());
     let run = uuid_of_run();
+    // Another number for each load: an event is new once.
+    let load_number = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let numbered = load_number.clone();
+    let next_load = move || numbered.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let events = move |n: u64| {
+        let load = load_number.load(std::sync::atomic::Ordering::Relaxed);
         let mut rng = ChaCha8Rng::seed_from_u64(seed ^ n);
         let row = |place: u64| {
             let (user, item) = (rng.random_range(0..users), rng.random_range(0..items));
             format!(
-                "{{\"event_id\":\"{run}-{n}-{place}\",\"user_id\":\"user-{user}\",\"item_id\":\"item-{item}\",\"event\":\"view_item\"}}"
+                "{{\"event_id\":\"{run}-{load}-{n}-{place}\",\"user_id\":\"user-{user}\",\"item_id\":\"item-{item}\",\"event\":\"view_item\"}}"
             )
         };
         let rows: Vec<String> = (0..EVENTS_A_REQUEST).map(row).collect();
@@ -187,7 +192,8 @@ async fn measure(
     load(&plan(500.0, 2), list).await;
     let mut lists = arguments.rate;
     if lists.is_none() {
-        lists = Some(saturation(context, "lists", 100.0, |rate| load(&plan(rate, 3), list)).await);
+        lists =
+            Some(saturation(context, "lists", 100.0, |rate| load_for(plan(rate, 3), list)).await);
     }
     let most = lists.unwrap_or(100.0);
     for (what, share) in
@@ -199,11 +205,16 @@ async fn measure(
     }
     let each = EVENTS_A_REQUEST as f64;
     let most = {
-        let events = events.clone();
-        saturation(context, "events", 20.0, move |rate| load(&plan(rate, 3), events.clone())).await
+        let (events, next_load) = (events.clone(), next_load.clone());
+        let once = move |rate| {
+            next_load();
+            load_for(plan(rate, 3), events.clone())
+        };
+        saturation(context, "events", 20.0, once).await
     };
     for (what, share) in [("events, all it takes", 1.0), ("events, at half of it", 0.5)] {
         context.display.begin(what, None);
+        next_load();
         let outcome = load(&plan(most * share, secs), events.clone()).await;
         rows.push(Row::new(what, most * share, each, &outcome, rss()));
     }
@@ -215,6 +226,13 @@ async fn measure(
     let header =
         ["", "offered/s", "answered/s", "failed", "p50 ms", "p99 ms", "p99.9 ms", "memory MB"];
     output::line(&output::table(&header, &cells, 1))
+}
+
+async fn load_for(
+    plan: LoadPlan,
+    request: impl Fn(u64) -> LoadRequest + Send + Sync + 'static,
+) -> LoadOutcome {
+    load(&plan, request).await
 }
 
 fn uuid_of_run() -> String {

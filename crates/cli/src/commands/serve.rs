@@ -72,7 +72,7 @@ pub(super) fn serve(
                 output::line(&format!("  left out: {}: {}", left_out.file, left_out.reason))?;
             }
             if server.app().is_open() {
-                output::line("  no key is needed: anybody on this machine may do everything; forecart keygen makes keys")?;
+                output::line("  no key is needed: anybody who reaches this address may do everything; forecart keygen makes keys")?;
             }
         }
         ready(address)?;
@@ -115,6 +115,8 @@ async fn change_keys(
             return Err(UsageError(message).into());
         };
         let ends_ms = now_ms + i64::from(arguments.in_hours) * 3_600_000;
+        // One that ends earlier stays so: nothing brings a key back.
+        let ends_ms = key.ends_ms.map_or(ends_ms, |earlier| earlier.min(ends_ms));
         store.put_key(&KeyRecord { ends_ms: Some(ends_ms), ..key }).await?;
         return output::line(&format!("the key {id} ends {}", in_words(ends_ms)));
     }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::body::{self, Asked, Body, InPath};
 use super::error::ApiError;
-use super::events::rows;
+use super::events::{name_intents, rows};
 use super::recommend::{self, ListBody};
 use super::{ops, texts};
 use crate::app::App;
@@ -55,7 +55,7 @@ async fn gorse_recommend(
 ) -> Result<Json<Vec<String>>, ApiError> {
     let body = ListBody::page(query.n, query.offset);
     let ask = recommend::checked(&app, About::Next, &body)?;
-    let list = recommend::answer(&app, ask, Some(user_id)).await?;
+    let list = recommend::answer(&app, &app.models.live(), ask, Some(user_id)).await?;
     Ok(Json(list.items.into_iter().map(|item| item.item_id).collect()))
 }
 
@@ -112,7 +112,8 @@ async fn write(
     let event = |row: Result<Value, ApiError>| -> Result<Event, ApiError> {
         Ok(Event::parse(&translated(row?)?, now_ms, &app.texts)?)
     };
-    let events = rows(&bytes)?.into_iter().map(event).collect::<Result<Vec<_>, _>>()?;
+    let mut events = rows(&bytes)?.into_iter().map(event).collect::<Result<Vec<_>, _>>()?;
+    name_intents(app, &mut events).await;
     Ok(if events.is_empty() { 0 } else { app.intake.write(events).await? })
 }
 
@@ -137,7 +138,7 @@ async fn metarank_rank(
     let ids = ids.collect::<Result<Vec<String>, ApiError>>()?;
     let user = ranking.user.map(|user| id_text("user", &user)).transpose()?;
     let ask = recommend::checked_ranking(&app, ids.clone(), ListBody::default())?;
-    let list = recommend::answer(&app, ask, user).await?;
+    let list = recommend::answer(&app, &app.models.live(), ask, user).await?;
     let mut items: Vec<Value> = Vec::with_capacity(ids.len());
     for item in &list.items {
         items.push(json!({"item": item.item_id, "score": item.score.unwrap_or(0.0)}));

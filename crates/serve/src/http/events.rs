@@ -98,7 +98,7 @@ pub(crate) fn answer(taken: Taken) -> Response {
 
 /// Names what questions ask that came with a text and without an intent, by the model of texts that is live: models of coming questions
 /// go by intents. Where that model abstains, or cannot answer now, the question has none.
-async fn name_intents(app: &Arc<App>, events: &mut [Event]) {
+pub(super) async fn name_intents(app: &Arc<App>, events: &mut [Event]) {
     let Some(file) = app.models.live().support.clone() else { return };
     let is_open =
         |event: &Event| event.event == "ask" && !event.further.contains_key(columns::INTENT);

@@ -12,7 +12,7 @@ use super::body::{self, Body, InPath};
 use super::error::{ApiError, ErrorBody, ErrorFacts};
 use super::events::{Rejected, Taken, answer, rows};
 use crate::app::App;
-use crate::catalog::CatalogError;
+use crate::catalog::{Catalog, CatalogError};
 use crate::clock::now_ms;
 use crate::event::id_text;
 use crate::store::ItemRecord;
@@ -39,51 +39,66 @@ enum Change {
 }
 
 impl App {
-    /// Changes items in memory and in the store, each whole or not at all; what the store refuses is taken back in memory.
+    /// Changes items in the store and then in memory, each whole or not at all; to the end, even if the client goes.
     async fn change_items(
+        self: &Arc<Self>,
+        changes: Vec<(String, Change)>,
+    ) -> Result<Vec<Result<(), CatalogError>>, ApiError> {
+        let app = self.clone();
+        let changing = tokio::spawn(async move { app.changed_items(changes).await });
+        changing.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    }
+
+    async fn changed_items(
         &self,
         changes: Vec<(String, Change)>,
     ) -> Result<Vec<Result<(), CatalogError>>, ApiError> {
         let _one_at_a_time = self.item_writes.lock().await;
         let changed_ms = now_ms();
-        let (mut outcomes, mut records, mut before) = (Vec::new(), Vec::new(), Vec::new());
+        // Tried on a catalog of their own, with the same columns.
+        let mut trial = Catalog::new();
         {
-            let mut catalog = self.memory.catalog_mut();
-            for (item_id, change) in changes {
-                let earlier = catalog.row(&item_id).and_then(|row| catalog.item(row));
-                let row = match &change {
-                    Change::Replace(fields) => catalog.upsert(&item_id, fields).map(Some),
-                    Change::Patch(fields) => catalog.patch(&item_id, fields).map(Some),
-                    Change::Remove => Ok(catalog.remove(&item_id)),
-                };
-                outcomes.push(row.map(|row| {
-                    let is_removed = matches!(change, Change::Remove);
-                    let item = row.and_then(|row| catalog.item(row));
-                    let mut attributes = item.or(earlier.clone()).unwrap_or_default();
-                    attributes.remove("item_id");
-                    before.push((item_id.clone(), earlier));
-                    records.push(ItemRecord { item_id, attributes, is_removed, changed_ms });
-                }));
+            let catalog = self.memory.catalog();
+            for (name, column_type) in catalog.column_types() {
+                trial.declare(name, column_type)?;
             }
-        }
-        if let Err(error) = self.store.put_items(&records).await {
-            let mut catalog = self.memory.catalog_mut();
-            for (item_id, earlier) in before.into_iter().rev() {
-                match earlier {
-                    Some(mut fields) => {
-                        fields.remove("item_id");
-                        drop(catalog.upsert(&item_id, &fields));
-                    }
-                    None => drop(catalog.remove(&item_id)),
+            for (item_id, _) in &changes {
+                if let Some(mut fields) = catalog.row(item_id).and_then(|row| catalog.item(row)) {
+                    fields.remove("item_id");
+                    trial.upsert(item_id, &fields)?;
                 }
             }
-            return Err(error.into());
         }
+        let (mut outcomes, mut records) = (Vec::new(), Vec::new());
+        for (item_id, change) in changes {
+            let earlier = trial.row(&item_id).and_then(|row| trial.item(row));
+            let row = match &change {
+                Change::Replace(fields) => trial.upsert(&item_id, fields).map(Some),
+                Change::Patch(fields) => trial.patch(&item_id, fields).map(Some),
+                Change::Remove => trial.ensure(&item_id).map(|_| None),
+            };
+            outcomes.push(row.map(|row| {
+                let is_removed = row.is_none();
+                if is_removed {
+                    trial.remove(&item_id);
+                }
+                let item = row.and_then(|row| trial.item(row));
+                let mut attributes = item.or(earlier).unwrap_or_default();
+                attributes.remove("item_id");
+                records.push(ItemRecord { item_id, attributes, is_removed, changed_ms });
+            }));
+        }
+        self.store.put_items(&records).await?;
+        self.take_items(records);
         self.gauge_catalog();
         Ok(outcomes)
     }
 
-    async fn change_item(&self, item_id: String, change: Change) -> Result<(), ApiError> {
+    async fn change_item(
+        self: &Arc<Self>,
+        item_id: String,
+        change: Change,
+    ) -> Result<(), ApiError> {
         let mut outcomes = self.change_items(vec![(item_id, change)]).await?;
         Ok(outcomes.remove(0)?)
     }

@@ -105,9 +105,7 @@ pub fn router(app: Arc<App>) -> Router {
             .merge(compatible::reading().route_layer(needs(Scope::Read)))
             .merge(compatible::writing().route_layer(needs(Scope::Write)));
     }
-    let panicked = app.clone();
-    let on_panic = move |_: Box<dyn std::any::Any + Send>| {
-        panicked.memory.metrics.panics.inc();
+    let on_panic = |_: Box<dyn std::any::Any + Send>| {
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the request failed inside")
             .into_response()
     };
@@ -144,7 +142,12 @@ async fn wrong_method(request: Request) -> ApiError {
 async fn watched(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = new_id();
-    let method = request.method().to_string();
+    // Labels of metrics are few, whatever clients send.
+    let method = match request.method().as_str() {
+        own @ ("GET" | "POST" | "PUT" | "PATCH" | "DELETE" | "HEAD" | "OPTIONS") => own,
+        _ => "other",
+    };
+    let method = method.to_owned();
     let matched = request.extensions().get::<MatchedPath>();
     let route = matched.map_or_else(|| "other".to_owned(), |path| path.as_str().to_owned());
     let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
@@ -152,6 +155,9 @@ async fn watched(State(app): State<Arc<App>>, request: Request, next: Next) -> R
     let mut response = if announced.is_some_and(|n| n > app.config.max_body_bytes as u64) {
         // Nothing of it is waited for.
         body::too_large().into_response()
+    } else if route.starts_with("/v1/models") {
+        // A large model takes as long to load as it takes.
+        next.run(request).await
     } else {
         match tokio::time::timeout(app.config.timeout, next.run(request)).await {
             Ok(response) => response,
@@ -162,6 +168,9 @@ async fn watched(State(app): State<Arc<App>>, request: Request, next: Next) -> R
         }
     };
     let took = started.elapsed();
+    if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
+        app.memory.metrics.failures.inc();
+    }
     let status = response.status().as_u16();
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert("x-request-id", value);

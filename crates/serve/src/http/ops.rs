@@ -55,7 +55,7 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Read
         store,
         queue,
         models: models.collect(),
-        left_out: (*app.models.left_out()).clone(),
+        left_out: app.models.left_out(),
         open: app.is_open(),
     };
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -87,7 +87,7 @@ pub(crate) struct ModelList {
 #[utoipa::path(get, path = "/v1/models", tag = "models", responses((status = 200, body = ModelList), (status = 409, body = ErrorBody)))]
 pub(crate) async fn models(State(app): State<Arc<App>>) -> Result<Json<ModelList>, ApiError> {
     let found = found(app.clone()).await?;
-    Ok(Json(ModelList { models: found, left_out: (*app.models.left_out()).clone() }))
+    Ok(Json(ModelList { models: found, left_out: app.models.left_out() }))
 }
 
 async fn found(app: Arc<App>) -> Result<Vec<Found>, ServedModelError> {
@@ -112,8 +112,20 @@ pub(crate) struct Promoted {
     promotions: Vec<Promotion>,
 }
 
+/// Changes what answers, to the end: a client that goes, or a model that takes long to load, leaves nothing half done.
+async fn changed<F>(app: Arc<App>, change: F) -> Result<Json<Promoted>, ApiError>
+where
+    F: Future<Output = Result<Found, ServedModelError>> + Send + 'static,
+{
+    let changing = tokio::spawn(async move {
+        let live = change.await?;
+        app.model_changed();
+        promoted(&app, live).await
+    });
+    changing.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
+
 async fn promoted(app: &App, live: Found) -> Result<Json<Promoted>, ApiError> {
-    app.model_changed();
     tracing::info!(
         slot = live.name,
         model = live.model,
@@ -132,8 +144,8 @@ pub(crate) async fn promote(
     InPath(name): InPath,
     Body(body): Body<PromoteBody>,
 ) -> Result<Json<Promoted>, ApiError> {
-    let live = app.models.promote(&name, &body.version).await?;
-    promoted(&app, live).await
+    let own = app.clone();
+    changed(app, async move { own.models.promote(&name, &body.version).await }).await
 }
 
 /// Serves what was served before.
@@ -143,13 +155,15 @@ pub(crate) async fn roll_back(
     State(app): State<Arc<App>>,
     InPath(name): InPath,
 ) -> Result<Json<Promoted>, ApiError> {
-    let live = app.models.roll_back(&name).await?;
-    promoted(&app, live).await
+    let own = app.clone();
+    changed(app, async move { own.models.roll_back(&name).await }).await
 }
 
 /// Looks for files of models again; a slot where none was promoted gets its newest file.
 #[utoipa::path(post, path = "/v1/models/refresh", tag = "models", responses((status = 200, body = ModelList), (status = 409, body = ErrorBody)))]
 pub(crate) async fn refresh(State(app): State<Arc<App>>) -> Result<Json<ModelList>, ApiError> {
-    app.refresh_models().await?;
+    let own = app.clone();
+    let refreshing = tokio::spawn(async move { own.refresh_models().await });
+    refreshing.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
     models(State(app)).await
 }

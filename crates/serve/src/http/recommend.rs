@@ -13,9 +13,11 @@ use utoipa::{IntoParams, ToSchema};
 use super::body::{Asked, Body, InPath};
 use super::error::{ApiError, ErrorBody};
 use crate::app::App;
+use crate::catalog::ColumnType;
 use crate::event::check_id;
 use crate::history::UserHistory;
 use crate::lists::{About, DEFAULT_SCENARIO, Job, List, ListAsk};
+use crate::models::Live;
 use crate::rules::{Boost, Filter, RuleError, Schema, Scope, Values};
 
 /// Items of a list, where nothing is said.
@@ -169,7 +171,9 @@ pub(super) fn checked(app: &App, about: About, body: &ListBody) -> Result<ListAs
     }
     let context = Values::from_json(&body.context);
     for (name, value) in context.iter() {
+        // Times and paths have no type of their own in JSON: one that cannot be read is missing.
         if let Some(column_type) = app.rules.context.get(name)
+            && !matches!(column_type, ColumnType::Time | ColumnType::Path)
             && *column_type != value.value_type()
         {
             let message = format!("context.{name} is {}", column_type.in_words());
@@ -217,6 +221,7 @@ fn declare_items(app: &App, schema: &mut Schema) {
 /// The list of one user, or of a visitor.
 pub(super) async fn answer(
     app: &Arc<App>,
+    live: &Arc<Live>,
     mut ask: ListAsk,
     user_id: Option<String>,
 ) -> Result<List, ApiError> {
@@ -230,8 +235,7 @@ pub(super) async fn answer(
         }
     }
     ask.user_id = user_id;
-    let job =
-        Job { app: app.clone(), live: app.models.live(), past, ask, request_id: super::new_id() };
+    let job = Job { app: app.clone(), live: live.clone(), past, ask, request_id: super::new_id() };
     Ok(app.workers.run(move || job.list()).await?)
 }
 
@@ -244,7 +248,7 @@ pub(crate) async fn get(
     Asked(query): Asked<ListQuery>,
 ) -> Result<Json<List>, ApiError> {
     let ask = checked(&app, About::Next, &query.into())?;
-    Ok(Json(answer(&app, ask, Some(user_id)).await?))
+    Ok(Json(answer(&app, &app.models.live(), ask, Some(user_id)).await?))
 }
 
 /// What a user, a visitor or each of several users wants next.
@@ -254,9 +258,11 @@ pub(crate) async fn post(
     State(app): State<Arc<App>>,
     Body(mut body): Body<ListBody>,
 ) -> Result<Json<OneOrMany>, ApiError> {
+    // Once: a batch is answered by one set of models.
+    let live = app.models.live();
     let Some(users) = body.user_ids.take() else {
         let ask = checked(&app, About::Next, &body)?;
-        let list = answer(&app, ask, body.user_id).await?;
+        let list = answer(&app, &live, ask, body.user_id).await?;
         return Ok(Json(OneOrMany::One(list)));
     };
     if body.user_id.is_some() {
@@ -269,7 +275,7 @@ pub(crate) async fn post(
     let mut results = Vec::with_capacity(users.len());
     for user_id in users {
         let ask = checked(&app, About::Next, &body)?;
-        results.push(answer(&app, ask, Some(user_id)).await?);
+        results.push(answer(&app, &live, ask, Some(user_id)).await?);
     }
     Ok(Json(OneOrMany::Many(Lists { results })))
 }
@@ -289,7 +295,7 @@ async fn about_item(
         return Err(ApiError::new(StatusCode::NOT_FOUND, "unknown_item", message));
     }
     let ask = checked(app, about(item_id), &query.into())?;
-    Ok(Json(answer(app, ask, None).await?))
+    Ok(Json(answer(app, &app.models.live(), ask, None).await?))
 }
 
 /// What is like an item.
@@ -353,7 +359,7 @@ pub(crate) async fn rank(
     let body =
         ListBody { session, context, scenario, filter, boost, explain, ..ListBody::default() };
     let ask = checked_ranking(&app, ids, body)?;
-    Ok(Json(answer(&app, ask, user_id).await?))
+    Ok(Json(answer(&app, &app.models.live(), ask, user_id).await?))
 }
 
 /// Checks a request for the order of given items.

@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use forecart_data::{History, ItemIdx};
 use forecart_models::model_file::{IntentModelFile, QuestionModelFile};
 use forecart_models::support::Abstained;
+use forecart_models::support::questions::Behavior;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -282,24 +283,28 @@ fn expected(
     let mut ranking: Vec<usize> = (0..probabilities.len()).collect();
     // Stable: equal ones by their place.
     ranking.sort_by(|a, b| probabilities[*b].total_cmp(&probabilities[*a]));
+    // One for all intents: what is left out says what is left of each.
+    let deletions = match explain && !past.is_empty() {
+        true => Some(predictor.deletions(history)?),
+        false => None,
+    };
     let mut questions = Vec::new();
     for (rank, intent) in (1..).zip(ranking.into_iter().take(n)) {
-        let because = (explain && !past.is_empty()).then(|| {
-            let found = predictor.explain(history, intent)?;
-            let named = found.behaviors.iter().take(3).map(|own| NamedBehavior {
+        let because = deletions.as_ref().map(|deletions| {
+            let named = |own: &Behavior| NamedBehavior {
                 event: names.events.text(own.event.into()).to_owned(),
                 object: names.objects.text(own.object).to_owned(),
                 count: own.count,
                 last_ms: own.last_ms,
                 effect: own.effect,
-            });
-            Ok::<_, ApiError>(named.collect())
+            };
+            deletions.of(intent).cause().iter().map(named).collect()
         });
         questions.push(Expected {
             rank,
             intent: predictor.intent(intent).to_owned(),
             p: probabilities[intent],
-            because: because.transpose()?,
+            because,
         });
     }
     Ok((past.is_empty().then_some("unknown_user"), questions))

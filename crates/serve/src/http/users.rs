@@ -70,7 +70,10 @@ pub(crate) async fn post(
             }
         }
     }
-    app.store.put_users(&users).await?;
+    {
+        let _one_at_a_time = app.user_writes.lock().await;
+        app.store.put_users(&users).await?;
+    }
     Ok(answer(Taken { accepted: users.len(), duplicates: 0, rejected }))
 }
 
@@ -83,7 +86,9 @@ pub(crate) async fn put(
     Body(mut attributes): Body<Map<String, Value>>,
 ) -> Result<StatusCode, ApiError> {
     attributes.remove("user_id");
-    app.store.put_users(&[checked(id, attributes)?]).await?;
+    let user = checked(id, attributes)?;
+    let _one_at_a_time = app.user_writes.lock().await;
+    app.store.put_users(&[user]).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -95,6 +100,7 @@ pub(crate) async fn patch(
     InPath(id): InPath,
     Body(changes): Body<Map<String, Value>>,
 ) -> Result<StatusCode, ApiError> {
+    let _one_at_a_time = app.user_writes.lock().await;
     let mut attributes = app.store.user(&id).await?.map(|own| own.attributes).unwrap_or_default();
     for (name, value) in changes {
         match value {
@@ -126,14 +132,25 @@ pub(crate) async fn delete(
     State(app): State<Arc<App>>,
     InPath(id): InPath,
 ) -> Result<(StatusCode, Json<Receipt>), ApiError> {
-    let receipt_id = uuid::Uuid::now_v7().to_string();
-    let forgotten = app.store.forget(&id, &receipt_id, now_ms()).await;
-    let state = if forgotten.is_ok() { "done" } else { "failed" };
-    count(&app, "delete", state);
-    let receipt = forgotten?;
-    app.memory.histories.forget(&id);
-    app.traces.forget(&id);
+    // To the end, even if the client goes.
+    let forgetting = tokio::spawn(async move { app.forget(&id).await });
+    let receipt =
+        forgetting.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
     Ok((StatusCode::ACCEPTED, Json(receipt)))
+}
+
+impl App {
+    async fn forget(&self, user_id: &str) -> Result<Receipt, StoreError> {
+        let _one_at_a_time = self.user_writes.lock().await;
+        let receipt_id = uuid::Uuid::now_v7().to_string();
+        self.memory.histories.begin(std::iter::once(user_id));
+        let forgotten = self.store.forget(user_id, &receipt_id, now_ms()).await;
+        self.memory.histories.forget(user_id);
+        self.memory.histories.end(std::iter::once(user_id));
+        self.traces.forget(user_id);
+        count(self, "delete", if forgotten.is_ok() { "done" } else { "failed" });
+        forgotten
+    }
 }
 
 /// The receipt of a deletion.

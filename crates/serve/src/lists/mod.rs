@@ -214,7 +214,8 @@ impl Job {
         let usual = Scenario::default();
         let scenario = app.rules.scenarios.get(&ask.scenario).unwrap_or(&usual);
         let rules = seen_rules(&ask, scenario, file.map(Arc::as_ref));
-        // What costs time is computed before the catalog is locked, and after it: changes of the catalog do not wait for networks.
+        // What costs time is computed before the catalog is locked, and after it: changes of the catalog do not wait for networks. (Where
+        // filters take nearly all of the model's first items, it is asked for more under the lock.)
         let mut proposed = Proposed::new(&ask, pair, rules.1);
         let mut on = |catalog: &Catalog| {
             let way = Way { app: &app, catalog, scenario, seen: &rules.0, past: &past, now_ms };

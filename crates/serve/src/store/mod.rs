@@ -68,7 +68,7 @@ pub trait Store: Debug + Send + Sync {
     /// Returns the places in `events` of those that were new, ascending.
     fn append<'a>(&'a self, events: &'a [Event], received_ms: i64) -> Stored<'a, Vec<usize>>;
 
-    /// The newest `n` events of a user that are on an item or ask something, oldest first; equal times in the order they came.
+    /// The newest `n` events of a user, oldest first; equal times in the order they came.
     fn history<'a>(&'a self, user_id: &'a str, n: usize) -> Stored<'a, Vec<Event>>;
 
     /// A page of all that is known of a user's events, in the order they came: those after `after` (0 for the first page), and where
@@ -88,6 +88,15 @@ pub trait Store: Debug + Send + Sync {
 
     /// Writes items, in one transaction.
     fn put_items<'a>(&'a self, items: &'a [ItemRecord]) -> Stored<'a, ()>;
+
+    /// Writes those items that are not there, removed ones being there; how many that were.
+    fn add_items<'a>(&'a self, items: &'a [ItemRecord]) -> Stored<'a, u64>;
+
+    /// Whether a dataset was put in whole before.
+    fn has_dataset<'a>(&'a self, content_hash: &'a str) -> Stored<'a, bool>;
+
+    /// Notes that a dataset was put in whole.
+    fn note_dataset<'a>(&'a self, content_hash: &'a str, now_ms: i64) -> Stored<'a, ()>;
 
     /// A page of the items that changed at or after `since_ms`, by id: those after `after` ("" for the first page), at most `n`.
     fn items<'a>(&'a self, since_ms: i64, after: &'a str, n: usize) -> Stored<'a, Vec<ItemRecord>>;
@@ -127,8 +136,8 @@ pub trait Store: Debug + Send + Sync {
     /// How much there is.
     fn counts(&self) -> Stored<'_, StoreCounts>;
 
-    /// Whether it answers.
-    fn ping(&self) -> Stored<'_, ()>;
+    /// Whether it can be written to.
+    fn probe(&self, now_ms: i64) -> Stored<'_, ()>;
 
     /// Ends all work on it, durably.
     fn close(&self) -> BoxFuture<'_, ()>;

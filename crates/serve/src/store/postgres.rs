@@ -52,6 +52,13 @@ impl PostgresStore {
     }
 }
 
+impl PostgresStore {
+    /// What was deleted is the server's to clean.
+    async fn cleaned(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
 impl Store for PostgresStore {
     fn kind(&self) -> &'static str {
         "postgres"

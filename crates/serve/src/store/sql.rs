@@ -11,7 +11,7 @@ use crate::event::Event;
 ///
 /// `{seq}` is the type of a column that counts rows by itself.
 const VERSIONS: &[(&str, &str)] = &[(
-    "events, items, users, receipts, promotions, keys",
+    "events, items, users, receipts, promotions, datasets, probes, keys",
     "CREATE TABLE events (
          seq {seq},
          event_id TEXT NOT NULL UNIQUE,
@@ -46,6 +46,14 @@ const VERSIONS: &[(&str, &str)] = &[(
          seq {seq},
          slot TEXT NOT NULL,
          version TEXT NOT NULL,
+         at_ms BIGINT NOT NULL
+     );
+     CREATE TABLE datasets (
+         content_hash TEXT PRIMARY KEY,
+         at_ms BIGINT NOT NULL
+     );
+     CREATE TABLE probes (
+         probe_id BIGINT PRIMARY KEY,
          at_ms BIGINT NOT NULL
      );
      CREATE TABLE keys (
@@ -86,6 +94,13 @@ pub(super) fn event(row: EventRow) -> Result<(i64, Event), StoreError> {
     Ok((seq, Event { event_id, user_id, item_id, event, timestamp_ms, value, further }))
 }
 
+/// Records by their ids; of two of one id the later one stays the later one.
+pub(super) fn in_order<T>(records: &[T], id: impl Fn(&T) -> &String) -> Vec<&T> {
+    let mut records: Vec<&T> = records.iter().collect();
+    records.sort_by(|a, b| id(a).cmp(id(b)));
+    records
+}
+
 /// What goes into the column `further`; nothing if there is nothing.
 pub(super) fn further(event: &Event) -> Option<String> {
     (!event.further.is_empty()).then(|| Value::Object(event.further.clone()).to_string())
@@ -99,7 +114,7 @@ macro_rules! shared_methods {
                 let rows: Vec<EventRow> = sqlx::query_as(concat!(
                     "SELECT ",
                     event_columns!(),
-                    " FROM events WHERE user_id = $1 AND (item_id IS NOT NULL OR event = 'ask')",
+                    " FROM events WHERE user_id = $1",
                     " ORDER BY timestamp_ms DESC, seq DESC LIMIT $2"
                 ))
                 .bind(user_id)
@@ -172,7 +187,8 @@ macro_rules! shared_methods {
         fn put_items<'a>(&'a self, items: &'a [ItemRecord]) -> Stored<'a, ()> {
             Box::pin(async move {
                 let mut transaction = self.writer.begin().await?;
-                for item in items {
+                // In one order: two processes that write some of the same items never wait for each other in a circle.
+                for item in sql::in_order(items, |item| &item.item_id) {
                     sqlx::query(
                         "INSERT INTO items (item_id, attributes, is_removed, changed_ms) VALUES ($1, $2, $3, $4)
                          ON CONFLICT (item_id) DO UPDATE SET attributes = excluded.attributes,
@@ -186,6 +202,51 @@ macro_rules! shared_methods {
                     .await?;
                 }
                 Ok(transaction.commit().await?)
+            })
+        }
+
+        fn add_items<'a>(&'a self, items: &'a [ItemRecord]) -> Stored<'a, u64> {
+            Box::pin(async move {
+                let mut transaction = self.writer.begin().await?;
+                let mut n_added = 0;
+                for item in sql::in_order(items, |item| &item.item_id) {
+                    let done = sqlx::query(
+                        "INSERT INTO items (item_id, attributes, is_removed, changed_ms) VALUES ($1, $2, $3, $4)
+                         ON CONFLICT (item_id) DO NOTHING",
+                    )
+                    .bind(&item.item_id)
+                    .bind(Value::Object(item.attributes.clone()).to_string())
+                    .bind(i64::from(item.is_removed))
+                    .bind(item.changed_ms)
+                    .execute(&mut *transaction)
+                    .await?;
+                    n_added += done.rows_affected();
+                }
+                transaction.commit().await?;
+                Ok(n_added)
+            })
+        }
+
+        fn has_dataset<'a>(&'a self, content_hash: &'a str) -> Stored<'a, bool> {
+            Box::pin(async move {
+                let n: i64 = sqlx::query_scalar("SELECT count(*) FROM datasets WHERE content_hash = $1")
+                    .bind(content_hash)
+                    .fetch_one(&self.readers)
+                    .await?;
+                Ok(n > 0)
+            })
+        }
+
+        fn note_dataset<'a>(&'a self, content_hash: &'a str, now_ms: i64) -> Stored<'a, ()> {
+            Box::pin(async move {
+                sqlx::query(
+                    "INSERT INTO datasets (content_hash, at_ms) VALUES ($1, $2) ON CONFLICT (content_hash) DO NOTHING",
+                )
+                .bind(content_hash)
+                .bind(now_ms)
+                .execute(&self.writer)
+                .await?;
+                Ok(())
             })
         }
 
@@ -216,7 +277,7 @@ macro_rules! shared_methods {
         fn put_users<'a>(&'a self, users: &'a [UserRecord]) -> Stored<'a, ()> {
             Box::pin(async move {
                 let mut transaction = self.writer.begin().await?;
-                for user in users {
+                for user in sql::in_order(users, |user| &user.user_id) {
                     sqlx::query(
                         "INSERT INTO users (user_id, attributes, changed_ms) VALUES ($1, $2, $3)
                          ON CONFLICT (user_id) DO UPDATE SET attributes = excluded.attributes, changed_ms = excluded.changed_ms",
@@ -268,6 +329,7 @@ macro_rules! shared_methods {
                 .execute(&mut *transaction)
                 .await?;
                 transaction.commit().await?;
+                self.cleaned().await?;
                 Ok(Receipt { receipt: receipt_id.to_owned(), at_ms: now_ms, n_events, had_attributes })
             })
         }
@@ -382,9 +444,15 @@ macro_rules! shared_methods {
             })
         }
 
-        fn ping(&self) -> Stored<'_, ()> {
+        fn probe(&self, now_ms: i64) -> Stored<'_, ()> {
             Box::pin(async move {
-                sqlx::query("SELECT 1").execute(&self.writer).await?;
+                sqlx::query(
+                    "INSERT INTO probes (probe_id, at_ms) VALUES (1, $1)
+                     ON CONFLICT (probe_id) DO UPDATE SET at_ms = excluded.at_ms",
+                )
+                .bind(now_ms)
+                .execute(&self.writer)
+                .await?;
                 Ok(())
             })
         }

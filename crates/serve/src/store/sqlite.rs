@@ -61,6 +61,14 @@ impl SqliteStore {
     }
 }
 
+impl SqliteStore {
+    /// Takes what was deleted out of the log of transactions too, unless a reader still needs it: then the next time.
+    async fn cleaned(&self) -> Result<(), StoreError> {
+        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.writer).await?;
+        Ok(())
+    }
+}
+
 impl Store for SqliteStore {
     fn kind(&self) -> &'static str {
         "sqlite"

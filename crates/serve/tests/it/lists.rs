@@ -173,6 +173,32 @@ async fn an_item_that_was_sent_just_now_is_like_those_that_share_its_fields() {
 }
 
 #[tokio::test]
+async fn an_item_that_was_taken_out_stays_out_of_every_list() {
+    let served = with_model("seq-rules", &json!({}), RawServeConfig::default()).await;
+    for path in ["/v1/items/item%2F10", "/v1/items/never-seen"] {
+        assert_eq!(served.ask("DELETE", path, "").await.status, StatusCode::NO_CONTENT);
+    }
+    served.event("u", "never-seen", "view_item", 1_764_000_000).await;
+    served.event("u", "item/10", "view_item", 1_764_000_000).await;
+    let Served { app, folder, .. } = served;
+    drop(app);
+    // Filled again, as at every start: what was taken out is not brought back.
+    let data = forecart_data::Dataset::open(&folder.path().join("dataset")).unwrap();
+    let store = store::open(folder.path().join("store.sqlite").to_str().unwrap()).await.unwrap();
+    forecart_serve::fill(store.as_ref(), &data, &forecart_data::Silent).await.unwrap();
+    store.close().await;
+    let again = Served::at(folder, RawServeConfig::default()).await;
+    for _ in 0..2 {
+        let listed = ids(&again.get("/v1/recommend/nobody?n=100").await.json());
+        assert_eq!(listed.len(), 59, "{listed:?}");
+        assert!(
+            !listed.contains(&"item/10".to_owned()) && !listed.contains(&"never-seen".to_owned())
+        );
+        again.event("v", "item/10", "view_item", 1_764_000_000).await;
+    }
+}
+
+#[tokio::test]
 async fn rules_and_scenarios_of_the_shop_hold_on_every_path() {
     let raw = configured(
         r#"

@@ -44,9 +44,26 @@ async fn the_newest_file_is_served_until_one_is_promoted() {
     // What was promoted stays promoted when files are looked for again.
     served.post("/v1/models/refresh", &json!(null)).await;
     assert_eq!(live().await, other);
+    let again = served.post("/v1/models/recommend/promote", &json!({"version": other[..12]})).await;
+    assert_eq!(again.json()["promotions"].as_array().map(Vec::len), Some(2), "{}", again.text);
     let back = served.post("/v1/models/recommend/rollback", &json!(null)).await;
     assert_eq!(back.status, StatusCode::OK, "{}", back.text);
     assert_eq!(live().await, first);
+    // What was gone back to is what is served from then on, also where the other file is the newer one.
+    served.post("/v1/models/refresh", &json!(null)).await;
+    assert_eq!(live().await, first);
+    assert_eq!(
+        served.post("/v1/models/recommend/rollback", &json!(null)).await.code(),
+        "nothing_earlier"
+    );
+    assert_eq!(
+        served.post("/v1/models/recommend/promote", &json!({"version": other[..12]})).await.status,
+        StatusCode::OK
+    );
+    assert_eq!(
+        served.post("/v1/models/recommend/rollback", &json!(null)).await.status,
+        StatusCode::OK
+    );
     let unknown =
         served.post("/v1/models/recommend/promote", &json!({"version": "0000000000"})).await;
     assert_eq!((unknown.status.as_u16(), unknown.code().as_str()), (404, "unknown_version"));
