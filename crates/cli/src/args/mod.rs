@@ -26,7 +26,7 @@ pub(crate) use self::data::{
     ImportArgs, InitArgs, PrepareArgs, ProtocolName, TaskName, ValidateArgs,
 };
 pub(crate) use self::models::{EvaluateArgs, FitOnName, SeenName, TrainArgs, TuneArgs};
-pub(crate) use self::serve::{KeygenArgs, ScopeName, ServeArgs, StoreFlag};
+pub(crate) use self::serve::{KeygenArgs, ServeArgs, StoreFlag};
 
 /// Predicts what the users of an e-commerce shop do next, from its own event log.
 #[derive(Debug, Parser)]
