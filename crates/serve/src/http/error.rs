@@ -73,7 +73,7 @@ impl ApiError {
 
     /// No model in a slot.
     pub(crate) fn no_model(slot: &str) -> Self {
-        Self::unavailable("no_model", format!("no model for {slot:?} is served"))
+        Self::new(StatusCode::NOT_FOUND, "no_model", format!("no model for {slot:?} is served"))
             .hint("train one, put its file where `serve.models` says, and POST /v1/models/refresh")
     }
 }

@@ -58,8 +58,8 @@ pub(crate) struct Predictions {
 
 /// How probable a click, a conversion or a purchase is, for each row of a batch.
 #[utoipa::path(post, path = "/v1/predict/{task}", tag = "predict", params(("task" = String, Path, description = "click, conversion or purchase")), request_body = PredictBody,
-    responses((status = 200, body = Predictions), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody), (status = 413, body = ErrorBody),
-        (status = 422, body = ErrorBody), (status = 503, body = ErrorBody, description = "No model of this task is served, or too many requests wait")))]
+    responses((status = 200, body = Predictions), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody, description = "No such task, or no model of it is served"), (status = 413, body = ErrorBody),
+        (status = 422, body = ErrorBody), (status = 503, body = ErrorBody, description = "Too many requests wait")))]
 pub(crate) async fn post(
     State(app): State<Arc<App>>,
     InPath(task): InPath,

@@ -83,7 +83,7 @@ fn unprocessable(code: &str, message: impl Into<String>) -> ApiError {
 
 /// What a customer asks, with an honest confidence, or no answer where one would be wrong too often.
 #[utoipa::path(post, path = "/v1/classify", tag = "support", request_body = ClassifyBody,
-    responses((status = 200, body = Classifications), (status = 400, body = ErrorBody), (status = 413, body = ErrorBody), (status = 422, body = ErrorBody), (status = 503, body = ErrorBody)))]
+    responses((status = 200, body = Classifications), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody, description = "No model of this task is served"), (status = 413, body = ErrorBody), (status = 422, body = ErrorBody), (status = 503, body = ErrorBody)))]
 pub(crate) async fn classify(
     State(app): State<Arc<App>>,
     Body(body): Body<ClassifyBody>,
@@ -224,7 +224,7 @@ pub(crate) struct QuestionAnswers {
 
 /// What a user is likely to ask next, from what they did: most probable first.
 #[utoipa::path(post, path = "/v1/questions", tag = "support", request_body = QuestionsBody,
-    responses((status = 200, body = QuestionAnswers), (status = 400, body = ErrorBody), (status = 413, body = ErrorBody), (status = 422, body = ErrorBody), (status = 503, body = ErrorBody)))]
+    responses((status = 200, body = QuestionAnswers), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody, description = "No model of this task is served"), (status = 413, body = ErrorBody), (status = 422, body = ErrorBody), (status = 503, body = ErrorBody)))]
 pub(crate) async fn questions(
     State(app): State<Arc<App>>,
     Body(body): Body<QuestionsBody>,
