@@ -138,8 +138,6 @@ fn odd_texts_get_no_answer_and_none_is_an_error() {
     let root = tempfile::tempdir().unwrap();
     let folder = root.path();
     fs::write(folder.join("texts.csv"), texts()).unwrap();
-    // The threshold comes from twelve texts: where all take turns every one is told apart, and the least sure of them is hardly surer than nonsense.
-    fs::write(folder.join("forecart.toml"), "[text]\nvalidation = 0.2\n").unwrap();
     good(&forecart(folder, &["prepare", "--samples", "texts.csv", "--task", "support"]));
     good(&forecart(folder, &["train", "--data", "intents"]));
     let odd = [
