@@ -8,14 +8,14 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use forecart_data::event::columns;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::body;
 use super::error::{ApiError, ErrorBody, ErrorFacts};
 use crate::app::App;
 use crate::clock::now_ms;
-use crate::event::Event;
+use crate::event::{Event, id_text};
 use crate::metrics::CodeLabels;
 
 /// Most rows of one request.
@@ -32,6 +32,13 @@ pub(crate) struct Rejected {
     pub(crate) field: Option<String>,
     /// For people, with the fix.
     pub(crate) message: String,
+}
+
+impl Rejected {
+    pub(super) fn new(index: usize, ApiError { facts, .. }: ApiError) -> Self {
+        let ErrorFacts { code, message, field, .. } = facts;
+        Self { index, code, field, message }
+    }
 }
 
 /// What became of rows.
@@ -71,6 +78,21 @@ pub(crate) fn rows(bytes: &[u8]) -> Result<Vec<Result<Value, ApiError>>, ApiErro
         return Err(error.hint("send them in parts"));
     }
     Ok(rows)
+}
+
+/// The id of a row of the catalog or of the users, and its other fields.
+pub(super) fn named(
+    row: Value,
+    column: &'static str,
+) -> Result<(String, Map<String, Value>), ApiError> {
+    let Value::Object(mut fields) = row else {
+        return Err(ApiError::unprocessable("not_an_object", "a row is a JSON object"));
+    };
+    let Some(id) = fields.remove(column) else {
+        let message = format!("every row has {column}: send it");
+        return Err(ApiError::unprocessable(&format!("missing_{column}"), message).field(column));
+    };
+    Ok((id_text(column, &id)?, fields))
 }
 
 /// The answer to rows: 202, or 422 where none of them was taken.
@@ -155,11 +177,10 @@ pub(crate) async fn post(
         let row = row.and_then(|row| Ok(Event::parse(&row, now_ms, &app.texts)?));
         match row {
             Ok(event) => events.push(event),
-            Err(ApiError { facts, .. }) => {
-                let ErrorFacts { code, message, field, .. } = facts;
-                let labels = CodeLabels { code: code.clone() };
+            Err(error) => {
+                let labels = CodeLabels { code: error.facts.code.clone() };
                 app.memory.metrics.rejected.get_or_create(&labels).inc();
-                rejected.push(Rejected { index, code, field, message });
+                rejected.push(Rejected::new(index, error));
             }
         }
     }

@@ -6,15 +6,15 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use forecart_data::event::columns;
 use serde_json::{Map, Value};
 
 use super::body::{self, Body, InPath};
-use super::error::{ApiError, ErrorBody, ErrorFacts};
-use super::events::{Rejected, Taken, answer, rows};
+use super::error::{ApiError, ErrorBody};
+use super::events::{Rejected, Taken, answer, named, rows};
 use crate::app::App;
 use crate::catalog::{Catalog, CatalogError};
 use crate::clock::now_ms;
-use crate::event::id_text;
 use crate::store::ItemRecord;
 
 impl From<CatalogError> for ApiError {
@@ -45,8 +45,7 @@ impl App {
         changes: Vec<(String, Change)>,
     ) -> Result<Vec<Result<(), CatalogError>>, ApiError> {
         let app = self.clone();
-        let changing = tokio::spawn(async move { app.changed_items(changes).await });
-        changing.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+        super::to_its_end(async move { app.changed_items(changes).await }).await
     }
 
     async fn changed_items(
@@ -118,17 +117,13 @@ pub(crate) async fn post(
 ) -> Result<Response, ApiError> {
     let bytes = body::bytes(request, &app).await?;
     let (mut changes, mut places, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
-    let reject = |index, ApiError { facts, .. }: ApiError| {
-        let ErrorFacts { code, message, field, .. } = facts;
-        Rejected { index, code, field, message }
-    };
     for (index, row) in rows(&bytes)?.into_iter().enumerate() {
-        match row.and_then(named_item) {
+        match row.and_then(|row| named(row, columns::ITEM_ID)) {
             Ok((item_id, fields)) => {
                 places.push(index);
                 changes.push((item_id, Change::Replace(fields)));
             }
-            Err(error) => rejected.push(reject(index, error)),
+            Err(error) => rejected.push(Rejected::new(index, error)),
         }
     }
     let outcomes = app.change_items(changes).await?;
@@ -136,26 +131,11 @@ pub(crate) async fn post(
     for (index, outcome) in places.into_iter().zip(outcomes) {
         match outcome {
             Ok(()) => accepted += 1,
-            Err(error) => rejected.push(reject(index, error.into())),
+            Err(error) => rejected.push(Rejected::new(index, error.into())),
         }
     }
     rejected.sort_by_key(|row| row.index);
     Ok(answer(Taken { accepted, duplicates: 0, rejected }))
-}
-
-fn named_item(row: Value) -> Result<(String, Map<String, Value>), ApiError> {
-    let Value::Object(mut fields) = row else {
-        let message = "an item is a JSON object";
-        return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "not_an_object", message));
-    };
-    let Some(id) = fields.remove("item_id") else {
-        let message = "every item has item_id: send it";
-        let error = ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "missing_item_id", message);
-        return Err(error.field("item_id"));
-    };
-    let id = id_text("item_id", &id)?;
-    crate::event::check_id("item_id", &id)?;
-    Ok((id, fields))
 }
 
 /// Puts an item in, or replaces all that is known of it.

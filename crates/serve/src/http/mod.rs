@@ -45,6 +45,12 @@ pub(crate) fn new_id() -> String {
     uuid::Uuid::now_v7().to_string()
 }
 
+/// Does something to its end, even if the client goes meanwhile.
+async fn to_its_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    let working = tokio::spawn(work);
+    working.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
+
 /// The routes, and what a key must be allowed for them; `None` where none is needed.
 fn groups() -> [(OpenApiRouter<Arc<App>>, Option<Scope>); 4] {
     let open = OpenApiRouter::new()

@@ -117,12 +117,12 @@ async fn changed<F>(app: Arc<App>, change: F) -> Result<Json<Promoted>, ApiError
 where
     F: Future<Output = Result<Found, ServedModelError>> + Send + 'static,
 {
-    let changing = tokio::spawn(async move {
+    super::to_its_end(async move {
         let live = change.await?;
         app.model_changed();
         promoted(&app, live).await
-    });
-    changing.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    })
+    .await
 }
 
 async fn promoted(app: &App, live: Found) -> Result<Json<Promoted>, ApiError> {
@@ -163,7 +163,6 @@ pub(crate) async fn roll_back(
 #[utoipa::path(post, path = "/v1/models/refresh", tag = "models", responses((status = 200, body = ModelList), (status = 409, body = ErrorBody)))]
 pub(crate) async fn refresh(State(app): State<Arc<App>>) -> Result<Json<ModelList>, ApiError> {
     let own = app.clone();
-    let refreshing = tokio::spawn(async move { own.refresh_models().await });
-    refreshing.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+    super::to_its_end(async move { own.refresh_models().await }).await?;
     models(State(app)).await
 }

@@ -131,7 +131,7 @@ pub(crate) enum OneOrMany {
 }
 
 fn unprocessable(code: &str, message: impl Into<String>, field: &str) -> ApiError {
-    ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code, message).field(field)
+    ApiError::unprocessable(code, message).field(field)
 }
 
 /// Checks all that is said but the user.

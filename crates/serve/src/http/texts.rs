@@ -77,10 +77,6 @@ pub(crate) struct Classifications {
     took_ms: f64,
 }
 
-fn unprocessable(code: &str, message: impl Into<String>) -> ApiError {
-    ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code, message)
-}
-
 /// What a customer asks, with an honest confidence, or no answer where one would be wrong too often.
 #[utoipa::path(post, path = "/v1/classify", tag = "support", request_body = ClassifyBody,
     responses((status = 200, body = Classifications), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody, description = "No model of this task is served"), (status = 413, body = ErrorBody), (status = 422, body = ErrorBody), (status = 503, body = ErrorBody)))]
@@ -94,7 +90,7 @@ pub(crate) async fn classify(
         (None, Some(texts)) => texts,
         _ => {
             let message = "send either text or texts";
-            return Err(unprocessable("wrong_fields", message).field("text"));
+            return Err(ApiError::unprocessable("wrong_fields", message).field("text"));
         }
     };
     let started = std::time::Instant::now();
@@ -234,7 +230,7 @@ pub(crate) async fn questions(
         (None, Some(users)) => users,
         _ => {
             let message = "send either user_id or user_ids";
-            return Err(unprocessable("wrong_fields", message).field("user_id"));
+            return Err(ApiError::unprocessable("wrong_fields", message).field("user_id"));
         }
     };
     check_rows(users.len(), "user_ids")?;

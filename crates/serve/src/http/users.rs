@@ -7,44 +7,34 @@ use axum::body::{Body as HttpBody, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use forecart_data::event::columns;
 use futures::stream;
 use serde_json::{Map, Value, json};
 
 use super::body::{self, Body, InPath};
-use super::error::{ApiError, ErrorBody, ErrorFacts};
-use super::events::{Rejected, Taken, answer, rows};
+use super::error::{ApiError, ErrorBody};
+use super::events::{Rejected, Taken, answer, named, rows};
 use crate::app::App;
 use crate::clock::now_ms;
-use crate::event::{MAX_FURTHER_BYTES, id_text};
+use crate::event::MAX_FURTHER_BYTES;
 use crate::metrics::KindLabels;
 use crate::store::{Receipt, StoreError, UserRecord};
 
 /// Events of one page of an export.
 const EXPORT_PAGE: usize = 1_000;
 
-fn unprocessable(code: &str, message: impl Into<String>) -> ApiError {
-    ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code, message)
-}
-
 fn checked(user_id: String, attributes: Map<String, Value>) -> Result<UserRecord, ApiError> {
     let n_bytes = serde_json::to_string(&attributes).map_or(usize::MAX, |text| text.len());
     if n_bytes > MAX_FURTHER_BYTES {
         let message = format!("{n_bytes} bytes, at most {MAX_FURTHER_BYTES} are kept of a user");
-        return Err(unprocessable("too_large", message));
+        return Err(ApiError::unprocessable("too_large", message));
     }
     Ok(UserRecord { user_id, attributes, changed_ms: now_ms() })
 }
 
 fn named_user(row: Value) -> Result<UserRecord, ApiError> {
-    let Value::Object(mut fields) = row else {
-        return Err(unprocessable("not_an_object", "a user is a JSON object"));
-    };
-    let Some(id) = fields.remove("user_id") else {
-        let error = unprocessable("missing_user_id", "every user has user_id: send it");
-        return Err(error.field("user_id"));
-    };
-    let id = id_text("user_id", &id)?;
-    checked(id, fields)
+    let (id, attributes) = named(row, columns::USER_ID)?;
+    checked(id, attributes)
 }
 
 /// Writes attributes of users: of one, an array of them, or one a line, each with its `user_id`.
@@ -64,10 +54,7 @@ pub(crate) async fn post(
     for (index, row) in rows(&bytes)?.into_iter().enumerate() {
         match row.and_then(named_user) {
             Ok(user) => users.push(user),
-            Err(ApiError { facts, .. }) => {
-                let ErrorFacts { code, message, field, .. } = facts;
-                rejected.push(Rejected { index, code, field, message });
-            }
+            Err(error) => rejected.push(Rejected::new(index, error)),
         }
     }
     {
@@ -133,9 +120,7 @@ pub(crate) async fn delete(
     InPath(id): InPath,
 ) -> Result<(StatusCode, Json<Receipt>), ApiError> {
     // To the end, even if the client goes.
-    let forgetting = tokio::spawn(async move { app.forget(&id).await });
-    let receipt =
-        forgetting.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+    let receipt = super::to_its_end(async move { app.forget(&id).await }).await?;
     Ok((StatusCode::ACCEPTED, Json(receipt)))
 }
 
