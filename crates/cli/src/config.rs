@@ -75,6 +75,8 @@ struct RawLimits {
 pub(crate) struct Config {
     raw: RawConfig,
     origin: String,
+    /// The file that was read, if there is one.
+    pub(crate) path: Option<PathBuf>,
     /// Seed of everything random.
     pub(crate) seed: u64,
     /// The seed where one was set.
@@ -109,13 +111,25 @@ impl Config {
             .unwrap_or_else(|| std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
         let given_seed = common.seed.or(raw.limits.seed);
         let seed = given_seed.unwrap_or(42);
-        Ok(Self { raw, origin, seed, given_seed, n_threads, memory_limit_bytes })
+        let path = path.map(Path::to_owned);
+        Ok(Self { raw, origin, path, seed, given_seed, n_threads, memory_limit_bytes })
     }
 
     /// The checked `[data]` and `[events]` sections.
     pub(crate) fn data(&self, max_bad_rows: Option<f64>) -> anyhow::Result<DataConfig> {
         let mut data = self.raw.data.clone();
         data.max_bad_rows = max_bad_rows.or(data.max_bad_rows);
+        DataConfig::try_from((data, self.raw.events.clone())).with_context(|| self.origin.clone())
+    }
+
+    /// How a log of our own is read: its columns are ours, its events as the checked `[events]` section says.
+    pub(crate) fn own_log(&self, items: Option<PathBuf>) -> anyhow::Result<DataConfig> {
+        let data = RawDataConfig {
+            format: Some("jsonl".into()),
+            time_unit: Some("ms".into()),
+            items,
+            ..RawDataConfig::default()
+        };
         DataConfig::try_from((data, self.raw.events.clone())).with_context(|| self.origin.clone())
     }
 

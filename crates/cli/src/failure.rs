@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use forecart_data::DataError;
 use forecart_models::ModelError;
 use forecart_prepare::PrepareError;
+use forecart_serve::DumpError;
 use forecart_train::TrainError;
 
 use crate::config::ConfigError;
@@ -70,6 +71,13 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         }
         if cause.downcast_ref::<TrainError>().is_some_and(is_about_data) {
             return 3;
+        }
+        if let Some(error) = cause.downcast_ref::<DumpError>() {
+            return match error {
+                DumpError::NotEmpty { .. } => 2,
+                error if error.is_about_data() => 3,
+                _ => 1,
+            };
         }
         if let Some(error) = cause.downcast_ref::<ModelError>() {
             return of_model(error);

@@ -1,14 +1,29 @@
 //! Printing: tables for people, one JSON object for programs.
 
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, presets};
 use serde::Serialize;
 
+/// Whether nothing is written: a verb runs others.
+static IS_QUIET: AtomicBool = AtomicBool::new(false);
+
+/// Does something that others would see the output of, and writes none of it.
+pub(crate) fn quietly<T>(work: impl FnOnce() -> T) -> T {
+    IS_QUIET.store(true, Ordering::Relaxed);
+    let done = work();
+    IS_QUIET.store(false, Ordering::Relaxed);
+    done
+}
+
 /// Writes a line to standard output. A closed pipe (`forecart ... | head`) ends the program as it
 /// ends others: quietly.
 pub(crate) fn line(text: &str) -> anyhow::Result<()> {
+    if IS_QUIET.load(Ordering::Relaxed) {
+        return Ok(());
+    }
     written(writeln!(std::io::stdout().lock(), "{text}"))
 }
 

@@ -12,6 +12,7 @@ use crate::config::ServeConfig;
 use crate::event::Event;
 use crate::history::Histories;
 use crate::intake::{Intake, Listener};
+use crate::jobs::Jobs;
 use crate::keys::Keys;
 use crate::lists::{ShopRuleError, ShopRules};
 use crate::metrics::{Metrics, ModelLabels};
@@ -164,6 +165,9 @@ pub struct App {
     pub(crate) texts: Pipeline,
     pub(crate) rules: ShopRules,
     pub(crate) traces: Traces,
+    pub(crate) jobs: Jobs,
+    /// Jobs that were asked for; they end with the process.
+    pub(crate) running: std::sync::Mutex<tokio::task::JoinSet<()>>,
     /// Changes of items, one at a time.
     pub(crate) item_writes: tokio::sync::Mutex<()>,
     /// Changes of users, one at a time.
@@ -211,6 +215,8 @@ impl App {
             keys: Keys::default(),
             rules,
             traces: Traces::new(n_traces),
+            jobs: Jobs::default(),
+            running: std::sync::Mutex::default(),
             texts,
             item_writes: tokio::sync::Mutex::default(),
             user_writes: tokio::sync::Mutex::default(),
@@ -297,13 +303,14 @@ impl App {
     }
 
     /// What is done beside requests, until the process ends: each on its own, so that nothing long delays the end of a key.
-    pub(crate) async fn tend(&self) {
+    pub(crate) async fn tend(self: &Arc<Self>) {
         tokio::join!(
             every(Duration::from_secs(1), || async {
                 self.memory.popularity.rank();
                 self.memory.metrics.waiting.set(self.intake.n_waiting() as i64);
             }),
             self.follow(),
+            self.retrain(),
             every(Duration::from_secs(5), || async {
                 if let Err(error) = self.keys.refresh(self.store.as_ref()).await {
                     tracing::warn!(%error, "keys were not read again");
@@ -364,6 +371,9 @@ impl App {
     /// Ends the work on the store, durably: after the last request was answered. What is not written after [`CLOSE`] was not acknowledged.
     pub(crate) async fn close(self: Arc<Self>) {
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut running =
+            std::mem::take(&mut *self.running.lock().unwrap_or_else(PoisonError::into_inner));
+        running.shutdown().await;
         let store = self.store.clone();
         drop(self);
         let ended = async {

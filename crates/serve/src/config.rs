@@ -1,5 +1,7 @@
 //! How the server is set up: raw as it is written, then checked.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
@@ -7,7 +9,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::jobs::RetrainPlan;
 use crate::lists::{RawColumns, RawRule, RawScenario, RawShopRules};
+use crate::schedule::Schedule;
+use crate::telemetry::RawTelemetryConfig;
 
 /// The `[serve]` section as it is written; every key may be left out.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -53,10 +58,97 @@ pub struct RawServeConfig {
     pub user: RawColumns,
     /// Types of what requests say in `context` that rules read.
     pub context: RawColumns,
+    /// Spans for a collector.
+    pub telemetry: RawTelemetryConfig,
+    /// Models that are trained anew.
+    pub retrain: RawRetrainConfig,
     /// Filters and boosts.
     pub rule: Vec<RawRule>,
     /// Places of the shop where lists are shown.
     pub scenario: Vec<RawScenario>,
+}
+
+/// The `[serve.retrain]` section as it is written: what the server begins, and what the process that trains goes by.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawRetrainConfig {
+    /// When: `hourly`, `daily`, `weekly`, or a line of cron.
+    pub schedule: Option<String>,
+    /// The time zone of the schedule.
+    pub time_zone: Option<String>,
+    /// What for: `recommend`, `click`, `conversion`, `purchase`, `question`, `demand`.
+    pub tasks: Option<Vec<String>>,
+    /// The folder that new files of models go to.
+    pub folder: Option<PathBuf>,
+    /// Minutes that a job may take.
+    pub timeout_minutes: Option<NonZeroU32>,
+    /// Files of earlier jobs that are kept, for each task.
+    pub keep: Option<NonZeroUsize>,
+    /// Memory that the process may take, such as `2GiB`.
+    pub memory: Option<String>,
+    /// Threads of the process.
+    pub threads: Option<NonZeroUsize>,
+    /// Which model, for each task.
+    pub models: BTreeMap<String, String>,
+    /// Which metric must be better than that of the strongest baseline, for each task.
+    pub gate: BTreeMap<String, String>,
+}
+
+/// Tasks whose models are trained from what a store holds.
+pub const RETRAIN_TASKS: [&str; 6] =
+    ["recommend", "click", "conversion", "purchase", "question", "demand"];
+
+impl RetrainPlan {
+    /// Checks what is said of training anew. Files go to the first folder of `models` where none is named. `program` trains, and is told
+    /// `arguments` first.
+    ///
+    /// # Errors
+    /// [`ServeConfigError`] names the key.
+    pub fn new(
+        raw: &RawRetrainConfig,
+        models: &[PathBuf],
+        program: PathBuf,
+        arguments: Vec<OsString>,
+    ) -> Result<Self, ServeConfigError> {
+        let wrong = |key| move |reason| ServeConfigError { key, reason };
+        let zone = raw.time_zone.as_deref();
+        let schedule = raw.schedule.as_deref().map(|text| Schedule::new(text, zone));
+        let schedule = schedule.transpose().map_err(wrong("retrain.schedule"))?;
+        let tasks = raw.tasks.clone().unwrap_or_else(|| vec!["recommend".to_owned()]);
+        let keys = tasks.iter().map(|task| ("retrain.tasks", task));
+        let keys = keys.chain(raw.models.keys().map(|task| ("retrain.models", task)));
+        for (key, task) in keys.chain(raw.gate.keys().map(|task| ("retrain.gate", task))) {
+            if !RETRAIN_TASKS.contains(&task.as_str()) {
+                let reason = format!("{task:?} is none of {}", RETRAIN_TASKS.join(", "));
+                return Err(ServeConfigError { key, reason });
+            }
+        }
+        let folder =
+            raw.folder.clone().or_else(|| models.iter().find(|path| path.is_dir()).cloned());
+        if schedule.is_some() && folder.is_none() {
+            let reason =
+                "there is no folder that new models go to: name one, or give a folder of models"
+                    .to_owned();
+            return Err(ServeConfigError { key: "retrain.folder", reason });
+        }
+        if let Some(folder) = folder.as_ref().filter(|folder| !models.contains(folder)) {
+            let reason = format!(
+                "{folder:?} is none of serve.models: what is trained would not be found there"
+            );
+            return Err(ServeConfigError { key: "retrain.folder", reason });
+        }
+        let minutes = raw.timeout_minutes.map_or(6 * 60, NonZeroU32::get);
+        Ok(Self {
+            schedule,
+            tasks,
+            models: raw.models.clone(),
+            program,
+            arguments,
+            folder,
+            timeout: Duration::from_secs(u64::from(minutes) * 60),
+            n_kept: raw.keep.map_or(5, NonZeroUsize::get),
+        })
+    }
 }
 
 /// A set-up that can be used as it is.
@@ -98,6 +190,8 @@ pub struct ServeConfig {
     pub is_compatible: bool,
     /// The shop's rules; they are checked when the process starts.
     pub rules: RawShopRules,
+    /// Models that are trained anew; none if this process begins no training.
+    pub retrain: Option<RetrainPlan>,
 }
 
 /// A key of `[serve]` that cannot be used.
@@ -155,6 +249,7 @@ impl ServeConfig {
                 rules: raw.rule,
                 scenarios: raw.scenario,
             },
+            retrain: None,
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use forecart_data::event::{canonical_column, canonical_event, columns, folded};
 use forecart_text::Pipeline;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::catalog::time;
@@ -32,7 +33,7 @@ const ON_ITEMS: &[&str] = &[
 ];
 
 /// An event of the shop's log, checked and with the canonical names.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     /// The tracker's id of this event; the same id twice is one event.
     pub event_id: String,

@@ -17,31 +17,46 @@ pub mod rules;
 mod clock;
 mod history;
 mod intake;
+mod jobs;
 mod keys;
 mod lists;
 mod metrics;
 pub mod models;
 mod popularity;
+mod retrain;
+mod schedule;
 mod traces;
 mod workers;
 
 mod app;
 mod config;
+mod doctor;
+mod dump;
 mod fill;
 mod http;
 mod load;
 mod server;
+mod telemetry;
+mod training_log;
 
 pub use app::{App, StartError};
-pub use config::{DEFAULT_STORE, RawServeConfig, ServeConfig, ServeConfigError};
+pub use config::{
+    DEFAULT_STORE, RETRAIN_TASKS, RawRetrainConfig, RawServeConfig, ServeConfig, ServeConfigError,
+};
+pub use doctor::{Finding, Severity, examine};
+pub use dump::{DumpError, Dumped, dump, restore};
 pub use event::{Event, EventError};
 pub use fill::{Filled, fill};
 pub use history::{Histories, PastEvent, UserHistory};
 pub use http::{document, router};
 pub use intake::{Intake, IntakeError};
+pub use jobs::{Job, JobError, JobState, RetrainPlan};
 pub use keys::{NewKey, generate as generate_key};
 pub use lists::{RawColumns, RawRule, RawScenario, RawSeenRule, RawShopRules, ShopRuleError};
 pub use load::{LoadOutcome, LoadPlan, LoadRequest, load};
 pub use models::{Found, LeftOut, Live, Models, ServedModelError};
+pub use schedule::Schedule;
 pub use server::Server;
+pub use telemetry::{RawTelemetryConfig, Telemetry, TelemetryError};
+pub use training_log::{ExportError, TrainingLog, export};
 pub use workers::{WorkError, Workers};

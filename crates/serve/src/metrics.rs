@@ -13,6 +13,8 @@ use prometheus_client::registry::{Registry, Unit};
 /// Upper ends of the buckets of durations, in seconds.
 const BUCKETS: [f64; 14] =
     [0.0005, 0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
+/// The same of trainings.
+const TRAINING_BUCKETS: [f64; 8] = [1.0, 10.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 86_400.0];
 /// Names of events that are counted apart; the others are counted together, so that no client makes metrics without end.
 const N_OTHER: &str = "other";
 
@@ -40,6 +42,9 @@ labels! {
     CodeLabels { code }
     ModelLabels { model, version }
     KindLabels { kind, state }
+    JobLabels { kind }
+    ModelName { model }
+    PhaseLabels { model, phase }
 }
 
 type Seconds<L> = Family<L, Histogram, fn() -> Histogram>;
@@ -64,6 +69,9 @@ pub(crate) struct Metrics {
     pub(crate) failures: Counter,
     pub(crate) privacy: Family<KindLabels, Counter>,
     pub(crate) models: Family<ModelLabels, Gauge>,
+    pub(crate) trained: Family<ModelName, Gauge>,
+    pub(crate) trainings: Seconds<PhaseLabels>,
+    pub(crate) jobs_failed: Family<JobLabels, Counter>,
     pub(crate) waiting: Gauge,
     pub(crate) items: Gauge,
     pub(crate) catalog_bytes: Gauge,
@@ -87,6 +95,9 @@ impl Metrics {
             failures: Counter::default(),
             privacy: Family::default(),
             models: Family::default(),
+            trained: Family::default(),
+            trainings: Family::new_with_constructor(|| Histogram::new(TRAINING_BUCKETS)),
+            jobs_failed: Family::default(),
             waiting: Gauge::default(),
             items: Gauge::default(),
             catalog_bytes: Gauge::default(),
@@ -128,6 +139,19 @@ impl Metrics {
             "Events that were refused, by why",
             metrics.rejected.clone(),
         );
+        registry.register_with_unit(
+            "model_trained_timestamp",
+            "When what answers was trained by this process, in seconds since 1970",
+            unit.clone(),
+            metrics.trained.clone(),
+        );
+        registry.register_with_unit(
+            "training_duration",
+            "Time of a training beside the server",
+            unit.clone(),
+            metrics.trainings.clone(),
+        );
+        registry.register("jobs_failed", "Jobs that failed", metrics.jobs_failed.clone());
         registry.register_with_unit(
             "ingest_commit",
             "Time of a transaction of events",

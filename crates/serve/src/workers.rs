@@ -70,9 +70,10 @@ impl Workers {
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, WorkError> {
         let (reply, answer) = oneshot::channel();
+        let span = tracing::info_span!("compute");
         let held = Held(Box::new(move || {
             if !reply.is_closed() {
-                let _ = reply.send(job());
+                let _ = reply.send(span.in_scope(job));
             }
         }));
         {

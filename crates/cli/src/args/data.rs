@@ -80,6 +80,12 @@ pub(crate) struct PrepareArgs {
     pub(crate) task: Option<TaskName>,
 }
 
+impl Default for PrepareArgs {
+    fn default() -> Self {
+        super::of_nothing_said()
+    }
+}
+
 /// What is predicted of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TaskName {

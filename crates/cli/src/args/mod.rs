@@ -26,7 +26,9 @@ pub(crate) use self::data::{
     ImportArgs, InitArgs, PrepareArgs, ProtocolName, TaskName, ValidateArgs,
 };
 pub(crate) use self::models::{EvaluateArgs, FitOnName, SeenName, TrainArgs, TuneArgs};
-pub(crate) use self::serve::{KeygenArgs, ServeArgs, StoreFlag};
+pub(crate) use self::serve::{
+    DumpArgs, KeygenArgs, RestoreArgs, RetrainArgs, RetrainTask, ServeArgs, StoreFlag,
+};
 
 /// Predicts what the users of an e-commerce shop do next, from its own event log.
 #[derive(Debug, Parser)]
@@ -44,6 +46,14 @@ pub(crate) struct Cli {
     pub(crate) common: Common,
     #[command(subcommand)]
     pub(crate) verb: Verb,
+}
+
+/// The flags of a verb that is told nothing: for verbs that run others.
+fn of_nothing_said<T: Args>() -> T {
+    let command = T::augment_args(clap::Command::new("nothing"));
+    let matches = command.try_get_matches_from(["nothing"]);
+    let said = matches.and_then(|matches| T::from_arg_matches(&matches));
+    said.expect("no flag of the verb is needed")
 }
 
 /// Flags that every verb understands.
@@ -104,6 +114,17 @@ pub(crate) enum Verb {
     Ads(AdsArgs),
     /// Answer over HTTP, and learn of new events
     Serve(ServeArgs),
+    /// Say what would keep a server from serving well; it takes the flags of `serve`
+    #[command(
+        after_help = "Examples:\n  forecart doctor --model models/\n  forecart doctor --json"
+    )]
+    Doctor(ServeArgs),
+    /// Train a model anew from what a server's store holds
+    Retrain(RetrainArgs),
+    /// Write all that a server's store holds to a file
+    Dump(DumpArgs),
+    /// Put what `dump` wrote into a store
+    Restore(RestoreArgs),
     /// Make, list and end the keys of a server
     Keygen(KeygenArgs),
     /// Print the document that describes the HTTP interface

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{ProtocolName, TaskName};
+use super::{ProtocolName, TaskName, of_nothing_said};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  forecart train --data dataset --out model.forecart\n  \
@@ -66,6 +66,18 @@ pub(crate) enum FitOnName {
     Train,
     /// Training and validation parts: everything before the test part
     TrainValidation,
+}
+
+impl Default for TrainArgs {
+    fn default() -> Self {
+        of_nothing_said()
+    }
+}
+
+impl Default for EvaluateArgs {
+    fn default() -> Self {
+        of_nothing_said()
+    }
 }
 
 #[derive(Debug, Clone, Args)]

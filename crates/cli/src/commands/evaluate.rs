@@ -73,10 +73,15 @@ pub(crate) fn run(context: &Context, arguments: &EvaluateArgs) -> anyhow::Result
         return questions::evaluate(context, arguments);
     }
     // Checked first: a slip in a name should not cost the minutes of an import.
-    let contestants = contestants(context, &arguments.models, !arguments.no_baselines)?;
+    let mut contestants = contestants(context, &arguments.models, !arguments.no_baselines)?;
     gate::check_files(arguments)?;
     let given = arguments.model.iter().map(|path| given(path, arguments));
     let given = given.collect::<Result<Vec<_>, _>>()?;
+    if arguments.gate.is_some() {
+        // A model that is a baseline itself has the others to beat.
+        let is_given = |name: &str| given.iter().any(|own| own.model.name() == name);
+        contestants.retain(|own| !own.is_baseline || !is_given(own.spec.name()));
+    }
     if contestants.is_empty() && given.is_empty() {
         let message = "nothing to measure: name --models or --model, or leave out --no-baselines";
         return Err(UsageError(message.into()).into());

@@ -8,6 +8,8 @@ mod bench_serve;
 mod data;
 mod demand;
 mod demo;
+mod doctor;
+mod dump;
 mod evaluate;
 mod explain;
 mod gate;
@@ -16,6 +18,7 @@ mod outcome;
 mod predict;
 mod questions;
 mod recommend;
+mod retrain;
 mod samples;
 mod scaling;
 mod serve;
@@ -87,6 +90,10 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Verb::Ads(arguments) => ads::run(&context, &arguments),
         Verb::Model(arguments) => model::run(&context, &arguments),
         Verb::Serve(arguments) => serve::run(&context, &arguments),
+        Verb::Doctor(arguments) => doctor::run(&context, &arguments),
+        Verb::Retrain(arguments) => retrain::run(&context, &arguments),
+        Verb::Dump(arguments) => dump::dump(&context, &arguments),
+        Verb::Restore(arguments) => dump::restore(&context, &arguments),
         Verb::Keygen(arguments) => serve::keygen(&context, &arguments),
         Verb::Openapi => serve::openapi(),
         Verb::Bench(arguments) => bench::run(&context, &arguments),

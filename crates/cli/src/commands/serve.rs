@@ -1,20 +1,37 @@
 //! `serve`, `keygen`, `openapi`: the server and its keys.
 
+use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use forecart_data::{Dataset, Progress as _};
 use forecart_serve::store::{self, KeyRecord};
-use forecart_serve::{RawServeConfig, ServeConfig, Server, StartError};
+use forecart_serve::{
+    RawRetrainConfig, RawServeConfig, RetrainPlan, ServeConfig, Server, StartError, Telemetry,
+};
+use sd_notify::NotifyState;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 use super::Context;
 use crate::args::{KeygenArgs, ServeArgs, StoreFlag};
 use crate::failure::UsageError;
 use crate::output;
 
+/// Memory that a process that trains plans with, where nothing is said.
+const TRAINING_MEMORY: &str = "2GiB";
+
 pub(crate) fn run(context: &Context, arguments: &ServeArgs) -> anyhow::Result<()> {
+    let raw = raw_config(context, arguments);
+    serve(context, raw, arguments.data.as_deref(), arguments.open, |_| Ok(()))
+}
+
+/// The configuration, with the flags over it.
+pub(super) fn raw_config(context: &Context, arguments: &ServeArgs) -> RawServeConfig {
     let mut raw = context.config.serve();
     if !arguments.model.is_empty() {
         raw.models.clone_from(&arguments.model);
@@ -22,7 +39,8 @@ pub(crate) fn run(context: &Context, arguments: &ServeArgs) -> anyhow::Result<()
     raw.store = arguments.store.store.clone().or(raw.store);
     raw.host = arguments.host.clone().or(raw.host);
     raw.port = arguments.port.or(raw.port);
-    serve(context, raw, arguments.data.as_deref(), arguments.open, |_| Ok(()))
+    raw.retrain.schedule = arguments.retrain.clone().or(raw.retrain.schedule);
+    raw
 }
 
 /// Serves until the process is told to end; `ready` is called once it listens.
@@ -33,17 +51,24 @@ pub(super) fn serve(
     is_open: bool,
     ready: impl FnOnce(SocketAddr) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    log_to_standard_error(context.verbose);
+    let runtime = runtime()?;
+    let telemetry = {
+        let _runtime = runtime.enter();
+        Telemetry::start(&raw.telemetry).map_err(|error| UsageError(error.to_string()))?
+    };
+    log_to_standard_error(context.verbose, telemetry.as_ref());
+    let retrain = raw.retrain.clone();
     let config = ServeConfig::new(raw, context.config.threads());
-    let config = config.map_err(|error| UsageError(error.to_string()))?;
+    let mut config = config.map_err(|error| UsageError(error.to_string()))?;
     for path in &config.models {
         if !path.exists() {
             let message = format!("--model {path:?}: there is no such file or folder");
             return Err(UsageError(message).into());
         }
     }
+    config.retrain = Some(retrain_plan(context, &retrain, &config)?);
     let dataset = data.map(Dataset::open).transpose()?;
-    runtime()?.block_on(async {
+    let served = runtime.block_on(async {
         if let Some(dataset) = &dataset {
             let store = store::open(&config.store).await?;
             let filled = forecart_serve::fill(store.as_ref(), dataset, &context.display).await;
@@ -76,9 +101,46 @@ pub(super) fn serve(
             }
         }
         ready(address)?;
-        server.run(told_to_end()).await;
+        let watchdog = tell_service_manager();
+        let end = async {
+            told_to_end().await;
+            let _ = sd_notify::notify(&[NotifyState::Stopping]);
+        };
+        server.run(end).await;
+        watchdog.abort();
         Ok(())
-    })
+    });
+    if let Some(telemetry) = telemetry {
+        telemetry.end();
+    }
+    served
+}
+
+/// How this server trains anew: by this program itself.
+pub(super) fn retrain_plan(
+    context: &Context,
+    raw: &RawRetrainConfig,
+    config: &ServeConfig,
+) -> anyhow::Result<RetrainPlan> {
+    let program = std::env::current_exe().context("find the program itself")?;
+    let plan = RetrainPlan::new(raw, &config.models, program, training_flags(context, raw));
+    Ok(plan.map_err(|error| UsageError(error.to_string()))?)
+}
+
+/// What the process that trains is told of this one's configuration. It leaves half of the threads to the server.
+fn training_flags(context: &Context, raw: &RawRetrainConfig) -> Vec<OsString> {
+    let mut flags = Vec::new();
+    if let Some(path) = &context.config.path {
+        flags.extend([OsString::from("--config"), path.into()]);
+    }
+    if let Some(seed) = context.config.given_seed {
+        flags.extend(["--seed".into(), seed.to_string().into()]);
+    }
+    let threads = raw.threads.map_or(context.config.threads().get().div_ceil(2), NonZeroUsize::get);
+    flags.extend(["--threads".into(), threads.to_string().into()]);
+    let memory = raw.memory.clone().unwrap_or_else(|| TRAINING_MEMORY.to_owned());
+    flags.extend(["--memory-limit".into(), memory.into()]);
+    flags
 }
 
 pub(crate) fn keygen(context: &Context, arguments: &KeygenArgs) -> anyhow::Result<()> {
@@ -152,14 +214,28 @@ pub(crate) fn openapi() -> anyhow::Result<()> {
     output::line(&forecart_serve::document())
 }
 
-fn store_address(context: &Context, flag: &StoreFlag) -> String {
+pub(super) fn store_address(context: &Context, flag: &StoreFlag) -> String {
     let configured = flag.store.clone().or_else(|| context.config.serve().store);
     configured.unwrap_or_else(|| forecart_serve::DEFAULT_STORE.to_owned())
 }
 
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.context("cannot start the threads of the server")
+}
+
+/// Says to systemd, where it asks, that the server is ready, and then again and again that it lives.
+fn tell_service_manager() -> tokio::task::JoinHandle<()> {
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
+    let pause = sd_notify::watchdog_enabled();
+    tokio::spawn(async move {
+        let Some(pause) = pause else { return };
+        let mut ticks = tokio::time::interval(pause / 3);
+        loop {
+            ticks.tick().await;
+            let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+        }
+    })
 }
 
 /// An interrupt, or what service managers send.
@@ -182,18 +258,20 @@ async fn told_to_end() {
     drop(interrupt.await);
 }
 
-/// Lines for people on a terminal, JSON lines otherwise; `FORECART_LOG=debug` says more.
-fn log_to_standard_error(verbose: bool) {
+/// Lines for people on a terminal, JSON lines otherwise; `FORECART_LOG=debug` says more. Spans go to a collector too, if there is one.
+fn log_to_standard_error(verbose: bool, telemetry: Option<&Telemetry>) {
     let usual = if verbose { "forecart_serve=debug,warn" } else { "forecart_serve=info,warn" };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("FORECART_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(usual));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // A second one, in tests, changes nothing.
-    let _ = if std::io::stderr().is_terminal() {
-        log.with_target(false).try_init()
+    let filter = EnvFilter::try_from_env("FORECART_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = if std::io::stderr().is_terminal() {
+        lines.with_target(false).boxed()
     } else {
-        log.json().flatten_event(true).try_init()
+        lines.json().flatten_event(true).with_span_list(false).boxed()
     };
+    let registry = tracing_subscriber::registry().with(lines.with_filter(filter));
+    let spans = telemetry.map(|own| own.layer().with_filter(EnvFilter::new("forecart_serve=info")));
+    // A second one, in tests, changes nothing.
+    let _ = registry.with(spans).try_init();
 }
 
 /// What the demo made, served.

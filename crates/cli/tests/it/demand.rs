@@ -7,6 +7,7 @@ use std::process::Output;
 use serde_json::Value;
 
 use crate::program::{forecart, good, refused};
+use crate::serve::{Process, ask};
 
 fn sample() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../samples/online_retail.parquet")
@@ -95,6 +96,47 @@ fn from_orders_to_what_to_order() {
     let riskier = forecart(folder, &[&arguments[..], &["--service-level", "0.5"]].concat());
     let riskier: Value = serde_json::from_str(good(&riskier).lines().next().unwrap()).unwrap();
     assert!(number(&riskier, "needed") < number(&lines[0], "needed"));
+    over_http(folder, &lines, &text);
+}
+
+/// A server says what the command line said: of `lead_time` in `lines`, of periods in the table `text`.
+fn over_http(folder: &Path, lines: &[Value], text: &str) {
+    let model = folder.join("demand.forecart");
+    let process =
+        Process::start_with(&folder.join("s.sqlite"), &["--model", model.to_str().unwrap()]);
+    let post = |body: &Value| {
+        let body = body.to_string();
+        let (status, text) = ask(&process.address, "POST", "/v1/predict/demand", &body).unwrap();
+        (status, serde_json::from_str::<Value>(&text).unwrap())
+    };
+    let rows = serde_json::json!([{"item_id": "22423", "on_hand": 10}, {"item_id": "none"},
+        {"item_id": "85123A", "on_hand": 900_000}, {"item_id": "10002"}]);
+    let (status, answer) = post(&serde_json::json!({"rows": rows, "periods": 2, "lead_time": 2}));
+    assert_eq!((status, &answer["period_days"]), (200, &7.into()), "{answer}");
+    let predicted = answer["predictions"].as_array().unwrap();
+    assert_eq!((predicted.len(), &predicted[1]["reorder"]), (4, &Value::Null));
+    assert_eq!(predicted[1]["periods"], serde_json::json!([]));
+    for (line, own) in lines.iter().zip([&predicted[0], &predicted[2]]) {
+        assert_eq!(line["item_id"], own["item_id"]);
+        assert_eq!(line["needed"], own["reorder"]["needed"]);
+        assert_eq!(line["reorder"], own["reorder"]["order"]);
+    }
+    let cells: Vec<&str> = text.lines().nth(1).unwrap().split(',').collect();
+    let period = &predicted[3]["periods"][0];
+    assert_eq!(period["start_ms"], 1_323_475_200_000_i64);
+    let round = |name: &str| (period[name].as_f64().unwrap() * 1e3).round() / 1e3;
+    for (cell, name) in cells[2..].iter().zip(["expected", "low", "median", "high"]) {
+        assert_eq!(cell.parse::<f64>().unwrap(), round(name), "{name}");
+    }
+    for (body, field) in [
+        (serde_json::json!({"rows": [], "periods": 0}), "periods"),
+        (serde_json::json!({"rows": [], "service_level": 1.0}), "service_level"),
+        (serde_json::json!({"rows": [{"item_id": "a", "on_hand": -1}]}), "rows[0]"),
+    ] {
+        let (status, answer) = post(&body);
+        assert_eq!((status, &answer["error"]["field"]), (422, &field.into()), "{answer}");
+    }
+    process.kill();
 }
 
 #[test]

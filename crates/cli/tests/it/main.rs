@@ -14,6 +14,7 @@ mod outcome;
 mod prepare_questions;
 mod program;
 mod questions;
+mod retrain;
 mod scaling;
 mod serve;
 mod stream;

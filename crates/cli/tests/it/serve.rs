@@ -16,9 +16,9 @@ use crate::{questions, support};
 const N_KILLS: u64 = 30;
 const N_WRITERS: u64 = 4;
 
-struct Process {
+pub(crate) struct Process {
     child: Child,
-    address: String,
+    pub(crate) address: String,
 }
 
 impl Process {
@@ -26,7 +26,7 @@ impl Process {
         Self::start_with(store, &[])
     }
 
-    fn start_with(store: &Path, arguments: &[&str]) -> Self {
+    pub(crate) fn start_with(store: &Path, arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_forecart"))
             .args(["serve", "--port", "0", "--json", "--store"])
             .arg(store)
@@ -42,14 +42,14 @@ impl Process {
         Self { child, address }
     }
 
-    fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 }
 
 /// Status and body of an answer; `None` if the connection broke.
-fn ask(address: &str, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
+pub(crate) fn ask(address: &str, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
     let head = format!(
@@ -121,6 +121,35 @@ fn what_was_acknowledged_is_there_once_after_any_kill() {
     assert!(acknowledged.len() > 1_000, "too few to mean anything: {}", acknowledged.len());
     let lost: Vec<&String> = acknowledged.iter().filter(|id| !distinct.contains(id)).collect();
     assert!(lost.is_empty(), "{} of {} were lost: {lost:?}", lost.len(), acknowledged.len());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_service_manager_is_told_of_the_beginning_the_life_and_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_forecart"))
+        .args(["serve", "--port", "0", "--store"])
+        .arg(folder.path().join("store.sqlite"))
+        .env("NOTIFY_SOCKET", &path)
+        .env("WATCHDOG_USEC", "300000")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut said = [0; 100];
+    let mut next = || {
+        let n = socket.recv(&mut said).unwrap();
+        String::from_utf8_lossy(&said[..n]).trim().to_owned()
+    };
+    assert_eq!(next(), "READY=1");
+    assert_eq!((next(), next()), ("WATCHDOG=1".to_owned(), "WATCHDOG=1".to_owned()));
+    let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    assert!((0..100).any(|_| next() == "STOPPING=1"));
+    assert!(child.wait().unwrap().success());
 }
 
 #[test]

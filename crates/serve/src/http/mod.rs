@@ -3,9 +3,11 @@
 mod auth;
 mod body;
 mod compatible;
+mod demand;
 mod error;
 mod events;
 mod items;
+mod jobs;
 mod ops;
 mod predict;
 mod recommend;
@@ -22,6 +24,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
+use tracing::Instrument as _;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -30,6 +33,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::app::App;
 use crate::metrics::RequestLabels;
 use crate::store::Scope;
+use crate::telemetry;
 use auth::Needs;
 use error::ApiError;
 
@@ -65,6 +69,7 @@ fn groups() -> [(OpenApiRouter<Arc<App>>, Option<Scope>); 4] {
         .routes(routes!(recommend::rank))
         .routes(routes!(recommend::trace))
         .routes(routes!(predict::post))
+        .routes(routes!(demand::post))
         .routes(routes!(texts::classify))
         .routes(routes!(texts::questions))
         .routes(routes!(items::get))
@@ -82,7 +87,10 @@ fn groups() -> [(OpenApiRouter<Arc<App>>, Option<Scope>); 4] {
         .routes(routes!(users::receipt))
         .routes(routes!(ops::promote))
         .routes(routes!(ops::roll_back))
-        .routes(routes!(ops::refresh));
+        .routes(routes!(ops::refresh))
+        .routes(routes!(jobs::train))
+        .routes(routes!(jobs::all))
+        .routes(routes!(jobs::get));
     [
         (open, None),
         (read, Some(Scope::Read)),
@@ -156,6 +164,16 @@ async fn watched(State(app): State<Arc<App>>, request: Request, next: Next) -> R
     let method = method.to_owned();
     let matched = request.extensions().get::<MatchedPath>();
     let route = matched.map_or_else(|| "other".to_owned(), |path| path.as_str().to_owned());
+    let span = tracing::info_span!(
+        "request",
+        otel.name = format!("{method} {route}"),
+        otel.kind = "server",
+        http.request.method = method,
+        http.route = route,
+        http.response.status_code = tracing::field::Empty,
+        request_id = id,
+    );
+    telemetry::follow(&span, request.headers());
     let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     let announced: Option<u64> = announced.and_then(|text| text.parse().ok());
     let mut response = if announced.is_some_and(|n| n > app.config.max_body_bytes as u64) {
@@ -163,9 +181,10 @@ async fn watched(State(app): State<Arc<App>>, request: Request, next: Next) -> R
         body::too_large().into_response()
     } else if route.starts_with("/v1/models") {
         // A large model takes as long to load as it takes.
-        next.run(request).await
+        next.run(request).instrument(span.clone()).await
     } else {
-        match tokio::time::timeout(app.config.timeout, next.run(request)).await {
+        let answering = next.run(request).instrument(span.clone());
+        match tokio::time::timeout(app.config.timeout, answering).await {
             Ok(response) => response,
             Err(_) => {
                 let message = "the request took longer than it may";
@@ -178,6 +197,7 @@ async fn watched(State(app): State<Arc<App>>, request: Request, next: Next) -> R
         app.memory.metrics.failures.inc();
     }
     let status = response.status().as_u16();
+    span.record("http.response.status_code", status);
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert("x-request-id", value);
     }

@@ -1,4 +1,4 @@
-//! `POST /v1/predict/{task}`: probabilities of a click, a conversion, a purchase; units that will be sold.
+//! `POST /v1/predict/{task}`: probabilities of a click, a conversion, a purchase.
 
 use std::sync::Arc;
 
@@ -66,7 +66,7 @@ pub(crate) async fn post(
     Body(body): Body<PredictBody>,
 ) -> Result<Json<Predictions>, ApiError> {
     if !matches!(task.as_str(), "click" | "conversion" | "purchase") {
-        let message = format!("{task:?} is none of click, conversion, purchase");
+        let message = format!("{task:?} is none of click, conversion, purchase, demand");
         return Err(ApiError::new(StatusCode::NOT_FOUND, "unknown_task", message).field("task"));
     }
     if body.rows.len() > MAX_ROWS {

@@ -17,7 +17,9 @@ use futures::future::BoxFuture;
 use serde_json::{Map, Value};
 
 pub use postgres::PostgresStore;
-pub use record::{ItemRecord, KeyRecord, Promotion, Receipt, Scope, StoreCounts, UserRecord};
+pub use record::{
+    ItemRecord, KeyRecord, LoggedEvent, Promotion, Receipt, Scope, StoreCounts, UserRecord,
+};
 pub use sqlite::SqliteStore;
 
 use crate::event::Event;
@@ -80,6 +82,9 @@ pub trait Store: Debug + Send + Sync {
         n: usize,
     ) -> Stored<'a, (Vec<Event>, Option<i64>)>;
 
+    /// A page of all events, in the order they came: those after `after` (0 for the first page), at most `n`.
+    fn log<'a>(&'a self, after: i64, n: usize) -> Stored<'a, Vec<LoggedEvent>>;
+
     /// How often each item was acted on since `since_ms`, most often first, equal ones by id; at most `n`.
     fn popularity<'a>(&'a self, since_ms: i64, n: usize) -> Stored<'a, Vec<(String, u64)>>;
 
@@ -95,6 +100,9 @@ pub trait Store: Debug + Send + Sync {
     /// Whether a dataset was put in whole before.
     fn has_dataset<'a>(&'a self, content_hash: &'a str) -> Stored<'a, bool>;
 
+    /// The datasets that were put in whole, by their content hash, and when.
+    fn datasets(&self) -> Stored<'_, Vec<(String, i64)>>;
+
     /// Notes that a dataset was put in whole.
     fn note_dataset<'a>(&'a self, content_hash: &'a str, now_ms: i64) -> Stored<'a, ()>;
 
@@ -107,6 +115,9 @@ pub trait Store: Debug + Send + Sync {
     /// What is known of a user beside events.
     fn user<'a>(&'a self, user_id: &'a str) -> Stored<'a, Option<UserRecord>>;
 
+    /// A page of the users of whom more is known than their events, by id: those after `after` ("" for the first page), at most `n`.
+    fn users<'a>(&'a self, after: &'a str, n: usize) -> Stored<'a, Vec<UserRecord>>;
+
     /// Removes all events and attributes of a user and writes the receipt, in one transaction. The receipt does not say who it was.
     fn forget<'a>(
         &'a self,
@@ -117,6 +128,12 @@ pub trait Store: Debug + Send + Sync {
 
     /// A receipt of a deletion.
     fn receipt<'a>(&'a self, receipt_id: &'a str) -> Stored<'a, Option<Receipt>>;
+
+    /// A page of all receipts, by id: those after `after` ("" for the first page), at most `n`.
+    fn receipts<'a>(&'a self, after: &'a str, n: usize) -> Stored<'a, Vec<Receipt>>;
+
+    /// Writes receipts of deletions that another store made.
+    fn put_receipts<'a>(&'a self, receipts: &'a [Receipt]) -> Stored<'a, ()>;
 
     /// Notes that a version of a model is now served in its slot.
     fn promote<'a>(&'a self, slot: &'a str, version: &'a str, now_ms: i64) -> Stored<'a, ()>;

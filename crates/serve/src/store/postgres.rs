@@ -7,8 +7,10 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
-use super::record::{ItemRecord, KeyRecord, Promotion, Receipt, StoreCounts, UserRecord};
-use super::sql::{self, EventRow, event_columns, shared_methods};
+use super::record::{
+    ItemRecord, KeyRecord, LoggedEvent, Promotion, Receipt, StoreCounts, UserRecord,
+};
+use super::sql::{self, EventRow, ReceiptRow, event_columns, receipt_columns, shared_methods};
 use super::{Store, StoreError, Stored, object};
 use crate::event::Event;
 

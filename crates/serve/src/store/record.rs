@@ -7,8 +7,21 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-/// An item of the catalog as it is kept.
+use crate::event::Event;
+
+/// An event of the log, with its place in it.
 #[derive(Debug, Clone, PartialEq)]
+pub struct LoggedEvent {
+    /// Its place: later ones have larger numbers; some are missing.
+    pub seq: i64,
+    /// When it was written, in milliseconds since 1970.
+    pub received_ms: i64,
+    /// What it says.
+    pub event: Event,
+}
+
+/// An item of the catalog as it is kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ItemRecord {
     /// The shop's id.
     pub item_id: String,
@@ -21,7 +34,7 @@ pub struct ItemRecord {
 }
 
 /// A user as kept.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct UserRecord {
     /// The shop's id.
     pub user_id: String,
@@ -89,7 +102,7 @@ impl FromStr for Scope {
 }
 
 /// A key as it is kept: by its hash.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRecord {
     /// Its public part.
     pub key_id: String,

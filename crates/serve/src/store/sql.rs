@@ -5,6 +5,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{AssertSqlSafe, SqlSafeStr as _};
 
 use super::StoreError;
+use super::record::{LoggedEvent, Receipt};
 use crate::event::Event;
 
 /// The tables of each version, oldest first. One that was released is never changed: a next one is added.
@@ -76,22 +77,45 @@ pub(super) fn migrator(seq: &str) -> Migrator {
 
 /// A row of `events`, without what it does not say.
 pub(super) type EventRow =
-    (i64, String, String, Option<String>, String, i64, Option<f64>, Option<String>);
+    (i64, String, String, Option<String>, String, i64, i64, Option<f64>, Option<String>);
 
 /// Columns of an [`EventRow`].
 macro_rules! event_columns {
     () => {
-        "seq, event_id, user_id, item_id, event, timestamp_ms, value, further"
+        "seq, event_id, user_id, item_id, event, timestamp_ms, received_ms, value, further"
     };
 }
 pub(super) use event_columns;
 
-/// The event of a row, and its place among all.
-pub(super) fn event(row: EventRow) -> Result<(i64, Event), StoreError> {
-    let (seq, event_id, user_id, item_id, event, timestamp_ms, value, further) = row;
+/// The event of a row.
+pub(super) fn event(row: EventRow) -> Result<LoggedEvent, StoreError> {
+    let (seq, event_id, user_id, item_id, event, timestamp_ms, received_ms, value, further) = row;
     let further = further.map(|text| super::object("an event", &text)).transpose()?;
     let further = further.unwrap_or_default();
-    Ok((seq, Event { event_id, user_id, item_id, event, timestamp_ms, value, further }))
+    let event = Event { event_id, user_id, item_id, event, timestamp_ms, value, further };
+    Ok(LoggedEvent { seq, received_ms, event })
+}
+
+/// A row of `receipts`.
+pub(super) type ReceiptRow = (String, i64, i64, i64);
+
+/// Columns of a [`ReceiptRow`].
+macro_rules! receipt_columns {
+    () => {
+        "receipt_id, at_ms, n_events, had_attributes"
+    };
+}
+pub(super) use receipt_columns;
+
+/// The receipt of a row.
+pub(super) fn receipt(row: ReceiptRow) -> Receipt {
+    let (receipt, at_ms, n_events, had_attributes) = row;
+    Receipt {
+        receipt,
+        at_ms,
+        n_events: n_events.unsigned_abs(),
+        had_attributes: had_attributes != 0,
+    }
 }
 
 /// Records by their ids; of two of one id the later one stays the later one.
@@ -121,7 +145,7 @@ macro_rules! shared_methods {
                 .bind(n as i64)
                 .fetch_all(&self.readers)
                 .await?;
-                rows.into_iter().rev().map(|row| Ok(sql::event(row)?.1)).collect()
+                rows.into_iter().rev().map(|row| Ok(sql::event(row)?.event)).collect()
             })
         }
 
@@ -144,8 +168,23 @@ macro_rules! shared_methods {
                 .await?;
                 let next = (rows.len() == n).then(|| rows.last().map(|row| row.0)).flatten();
                 let events: Result<_, StoreError> =
-                    rows.into_iter().map(|row| Ok(sql::event(row)?.1)).collect();
+                    rows.into_iter().map(|row| Ok(sql::event(row)?.event)).collect();
                 Ok((events?, next))
+            })
+        }
+
+        fn log<'a>(&'a self, after: i64, n: usize) -> Stored<'a, Vec<LoggedEvent>> {
+            Box::pin(async move {
+                let rows: Vec<EventRow> = sqlx::query_as(concat!(
+                    "SELECT ",
+                    event_columns!(),
+                    " FROM events WHERE seq > $1 ORDER BY seq LIMIT $2"
+                ))
+                .bind(after)
+                .bind(n as i64)
+                .fetch_all(&self.readers)
+                .await?;
+                rows.into_iter().map(sql::event).collect()
             })
         }
 
@@ -237,6 +276,13 @@ macro_rules! shared_methods {
             })
         }
 
+        fn datasets(&self) -> Stored<'_, Vec<(String, i64)>> {
+            Box::pin(async move {
+                let rows = sqlx::query_as("SELECT content_hash, at_ms FROM datasets ORDER BY content_hash");
+                Ok(rows.fetch_all(&self.readers).await?)
+            })
+        }
+
         fn note_dataset<'a>(&'a self, content_hash: &'a str, now_ms: i64) -> Stored<'a, ()> {
             Box::pin(async move {
                 sqlx::query(
@@ -307,6 +353,23 @@ macro_rules! shared_methods {
             })
         }
 
+        fn users<'a>(&'a self, after: &'a str, n: usize) -> Stored<'a, Vec<UserRecord>> {
+            Box::pin(async move {
+                let rows: Vec<(String, String, i64)> = sqlx::query_as(
+                    "SELECT user_id, attributes, changed_ms FROM users WHERE user_id > $1 ORDER BY user_id LIMIT $2",
+                )
+                .bind(after)
+                .bind(n as i64)
+                .fetch_all(&self.readers)
+                .await?;
+                let record = |(user_id, attributes, changed_ms): (String, String, i64)| {
+                    let attributes = object("a user", &attributes)?;
+                    Ok(UserRecord { user_id, attributes, changed_ms })
+                };
+                rows.into_iter().map(record).collect()
+            })
+        }
+
         fn forget<'a>(
             &'a self,
             user_id: &'a str,
@@ -336,18 +399,49 @@ macro_rules! shared_methods {
 
         fn receipt<'a>(&'a self, receipt_id: &'a str) -> Stored<'a, Option<Receipt>> {
             Box::pin(async move {
-                let row: Option<(i64, i64, i64)> = sqlx::query_as(
-                    "SELECT at_ms, n_events, had_attributes FROM receipts WHERE receipt_id = $1",
-                )
+                let row: Option<ReceiptRow> = sqlx::query_as(concat!(
+                    "SELECT ",
+                    receipt_columns!(),
+                    " FROM receipts WHERE receipt_id = $1"
+                ))
                 .bind(receipt_id)
                 .fetch_optional(&self.readers)
                 .await?;
-                Ok(row.map(|(at_ms, n_events, had_attributes)| Receipt {
-                    receipt: receipt_id.to_owned(),
-                    at_ms,
-                    n_events: n_events.unsigned_abs(),
-                    had_attributes: had_attributes != 0,
-                }))
+                Ok(row.map(sql::receipt))
+            })
+        }
+
+        fn receipts<'a>(&'a self, after: &'a str, n: usize) -> Stored<'a, Vec<Receipt>> {
+            Box::pin(async move {
+                let rows: Vec<ReceiptRow> = sqlx::query_as(concat!(
+                    "SELECT ",
+                    receipt_columns!(),
+                    " FROM receipts WHERE receipt_id > $1 ORDER BY receipt_id LIMIT $2"
+                ))
+                .bind(after)
+                .bind(n as i64)
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(rows.into_iter().map(sql::receipt).collect())
+            })
+        }
+
+        fn put_receipts<'a>(&'a self, receipts: &'a [Receipt]) -> Stored<'a, ()> {
+            Box::pin(async move {
+                let mut transaction = self.writer.begin().await?;
+                for receipt in receipts {
+                    sqlx::query(
+                        "INSERT INTO receipts (receipt_id, at_ms, n_events, had_attributes) VALUES ($1, $2, $3, $4)
+                         ON CONFLICT (receipt_id) DO NOTHING",
+                    )
+                    .bind(&receipt.receipt)
+                    .bind(receipt.at_ms)
+                    .bind(receipt.n_events as i64)
+                    .bind(i64::from(receipt.had_attributes))
+                    .execute(&mut *transaction)
+                    .await?;
+                }
+                Ok(transaction.commit().await?)
             })
         }
 

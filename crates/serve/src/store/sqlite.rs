@@ -9,8 +9,10 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 
-use super::record::{ItemRecord, KeyRecord, Promotion, Receipt, StoreCounts, UserRecord};
-use super::sql::{self, EventRow, event_columns, shared_methods};
+use super::record::{
+    ItemRecord, KeyRecord, LoggedEvent, Promotion, Receipt, StoreCounts, UserRecord,
+};
+use super::sql::{self, EventRow, ReceiptRow, event_columns, receipt_columns, shared_methods};
 use super::{Store, StoreError, Stored, object};
 use crate::event::Event;
 

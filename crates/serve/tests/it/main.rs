@@ -7,9 +7,11 @@ mod shop;
 mod served;
 
 mod compatible;
+mod dump;
 mod events;
 mod keys;
 mod lists;
 mod sockets;
 mod store;
 mod swaps;
+mod telemetry;

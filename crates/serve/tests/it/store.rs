@@ -12,7 +12,7 @@ use futures::FutureExt as _;
 use serde_json::{Map, Value, json};
 
 /// Runs a test on an empty store of each kind.
-async fn on_each<F: AsyncFn(Arc<dyn Store>)>(test: F) {
+pub(crate) async fn on_each<F: AsyncFn(Arc<dyn Store>)>(test: F) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("deep").join("store.sqlite");
     let sqlite = store::open(path.to_str().unwrap()).await.unwrap();
@@ -42,7 +42,7 @@ async fn on_each<F: AsyncFn(Arc<dyn Store>)>(test: F) {
     }
 }
 
-fn event(id: &str, user: &str, item: Option<&str>, kind: &str, time: i64) -> Event {
+pub(crate) fn event(id: &str, user: &str, item: Option<&str>, kind: &str, time: i64) -> Event {
     Event {
         event_id: id.into(),
         user_id: user.into(),
