@@ -59,8 +59,8 @@ impl Finding {
     }
 }
 
-/// Looks at all that a server with this set-up would use: rules, store, disk, models, keys, address. It changes nothing but that tables of the
-/// store are brought up to date.
+/// Looks at all that a server with this set-up would use: rules, store, disk, models, keys, address. It changes nothing but that a
+/// store that is not there is made, and the tables of one that is are brought up to date.
 pub async fn examine(config: &ServeConfig) -> Vec<Finding> {
     let mut findings = vec![rules(config)];
     let opened = store::open(&config.store).await;

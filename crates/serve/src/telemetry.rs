@@ -145,7 +145,9 @@ impl HttpClient for Client {
         'a: 'b,
         Self: 'b,
     {
-        let sending = self.handle.spawn(tokio::time::timeout(TIMEOUT, send(request)));
+        // The timer too is the runtime's, so it is made there.
+        let send = async move { tokio::time::timeout(TIMEOUT, send(request)).await };
+        let sending = self.handle.spawn(send);
         Box::pin(async move { sending.await?? })
     }
 }

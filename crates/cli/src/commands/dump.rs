@@ -1,6 +1,5 @@
 //! `dump`, `restore`: all that a store holds, as one file.
 
-use forecart_data::Progress as _;
 use forecart_serve::store;
 
 use super::{Context, serve};

@@ -217,6 +217,31 @@ fn a_server_that_cannot_be_used_says_why() {
     assert!(code == Some(2) && said.contains("item.price"), "{code:?} {said}");
 }
 
+#[test]
+fn the_doctor_finds_what_keeps_a_server_from_serving() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path();
+    std::fs::create_dir(folder.join("models")).unwrap();
+    let doctor = ["doctor", "--model", "models", "--store", "s.sqlite", "--port", "0", "--json"];
+    let found = |said: &str| -> serde_json::Value { serde_json::from_str(said).unwrap() };
+    let well = found(&good(&forecart(folder, &doctor)));
+    assert_eq!(well["n_failed"], 0, "{well}");
+    std::fs::write(folder.join("models/broken.forecart"), "no model").unwrap();
+    std::fs::write(
+        folder.join("forecart.toml"),
+        "[[serve.rule]]\nname = \"r\"\nfilter = \"item.prise < 3\"\n",
+    )
+    .unwrap();
+    let arguments = [&doctor[..], &["--host", "0.0.0.0", "--retrain", "dayly"]].concat();
+    let output = forecart(folder, &arguments);
+    assert_eq!(output.status.code(), Some(1));
+    let ill = found(&String::from_utf8(output.stdout).unwrap());
+    let failed = ill["findings"].as_array().unwrap().iter();
+    let failed = failed.filter(|own| own["severity"] == "failed");
+    let checks: Vec<&str> = failed.map(|own| own["check"].as_str().unwrap()).collect();
+    assert_eq!(checks, ["retraining", "rules", "broken.forecart", "keys"], "{ill}");
+}
+
 /// Rows of which the label can be learned, as CSV and as JSON.
 fn purchases() -> (String, Vec<serde_json::Value>) {
     let (mut csv, mut rows) = ("price,device,bought\n".to_owned(), Vec::new());
