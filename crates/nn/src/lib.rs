@@ -82,6 +82,7 @@ mod factorization_machine;
 mod field_aware_machine;
 mod gated_residual;
 mod gru;
+mod int8_table;
 mod layer_norm;
 mod linear;
 mod lstm;
@@ -119,6 +120,7 @@ pub use gated_residual::{GatedResidual, GatedResidualGradients, GatedResidualWor
 pub use gradient_check::{GradientReport, gradient_check};
 pub use gru::{Gru, GruCell};
 pub use init::Init;
+pub use int8_table::{Int8Table, RowSearch};
 pub use kernels::{InstructionSet, dot, prefetch, scaled_sum};
 pub use layer_norm::{LayerNorm, LayerNormCache, LayerNormGradients};
 pub use linear::{Linear, LinearGradients};

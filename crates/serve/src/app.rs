@@ -14,7 +14,7 @@ use crate::history::Histories;
 use crate::intake::{Intake, Listener};
 use crate::jobs::Jobs;
 use crate::keys::Keys;
-use crate::lists::{ShopRuleError, ShopRules};
+use crate::lists::{Job, ShopRuleError, ShopRules};
 use crate::metrics::{Metrics, ModelLabels};
 use crate::models::{Models, ServedModelError};
 use crate::popularity::Popularity;
@@ -160,7 +160,7 @@ pub struct App {
     pub(crate) memory: Arc<Memory>,
     pub(crate) models: Models,
     pub(crate) intake: Intake,
-    pub(crate) workers: Workers,
+    pub(crate) workers: Workers<Job>,
     pub(crate) keys: Keys,
     pub(crate) texts: Pipeline,
     pub(crate) rules: ShopRules,

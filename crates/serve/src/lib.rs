@@ -59,4 +59,3 @@ pub use schedule::Schedule;
 pub use server::Server;
 pub use telemetry::{RawTelemetryConfig, Telemetry, TelemetryError};
 pub use training_log::{ExportError, TrainingLog, export};
-pub use workers::{WorkError, Workers};

@@ -170,7 +170,11 @@ enum Loaded {
 fn load(found: &Found) -> Result<Loaded, ModelError> {
     let path = &found.path;
     Ok(match found.name.as_str() {
-        "recommend" | TOGETHER => Loaded::Recommend(Arc::new(LoadedModel::open(path)?)),
+        "recommend" | TOGETHER => {
+            let file = LoadedModel::open(path)?;
+            file.model().warm();
+            Loaded::Recommend(Arc::new(file))
+        }
         "support" => Loaded::Intent(Arc::new(IntentModelFile::open(path)?)),
         "question" => Loaded::Question(Arc::new(QuestionModelFile::open(path)?)),
         "demand" => Loaded::Demand(Arc::new(DemandModelFile::open(path)?)),

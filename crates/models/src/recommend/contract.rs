@@ -198,6 +198,15 @@ pub trait Recommender: Debug + Send + Sync {
         top_k(&scores, history, request)
     }
 
+    /// [`Self::recommend`] for several requests, on this thread: equal to the bit. Where what is learned is larger than the cache, they share
+    /// one reading of it.
+    fn recommend_together(&self, requests: &[(History<'_>, TopK<'_>)]) -> Vec<Vec<Scored>> {
+        requests.iter().map(|(history, request)| self.recommend(*history, request)).collect()
+    }
+
+    /// Makes what lists need beside what was learned, which the first list would wait for otherwise.
+    fn warm(&self) {}
+
     /// [`Self::recommend`] for many histories, on all threads of the current pool.
     ///
     /// Models may take users together where that is faster; their scores then differ from those of [`Self::recommend`] in the last

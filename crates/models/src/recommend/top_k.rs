@@ -34,7 +34,7 @@ impl TopK<'_> {
     }
 
     /// The items to leave out for `history`, ascending.
-    fn left_out(&self, history: History<'_>) -> Vec<ItemIdx> {
+    pub(super) fn left_out(&self, history: History<'_>) -> Vec<ItemIdx> {
         let mut items = self.exclude.to_vec();
         items.extend(self.seen.hidden(history));
         items.sort_unstable();
@@ -80,6 +80,13 @@ pub fn top_k(scores: &[f32], history: History<'_>, request: &TopK<'_>) -> Vec<Sc
         }
     }
     heap.into_sorted_vec().into_iter().map(|Worst(scored)| scored).collect()
+}
+
+/// The best `k` of some items, in the order of [`top_k`].
+pub(super) fn best_of(mut items: Vec<Scored>, k: NonZeroUsize) -> Vec<Scored> {
+    items.sort_unstable_by_key(|scored| Worst(*scored));
+    items.truncate(k.get());
+    items
 }
 
 /// Scores that are compared with the worst kept at once.

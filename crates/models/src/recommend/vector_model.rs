@@ -2,20 +2,33 @@
 
 use std::fmt::Debug;
 use std::num::NonZeroUsize;
+use std::sync::OnceLock;
 
 use forecart_data::{History, ItemIdx, SeenItems};
-use forecart_nn::{Linear, Matrix, dot};
+use forecart_nn::{Int8Table, Linear, Matrix, RowSearch, dot};
 use rayon::prelude::*;
 use serde_json::Value;
 
 use super::contract::{Fallback, Reason, Recommender, ScoreScale, weightiest};
 use super::leave_one_out::leave_one_out;
 use super::popularity::ItemCounts;
-use super::top_k::{Scored, TopK, top_k};
+use super::top_k::{Scored, TopK, best_of, top_k};
 use crate::tensors::Tensors;
 
 /// Users whose scores one thread computes at a time.
 const TILE_USERS: usize = 32;
+/// Lists of up to one in so many items are looked for among candidates; for longer ones every item is scored.
+const ITEMS_A_CANDIDATE: usize = 16;
+
+/// The items' vectors in bytes, made when the first list is asked for; it says which items need to be scored for a list.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Screen(OnceLock<Option<Int8Table>>);
+
+impl Screen {
+    fn of(&self, vectors: &Matrix) -> Option<&Int8Table> {
+        self.0.get_or_init(|| Int8Table::new(vectors)).as_ref()
+    }
+}
 
 /// A fitted model that turns a history into a vector and scores items by their dot product with it; it is a
 /// [`Recommender`] by that.
@@ -28,6 +41,9 @@ pub(super) trait VectorModel: Debug + Send + Sync {
 
     /// One row an item; columns past [`Self::n_dims`] are its bias.
     fn vectors(&self) -> &Matrix;
+
+    /// The same in bytes.
+    fn screen(&self) -> &Screen;
 
     /// Columns that say what an item is.
     fn n_dims(&self) -> usize;
@@ -96,6 +112,13 @@ fn user_vector(model: &impl VectorModel, history: History<'_>) -> Option<Vec<f32
     seen.items.iter().any(|item| model.knows(*item)).then(|| model.encode(seen))
 }
 
+/// The best of all items by their scores.
+fn among_all(model: &impl Recommender, history: History<'_>, request: &TopK<'_>) -> Vec<Scored> {
+    let mut scores = vec![0.0; model.n_item_rows()];
+    model.score_all(history, &mut scores);
+    top_k(&scores, history, request)
+}
+
 impl<M: VectorModel> Recommender for M {
     fn name(&self) -> &'static str {
         VectorModel::name(self)
@@ -135,6 +158,60 @@ impl<M: VectorModel> Recommender for M {
     fn fallback(&self, history: History<'_>) -> Option<Fallback> {
         let seen = history.newest(self.max_history());
         Fallback::unless(|| seen.items.iter().any(|item| self.knows(*item)), history)
+    }
+
+    fn recommend(&self, history: History<'_>, request: &TopK<'_>) -> Vec<Scored> {
+        self.recommend_together(&[(history, *request)]).pop().expect("a list for each request")
+    }
+
+    /// Only items that the [`Screen`] does not leave out are scored.
+    fn recommend_together(&self, requests: &[(History<'_>, TopK<'_>)]) -> Vec<Vec<Scored>> {
+        let vectors = self.vectors();
+        // Of each request that is answered by few items: the user's vector, and the rows that are left out.
+        let mut users = Vec::new();
+        for (history, request) in requests {
+            let is_short = request.k.get() <= vectors.rows() / ITEMS_A_CANDIDATE;
+            let user = if is_short { user_vector(self, *history) } else { None };
+            users.push(user.map(|user| {
+                let left_out = request.left_out(*history);
+                // Row 0, the unknown item, is never in a list.
+                let known = left_out.iter().map(|item| item.0).filter(|row| *row > 0);
+                (user, std::iter::once(0).chain(known).collect::<Vec<u32>>())
+            }));
+        }
+        let searches: Vec<RowSearch<'_>> = requests
+            .iter()
+            .zip(&users)
+            .filter_map(|((_, request), user)| {
+                let (query, skip) = user.as_ref()?;
+                Some(RowSearch { query, k: request.k.get(), skip })
+            })
+            .collect();
+        let candidates = match self.screen().of(vectors) {
+            Some(screen) if !searches.is_empty() => screen.candidates(&searches),
+            _ => vec![None; searches.len()],
+        };
+        let mut candidates = candidates.into_iter();
+        let mut lists = Vec::with_capacity(requests.len());
+        for ((history, request), user) in requests.iter().zip(&users) {
+            let found = user.as_ref().and_then(|(user, _)| Some((user, candidates.next()??)));
+            lists.push(match found {
+                Some((user, rows)) => {
+                    vectors.prefetch_rows(rows.iter().map(|row| *row as usize));
+                    let score = |row: u32| Scored {
+                        item: ItemIdx(row),
+                        score: dot(user, vectors.row(row as usize)),
+                    };
+                    best_of(rows.into_iter().map(score).collect(), request.k)
+                }
+                None => among_all(self, *history, request),
+            });
+        }
+        lists
+    }
+
+    fn warm(&self) {
+        self.screen().of(self.vectors());
     }
 
     /// In tiles of users, whose scores are one product of matrices.

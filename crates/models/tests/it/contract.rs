@@ -175,6 +175,34 @@ fn users_together_get_the_lists_that_they_get_alone() {
     });
 }
 
+/// 61 rows and up to 3 items: what leaves items out before they are scored is asked, too.
+#[test]
+fn requests_together_get_the_lists_of_their_scores() {
+    for_every_model(|spec, _, model| {
+        let (histories, exclude) = (histories(), [ItemIdx(2), ItemIdx(777)]);
+        let mut requests = Vec::new();
+        for items in &histories {
+            for (n, seen) in [(1, SeenItems::Keep), (3, SeenItems::Exclude), (10, SeenItems::Keep)]
+            {
+                let request = TopK { exclude: &exclude, ..TopK::new(k(n), seen) };
+                requests.push((History::of(items), request));
+            }
+        }
+        let lists = model.model().recommend_together(&requests);
+        assert_eq!(lists.len(), requests.len());
+        for ((history, request), list) in requests.iter().zip(&lists) {
+            let alone = model.model().recommend(*history, request);
+            assert_eq!(*list, alone, "{} {history:?}", spec.name());
+            let all = scores(model.model(), history.items);
+            for scored in list {
+                let want = all[scored.item.row()].to_bits();
+                assert_eq!(scored.score.to_bits(), want, "{} {history:?}", spec.name());
+            }
+        }
+        assert!(model.model().recommend_together(&[]).is_empty());
+    });
+}
+
 /// Sequences are never padded, and positions count back from the newest event: what lies before the
 /// newest `max_history` events changes nothing, and the order of those is read from the right end.
 #[test]

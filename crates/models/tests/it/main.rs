@@ -8,6 +8,7 @@ mod demand_orders;
 mod divergence;
 mod extremes;
 mod intents;
+mod many_items;
 mod model_file;
 mod neighbors;
 mod outcome_truths;

@@ -6,6 +6,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use futures::StreamExt as _;
+use futures::stream::FuturesOrdered;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
@@ -30,6 +32,8 @@ const MAX_OFFSET: usize = 100_000;
 const MAX_IDS: usize = 10_000;
 /// Most users of a batch.
 const MAX_BATCH: usize = 1_000;
+/// Users of a batch whose lists are made at the same time.
+const USERS_AT_ONCE: usize = 16;
 /// Most boosts of a request.
 const MAX_BOOSTS: usize = 16;
 
@@ -236,7 +240,7 @@ pub(super) async fn answer(
     }
     ask.user_id = user_id;
     let job = Job { app: app.clone(), live: live.clone(), past, ask, request_id: super::new_id() };
-    Ok(app.workers.run(move || job.list()).await?)
+    Ok(app.workers.together(job).await?)
 }
 
 /// What a user wants next. A user who is not known is answered with what is popular, and `fallback` says so.
@@ -273,9 +277,16 @@ pub(crate) async fn post(
         return Err(unprocessable("too_many_rows", message, "user_ids"));
     }
     let mut results = Vec::with_capacity(users.len());
-    for user_id in users {
-        let ask = checked(&app, About::Next, &body)?;
-        results.push(answer(&app, &live, ask, Some(user_id)).await?);
+    // So many at once that they are answered together, and that others have their turn.
+    for users in users.chunks(USERS_AT_ONCE) {
+        let mut answers = FuturesOrdered::new();
+        for user_id in users {
+            let ask = checked(&app, About::Next, &body)?;
+            answers.push_back(answer(&app, &live, ask, Some(user_id.clone())));
+        }
+        while let Some(list) = answers.next().await {
+            results.push(list?);
+        }
     }
     Ok(Json(OneOrMany::Many(Lists { results })))
 }

@@ -14,6 +14,11 @@ const FIRST: usize = 64;
 /// How many times as many are asked for when those did not suffice.
 const MORE: usize = 16;
 
+/// How many candidates are asked for at first.
+pub(super) fn first_k(n: usize) -> NonZeroUsize {
+    NonZeroUsize::MIN.saturating_add(n).saturating_add(FIRST - 1)
+}
+
 /// What is asked of a model.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Question<'a> {
@@ -33,11 +38,19 @@ pub(super) struct ModelList<'a> {
 }
 
 impl<'a> ModelList<'a> {
-    /// Asks for what a list of `n` items needs if few are filtered from it.
-    pub(super) fn new(model: &'a LoadedModel, question: Question<'a>, n: usize) -> Self {
-        let k = n.saturating_add(FIRST);
-        let mut list = Self { model, question, list: Vec::new(), next: 0, k };
-        list.ask();
+    /// Asks for what a list of `n` items needs if few are filtered from it, unless that was asked already.
+    pub(super) fn new(
+        model: &'a LoadedModel,
+        question: Question<'a>,
+        n: usize,
+        first: Option<Vec<Scored>>,
+    ) -> Self {
+        let k = first_k(n);
+        let mut list = Self { model, question, list: Vec::new(), next: 0, k: k.get() };
+        match first {
+            Some(first) => list.list = first,
+            None => list.ask(),
+        }
         list
     }
 

@@ -5,6 +5,7 @@
 
 mod candidates;
 mod shop_rules;
+mod together;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::time::Instant;
 
 use forecart_data::{History, ItemIdx, SeenItems};
 use forecart_models::model_file::{LoadedModel, NamedReason};
-use forecart_models::recommend::Fallback;
+use forecart_models::recommend::{Fallback, Scored};
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -75,6 +76,13 @@ pub(crate) struct ListAsk {
     pub(crate) user: Values,
     pub(crate) context: Values,
     pub(crate) explain: bool,
+}
+
+impl ListAsk {
+    /// Items of the list up to the last that is asked for.
+    fn n_read(&self) -> usize {
+        self.n.saturating_add(self.offset)
+    }
 }
 
 /// Why an item is in a list.
@@ -198,34 +206,51 @@ pub(crate) struct Job {
     pub(crate) request_id: String,
 }
 
-impl Job {
-    /// Makes the list. It costs what the model's scores cost, and a little.
-    pub(crate) fn list(self) -> List {
-        let started = Instant::now();
-        let now_ms = now_ms();
-        let Self { app, live, past, ask, request_id } = self;
-        let file = match ask.about {
-            About::With(_) => live.together.as_ref().or(live.recommend.as_ref()),
-            _ => live.recommend.as_ref(),
-        };
-        let known = file.map(|file| Known::new(file, &past, &ask.session, now_ms));
-        let pair = file.zip(known.as_ref());
-        let fallback = fallback(&ask, pair, &past);
+/// A job of which is known what to ask the model.
+struct Begun {
+    job: Job,
+    started: Instant,
+    now_ms: i64,
+    /// The history for the model, if one answers.
+    known: Option<Known>,
+    seen_rules: Vec<SeenRule>,
+    seen: SeenItems,
+}
+
+impl Begun {
+    fn new(job: Job) -> Self {
+        let (started, now_ms) = (Instant::now(), now_ms());
+        let file = job.file();
+        let known = file.map(|file| Known::new(file, &job.past, &job.ask.session, now_ms));
         let usual = Scenario::default();
-        let scenario = app.rules.scenarios.get(&ask.scenario).unwrap_or(&usual);
-        let rules = seen_rules(&ask, scenario, file.map(Arc::as_ref));
+        let (seen_rules, seen) = seen_rules(&job.ask, job.scenario(&usual), file.map(Arc::as_ref));
+        Self { job, started, now_ms, known, seen_rules, seen }
+    }
+
+    fn pair(&self) -> Option<(&Arc<LoadedModel>, &Known)> {
+        self.job.file().zip(self.known.as_ref())
+    }
+
+    /// Makes the list. `first` is what the model lists, where it was asked already; else it costs what the model's scores cost, and a little.
+    fn list(self, first: Option<Vec<Scored>>) -> List {
+        let Job { app, past, ask, .. } = &self.job;
+        let pair = self.pair();
+        let fallback = fallback(ask, pair, past);
+        let usual = Scenario::default();
+        let scenario = self.job.scenario(&usual);
         // What costs time is computed before the catalog is locked, and after it: changes of the catalog do not wait for networks. (Where
         // filters take nearly all of the model's first items, it is asked for more under the lock.)
-        let mut proposed = Proposed::new(&ask, pair, rules.1);
+        let mut proposed = Proposed::new(ask, pair, self.seen, first);
         let mut on = |catalog: &Catalog| {
-            let way = Way { app: &app, catalog, scenario, seen: &rules.0, past: &past, now_ms };
-            let assembled = way.assembled(&ask, &mut proposed);
+            let (seen, now_ms) = (&self.seen_rules, self.now_ms);
+            let way = Way { app, catalog, scenario, seen, past, now_ms };
+            let assembled = way.assembled(ask, &mut proposed);
             let items: Vec<ListItem> = assembled
                 .items
                 .iter()
                 .map(|listed| unexplained(catalog, &assembled, listed))
                 .collect();
-            let trace = app.traces.are_kept().then(|| trace(catalog, &ask, &assembled));
+            let trace = app.traces.are_kept().then(|| trace(catalog, ask, &assembled));
             (assembled, items, trace)
         };
         let (assembled, mut items, trace) = on(&app.memory.catalog());
@@ -235,28 +260,43 @@ impl Job {
                 ("similar", _) => vec![ListReason::Similar],
                 ("popular", _) => vec![ListReason::Popular { rank: None }],
                 (of, Some((file, known))) if of == MODEL_SCORES || of == file.header().model => {
-                    reasons(file, known, &item.item_id, &ask)
+                    reasons(file, known, &item.item_id, ask)
                 }
                 _ => Vec::new(),
             };
         }
-        let header = file.map(|file| file.header());
+        let header = pair.map(|(file, _)| file.header());
         let list = List {
-            request_id,
+            request_id: self.job.request_id.clone(),
             model: header.map(|header| header.model.clone()),
             model_version: header.map(|header| header.content_hash.clone()),
             variant: ONLY_VARIANT.to_owned(),
             fallback: fallback.map(str::to_owned),
             items,
-            took_ms: started.elapsed().as_secs_f64() * 1e3,
+            took_ms: self.started.elapsed().as_secs_f64() * 1e3,
         };
-        count(&app, &ask, &list, &assembled);
+        count(app, ask, &list, &assembled);
         if let Some(way) = trace {
             // As text: scores keep the digits that they were answered with.
             let whole = serde_json::to_string(&Traced { answer: &list, way }).unwrap_or_default();
-            app.traces.put(&list.request_id, ask.user_id, whole);
+            app.traces.put(&list.request_id, ask.user_id.clone(), whole);
         }
         list
+    }
+}
+
+impl Job {
+    /// What answers it.
+    fn file(&self) -> Option<&Arc<LoadedModel>> {
+        let live = &self.live;
+        match self.ask.about {
+            About::With(_) => live.together.as_ref().or(live.recommend.as_ref()),
+            _ => live.recommend.as_ref(),
+        }
+    }
+
+    fn scenario<'a>(&'a self, usual: &'a Scenario) -> &'a Scenario {
+        self.app.rules.scenarios.get(&self.ask.scenario).unwrap_or(usual)
     }
 }
 
@@ -295,9 +335,10 @@ impl<'a> Proposed<'a> {
         ask: &'a ListAsk,
         pair: Option<(&'a Arc<LoadedModel>, &'a Known)>,
         seen: SeenItems,
+        first: Option<Vec<Scored>>,
     ) -> Self {
         let Some((file, known)) = pair else { return Self::default() };
-        let n = ask.n.saturating_add(ask.offset);
+        let n = ask.n_read();
         let question = match &ask.about {
             About::Next => Some(Question::Next(known.history(), seen)),
             About::Like(item) | About::With(item) => {
@@ -313,7 +354,7 @@ impl<'a> Proposed<'a> {
                 return Self { list: None, scores };
             }
         };
-        let list = question.map(|question| ModelList::new(file, question, n));
+        let list = question.map(|question| ModelList::new(file, question, n, first));
         Self { list, scores: Vec::new() }
     }
 }

@@ -18,7 +18,7 @@ fn ids(list: &Value) -> Vec<String> {
 }
 
 /// A server with a model of the shop, and the histories that it learned from in its store.
-async fn with_model(name: &str, keys: &Value, raw: RawServeConfig) -> Served {
+pub(crate) async fn with_model(name: &str, keys: &Value, raw: RawServeConfig) -> Served {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("models")).unwrap();
     let data = dataset(folder.path());

@@ -15,3 +15,4 @@ mod sockets;
 mod store;
 mod swaps;
 mod telemetry;
+mod together;

@@ -19,6 +19,7 @@ use crate::recommend::contract::{FitContext, FitRecord};
 use crate::recommend::early_stopping::Validation;
 use crate::recommend::interactions::distinct_items;
 use crate::recommend::popularity::ItemCounts;
+use crate::recommend::vector_model::Screen;
 use crate::recommend::view::TrainingView;
 use crate::training::{self, BatchLoss, Learner, Parts, Plan};
 
@@ -52,7 +53,7 @@ pub(super) fn fit(
     };
     let record = training::run(&mut trainer, &plan, context)?;
     let vectors = trainer.network.items.table().clone();
-    Ok((Bpr { config: *config, vectors, reference, counts }, record))
+    Ok((Bpr { config: *config, vectors, reference, counts, screen: Screen::default() }, record))
 }
 
 /// The factors of users, and of items with a bias as the last column.

@@ -18,7 +18,7 @@ use super::choices::take_reference;
 use super::contract::ModelSpec;
 use super::interactions::distinct_items;
 use super::popularity::ItemCounts;
-use super::vector_model::VectorModel;
+use super::vector_model::{Screen, VectorModel};
 use crate::error::ModelError;
 use crate::tensors::{TensorData, Tensors};
 
@@ -31,6 +31,7 @@ pub struct Bpr {
     /// Items that a history is compared with.
     reference: Vec<u32>,
     counts: ItemCounts,
+    screen: Screen,
 }
 
 impl Bpr {
@@ -45,7 +46,13 @@ impl Bpr {
         let vectors = Matrix::from_vec(n_item_rows, cols, vectors)
             .map_err(ModelError::training(NAME, None))?;
         let reference = take_reference(tensors, n_item_rows)?;
-        Ok(Self { config, vectors, reference, counts: ItemCounts::load(tensors, n_item_rows)? })
+        Ok(Self {
+            config,
+            vectors,
+            reference,
+            counts: ItemCounts::load(tensors, n_item_rows)?,
+            screen: Screen::default(),
+        })
     }
 }
 
@@ -60,6 +67,10 @@ impl VectorModel for Bpr {
 
     fn vectors(&self) -> &Matrix {
         &self.vectors
+    }
+
+    fn screen(&self) -> &Screen {
+        &self.screen
     }
 
     fn n_dims(&self) -> usize {

@@ -14,6 +14,7 @@ use crate::recommend::contract::{EpochRecord, FitContext, FitRecord};
 use crate::recommend::early_stopping::Validation;
 use crate::recommend::interactions::{Interactions, distinct_items};
 use crate::recommend::popularity::ItemCounts;
+use crate::recommend::vector_model::Screen;
 use crate::recommend::view::TrainingView;
 use crate::training::Measure;
 
@@ -67,7 +68,7 @@ pub(super) fn fit(
         }
     }
     let basis = best.map_or(sweeps.items, |(_, basis)| basis);
-    Ok((Ials { config: *config, basis, counts }, record))
+    Ok((Ials { config: *config, basis, counts, screen: Screen::default() }, record))
 }
 
 /// The factors between two sweeps.

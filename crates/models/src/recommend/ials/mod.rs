@@ -17,7 +17,7 @@ use self::solve::{Basis, RowSolver, Side};
 use super::contract::{ModelSpec, ScoreScale};
 use super::interactions::distinct_items;
 use super::popularity::ItemCounts;
-use super::vector_model::VectorModel;
+use super::vector_model::{Screen, VectorModel};
 use crate::error::ModelError;
 use crate::tensors::{TensorData, Tensors};
 
@@ -28,6 +28,7 @@ pub struct Ials {
     /// `[n_item_rows, n_factors]`, in the basis in which their Gram matrix is diagonal; zeros for items that nobody chose.
     basis: Basis,
     counts: ItemCounts,
+    screen: Screen,
 }
 
 impl Ials {
@@ -46,7 +47,7 @@ impl Ials {
             return Err(ModelError::damaged("the spectrum of a Gram matrix has no negative value"));
         }
         let counts = ItemCounts::load(tensors, n_item_rows)?;
-        Ok(Self { config, basis: Basis { vectors, spectrum }, counts })
+        Ok(Self { config, basis: Basis { vectors, spectrum }, counts, screen: Screen::default() })
     }
 
     fn side(&self) -> Side<'_> {
@@ -70,6 +71,10 @@ impl VectorModel for Ials {
 
     fn vectors(&self) -> &Matrix {
         &self.basis.vectors
+    }
+
+    fn screen(&self) -> &Screen {
+        &self.screen
     }
 
     fn n_dims(&self) -> usize {
@@ -194,7 +199,7 @@ mod tests {
             let mut sweeps = fit::Sweeps::from_items(&config, &by_user, &by_item, start).unwrap();
             sweeps.sweep(&one_thread()).unwrap();
             let counts = ItemCounts::of(&view, NAME).unwrap();
-            let model = Ials { config, basis: sweeps.items, counts };
+            let model = Ials { config, basis: sweeps.items, counts, screen: Screen::default() };
             let factors = |item: usize| model.basis.vectors.row(item + 1);
             for (place, want) in case.products.iter().enumerate() {
                 let [left, right] = [place / n_items, place % n_items].map(factors);

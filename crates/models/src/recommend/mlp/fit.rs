@@ -22,6 +22,7 @@ use crate::recommend::contract::{FitContext, FitRecord};
 use crate::recommend::early_stopping::Validation;
 use crate::recommend::item_table::ItemGradients;
 use crate::recommend::popularity::ItemCounts;
+use crate::recommend::vector_model::Screen;
 use crate::recommend::view::TrainingView;
 use crate::training::{self, BatchLoss, Learner, Parts, Plan};
 
@@ -51,7 +52,16 @@ pub(super) fn fit(
     let record = training::run(&mut trainer, &plan, context)?;
     let network = trainer.network;
     let vectors = network.vectors().clone(); // features included
-    Ok((Mlp { config: config.clone(), vectors, layers: network.layers, counts }, record))
+    Ok((
+        Mlp {
+            config: config.clone(),
+            vectors,
+            layers: network.layers,
+            counts,
+            screen: Screen::default(),
+        },
+        record,
+    ))
 }
 
 struct Trainer<'a> {

@@ -19,7 +19,7 @@ use self::config::NAME;
 use self::network::{Workspace, forward};
 use super::contract::ModelSpec;
 use super::popularity::ItemCounts;
-use super::vector_model::VectorModel;
+use super::vector_model::{Screen, VectorModel};
 use crate::error::ModelError;
 use crate::tensors::Tensors;
 
@@ -32,6 +32,7 @@ pub struct Mlp {
     vectors: Matrix,
     layers: Layers,
     counts: ItemCounts,
+    screen: Screen,
 }
 
 impl Mlp {
@@ -59,7 +60,13 @@ impl Mlp {
         let layers =
             Layers::from_layers(layers, Activation::from(config.activation), config.dropout as f32)
                 .map_err(ModelError::training(NAME, None))?;
-        Ok(Self { config, vectors, layers, counts: ItemCounts::load(tensors, n_item_rows)? })
+        Ok(Self {
+            config,
+            vectors,
+            layers,
+            counts: ItemCounts::load(tensors, n_item_rows)?,
+            screen: Screen::default(),
+        })
     }
 }
 
@@ -74,6 +81,10 @@ impl VectorModel for Mlp {
 
     fn vectors(&self) -> &Matrix {
         &self.vectors
+    }
+
+    fn screen(&self) -> &Screen {
+        &self.screen
     }
 
     fn n_dims(&self) -> usize {

@@ -35,7 +35,7 @@ use self::encoder::Tile;
 use self::network::Network;
 use super::contract::ModelSpec;
 use super::popularity::ItemCounts;
-use super::vector_model::VectorModel;
+use super::vector_model::{Screen, VectorModel};
 use crate::error::ModelError;
 use crate::tensors::Tensors;
 
@@ -45,6 +45,7 @@ pub struct Sequence {
     spec: SequenceSpec,
     network: Network,
     counts: ItemCounts,
+    screen: Screen,
 }
 
 /// Writes the vector of the newest token of each history, or of the mask after it, `[n_histories, d]`; none may be empty.
@@ -69,7 +70,7 @@ fn encode_newest(
 
 impl Sequence {
     fn new(spec: SequenceSpec, network: Network, counts: ItemCounts) -> Self {
-        Self { spec, network: network.without_attributes(), counts }
+        Self { spec, network: network.without_attributes(), counts, screen: Screen::default() }
     }
 
     /// Reads what [`VectorModel::tensors`] gave: attributes are in the items' vectors.
@@ -88,7 +89,12 @@ impl Sequence {
         let network = Network::new(&spec.config, n_item_rows, has_time, n_event_rows, None, rng);
         let mut network = network.map_err(ModelError::training(name, None))?;
         tensors.take_parameters(&mut network, name)?;
-        Ok(Self { spec, network, counts: ItemCounts::load(tensors, n_item_rows)? })
+        Ok(Self {
+            spec,
+            network,
+            counts: ItemCounts::load(tensors, n_item_rows)?,
+            screen: Screen::default(),
+        })
     }
 }
 
@@ -103,6 +109,10 @@ impl VectorModel for Sequence {
 
     fn vectors(&self) -> &Matrix {
         self.network.vectors()
+    }
+
+    fn screen(&self) -> &Screen {
+        &self.screen
     }
 
     fn n_dims(&self) -> usize {

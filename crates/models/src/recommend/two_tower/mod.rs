@@ -23,7 +23,7 @@ use self::fit::{UserWorkspace, encode};
 use self::network::Network;
 use super::contract::ModelSpec;
 use super::popularity::ItemCounts;
-use super::vector_model::VectorModel;
+use super::vector_model::{Screen, VectorModel};
 use crate::error::ModelError;
 use crate::tensors::Tensors;
 
@@ -37,6 +37,7 @@ pub struct TwoTower {
     vectors: Matrix,
     user: Mlp,
     counts: ItemCounts,
+    screen: Screen,
 }
 
 /// `item`, or the unknown one where there is no row for it.
@@ -49,7 +50,7 @@ impl TwoTower {
     fn new(config: TwoTowerConfig, network: &Network, counts: ItemCounts) -> Result<Self, NnError> {
         let vectors = network.vectors(&config)?;
         let (inputs, user) = (network.inputs().clone(), network.user.clone());
-        Ok(Self { config, inputs, vectors, user, counts })
+        Ok(Self { config, inputs, vectors, user, counts, screen: Screen::default() })
     }
 
     /// Reads what [`VectorModel::tensors`] gave.
@@ -70,7 +71,7 @@ impl TwoTower {
         let mut user = Mlp::new(&layers, rng).map_err(ModelError::training(NAME, None))?;
         tensors.take_parameters(&mut user, NAME)?;
         let counts = ItemCounts::load(tensors, n_item_rows)?;
-        Ok(Self { config, inputs, vectors, user, counts })
+        Ok(Self { config, inputs, vectors, user, counts, screen: Screen::default() })
     }
 }
 
@@ -85,6 +86,10 @@ impl VectorModel for TwoTower {
 
     fn vectors(&self) -> &Matrix {
         &self.vectors
+    }
+
+    fn screen(&self) -> &Screen {
+        &self.screen
     }
 
     fn n_dims(&self) -> usize {
