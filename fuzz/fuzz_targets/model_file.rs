@@ -1,17 +1,22 @@
 //! Any bytes read as a model file, of a recommender, of intents or of questions: an error, or a model that answers.
 //!
 //! The content hash would stop all but untouched files, so a file that fails by its hash alone is
-//! tried again with the right one: what a forger would do.
+//! tried again with the right one: what a forger would do. No bytes are taken for signed by a key that signed none.
 #![no_main]
 
 use std::num::NonZeroUsize;
 
 use forecart_data::{History, ItemIdx, SeenItems};
 use forecart_models::ModelError;
-use forecart_models::model_file::{IntentModelFile, LoadedModel, QuestionModelFile};
+use forecart_models::model_file::{IntentModelFile, LoadedModel, QuestionModelFile, Trust};
 use libfuzzer_sys::fuzz_target;
 
+/// The public key of the first test vector of RFC 8032, which signs no model.
+const NOBODY: &str = "forecart-verify-d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+
 fuzz_target!(|bytes: &[u8]| {
+    let trust = Trust::of(vec![NOBODY.parse().expect("it is a public key")]);
+    assert!(trust.check(bytes).is_err());
     if let Ok(file) = read(bytes, IntentModelFile::from_bytes) {
         for text in ["where is my order", "我的快递到哪了", ""] {
             if let Ok(found) = file.predictor().classify(text) {

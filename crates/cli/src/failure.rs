@@ -115,6 +115,7 @@ fn of_model(error: &ModelError) -> u8 {
         | ModelError::NeedsTable { .. }
         | ModelError::OtherRun { .. }
         | ModelError::OtherTask { .. }
+        | ModelError::Key { .. }
         | ModelError::UnknownItem { .. } => 2,
         ModelError::NeedsTime { .. }
         | ModelError::NeedsCatalog { .. }
@@ -125,6 +126,7 @@ fn of_model(error: &ModelError) -> u8 {
         | ModelError::Intents { .. }
         | ModelError::NotForTable { .. }
         | ModelError::Damaged { .. }
+        | ModelError::Refused { .. }
         | ModelError::DamagedCheckpoint { .. }
         | ModelError::FormatVersion { .. } => 3,
         _ => 1,

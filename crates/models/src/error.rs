@@ -6,6 +6,7 @@ use forecart_data::DataError;
 use forecart_nn::NnError;
 use forecart_text::TextError;
 
+use crate::model_file::Distrust;
 use crate::training::Divergence;
 
 /// What can go wrong when a model is chosen, fitted, stored or loaded.
@@ -224,6 +225,22 @@ pub enum ModelError {
         /// The file, or `model file` for bytes in memory.
         path: PathBuf,
         /// What does not fit.
+        reason: String,
+    },
+    /// A model file is not of who is trusted.
+    #[error("{path:?} is refused: {reason}")]
+    Refused {
+        /// The file, or `model file` for bytes in memory.
+        path: PathBuf,
+        /// Why, and what would do.
+        reason: Distrust,
+    },
+    /// A text or a file that should be a key of signatures and is none.
+    #[error("{source_of} is no key: {reason}")]
+    Key {
+        /// Where it stands. The text itself is not here: it could be a secret.
+        source_of: String,
+        /// What does not fit, and what would do.
         reason: String,
     },
     /// A model file is for another task than is asked of it.

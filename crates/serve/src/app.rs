@@ -14,6 +14,7 @@ use crate::history::Histories;
 use crate::intake::{Intake, Listener};
 use crate::jobs::Jobs;
 use crate::keys::Keys;
+use crate::limits::Limits;
 use crate::lists::{Job, ShopRuleError, ShopRules};
 use crate::metrics::{Metrics, ModelLabels};
 use crate::models::{Models, ServedModelError};
@@ -55,6 +56,9 @@ pub enum StartError {
     /// A rule of the shop cannot be used.
     #[error(transparent)]
     Rules(#[from] ShopRuleError),
+    /// TLS cannot be spoken.
+    #[error(transparent)]
+    Tls(#[from] crate::tls::TlsError),
     /// The system refuses a thread, a socket or a file.
     #[error("{action}: {source}")]
     System {
@@ -162,6 +166,8 @@ pub struct App {
     pub(crate) intake: Intake,
     pub(crate) workers: Workers<Job>,
     pub(crate) keys: Keys,
+    /// How often clients may ask, if that is limited.
+    pub(crate) limits: Option<Limits>,
     pub(crate) texts: Pipeline,
     pub(crate) rules: ShopRules,
     pub(crate) traces: Traces,
@@ -206,7 +212,9 @@ impl App {
         let texts = Pipeline::new(PipelineConfig::default())
             .expect("the configuration that is built in can be used");
         let app = Arc::new(Self {
-            models: Models::new(config.models.clone(), store.clone()),
+            models: Models::new(config.models.clone(), store.clone())
+                .trusting(config.trust.clone()),
+            limits: config.rate.map(Limits::new),
             config,
             store,
             memory,

@@ -7,12 +7,15 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use forecart_models::model_file::{Trust, VerifyingKey};
 use serde::Deserialize;
 
 use crate::jobs::RetrainPlan;
+use crate::limits::Rate;
 use crate::lists::{RawColumns, RawRule, RawScenario, RawShopRules};
 use crate::schedule::Schedule;
 use crate::telemetry::RawTelemetryConfig;
+use crate::tls::TlsFiles;
 
 /// The `[serve]` section as it is written; every key may be left out.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -50,6 +53,16 @@ pub struct RawServeConfig {
     pub max_items: Option<NonZeroUsize>,
     /// Traces of answers that are kept.
     pub traces: Option<usize>,
+    /// Public keys, or files of them: only models that are signed by one are served.
+    pub trusted_keys: Vec<String>,
+    /// The certificate of TLS and those that it needs, as PEM.
+    pub tls_certificate: Option<PathBuf>,
+    /// The private key of the certificate, as PEM.
+    pub tls_key: Option<PathBuf>,
+    /// Requests a second of a client, over a longer time.
+    pub rate_per_second: Option<f64>,
+    /// Requests of a client at once.
+    pub rate_burst: Option<NonZeroU32>,
     /// Whether requests in the shapes of gorse, Metarank and Rasa are answered too.
     pub compatible: bool,
     /// Types of further attributes of items that rules read.
@@ -186,6 +199,12 @@ pub struct ServeConfig {
     pub max_items: usize,
     /// Traces of answers that are kept.
     pub n_traces: usize,
+    /// Whose models are served.
+    pub trust: Trust,
+    /// Certificate and key, if TLS is spoken.
+    pub tls: Option<TlsFiles>,
+    /// How often a client may ask, if that is limited.
+    pub rate: Option<Rate>,
     /// Whether requests in the shapes of gorse, Metarank and Rasa are answered too.
     pub is_compatible: bool,
     /// The shop's rules; they are checked when the process starts.
@@ -241,6 +260,9 @@ impl ServeConfig {
             slow: Duration::from_millis(raw.slow_ms.map_or(250, NonZeroU32::get).into()),
             max_items: most("max_items", or(raw.max_items, 5_000_000), 1 << 31)?,
             n_traces: raw.traces.unwrap_or(1_000),
+            trust: trust(&raw.trusted_keys)?,
+            tls: tls(raw.tls_certificate, raw.tls_key)?,
+            rate: rate(raw.rate_per_second, raw.rate_burst)?,
             is_compatible: raw.compatible,
             rules: RawShopRules {
                 item: raw.item,
@@ -251,5 +273,97 @@ impl ServeConfig {
             },
             retrain: None,
         })
+    }
+}
+
+fn trust(entries: &[String]) -> Result<Trust, ServeConfigError> {
+    let mut keys = Vec::new();
+    for entry in entries {
+        let read = VerifyingKey::read_all(entry);
+        keys.extend(read.map_err(|error| ServeConfigError {
+            key: "trusted_keys",
+            reason: format!("{error}; it is `forecart-verify-…`, or a file with such keys"),
+        })?);
+    }
+    Ok(Trust::of(keys))
+}
+
+fn tls(
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+) -> Result<Option<TlsFiles>, ServeConfigError> {
+    let missing = |key, other| {
+        let reason = format!("it is missing, and serve.{other} is set: TLS needs both");
+        Err(ServeConfigError { key, reason })
+    };
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => Ok(Some(TlsFiles::new(certificate, key))),
+        (None, None) => Ok(None),
+        (Some(_), None) => missing("tls_key", "tls_certificate"),
+        (None, Some(_)) => missing("tls_certificate", "tls_key"),
+    }
+}
+
+/// Most requests a second that a limit may be set to; more is none.
+const MAX_RATE: f64 = 1e6;
+
+fn rate(
+    per_second: Option<f64>,
+    burst: Option<NonZeroU32>,
+) -> Result<Option<Rate>, ServeConfigError> {
+    let Some(per_second) = per_second else {
+        return match burst {
+            None => Ok(None),
+            Some(_) => {
+                let reason = "it says nothing without serve.rate_per_second".to_owned();
+                Err(ServeConfigError { key: "rate_burst", reason })
+            }
+        };
+    };
+    if !(per_second > 0.0 && per_second <= MAX_RATE) {
+        let reason = format!(
+            "{per_second} is not above 0 and at most {MAX_RATE}; without it nothing is limited"
+        );
+        return Err(ServeConfigError { key: "rate_per_second", reason });
+    }
+    // As many as come in a second.
+    let usual = NonZeroU32::new(per_second.ceil() as u32).unwrap_or(NonZeroU32::MIN);
+    Ok(Some(Rate { per_second, burst: burst.unwrap_or(usual) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(raw: RawServeConfig) -> String {
+        ServeConfig::new(raw, NonZeroUsize::MIN).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named() {
+        let usual = RawServeConfig::default;
+        let key = RawServeConfig { tls_key: Some("key.pem".into()), ..usual() };
+        assert!(refused(key).starts_with("serve.tls_certificate: it is missing"));
+        let certificate = RawServeConfig { tls_certificate: Some("c.pem".into()), ..usual() };
+        assert!(refused(certificate).starts_with("serve.tls_key: it is missing"));
+        for rate in [0.0, -1.0, f64::NAN, f64::INFINITY, 2e6] {
+            let raw = RawServeConfig { rate_per_second: Some(rate), ..usual() };
+            assert!(refused(raw).starts_with("serve.rate_per_second: "), "{rate}");
+        }
+        let burst = RawServeConfig { rate_burst: NonZeroU32::new(3), ..usual() };
+        assert!(refused(burst).starts_with("serve.rate_burst: "));
+        for entry in ["forecart-verify-12", "no/such/file", "forecart-sign-12"] {
+            let raw = RawServeConfig { trusted_keys: vec![entry.to_owned()], ..usual() };
+            assert!(refused(raw).starts_with("serve.trusted_keys: "), "{entry}");
+        }
+    }
+
+    #[test]
+    fn a_burst_is_a_second_where_nothing_is_said() {
+        let of = |per_second| {
+            let raw = RawServeConfig { rate_per_second: Some(per_second), ..Default::default() };
+            ServeConfig::new(raw, NonZeroUsize::MIN).unwrap().rate.unwrap().burst.get()
+        };
+        assert_eq!([of(0.1), of(1.0), of(12.5)], [1, 1, 13]);
     }
 }

@@ -90,15 +90,15 @@ impl Keys {
         self.known.load().is_empty()
     }
 
-    /// Whether `token` may do what needs `scope`. The time that it takes says nothing of the secret.
+    /// The id of the key if `token` may do what needs `scope`; `None` where no key is needed. The time that it takes says nothing of the secret.
     pub(crate) fn check(
         &self,
         token: Option<&str>,
         scope: Scope,
         now_ms: i64,
-    ) -> Result<(), Refused> {
+    ) -> Result<Option<String>, Refused> {
         if self.is_open() {
-            return Ok(());
+            return Ok(None);
         }
         let parts =
             token.and_then(|token| token.strip_prefix(PREFIX)?.strip_prefix('_')?.split_once('_'));
@@ -109,6 +109,10 @@ impl Keys {
         if !is_equal || key.ends_ms.is_some_and(|ends_ms| ends_ms <= now_ms) {
             return Err(Refused::NoKey);
         }
-        if key.scope < scope { Err(Refused::Scope(key.scope)) } else { Ok(()) }
+        if key.scope < scope {
+            Err(Refused::Scope(key.scope))
+        } else {
+            Ok(Some(key.key_id.clone()))
+        }
     }
 }

@@ -68,6 +68,7 @@ pub(crate) struct Metrics {
     pub(crate) store_failures: Counter,
     pub(crate) failures: Counter,
     pub(crate) privacy: Family<KindLabels, Counter>,
+    pub(crate) limited: Family<ReasonLabels, Counter>,
     pub(crate) models: Family<ModelLabels, Gauge>,
     pub(crate) trained: Family<ModelName, Gauge>,
     pub(crate) trainings: Seconds<PhaseLabels>,
@@ -94,6 +95,7 @@ impl Metrics {
             store_failures: Counter::default(),
             failures: Counter::default(),
             privacy: Family::default(),
+            limited: Family::default(),
             models: Family::default(),
             trained: Family::default(),
             trainings: Family::new_with_constructor(|| Histogram::new(TRAINING_BUCKETS)),
@@ -179,6 +181,11 @@ impl Metrics {
             "privacy_requests",
             "Deletions and exports of users",
             metrics.privacy.clone(),
+        );
+        registry.register(
+            "requests_limited",
+            "Requests that were one too many, by what they were counted by",
+            metrics.limited.clone(),
         );
         registry.register("model_info", "1 for what answers now", metrics.models.clone());
         registry.register("items", "Items that may be answered with", metrics.items.clone());

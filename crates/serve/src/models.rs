@@ -12,13 +12,14 @@ use arc_swap::ArcSwap;
 use forecart_models::ModelError;
 use forecart_models::model_file::{
     self, AnyHeader, DemandModelFile, IntentModelFile, LoadedModel, OutcomeModelFile,
-    QuestionModelFile,
+    QuestionModelFile, Trust,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::clock::now_ms;
 use crate::store::{Store, StoreError};
+use crate::trusted::Trusted;
 
 /// What models are for.
 pub const SLOTS: [&str; 8] =
@@ -68,6 +69,12 @@ pub enum ServedModelError {
         /// The version asked for.
         version: String,
     },
+    /// The version is in a file that is not of who is trusted.
+    #[error("{reason}")]
+    Refused {
+        /// Which file, why, and what would do.
+        reason: String,
+    },
     /// There is nothing to go back to.
     #[error("{slot:?} has no earlier version to go back to")]
     NothingEarlier {
@@ -87,6 +94,8 @@ pub struct Found {
     pub version: String,
     /// The file's name.
     pub file: String,
+    /// Id of the key that it says to be signed by; checked where `serve.trusted_keys` is set.
+    pub signed_by: Option<String>,
     /// Whether it is what answers now.
     pub is_live: bool,
     /// Where it is.
@@ -167,18 +176,18 @@ enum Loaded {
     Demand(Arc<DemandModelFile>),
 }
 
-fn load(found: &Found) -> Result<Loaded, ModelError> {
+fn load(found: &Found, trust: &Trust) -> Result<Loaded, ModelError> {
     let path = &found.path;
     Ok(match found.name.as_str() {
         "recommend" | TOGETHER => {
-            let file = LoadedModel::open(path)?;
+            let file = LoadedModel::open_trusted(path, trust)?;
             file.model().warm();
             Loaded::Recommend(Arc::new(file))
         }
-        "support" => Loaded::Intent(Arc::new(IntentModelFile::open(path)?)),
-        "question" => Loaded::Question(Arc::new(QuestionModelFile::open(path)?)),
-        "demand" => Loaded::Demand(Arc::new(DemandModelFile::open(path)?)),
-        _ => Loaded::Outcome(Arc::new(OutcomeModelFile::open(path)?)),
+        "support" => Loaded::Intent(Arc::new(IntentModelFile::open_trusted(path, trust)?)),
+        "question" => Loaded::Question(Arc::new(QuestionModelFile::open_trusted(path, trust)?)),
+        "demand" => Loaded::Demand(Arc::new(DemandModelFile::open_trusted(path, trust)?)),
+        _ => Loaded::Outcome(Arc::new(OutcomeModelFile::open_trusted(path, trust)?)),
     })
 }
 
@@ -191,14 +200,25 @@ pub struct LeftOut {
     pub reason: String,
 }
 
+/// A file that is not of who is trusted, by what its header says, which may be anything.
+#[derive(Debug, Clone)]
+struct Refused {
+    slot: String,
+    version: String,
+    left_out: LeftOut,
+}
+
 /// The models of a process.
 #[derive(Debug)]
 pub struct Models {
     paths: Vec<PathBuf>,
+    trusted: Arc<Trusted>,
     store: Arc<dyn Store>,
     live: ArcSwap<Live>,
     /// Files that are no models.
     unreadable: ArcSwap<Vec<LeftOut>>,
+    /// Files that are models and not of who is trusted; they are among the unreadable ones too.
+    refused: ArcSwap<Vec<Refused>>,
     /// Models that should be served and could not be loaded.
     failed: ArcSwap<Vec<LeftOut>>,
     /// One change at a time.
@@ -210,12 +230,20 @@ impl Models {
     pub fn new(paths: Vec<PathBuf>, store: Arc<dyn Store>) -> Self {
         Self {
             paths,
+            trusted: Arc::default(),
             store,
             live: ArcSwap::default(),
             unreadable: ArcSwap::default(),
+            refused: ArcSwap::default(),
             failed: ArcSwap::default(),
             change: tokio::sync::Mutex::new(()),
         }
+    }
+
+    /// The same, of which only those of who is trusted are served.
+    #[must_use]
+    pub fn trusting(self, trust: Trust) -> Self {
+        Self { trusted: Arc::new(Trusted::new(trust)), ..self }
     }
 
     /// What answers now.
@@ -241,22 +269,34 @@ impl Models {
     pub fn found(&self) -> Result<Vec<Found>, ServedModelError> {
         let mut found = Vec::new();
         let mut left_out = Vec::new();
+        let mut refused = Vec::new();
         let live = self.live();
-        for path in self.files()? {
+        let files = self.files()?;
+        self.trusted.keep_only(&files);
+        for path in files {
             let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            match inspected(&path) {
-                Ok((name, model, version)) => {
-                    let is_live = live.in_slot(&name).is_some_and(|(_, own)| own == version);
-                    let written = std::fs::metadata(&path).and_then(|own| own.modified()).ok();
-                    found.push(Found { name, model, version, file, is_live, path, written });
+            let Inspected { name, model, version, signed_by } = match inspected(&path) {
+                Ok(inspected) => inspected,
+                Err(error) => {
+                    left_out.push(LeftOut { file, reason: error.to_string() });
+                    continue;
                 }
-                Err(error) => left_out.push(LeftOut { file, reason: error.to_string() }),
+            };
+            if let Some(reason) = self.trusted.refusal(&path) {
+                let own = LeftOut { file, reason };
+                left_out.push(own.clone());
+                refused.push(Refused { slot: name, version, left_out: own });
+                continue;
             }
+            let is_live = live.in_slot(&name).is_some_and(|(_, own)| own == version);
+            let written = std::fs::metadata(&path).and_then(|own| own.modified()).ok();
+            found.push(Found { name, model, version, file, signed_by, is_live, path, written });
         }
         found.sort_by(|a, b| {
             a.name.cmp(&b.name).then(b.written.cmp(&a.written)).then(a.file.cmp(&b.file))
         });
         self.unreadable.store(Arc::new(left_out));
+        self.refused.store(Arc::new(refused));
         Ok(found)
     }
 
@@ -287,11 +327,15 @@ impl Models {
     /// [`ServedModelError`] if nothing can be found at all.
     pub async fn refresh(&self) -> Result<(), ServedModelError> {
         let _change = self.change.lock().await;
+        self.check_new_files().await?;
         let found = self.found()?;
         let mut slots: Vec<String> = found.iter().map(|own| own.name.clone()).collect();
         slots.dedup();
         let mut failed = Vec::new();
         for slot in slots {
+            if self.is_live_refused(&slot) {
+                continue;
+            }
             let promoted = self.store.promotions(&slot).await?;
             let of_slot: Vec<&Found> = found.iter().filter(|own| own.name == slot).collect();
             let is_promoted = promoted
@@ -327,6 +371,7 @@ impl Models {
     /// [`ServedModelError`]: then what was live before still is.
     pub async fn promote(&self, slot: &str, version: &str) -> Result<Found, ServedModelError> {
         let _change = self.change.lock().await;
+        self.check_new_files().await?;
         let found = self.version(slot, version)?;
         let promoted = self.store.promotions(slot).await?;
         let live = self.live().in_slot(slot).map(|(_, own)| own.to_owned());
@@ -352,6 +397,7 @@ impl Models {
     /// [`ServedModelError::NothingEarlier`] if there was none; in any case what was live still is.
     pub async fn roll_back(&self, slot: &str) -> Result<Found, ServedModelError> {
         let _change = self.change.lock().await;
+        self.check_new_files().await?;
         let promoted = self.store.promotions(slot).await?;
         let Some(earlier) = promoted.get(1) else {
             return Err(ServedModelError::NothingEarlier { slot: slot.to_owned() });
@@ -363,14 +409,27 @@ impl Models {
         Ok(Found { is_live: true, ..found })
     }
 
+    /// Reads files whose signatures were not looked at before, apart from the threads that answer: listing them then takes no time.
+    async fn check_new_files(&self) -> Result<(), ServedModelError> {
+        let (files, trusted) = (self.files()?, self.trusted.clone());
+        let check = move || files.iter().for_each(|path| drop(trusted.refusal(path)));
+        let checked = tokio::task::spawn_blocking(check).await;
+        checked.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        Ok(())
+    }
+
+    /// Whether the file of what answers was altered since: then what was loaded, which was whole, goes on answering.
+    fn is_live_refused(&self, slot: &str) -> bool {
+        let live = self.live();
+        let Some((_, version)) = live.in_slot(slot) else { return false };
+        self.refused.load().iter().any(|own| own.slot == slot && own.version == version)
+    }
+
     fn version(&self, slot: &str, version: &str) -> Result<Found, ServedModelError> {
         let found = self.found()?;
         let of_slot = || found.iter().filter(|own| own.name == slot);
         let (slot_name, asked) = (slot.to_owned(), version.to_owned());
-        let mut named = of_slot().filter(|own| {
-            own.file == version
-                || (version.len() >= MIN_VERSION_CHARS && own.version.starts_with(version))
-        });
+        let mut named = of_slot().filter(|own| is_named(version, &own.file, &own.version));
         match (named.next(), named.next()) {
             (Some(one), None) => Ok(one.clone()),
             (Some(one), Some(other)) if one.version == other.version => Ok(one.clone()),
@@ -378,6 +437,13 @@ impl Models {
                 Err(ServedModelError::Ambiguous { slot: slot_name, version: asked })
             }
             (None, _) => {
+                let refused = self.refused.load();
+                let mut of_slot_refused = refused.iter().filter(|own| own.slot == slot);
+                if let Some(own) =
+                    of_slot_refused.find(|own| is_named(version, &own.left_out.file, &own.version))
+                {
+                    return Err(ServedModelError::Refused { reason: own.left_out.reason.clone() });
+                }
                 let known: Vec<String> = of_slot()
                     .map(|own| {
                         format!("{} ({})", &own.version[..own.version.len().min(12)], own.file)
@@ -391,7 +457,8 @@ impl Models {
 
     /// Loads a file apart from the threads that answer.
     async fn load(&self, found: Found) -> Result<Loaded, ServedModelError> {
-        let loaded = tokio::task::spawn_blocking(move || load(&found)).await;
+        let trust = self.trusted.trust().clone();
+        let loaded = tokio::task::spawn_blocking(move || load(&found, &trust)).await;
         Ok(loaded.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?)
     }
 
@@ -402,9 +469,22 @@ impl Models {
     }
 }
 
-/// Task, model and version of a file.
-fn inspected(path: &Path) -> Result<(String, String, String), ModelError> {
-    let header = model_file::inspect(path)?.header;
+/// Whether `asked` is the file's name or the beginning of its version.
+fn is_named(asked: &str, file: &str, version: &str) -> bool {
+    file == asked || (asked.len() >= MIN_VERSION_CHARS && version.starts_with(asked))
+}
+
+/// What the header of a file says.
+struct Inspected {
+    /// The slot.
+    name: String,
+    model: String,
+    version: String,
+    signed_by: Option<String>,
+}
+
+fn inspected(path: &Path) -> Result<Inspected, ModelError> {
+    let model_file::Inspection { header, signed_by, .. } = model_file::inspect(path)?;
     let (task, model, version) = match &header {
         AnyHeader::Recommend(own) if own.model == TOGETHER => {
             (&own.model, &own.model, &own.content_hash)
@@ -415,5 +495,6 @@ fn inspected(path: &Path) -> Result<(String, String, String), ModelError> {
         AnyHeader::Intent(own) => (&own.task, &own.model, &own.content_hash),
         AnyHeader::Question(own) => (&own.task, &own.model, &own.content_hash),
     };
-    Ok((task.clone(), model.clone(), version.clone()))
+    let (name, model, version) = (task.clone(), model.clone(), version.clone());
+    Ok(Inspected { name, model, version, signed_by })
 }

@@ -285,6 +285,30 @@ pub(crate) enum ModelVerb {
         #[arg(default_value = "model.forecart", value_name = "FILE")]
         file: PathBuf,
     },
+    /// Sign a model file, in place of whoever signed it before
+    #[command(
+        after_help = "Example:\n  forecart keygen --signing --out signing.key\n  forecart model sign model.forecart --key signing.key"
+    )]
+    Sign {
+        /// The model file
+        #[arg(default_value = "model.forecart", value_name = "FILE")]
+        file: PathBuf,
+        /// The file of the signing key
+        #[arg(long, value_name = "FILE", env = "FORECART_SIGNING_KEY", hide_env_values = true)]
+        key: PathBuf,
+    },
+    /// Say by which of some keys a model file is signed; exit code 3 if by none, or if it was altered
+    #[command(
+        after_help = "Example:\n  forecart model verify model.forecart --public forecart-verify-…"
+    )]
+    Verify {
+        /// The model file
+        #[arg(default_value = "model.forecart", value_name = "FILE")]
+        file: PathBuf,
+        /// A public key, or a file of them; may be given several times [default: serve.trusted_keys]
+        #[arg(long, value_name = "KEY|FILE")]
+        public: Vec<String>,
+    },
     /// List the models that `train` and `evaluate` know
     #[command(after_help = "Example:\n  forecart model list")]
     List,

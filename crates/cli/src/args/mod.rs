@@ -25,7 +25,7 @@ pub(crate) use self::bench::{
 pub(crate) use self::data::{
     ImportArgs, InitArgs, PrepareArgs, ProtocolName, TaskName, ValidateArgs,
 };
-pub(crate) use self::models::{EvaluateArgs, FitOnName, SeenName, TrainArgs, TuneArgs};
+pub(crate) use self::models::{EvaluateArgs, FitOnName, SeenName, SignFlag, TrainArgs, TuneArgs};
 pub(crate) use self::serve::{
     DumpArgs, KeygenArgs, RestoreArgs, RetrainArgs, RetrainTask, ServeArgs, StoreFlag,
 };
@@ -125,11 +125,11 @@ pub(crate) enum Verb {
     Dump(DumpArgs),
     /// Put what `dump` wrote into a store
     Restore(RestoreArgs),
-    /// Make, list and end the keys of a server
+    /// Make, list and end the keys of a server; make a key that signs models
     Keygen(KeygenArgs),
     /// Print the document that describes the HTTP interface
     Openapi,
-    /// Look inside model files
+    /// Look inside model files, sign them, say who signed them
     Model(ModelArgs),
     /// Generate data and measure the program
     Bench(BenchArgs),

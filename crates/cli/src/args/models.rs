@@ -7,6 +7,14 @@ use clap::{Args, ValueEnum};
 
 use super::{ProtocolName, TaskName, of_nothing_said};
 
+/// Who signs the model files that are written.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SignFlag {
+    /// Sign model files by the key in this file, which `forecart keygen --signing` made
+    #[arg(long, value_name = "FILE", env = "FORECART_SIGNING_KEY", hide_env_values = true)]
+    pub(crate) sign_key: Option<PathBuf>,
+}
+
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  forecart train --data dataset --out model.forecart\n  \
                   forecart train --model item-knn --fit-on train-validation\n  \
@@ -57,6 +65,8 @@ pub(crate) struct TrainArgs {
     /// Rows that the model of --samples is measured on in the end
     #[arg(long, value_name = "FILE", requires = "samples")]
     pub(crate) test: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) sign: SignFlag,
 }
 
 /// Which parts a model may learn from.
@@ -150,6 +160,8 @@ pub(crate) struct EvaluateArgs {
     /// Why models may be promoted though they do not pass the gate; recorded in the report and the model files
     #[arg(long, value_name = "REASON", requires = "gate")]
     pub(crate) gate_override: Option<String>,
+    #[command(flatten)]
+    pub(crate) sign: SignFlag,
     /// Of an intent table, also measure what comes of answering every text whose most probable intent has this probability or more, in place of
     /// the threshold of each model
     #[arg(long, value_name = "P")]

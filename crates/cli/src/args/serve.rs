@@ -33,6 +33,12 @@ pub(crate) struct ServeArgs {
     /// Port to listen at; 0 is a free one [default: 8080]
     #[arg(long, value_name = "PORT")]
     pub(crate) port: Option<u16>,
+    /// The certificate of TLS, then those that lead to one that clients know, as PEM
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_certificate: Option<PathBuf>,
+    /// The private key of the certificate, as PEM
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_key: Option<PathBuf>,
     /// Answer the network though the store holds no key
     #[arg(long)]
     pub(crate) open: bool,
@@ -167,11 +173,11 @@ impl From<ScopeName> for Scope {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  forecart keygen --scope write\n  forecart keygen --list\n  forecart keygen --end 1f2e3d4c5b6a --in-hours 24"
+    after_help = "Examples:\n  forecart keygen --scope write\n  forecart keygen --list\n  forecart keygen --end 1f2e3d4c5b6a --in-hours 24\n  forecart keygen --signing --out signing.key"
 )]
 pub(crate) struct KeygenArgs {
     /// Make a key that may do this; it is shown once
-    #[arg(long, required_unless_present_any = ["list", "end"])]
+    #[arg(long, required_unless_present_any = ["list", "end", "signing"])]
     pub(crate) scope: Option<ScopeName>,
     /// List the keys that were made
     #[arg(long, conflicts_with_all = ["scope", "end"])]
@@ -182,6 +188,12 @@ pub(crate) struct KeygenArgs {
     /// End it in so many hours, so that clients can change to a new one
     #[arg(long, value_name = "HOURS", requires = "end", default_value = "0")]
     pub(crate) in_hours: u32,
+    /// Make a key that signs model files, and print its public key, for `serve.trusted_keys`
+    #[arg(long, requires = "out", conflicts_with_all = ["scope", "list", "end"])]
+    pub(crate) signing: bool,
+    /// The new file of the signing key, which its owner alone may read
+    #[arg(long, value_name = "FILE", requires = "signing")]
+    pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) store: StoreFlag,
 }

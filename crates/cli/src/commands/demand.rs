@@ -12,7 +12,7 @@ use forecart_data::samples::{ColumnKind, Role, SampleColumn};
 use forecart_data::storage::Replacement;
 use forecart_data::{OrderTable, Progress as _};
 use forecart_eval::demand::DemandMetric;
-use forecart_models::model_file::DemandModelFile;
+use forecart_models::model_file::{DemandModelFile, SigningKey};
 use forecart_models::purchase::demand::{DemandQuestion, DemandSpec, models};
 use forecart_prepare::RawDemandConfig;
 use forecart_prepare::samples::SampleRows;
@@ -80,7 +80,11 @@ fn spec(context: &Context, name: &str) -> anyhow::Result<DemandSpec> {
     Ok(DemandSpec::from_name(name, &context.config.demand_model(name)?)?)
 }
 
-pub(crate) fn train(context: &Context, arguments: &TrainArgs) -> anyhow::Result<()> {
+pub(crate) fn train(
+    context: &Context,
+    arguments: &TrainArgs,
+    key: Option<&SigningKey>,
+) -> anyhow::Result<()> {
     let spec = spec(context, &arguments.model)?;
     if let Some(task) = arguments.task.filter(|task| *task != TaskName::Demand) {
         let message =
@@ -94,7 +98,7 @@ pub(crate) fn train(context: &Context, arguments: &TrainArgs) -> anyhow::Result<
     let table = OrderTable::open(&arguments.data)?;
     context.display.begin(&format!("train {}", spec.name()), None);
     let (file, fit_secs) = train_demand(&table, &spec)?;
-    file.save(&arguments.out)?;
+    file.save_signed(&arguments.out, key)?;
     context.display.end();
     let n_bytes = std::fs::metadata(&arguments.out)?.len();
     let header = file.header();

@@ -9,7 +9,7 @@ use forecart_data::{
 };
 use forecart_eval::report::Gate;
 use forecart_eval::{Leakage, Metric, find_leaks};
-use forecart_models::model_file::{GateRecord, LoadedModel};
+use forecart_models::model_file::{GateRecord, LoadedModel, SigningKey};
 use forecart_models::recommend::{FitOn, registry};
 use forecart_prepare::LogManifest;
 use forecart_prepare::prepare::SplitKind;
@@ -135,7 +135,7 @@ pub(crate) fn run(context: &Context, arguments: &EvaluateArgs) -> anyhow::Result
     report.leakage = leakage;
     if arguments.gate.is_some() {
         report.gate = Gate::of(&report, arguments.gate_override.as_deref());
-        gate::record(report.gate.as_ref(), arguments, record)?;
+        gate::record(context, report.gate.as_ref(), arguments, record)?;
     }
     if let Some(out) = &arguments.out {
         write_report(out, &report.to_html()?, &report.to_json()?)?;
@@ -278,6 +278,6 @@ pub(crate) fn leaked(leakage: &Leakage, repair: &str) -> DataInvalid {
 }
 
 /// Writes the gate's verdict into the model file `path`.
-fn record(path: &Path, record: GateRecord) -> anyhow::Result<()> {
-    Ok(LoadedModel::open(path)?.with_gate(record)?.save(path)?)
+fn record(path: &Path, record: GateRecord, key: Option<&SigningKey>) -> anyhow::Result<()> {
+    Ok(LoadedModel::open(path)?.with_gate(record)?.save_signed(path, key)?)
 }

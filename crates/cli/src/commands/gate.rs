@@ -4,18 +4,23 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use forecart_data::Progress as _;
 use forecart_eval::report::{Gate, Verdict};
-use forecart_models::model_file::GateRecord;
+use forecart_models::model_file::{GateRecord, SigningKey, inspect};
 
+use super::{Context, signing};
 use crate::args::EvaluateArgs;
 use crate::failure::{GateNotMet, UsageError};
 
-/// Refuses the same file twice.
-pub(crate) fn check_files(arguments: &EvaluateArgs) -> Result<(), UsageError> {
+/// Refuses the same file twice, and a key that will not sign what the gate says: before anything is measured.
+pub(crate) fn check_files(arguments: &EvaluateArgs) -> anyhow::Result<()> {
+    if arguments.gate.is_some() {
+        signing::key(&arguments.sign)?;
+    }
     let mut paths = arguments.model.clone();
     paths.sort();
     match paths.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => Err(UsageError(format!("--model names {:?} twice", pair[0]))),
+        Some(pair) => Err(UsageError(format!("--model names {:?} twice", pair[0])).into()),
         None => Ok(()),
     }
 }
@@ -33,13 +38,16 @@ fn verdict_on<'a>(gate: &'a Gate, path: &Path, arguments: &EvaluateArgs) -> Opti
     gate.verdicts.iter().find(|verdict| verdict.model.ends_with(&file))
 }
 
-/// Writes the gate's verdict on each given model into its file, by `write`.
+/// Writes the gate's verdict on each given model into its file, by `write`, which signs it again where there is a key: an older signature is of what
+/// was there before.
 pub(crate) fn record(
+    context: &Context,
     gate: Option<&Gate>,
     arguments: &EvaluateArgs,
-    write: impl Fn(&Path, GateRecord) -> anyhow::Result<()>,
+    write: impl Fn(&Path, GateRecord, Option<&SigningKey>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let Some(gate) = gate else { return Ok(()) };
+    let key = signing::key(&arguments.sign)?;
     for path in &arguments.model {
         let Some(verdict) = verdict_on(gate, path, arguments) else { continue };
         let record = GateRecord {
@@ -50,7 +58,15 @@ pub(crate) fn record(
             passed: verdict.passed,
             override_reason: gate.override_reason.clone().filter(|_| !verdict.passed),
         };
-        write(path, record).with_context(|| format!("record the gate in {path:?}"))?;
+        let was_signed = inspect(path)?.signed_by.is_some();
+        write(path, record, key.as_ref())
+            .with_context(|| format!("record the gate in {path:?}"))?;
+        if was_signed && key.is_none() {
+            context.display.announce(&format!(
+                "{} holds the verdict and is signed no more: sign it by `forecart model sign`, or give --sign-key",
+                path.display()
+            ));
+        }
     }
     Ok(())
 }

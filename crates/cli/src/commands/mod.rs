@@ -22,6 +22,7 @@ mod retrain;
 mod samples;
 mod scaling;
 mod serve;
+mod signing;
 mod stream;
 mod support;
 mod train;

@@ -1,4 +1,4 @@
-//! `model show`, `model list`.
+//! `model show`, `model sign`, `model verify`, `model list`.
 
 use anyhow::Context as _;
 use forecart_models::ads::registry as outcomes;
@@ -8,7 +8,7 @@ use forecart_models::recommend::registry;
 use forecart_models::support::questions::registry as questions;
 use forecart_models::support::registry as intents;
 
-use super::Context;
+use super::{Context, signing};
 use crate::args::{ModelArgs, ModelVerb};
 use crate::output::{self, count};
 
@@ -20,7 +20,11 @@ pub(crate) fn run(context: &Context, arguments: &ModelArgs) -> anyhow::Result<()
                 return output::json(&inspection);
             }
             let header = serde_json::to_value(&inspection.header)?;
-            let mut rows = Vec::new();
+            let signed_by = inspection.signed_by.as_ref().map_or_else(
+                || "nobody".to_owned(),
+                |id| format!("{id}, which `forecart model verify` checks"),
+            );
+            let mut rows = vec![vec!["signed by".to_owned(), signed_by]];
             flatten("", &header, &mut rows);
             output::line(&output::table(&["header", "value"], &rows, usize::MAX))?;
             let tensors: Vec<Vec<String>> = inspection
@@ -39,6 +43,8 @@ pub(crate) fn run(context: &Context, arguments: &ModelArgs) -> anyhow::Result<()
                 .collect();
             output::line(&output::table(&["tensor", "type", "shape", "bytes"], &tensors, 3))
         }
+        ModelVerb::Sign { file, key } => signing::sign(context, file, key),
+        ModelVerb::Verify { file, public } => signing::verify(context, file, public),
         ModelVerb::List => {
             if context.json {
                 let models = registry::MODELS.iter().map(|entry| {

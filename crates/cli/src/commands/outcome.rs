@@ -6,7 +6,7 @@ use forecart_data::samples::Role;
 use forecart_eval::find_sample_leaks;
 use forecart_eval::probability::ProbabilityMetric as Metric;
 use forecart_models::ads::{OutcomeSpec, registry};
-use forecart_models::model_file::OutcomeModelFile;
+use forecart_models::model_file::{OutcomeModelFile, SigningKey};
 use forecart_models::training::Checkpoint;
 use forecart_train::{
     OutcomeContestant, OutcomeGiven, OutcomeOptions, leave_out, measure_outcomes, train_outcome,
@@ -31,7 +31,11 @@ pub(super) fn spec(context: &Context, name: &str) -> anyhow::Result<Box<dyn Outc
     Ok(registry::spec(name, &context.config.outcome_model(name)?)?)
 }
 
-pub(crate) fn train(context: &Context, arguments: &TrainArgs) -> anyhow::Result<()> {
+pub(crate) fn train(
+    context: &Context,
+    arguments: &TrainArgs,
+    key: Option<&SigningKey>,
+) -> anyhow::Result<()> {
     let spec = spec(context, &arguments.model)?;
     if arguments.fit_on == Some(FitOnName::TrainValidation) {
         let message = "--fit-on train-validation: probabilities are calibrated on the validation part, which no model may \
@@ -48,7 +52,7 @@ pub(crate) fn train(context: &Context, arguments: &TrainArgs) -> anyhow::Result<
     let checkpoint = train::checkpoint(arguments)?;
     let options = options(context, Some(checkpoint.clone()));
     let (file, fit_secs) = train_outcome(&table, spec.as_ref(), &options, &context.display)?;
-    file.save(&arguments.out)?;
+    file.save_signed(&arguments.out, key)?;
     checkpoint.remove()?;
     context.display.end();
     let n_bytes = std::fs::metadata(&arguments.out)?.len();
@@ -122,8 +126,8 @@ pub(crate) fn evaluate(context: &Context, arguments: &EvaluateArgs) -> anyhow::R
         if report.gate.is_none() {
             return Err(without_metric(metric).into());
         }
-        gate::record(report.gate.as_ref(), arguments, |path, record| {
-            Ok(OutcomeModelFile::open(path)?.with_gate(record)?.save(path)?)
+        gate::record(context, report.gate.as_ref(), arguments, |path, record, key| {
+            Ok(OutcomeModelFile::open(path)?.with_gate(record)?.save_signed(path, key)?)
         })?;
     }
     context.display.end();

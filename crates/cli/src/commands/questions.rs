@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use forecart_data::{History, Part, Questions};
 use forecart_eval::questions::QuestionMetric;
 use forecart_eval::report::span_in_words;
-use forecart_models::model_file::QuestionModelFile;
+use forecart_models::model_file::{QuestionModelFile, SigningKey};
 use forecart_models::support::questions::{
     Behavior, Explanation, QuestionPredictor, QuestionSpec, registry,
 };
@@ -46,7 +46,11 @@ pub(super) fn spec(context: &Context, name: &str) -> anyhow::Result<Box<dyn Ques
     Ok(registry::spec(name, &context.config.question_model(name)?)?)
 }
 
-pub(crate) fn train(context: &Context, arguments: &TrainArgs) -> anyhow::Result<()> {
+pub(crate) fn train(
+    context: &Context,
+    arguments: &TrainArgs,
+    key: Option<&SigningKey>,
+) -> anyhow::Result<()> {
     if let Some(task) = arguments.task.filter(|task| *task != TaskName::Question) {
         let message = format!("--task {}: {:?} is a question table", task.name(), arguments.data);
         return Err(UsageError(message).into());
@@ -60,7 +64,7 @@ pub(crate) fn train(context: &Context, arguments: &TrainArgs) -> anyhow::Result<
     let checkpoint = train::checkpoint(arguments)?;
     let training = training(context, Some(checkpoint.clone()));
     let (file, fit_secs) = train_questions(&questions, spec.as_ref(), &training, &context.display)?;
-    file.save(&arguments.out)?;
+    file.save_signed(&arguments.out, key)?;
     checkpoint.remove()?;
     context.display.end();
     let n_bytes = std::fs::metadata(&arguments.out)?.len();
@@ -147,8 +151,8 @@ pub(crate) fn evaluate(context: &Context, arguments: &EvaluateArgs) -> anyhow::R
     context.display.end();
     if let Some(metric) = metric {
         report.gate = report.judged_by(metric, arguments.gate_override.as_deref());
-        gate::record(report.gate.as_ref(), arguments, |path, record| {
-            Ok(QuestionModelFile::open(path)?.with_gate(record)?.save(path)?)
+        gate::record(context, report.gate.as_ref(), arguments, |path, record, key| {
+            Ok(QuestionModelFile::open(path)?.with_gate(record)?.save_signed(path, key)?)
         })?;
     }
     if let Some(out) = &arguments.out {

@@ -17,7 +17,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
-use super::Context;
+use super::{Context, signing};
 use crate::args::{KeygenArgs, ServeArgs, StoreFlag};
 use crate::failure::UsageError;
 use crate::output;
@@ -39,6 +39,8 @@ pub(super) fn raw_config(context: &Context, arguments: &ServeArgs) -> RawServeCo
     raw.store = arguments.store.store.clone().or(raw.store);
     raw.host = arguments.host.clone().or(raw.host);
     raw.port = arguments.port.or(raw.port);
+    raw.tls_certificate = arguments.tls_certificate.clone().or(raw.tls_certificate);
+    raw.tls_key = arguments.tls_key.clone().or(raw.tls_key);
     raw.retrain.schedule = arguments.retrain.clone().or(raw.retrain.schedule);
     raw
 }
@@ -82,14 +84,14 @@ pub(super) fn serve(
             ));
         }
         let server = match Server::start(config, is_open).await {
-            Err(error @ (StartError::Open { .. } | StartError::Rules(_))) => return Err(UsageError(error.to_string()).into()),
+            Err(error @ (StartError::Open { .. } | StartError::Rules(_) | StartError::Tls(_))) => return Err(UsageError(error.to_string()).into()),
             other => other?,
         };
-        let address = server.address()?;
+        let (address, scheme) = (server.address()?, server.scheme());
         if context.json {
             output::json(&serde_json::json!({"listening": address.to_string(), "models": server.live()}))?;
         } else {
-            output::line(&format!("forecart listens at http://{address}; its pages: http://{address}/docs"))?;
+            output::line(&format!("forecart listens at {scheme}://{address}; its pages: {scheme}://{address}/docs"))?;
             for (slot, model, version) in server.live() {
                 output::line(&format!("  {slot}: {model} {}", &version[..version.len().min(12)]))?;
             }
@@ -144,6 +146,9 @@ fn training_flags(context: &Context, raw: &RawRetrainConfig) -> Vec<OsString> {
 }
 
 pub(crate) fn keygen(context: &Context, arguments: &KeygenArgs) -> anyhow::Result<()> {
+    if let Some(path) = arguments.out.as_deref().filter(|_| arguments.signing) {
+        return signing::keygen(context, path);
+    }
     let address = store_address(context, &arguments.store);
     runtime()?.block_on(async {
         let store = store::open(&address).await?;

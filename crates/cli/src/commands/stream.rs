@@ -8,7 +8,7 @@ use forecart_data::Progress as _;
 use forecart_data::encode::HashedRows;
 use forecart_eval::probability::{Bins, Predictions, auc, ece, logloss, normalized_entropy};
 use forecart_models::ads::registry;
-use forecart_models::model_file::OutcomeModelFile;
+use forecart_models::model_file::{OutcomeModelFile, SigningKey};
 use forecart_prepare::samples::{SampleStream, StreamPurpose};
 use forecart_prepare::{DataConfig, PrepareError, SamplesConfig};
 use forecart_train::{
@@ -23,7 +23,11 @@ use crate::output::{self, count};
 /// Between two lines about how far the work is.
 const PAUSE: Duration = Duration::from_secs(10);
 
-pub(crate) fn train(context: &Context, arguments: &TrainArgs) -> anyhow::Result<()> {
+pub(crate) fn train(
+    context: &Context,
+    arguments: &TrainArgs,
+    key: Option<&SigningKey>,
+) -> anyhow::Result<()> {
     let keys = context.config.outcome_model(registry::STREAMED_MODEL)?;
     let config = registry::streamed(&arguments.model, &keys)?;
     let samples = context.config.samples(arguments.label.clone(), arguments.task)?;
@@ -56,7 +60,7 @@ pub(crate) fn train(context: &Context, arguments: &TrainArgs) -> anyhow::Result<
     };
     context.display.begin("calibrate and write", None);
     let file = trainer.finish(&origin)?;
-    file.save(&arguments.out)?;
+    file.save_signed(&arguments.out, key)?;
     let test = arguments.test.as_ref();
     let test = test.map(|path| measured(context, &file, path, &data, &samples)).transpose()?;
     context.display.end();

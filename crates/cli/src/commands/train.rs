@@ -3,31 +3,33 @@
 use std::path::{Path, PathBuf};
 
 use forecart_data::{Dataset, IntentTable, OrderTable, Progress as _, Questions, SampleTable};
-use forecart_models::model_file::{LoadedModel, Provenance};
+use forecart_models::model_file::{LoadedModel, Provenance, SigningKey};
 use forecart_models::recommend::{FitOn, registry};
 use forecart_models::training::{Checkpoint, FitRecord};
 use forecart_train::{TrainOptions, Trained, train};
 
-use super::{Context, demand, outcome, questions, stream, support};
+use super::{Context, demand, outcome, questions, signing, stream, support};
 use crate::args::{TaskName, TrainArgs};
 use crate::failure::UsageError;
 use crate::output;
 
 pub(crate) fn run(context: &Context, arguments: &TrainArgs) -> anyhow::Result<()> {
+    let key = signing::key(&arguments.sign)?;
+    let key = key.as_ref();
     if !arguments.samples.is_empty() {
-        return stream::train(context, arguments);
+        return stream::train(context, arguments, key);
     }
     if SampleTable::is_at(&arguments.data) {
-        return outcome::train(context, arguments);
+        return outcome::train(context, arguments, key);
     }
     if OrderTable::is_at(&arguments.data) {
-        return demand::train(context, arguments);
+        return demand::train(context, arguments, key);
     }
     if IntentTable::is_at(&arguments.data) {
-        return support::train(context, arguments);
+        return support::train(context, arguments, key);
     }
     if Questions::is_at(&arguments.data) {
-        return questions::train(context, arguments);
+        return questions::train(context, arguments, key);
     }
     if let Some(task) = arguments.task {
         let (table, made_by) = match task {
@@ -62,7 +64,7 @@ pub(crate) fn run(context: &Context, arguments: &TrainArgs) -> anyhow::Result<()
     let trained = train(&dataset, spec.as_ref(), &options, &context.display)?;
     let (fit_secs, memory_bytes) = (trained.fit_secs, trained.memory_bytes);
     let (needed_bytes, has_epochs) = (trained.needed_bytes, trained.seed.is_some());
-    let model = save(&dataset, trained, &arguments.out)?;
+    let model = save(&dataset, trained, &arguments.out, key)?;
     if has_epochs {
         checkpoint.remove()?;
     }
@@ -111,11 +113,12 @@ pub(super) fn print_epochs(record: &FitRecord) -> anyhow::Result<()> {
     output::line(&format!("{} epochs, epoch {chosen} was best on validation", last.epoch))
 }
 
-/// Puts a trained model, with its vocabulary and provenance, into a model file.
+/// Puts a trained model, with its vocabulary and provenance, into a model file, signed where there is a key.
 pub(crate) fn save(
     dataset: &Dataset,
     trained: Trained,
     path: &Path,
+    key: Option<&SigningKey>,
 ) -> anyhow::Result<LoadedModel> {
     let provenance = Provenance {
         seed: trained.seed,
@@ -124,6 +127,6 @@ pub(crate) fn save(
         ..Provenance::default()
     };
     let model = LoadedModel::new(trained.model, dataset, provenance)?;
-    model.save(path)?;
+    model.save_signed(path, key)?;
     Ok(model)
 }

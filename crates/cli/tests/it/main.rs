@@ -17,5 +17,6 @@ mod questions;
 mod retrain;
 mod scaling;
 mod serve;
+mod signing;
 mod stream;
 mod support;

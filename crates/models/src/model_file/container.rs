@@ -13,7 +13,7 @@ use crate::error::ModelError;
 use crate::tensors::{Tensor, TensorData, Tensors};
 
 /// The key of the header in the file's `__metadata__`. One key alone: several would be written in
-/// the order of a hash map.
+/// the order of a hash map. A signature is put before it afterwards (`signing`).
 const KEY: &str = "forecart-model";
 
 /// A header text begins with this, then 64 hexadecimal digits.
@@ -63,8 +63,13 @@ pub(super) fn write<H: FileHeader>(
     Ok((bytes, header))
 }
 
-/// The header and the tensors of a file.
-pub(super) fn read<H: FileHeader>(bytes: &[u8]) -> Result<(H, Tensors), ModelError> {
+/// Refuses what is no whole model file of a version that this program reads.
+pub(super) fn check_whole(bytes: &[u8]) -> Result<(), ModelError> {
+    whole(bytes).map(drop)
+}
+
+/// What the JSON of a file tells, and its values, checked against the content hash.
+fn whole(bytes: &[u8]) -> Result<(Front, &[u8]), ModelError> {
     let (json, data) = split(bytes)?;
     let front = Front::parse(json)?;
     front.check_data_len(data.len())?;
@@ -79,9 +84,17 @@ pub(super) fn read<H: FileHeader>(bytes: &[u8]) -> Result<(H, Tensors), ModelErr
         let reason = format!("its content has the hash {found}, its header says {stored:.64}");
         return Err(ModelError::damaged(reason));
     }
+    Ok((front, data))
+}
+
+/// The header and the tensors of a file.
+pub(super) fn read<H: FileHeader>(bytes: &[u8]) -> Result<(H, Tensors), ModelError> {
+    let (front, data) = whole(bytes)?;
     let mut tensors = Tensors::default();
-    for (name, info) in &infos {
-        tensors.insert_checked(name.clone(), tensor(name, info, values(info))?);
+    for (name, info) in front.tensors() {
+        let values = &data[info.data_offsets.0..info.data_offsets.1];
+        let read = tensor(&name, info, values)?;
+        tensors.insert_checked(name, read);
     }
     Ok((front.header()?, tensors))
 }
@@ -162,7 +175,16 @@ pub(crate) fn json_len(first: [u8; 8], n_rest: u64) -> Result<usize, ModelError>
         .ok_or_else(|| ModelError::damaged("the length of its header does not fit the file"))
 }
 
-fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), ModelError> {
+/// The length of a JSON part that is to be written.
+pub(super) fn checked_json_len(n: usize) -> Result<u64, ModelError> {
+    if n <= MAX_JSON_BYTES {
+        return Ok(n as u64);
+    }
+    Err(ModelError::damaged(format!("its header has {n} bytes, at most {MAX_JSON_BYTES} may be")))
+}
+
+/// The JSON part and the values of a file.
+pub(super) fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), ModelError> {
     let (first, rest) = bytes
         .split_first_chunk::<8>()
         .ok_or_else(|| ModelError::damaged("it is shorter than any model file"))?;
@@ -281,7 +303,7 @@ impl View for Bytes {
     }
 }
 
-/// Gives a type with `header`, `tensors` and `from_bytes` what every model file can do: `to_bytes`, `save` and `open`.
+/// Gives a type with `header`, `tensors` and `from_bytes` what every model file can do: `to_bytes`, `save` and `open`, signed and trusted too.
 macro_rules! as_file {
     ($file:ty) => {
         impl $file {
@@ -301,14 +323,41 @@ macro_rules! as_file {
                 Ok(::forecart_data::storage::write_file(path, &self.to_bytes()?)?)
             }
 
-            /// Reads a model file.
+            /// The same, signed where there is a key.
+            ///
+            /// # Errors
+            /// As [`Self::save`].
+            pub fn save_signed(
+                &self,
+                path: &::std::path::Path,
+                key: Option<&$crate::model_file::SigningKey>,
+            ) -> Result<(), $crate::error::ModelError> {
+                let Some(key) = key else { return self.save(path) };
+                let signed = $crate::model_file::signing::signed(&self.to_bytes()?, key)?;
+                Ok(::forecart_data::storage::write_file(path, &signed)?)
+            }
+
+            /// Reads a model file, whoever wrote it.
             ///
             /// # Errors
             /// [`ModelError::Data`] if it cannot be read, else those of [`Self::from_bytes`], with the path.
             pub fn open(path: &::std::path::Path) -> Result<Self, $crate::error::ModelError> {
+                Self::open_trusted(path, &$crate::model_file::Trust::Any)
+            }
+
+            /// Reads a model file if it is of who is trusted. The bytes that are checked are those that are loaded.
+            ///
+            /// # Errors
+            /// [`ModelError::Refused`], else as [`Self::open`].
+            pub fn open_trusted(
+                path: &::std::path::Path,
+                trust: &$crate::model_file::Trust,
+            ) -> Result<Self, $crate::error::ModelError> {
                 let bytes =
                     ::std::fs::read(path).map_err(::forecart_data::DataError::io("read", path))?;
-                Self::from_bytes(&bytes)
+                trust
+                    .check(&bytes)
+                    .and_then(|_| Self::from_bytes(&bytes))
                     .map_err(|error| $crate::model_file::inspection::with_path(error, path))
             }
         }

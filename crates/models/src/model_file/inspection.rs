@@ -13,6 +13,7 @@ use super::header::{FileHeader, Header};
 use super::intent::IntentHeader;
 use super::outcome::OutcomeHeader;
 use super::question::QuestionHeader;
+use super::signing::signed_by;
 use crate::error::ModelError;
 
 /// The header of a model for any task.
@@ -48,6 +49,8 @@ impl AnyHeader {
 pub struct Inspection {
     /// The header, of a model for any task.
     pub header: AnyHeader,
+    /// Id of the key that it says to be signed by, which is not checked here: see [`Trust`](super::Trust).
+    pub signed_by: Option<String>,
     /// The tensors, in the order of their names.
     pub tensors: Vec<TensorEntry>,
     /// Size of the file.
@@ -61,7 +64,7 @@ pub struct Inspection {
 /// [`ModelError::Data`] if it cannot be read, [`ModelError::Damaged`] or
 /// [`ModelError::FormatVersion`].
 pub fn inspect(path: &Path) -> Result<Inspection, ModelError> {
-    let front = || -> Result<(Front, u64), ModelError> {
+    let front = || -> Result<(Front, Option<String>, u64), ModelError> {
         let mut file = File::open(path).map_err(DataError::io("read", path))?;
         let n_bytes = file.metadata().map_err(DataError::io("read", path))?.len();
         let mut first = [0; 8];
@@ -74,16 +77,17 @@ pub fn inspect(path: &Path) -> Result<Inspection, ModelError> {
         file.read_exact(&mut json).map_err(DataError::io("read", path))?;
         let front = Front::parse(&json)?;
         front.check_data_len(usize::try_from(n_rest).unwrap_or(usize::MAX) - json.len())?;
-        Ok((front, n_bytes))
+        Ok((front, signed_by(&json).map(|id| id.to_string()), n_bytes))
     };
-    let (front, n_bytes) = front().map_err(|error| with_path(error, path))?;
-    Ok(Inspection { tensors: front.entries(), header: AnyHeader::of(&front)?, n_bytes })
+    let (front, signed_by, n_bytes) = front().map_err(|error| with_path(error, path))?;
+    Ok(Inspection { tensors: front.entries(), header: AnyHeader::of(&front)?, signed_by, n_bytes })
 }
 
 /// The same error of a file whose path is known.
 pub(super) fn with_path(error: ModelError, path: &Path) -> ModelError {
     match error {
         ModelError::Damaged { reason, .. } => ModelError::Damaged { path: path.to_owned(), reason },
+        ModelError::Refused { reason, .. } => ModelError::Refused { path: path.to_owned(), reason },
         ModelError::OtherTask { found, expected, .. } => {
             ModelError::OtherTask { path: path.to_owned(), found, expected }
         }

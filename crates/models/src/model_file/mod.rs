@@ -4,6 +4,7 @@
 //! ```text
 //! safetensors
 //!   __metadata__
+//!     forecart-signature   if it is signed: by which key, and the signature over all the rest of the file
 //!     forecart-model   the header, as JSON text: see Header
 //!   items              U8   the item vocabulary, in its own format
 //!   titles             U8   a title for each item row
@@ -16,7 +17,7 @@
 //! A model of questions ([`QuestionModelFile`]) has `intents`, `objects`, `events` and `model.*`; its calibration stands in the header.
 //!
 //! Every safetensors reader opens it; nothing in it is executed. Start at [`LoadedModel`], at
-//! [`inspect`] for the header alone.
+//! [`inspect`] for the header alone, at [`Trust`] for whose files are loaded.
 
 pub(crate) mod container;
 mod demand;
@@ -26,6 +27,7 @@ mod intent;
 mod loaded;
 mod outcome;
 mod question;
+mod signing;
 
 pub use container::TensorEntry;
 pub(crate) use container::to_safetensors;
@@ -36,3 +38,4 @@ pub use intent::{IntentFacts, IntentHeader, IntentModelFile};
 pub use loaded::{Answer, LoadedModel, NamedReason, Recommended};
 pub use outcome::{OutcomeHeader, OutcomeModelFile, SampleFacts};
 pub use question::{QuestionFacts, QuestionHeader, QuestionModelFile};
+pub use signing::{Distrust, KeyId, SigningKey, Trust, VerifyingKey, sign_file};

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 type Order = (u32, f64);
 
-fn table(folder: &Path, n_periods: u32, items: &[Vec<Order>]) -> OrderTable {
+pub(crate) fn table(folder: &Path, n_periods: u32, items: &[Vec<Order>]) -> OrderTable {
     let mut writer = OrderWriter::new(folder).unwrap();
     for (at, orders) in items.iter().enumerate() {
         writer.push(&format!("item-{at:04}"), &mut orders.clone()).unwrap();
@@ -39,7 +39,7 @@ fn poisson(rng: &mut ChaCha8Rng, mean: f64) -> u32 {
 }
 
 /// Items of a constant rate and two sizes of orders, one of them rare and large; some begin late.
-fn shop(n_items: usize, n_periods: u32, seed: u64) -> Vec<Vec<Order>> {
+pub(crate) fn shop(n_items: usize, n_periods: u32, seed: u64) -> Vec<Vec<Order>> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     (0..n_items)
         .map(|item| {
@@ -57,7 +57,7 @@ fn shop(n_items: usize, n_periods: u32, seed: u64) -> Vec<Vec<Order>> {
         .collect()
 }
 
-fn specs() -> Vec<DemandSpec> {
+pub(crate) fn specs() -> Vec<DemandSpec> {
     models().map(|(name, _)| DemandSpec::from_name(name, &Value::Null).unwrap()).collect()
 }
 

@@ -83,7 +83,7 @@ fn opened(part_of: impl Fn(usize) -> Part) -> (tempfile::TempDir, IntentTable) {
     (root, table)
 }
 
-fn table() -> &'static IntentTable {
+pub(crate) fn table() -> &'static IntentTable {
     static TABLE: OnceLock<(tempfile::TempDir, IntentTable)> = OnceLock::new();
     let part_of = |at| match at {
         0..40 => Part::Train,
@@ -103,7 +103,12 @@ fn context(n_threads: usize) -> FitContext<'static> {
     }
 }
 
-fn fitted(name: &str, table: &IntentTable, n_threads: usize, fit_on: FitOn) -> IntentModelFile {
+pub(crate) fn fitted(
+    name: &str,
+    table: &IntentTable,
+    n_threads: usize,
+    fit_on: FitOn,
+) -> IntentModelFile {
     let spec = registry::spec(name, &Value::Null).unwrap();
     let options = IntentOptions { fit_on, ..IntentOptions::default() };
     let (predictor, record) =

@@ -16,3 +16,4 @@ mod outcomes;
 mod questions;
 mod resume;
 mod shop;
+mod signing;

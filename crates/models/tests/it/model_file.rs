@@ -17,7 +17,7 @@ fn three() -> NonZeroUsize {
     NonZeroUsize::new(3).unwrap()
 }
 
-fn rules() -> LoadedModel {
+pub(crate) fn rules() -> LoadedModel {
     let (_folder, dataset) = shop();
     let spec = registry::spec("seq-rules", &json!({"window": 2})).unwrap();
     fit(spec.as_ref(), &dataset, &context(1, 1))
@@ -254,7 +254,7 @@ fn rehashed(bytes: &[u8]) -> Vec<u8> {
     })
 }
 
-fn fixture(name: &str) -> PathBuf {
+pub(crate) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 

@@ -123,7 +123,7 @@ fn keys(name: &str) -> Json {
     }
 }
 
-fn fit(name: &str, n_threads: usize) -> OutcomeModelFile {
+pub(crate) fn fit(name: &str, n_threads: usize) -> OutcomeModelFile {
     let spec = registry::spec(name, &keys(name)).unwrap();
     let view = SampleView::new(table());
     let (predictor, record) =

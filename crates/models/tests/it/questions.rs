@@ -153,7 +153,7 @@ fn models() -> &'static [(&'static str, QuestionModelFile)] {
     FITTED.get_or_init(|| registry::MODELS.into_iter().map(fit).collect())
 }
 
-fn model(name: &str) -> &'static QuestionModelFile {
+pub(crate) fn model(name: &str) -> &'static QuestionModelFile {
     &models().iter().find(|(other, _)| *other == name).unwrap().1
 }
 

@@ -41,6 +41,16 @@ pub(crate) struct ApiError {
     retry_after_secs: Option<u32>,
 }
 
+/// An error in the document of the interface.
+pub(crate) fn described(description: &str) -> utoipa::openapi::Response {
+    let body = utoipa::openapi::Ref::from_schema_name(ErrorBody::name());
+    let content = utoipa::openapi::ContentBuilder::new().schema(Some(body)).build();
+    utoipa::openapi::ResponseBuilder::new()
+        .description(description)
+        .content("application/json", content)
+        .build()
+}
+
 impl ApiError {
     pub(crate) fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
         let facts =
@@ -159,6 +169,15 @@ impl From<ServedModelError> for ApiError {
             ServedModelError::NothingEarlier { .. } => {
                 Self::new(StatusCode::CONFLICT, "nothing_earlier", message)
             }
+            ServedModelError::Refused { .. }
+            | ServedModelError::Model(ModelError::Refused { .. }) => Self::new(
+                StatusCode::CONFLICT,
+                "model_refused",
+                message,
+            )
+            .hint(
+                "serve.trusted_keys says whose models are served; what answered before still does",
+            ),
             ServedModelError::Model(_) | ServedModelError::Folder { .. } => {
                 Self::new(StatusCode::CONFLICT, "model_not_loaded", message)
             }

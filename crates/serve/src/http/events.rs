@@ -161,7 +161,7 @@ pub(super) async fn name_intents(app: &Arc<App>, events: &mut [Event]) {
         (status = 400, body = ErrorBody),
         (status = 413, body = ErrorBody),
         (status = 422, body = ErrorBody, description = "No row was taken"),
-        (status = 429, body = ErrorBody, description = "Too many events wait: Retry-After says when to send them again"),
+        (status = 429, body = ErrorBody, description = "Too many events wait, or too many requests of this client came: Retry-After says when to send it again"),
         (status = 503, body = ErrorBody, description = "The store does not answer"),
     )
 )]

@@ -97,6 +97,24 @@ fn groups() -> [(OpenApiRouter<Arc<App>>, Option<Scope>); 4] {
         (write, Some(Scope::Write)),
         (admin, Some(Scope::Admin)),
     ]
+    .map(|(routes, scope)| (if scope.is_some() { limited(routes) } else { routes }, scope))
+}
+
+/// Says of every route whose requests are counted that there may be too many.
+fn limited(mut routes: OpenApiRouter<Arc<App>>) -> OpenApiRouter<Arc<App>> {
+    let too_many = "Too many requests of this client: Retry-After says when to send it again";
+    for (path, item) in &mut routes.get_openapi_mut().paths.paths {
+        if path == auth::UNLIMITED {
+            continue;
+        }
+        let operations =
+            [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete];
+        for operation in operations.into_iter().flatten() {
+            let described = operation.responses.responses.entry("429".to_owned());
+            described.or_insert_with(|| utoipa::openapi::RefOr::T(error::described(too_many)));
+        }
+    }
+    routes
 }
 
 /// All routes, as a service that needs no socket.

@@ -167,6 +167,12 @@ pub trait Store: Debug + Send + Sync {
 pub async fn open(address: &str) -> Result<std::sync::Arc<dyn Store>, StoreError> {
     if address.starts_with("postgres://") || address.starts_with("postgresql://") {
         Ok(std::sync::Arc::new(PostgresStore::connect(address).await?))
+    } else if let Some((scheme, _)) = address.split_once("://") {
+        // Not a file of that name: it may hold a password.
+        let reason = format!(
+            "{scheme}:// is none; it is postgres://user@host/database, or a file of SQLite"
+        );
+        Err(StoreError::Place { place: "the address of the store".to_owned(), reason })
     } else {
         Ok(std::sync::Arc::new(SqliteStore::open(std::path::Path::new(address)).await?))
     }

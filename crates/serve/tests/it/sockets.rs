@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 /// A server that listens; it ends when the sender says so, and the handle ends with it.
-async fn listening(
+pub(crate) async fn listening(
     raw: RawServeConfig,
 ) -> (tempfile::TempDir, SocketAddr, oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
     let folder = tempfile::tempdir().unwrap();

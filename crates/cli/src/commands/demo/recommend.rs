@@ -82,7 +82,7 @@ pub(crate) fn run(context: &Context, arguments: &DemoArgs) -> anyhow::Result<()>
     };
     context.display.begin(&format!("train {DEMO_MODEL}"), None);
     let trained = train(&dataset, spec.as_ref(), &options, &context.display)?;
-    train_verb::save(&dataset, trained, &model_file)?;
+    train_verb::save(&dataset, trained, &model_file, None)?;
     context.display.end();
     if !context.json {
         show_answers(&dataset, &model_file)?;

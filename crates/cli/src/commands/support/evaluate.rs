@@ -68,8 +68,8 @@ pub(crate) fn evaluate(context: &Context, arguments: &EvaluateArgs) -> anyhow::R
     context.display.end();
     if let Some(metric) = metric {
         report.gate = report.judged_by(metric, arguments.gate_override.as_deref());
-        gate::record(report.gate.as_ref(), arguments, |path, record| {
-            Ok(IntentModelFile::open(path)?.with_gate(record)?.save(path)?)
+        gate::record(context, report.gate.as_ref(), arguments, |path, record, key| {
+            Ok(IntentModelFile::open(path)?.with_gate(record)?.save_signed(path, key)?)
         })?;
     }
     if let Some(out) = &arguments.out {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use forecart_data::IntentTable;
+use forecart_models::model_file::SigningKey;
 use forecart_models::recommend::FitOn;
 use forecart_models::support::{ChosenOn, IntentOptions, IntentSpec, registry};
 use forecart_models::training::Checkpoint;
@@ -118,7 +119,11 @@ pub(super) fn spec(context: &Context, name: &str) -> anyhow::Result<Box<dyn Inte
     Ok(registry::spec(name, &context.config.intent_model(name)?)?)
 }
 
-pub(crate) fn train(context: &Context, arguments: &TrainArgs) -> anyhow::Result<()> {
+pub(crate) fn train(
+    context: &Context,
+    arguments: &TrainArgs,
+    key: Option<&SigningKey>,
+) -> anyhow::Result<()> {
     if let Some(task) = arguments.task.filter(|task| *task != TaskName::Support) {
         let message = format!("--task {}: {:?} is an intent table", task.name(), arguments.data);
         return Err(UsageError(message).into());
@@ -128,7 +133,7 @@ pub(crate) fn train(context: &Context, arguments: &TrainArgs) -> anyhow::Result<
     let checkpoint = train::checkpoint(arguments)?;
     let training = training(context, arguments.fit_on, Some(checkpoint.clone()))?;
     let (file, fit_secs) = train_intents(&table, spec.as_ref(), &training, &context.display)?;
-    file.save(&arguments.out)?;
+    file.save_signed(&arguments.out, key)?;
     checkpoint.remove()?;
     context.display.end();
     let n_bytes = std::fs::metadata(&arguments.out)?.len();
