@@ -11,13 +11,14 @@ use crate::clock::now_ms;
 use crate::config::ServeConfig;
 use crate::event::Event;
 use crate::history::Histories;
-use crate::intake::{Intake, Listener};
+use crate::intake::{Intake, Listener, Source};
 use crate::jobs::Jobs;
 use crate::keys::Keys;
 use crate::limits::Limits;
 use crate::lists::{Job, ShopRuleError, ShopRules};
 use crate::metrics::{Metrics, ModelLabels};
 use crate::models::{Models, ServedModelError};
+use crate::nats::NatsState;
 use crate::popularity::Popularity;
 use crate::store::{ItemRecord, Store, StoreError};
 use crate::traces::Traces;
@@ -136,11 +137,14 @@ impl Listener for Memory {
         self.ensure(events.iter().filter_map(|event| event.item_id.as_deref()));
         self.histories.wrote(events.iter().copied());
         self.popularity.count(events.iter().filter_map(|event| event.item_id.as_deref()));
-        for event in events {
-            self.metrics.count_event(&event.event, "http");
-        }
         if let Some(newest) = events.iter().map(|event| event.timestamp_ms).max() {
             self.metrics.lag.set(((now_ms() - newest) as f64 / 1e3).max(0.0));
+        }
+    }
+
+    fn came(&self, source: Source, events: &[&Event]) {
+        for event in events {
+            self.metrics.count_event(&event.event, source.name());
         }
     }
 
@@ -180,6 +184,8 @@ pub struct App {
     pub(crate) user_writes: tokio::sync::Mutex<()>,
     /// When items were read first: what others change from then on is read again.
     began_ms: i64,
+    /// Whether events are read from NATS.
+    pub(crate) nats: Arc<NatsState>,
     /// True from when all is loaded until the process begins to end.
     pub(crate) is_ready: AtomicBool,
     writer: std::sync::Mutex<Option<tokio::task::JoinHandle<()>>>,
@@ -195,11 +201,14 @@ impl App {
         let n_traces = config.n_traces;
         let mut catalog = Catalog::new();
         let rules = ShopRules::new(&config.rules, &mut catalog)?;
+        let metrics = Metrics::new();
+        let metrics = if config.nats.is_some() { metrics.with_nats() } else { metrics };
+        let nats = Arc::new(NatsState::new(metrics.nats_connected.clone()));
         let memory = Arc::new(Memory {
             catalog: RwLock::new(catalog),
             histories: Histories::new(store.clone(), config.n_history, config.n_cached_users),
             popularity: Popularity::default(),
-            metrics: Metrics::new(),
+            metrics,
             max_items: config.max_items,
             store_is_well: AtomicBool::new(true),
         });
@@ -229,6 +238,7 @@ impl App {
             item_writes: tokio::sync::Mutex::default(),
             user_writes: tokio::sync::Mutex::default(),
             began_ms: now_ms(),
+            nats,
             is_ready: AtomicBool::new(false),
             writer: std::sync::Mutex::new(Some(writer)),
         });

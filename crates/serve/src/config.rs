@@ -10,9 +10,11 @@ use std::time::Duration;
 use forecart_models::model_file::{Trust, VerifyingKey};
 use serde::Deserialize;
 
+use crate::intake::MAX_ROOM_OF_ONE;
 use crate::jobs::RetrainPlan;
 use crate::limits::Rate;
 use crate::lists::{RawColumns, RawRule, RawScenario, RawShopRules};
+use crate::nats::{NatsConfig, RawNatsConfig};
 use crate::schedule::Schedule;
 use crate::telemetry::RawTelemetryConfig;
 use crate::tls::TlsFiles;
@@ -65,6 +67,8 @@ pub struct RawServeConfig {
     pub rate_burst: Option<NonZeroU32>,
     /// Whether requests in the shapes of gorse, Metarank and Rasa are answered too.
     pub compatible: bool,
+    /// NATS, as a further source of events.
+    pub nats: Option<RawNatsConfig>,
     /// Types of further attributes of items that rules read.
     pub item: RawColumns,
     /// Types of attributes of users that rules read.
@@ -207,6 +211,8 @@ pub struct ServeConfig {
     pub rate: Option<Rate>,
     /// Whether requests in the shapes of gorse, Metarank and Rasa are answered too.
     pub is_compatible: bool,
+    /// NATS, as a further source of events.
+    pub nats: Option<NatsConfig>,
     /// The shop's rules; they are checked when the process starts.
     pub rules: RawShopRules,
     /// Models that are trained anew; none if this process begins no training.
@@ -219,6 +225,12 @@ pub struct ServeConfig {
 pub struct ServeConfigError {
     key: &'static str,
     reason: String,
+}
+
+impl ServeConfigError {
+    pub(crate) fn new(key: &'static str, reason: impl Into<String>) -> Self {
+        Self { key, reason: reason.into() }
+    }
 }
 
 /// Where events, items and users are kept, where nothing is said.
@@ -242,7 +254,15 @@ impl ServeConfig {
             true => Err(ServeConfigError { key, reason: format!("{value} is more than {most}") }),
             false => Ok(value),
         };
+        let nats = raw.nats.map(NatsConfig::new).transpose()?;
         let or = |given: Option<NonZeroUsize>, usual: usize| given.map_or(usual, NonZeroUsize::get);
+        let queue_events = most("queue_events", or(raw.queue_events, 50_000), 10_000_000)?;
+        if nats.is_some() && queue_events < MAX_ROOM_OF_ONE {
+            let reason = format!(
+                "{queue_events} has no room for a large event: with serve.nats say {MAX_ROOM_OF_ONE} or more"
+            );
+            return Err(ServeConfigError::new("queue_events", reason));
+        }
         Ok(Self {
             address: SocketAddr::new(ip, raw.port.unwrap_or(8080)),
             store: raw.store.unwrap_or_else(|| DEFAULT_STORE.to_owned()),
@@ -251,7 +271,7 @@ impl ServeConfig {
             n_cached_users: raw.cached_users.unwrap_or(20_000),
             popular_ms: raw.popular_days.map_or(30 * DAY_MS, days),
             keep_ms: raw.keep_days.map(days),
-            queue_events: most("queue_events", or(raw.queue_events, 50_000), 10_000_000)?,
+            queue_events,
             queue_answers: or(raw.queue_answers, 256),
             n_threads,
             max_body_bytes: most("max_body_bytes", or(raw.max_body_bytes, 8 << 20), 1 << 30)?,
@@ -264,6 +284,7 @@ impl ServeConfig {
             tls: tls(raw.tls_certificate, raw.tls_key)?,
             rate: rate(raw.rate_per_second, raw.rate_burst)?,
             is_compatible: raw.compatible,
+            nats,
             rules: RawShopRules {
                 item: raw.item,
                 user: raw.user,

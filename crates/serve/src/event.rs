@@ -57,14 +57,18 @@ pub struct Event {
 pub struct EventError {
     /// For programs: `missing_user_id`, `bad_timestamp`.
     pub code: &'static str,
-    /// The field that it is about, as it was sent.
+    /// The field that it is about, as it was sent; empty if it is about none.
     pub field: String,
     /// For people, with the fix.
     pub message: String,
 }
 
 impl EventError {
-    fn new(code: &'static str, field: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(crate) fn new(
+        code: &'static str,
+        field: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
         Self { code, field: field.into(), message: message.into() }
     }
 }
@@ -78,6 +82,16 @@ impl Event {
     /// # Errors
     /// [`EventError`] names the field and the fix.
     pub fn parse(sent: &Value, now_ms: i64, texts: &Pipeline) -> Result<Self, EventError> {
+        Self::parse_or_name(sent, now_ms, texts, || uuid::Uuid::now_v7().to_string())
+    }
+
+    /// [`Self::parse`], where an event without an id gets one of `unnamed`.
+    pub(crate) fn parse_or_name(
+        sent: &Value,
+        now_ms: i64,
+        texts: &Pipeline,
+        unnamed: impl FnOnce() -> String,
+    ) -> Result<Self, EventError> {
         let Some(fields) = sent.as_object() else {
             return Err(EventError::new("not_an_object", "", "an event is a JSON object"));
         };
@@ -147,7 +161,7 @@ impl Event {
         }
         let event_id = match id {
             Some((field, given)) => id_text(field, given)?,
-            None => uuid::Uuid::now_v7().to_string(),
+            None => unnamed(),
         };
         Ok(Self { event_id, user_id, item_id, event, timestamp_ms, value, further })
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::clock::now_ms;
-use crate::event::Event;
+use crate::event::{Event, MAX_EVENT_NAME_BYTES, MAX_FURTHER_BYTES, MAX_ID_BYTES};
 use crate::store::{Store, StoreError};
 
 /// Most events of one transaction.
@@ -17,6 +17,12 @@ const MAX_ROWS: usize = 10_000;
 const MAX_BYTES: usize = 16 << 20;
 /// An event takes the room of one for each so many bytes that it has: the queue is bounded in bytes too.
 const BYTES_OF_ONE: usize = 1024;
+/// Most room that an event takes: its ids and all that it further says are bounded.
+pub(crate) const MAX_ROOM_OF_ONE: usize = 64;
+const _: () = assert!(
+    1 + (3 * MAX_ID_BYTES + MAX_EVENT_NAME_BYTES + MAX_FURTHER_BYTES) / BYTES_OF_ONE
+        <= MAX_ROOM_OF_ONE
+);
 
 /// Why events were not written; none of them was.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -45,6 +51,25 @@ pub enum IntakeError {
     Closing,
 }
 
+/// The way that events came in by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// A request.
+    Http,
+    /// A message of NATS.
+    Nats,
+}
+
+impl Source {
+    /// Its name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Nats => "nats",
+        }
+    }
+}
+
 /// What is told of events once they are durable.
 pub(crate) trait Listener: Send + Sync + 'static {
     /// Events are about to be written.
@@ -56,6 +81,9 @@ pub(crate) trait Listener: Send + Sync + 'static {
     /// New events were written, in the order of the log.
     fn wrote(&self, events: &[&Event]);
 
+    /// These of the new events came in this way.
+    fn came(&self, source: Source, events: &[&Event]);
+
     /// A transaction of `n_events` took that long.
     fn committed(&self, n_events: usize, took: Duration);
 
@@ -66,6 +94,7 @@ pub(crate) trait Listener: Send + Sync + 'static {
 #[derive(Debug)]
 struct Job {
     events: Vec<Event>,
+    source: Source,
     reply: oneshot::Sender<Result<usize, IntakeError>>,
     _room: OwnedSemaphorePermit,
 }
@@ -95,11 +124,16 @@ impl Intake {
         self.n_room - self.room.available_permits()
     }
 
+    /// Room for events, in those of [`room_of`].
+    pub(crate) fn n_room(&self) -> usize {
+        self.n_room
+    }
+
     /// Writes events; when this ends they are durable. Returns how many were new: one whose id is there already was written before.
     ///
     /// # Errors
     /// [`IntakeError`]: then none was written by this call.
-    pub async fn write(&self, events: Vec<Event>) -> Result<usize, IntakeError> {
+    pub async fn write(&self, events: Vec<Event>, source: Source) -> Result<usize, IntakeError> {
         let n_events = events.iter().map(room_of).sum();
         if n_events > self.n_room {
             return Err(IntakeError::TooMany { n_events, most: self.n_room });
@@ -109,13 +143,14 @@ impl Intake {
             return Err(IntakeError::Full { n_waiting: self.n_waiting() });
         };
         let (reply, answer) = oneshot::channel();
-        let job = Job { events, reply, _room: room };
+        let job = Job { events, source, reply, _room: room };
         self.jobs.send(job).map_err(|_| IntakeError::Closing)?;
         answer.await.unwrap_or(Err(IntakeError::Closing))
     }
 }
 
-fn room_of(event: &Event) -> usize {
+/// The room that an event takes in the queue.
+pub(crate) fn room_of(event: &Event) -> usize {
     1 + event.n_bytes() / BYTES_OF_ONE
 }
 
@@ -154,6 +189,7 @@ async fn write(
                 let mut begin = 0;
                 for (job, end) in jobs.into_iter().zip(ends) {
                     let n_new = new[begin..].partition_point(|place| *place < end);
+                    listener.came(job.source, &events[begin..begin + n_new]);
                     begin += n_new;
                     // Who asked may have gone; the events are written all the same.
                     let _ = job.reply.send(Ok(n_new));

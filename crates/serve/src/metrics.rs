@@ -78,6 +78,8 @@ pub(crate) struct Metrics {
     pub(crate) catalog_bytes: Gauge,
     pub(crate) ready: Gauge<i64, std::sync::atomic::AtomicI64>,
     pub(crate) lag: Gauge<f64, AtomicU64>,
+    pub(crate) nats_connected: Gauge,
+    pub(crate) nats_pending: Gauge,
 }
 
 impl Metrics {
@@ -105,6 +107,8 @@ impl Metrics {
             catalog_bytes: Gauge::default(),
             ready: Gauge::default(),
             lag: Gauge::default(),
+            nats_connected: Gauge::default(),
+            nats_pending: Gauge::default(),
         };
         let registry = &mut metrics.registry;
         let unit = Unit::Seconds;
@@ -198,12 +202,32 @@ impl Metrics {
         metrics
     }
 
+    /// What is said of NATS, where events are read from it.
+    pub(crate) fn with_nats(mut self) -> Self {
+        self.registry.register(
+            "nats_connected",
+            "1 while events are read from NATS",
+            self.nats_connected.clone(),
+        );
+        self.registry.register(
+            "nats_pending_messages",
+            "Messages of NATS that are not acknowledged yet",
+            self.nats_pending.clone(),
+        );
+        self
+    }
+
     /// Counts events by name; names beyond those of the program are one.
     pub(crate) fn count_event(&self, event: &str, source: &str) {
         let is_known = forecart_data::event::STANDARD_EVENTS.contains(&event);
         let event = if is_known { event } else { N_OTHER };
         let labels = EventLabels { event: event.to_owned(), source: source.to_owned() };
         self.events.get_or_create(&labels).inc();
+    }
+
+    /// Counts an event that was refused.
+    pub(crate) fn count_rejected(&self, code: &str) {
+        self.rejected.get_or_create(&CodeLabels { code: code.to_owned() }).inc();
     }
 
     pub(crate) fn count_commit(&self, took: Duration) {

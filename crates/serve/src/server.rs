@@ -20,6 +20,7 @@ use tokio::sync::Semaphore;
 use crate::app::{App, StartError};
 use crate::config::ServeConfig;
 use crate::http;
+use crate::nats::NatsSource;
 use crate::tls::Tls;
 
 /// How long a client may take to send the head of a request.
@@ -100,6 +101,7 @@ impl Server {
             };
             tokio::spawn(async move { drop(tokio::join!(app.tend(), follow)) })
         };
+        let nats = NatsSource::start(&app);
         let mut connections = tokio::task::JoinSet::new();
         let mut end = std::pin::pin!(end);
         loop {
@@ -138,6 +140,9 @@ impl Server {
         }
         app.is_ready.store(false, Ordering::Release);
         drop(listener);
+        if let Some(nats) = nats {
+            nats.stop().await;
+        }
         if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
             tracing::warn!("requests that took too long were cut off");
         }

@@ -27,6 +27,9 @@ pub(crate) struct ServeArgs {
     pub(crate) data: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) store: StoreFlag,
+    /// Read events from NATS too: nats://host:4222, or tls://; several with commas between. What is read is said in [serve.nats]
+    #[arg(long, value_name = "URL", env = "FORECART_NATS", hide_env_values = true)]
+    pub(crate) nats: Option<String>,
     /// IP address to listen at [default: 127.0.0.1]
     #[arg(long, value_name = "IP")]
     pub(crate) host: Option<String>,

@@ -37,6 +37,9 @@ pub(super) fn raw_config(context: &Context, arguments: &ServeArgs) -> RawServeCo
         raw.models.clone_from(&arguments.model);
     }
     raw.store = arguments.store.store.clone().or(raw.store);
+    if let Some(url) = &arguments.nats {
+        raw.nats.get_or_insert_default().url = Some(url.clone());
+    }
     raw.host = arguments.host.clone().or(raw.host);
     raw.port = arguments.port.or(raw.port);
     raw.tls_certificate = arguments.tls_certificate.clone().or(raw.tls_certificate);

@@ -9,7 +9,7 @@ use forecart_prepare::prepare::{RawPrepareConfig, RawSplitConfig};
 use forecart_prepare::samples::RawLogSamplesConfig;
 use forecart_prepare::texts::PipelineConfig;
 use forecart_prepare::{RawDemandConfig, RawQuestionsConfig, RawSamplesConfig, RawTextConfig};
-use forecart_serve::{RawRule, RawScenario, RawSeenRule, RawServeConfig};
+use forecart_serve::{RawNatsConfig, RawRule, RawScenario, RawSeenRule, RawServeConfig};
 use serde::de::DeserializeOwned;
 
 fn root() -> PathBuf {
@@ -95,12 +95,15 @@ fn the_document_on_configuration_names_every_key_and_its_examples_are_valid() {
         keys::<PipelineConfig>(),
         keys::<RawLogSamplesConfig>(),
         keys::<RawServeConfig>(),
+        keys::<RawNatsConfig>(),
         keys::<RawRule>(),
         keys::<RawScenario>(),
         keys::<RawSeenRule>(),
     ];
-    let tables =
-        ["columns", "names", "log", "pipeline", "item", "user", "context", "rule", "scenario"];
+    let tables = [
+        "columns", "names", "log", "pipeline", "item", "user", "context", "rule", "scenario",
+        "nats",
+    ];
     for key in sections.concat().iter().filter(|key| !tables.contains(&key.as_str())) {
         let is_shown = blocks.iter().any(|block| block.contains(&format!("\n{key} = ")));
         let is_named = text.contains(&format!("`{key} = ")) || text.contains(&format!(".{key}."));

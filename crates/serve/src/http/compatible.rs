@@ -11,12 +11,13 @@ use serde_json::{Map, Value, json};
 
 use super::body::{self, Asked, Body, InPath};
 use super::error::ApiError;
-use super::events::{name_intents, rows};
 use super::recommend::{self, ListBody};
 use super::{ops, texts};
 use crate::app::App;
+use crate::arrivals::{BrokenRow, name_intents, rows};
 use crate::clock::now_ms;
 use crate::event::{Event, id_text};
+use crate::intake::Source;
 use crate::lists::About;
 
 /// What asks.
@@ -109,12 +110,12 @@ async fn write(
 ) -> Result<usize, ApiError> {
     let bytes = body::bytes(request, app).await?;
     let now_ms = now_ms();
-    let event = |row: Result<Value, ApiError>| -> Result<Event, ApiError> {
+    let event = |row: Result<Value, BrokenRow<'_>>| -> Result<Event, ApiError> {
         Ok(Event::parse(&translated(row?)?, now_ms, &app.texts)?)
     };
     let mut events = rows(&bytes)?.into_iter().map(event).collect::<Result<Vec<_>, _>>()?;
     name_intents(app, &mut events).await;
-    Ok(if events.is_empty() { 0 } else { app.intake.write(events).await? })
+    Ok(if events.is_empty() { 0 } else { app.intake.write(events, Source::Http).await? })
 }
 
 #[derive(Debug, Deserialize)]

@@ -7,6 +7,7 @@ use forecart_models::ModelError;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::arrivals::{self, BrokenRow};
 use crate::event::EventError;
 use crate::intake::IntakeError;
 use crate::models::ServedModelError;
@@ -104,7 +105,20 @@ impl IntoResponse for ApiError {
 
 impl From<EventError> for ApiError {
     fn from(error: EventError) -> Self {
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.code, error.message).field(error.field)
+        let EventError { code, field, message } = error;
+        let status = match code {
+            arrivals::NOT_JSON => StatusCode::BAD_REQUEST,
+            arrivals::TOO_MANY_ROWS => StatusCode::PAYLOAD_TOO_LARGE,
+            _ => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        let error = Self::new(status, code, message);
+        if field.is_empty() { error } else { error.field(field) }
+    }
+}
+
+impl From<BrokenRow<'_>> for ApiError {
+    fn from(row: BrokenRow<'_>) -> Self {
+        row.error.into()
     }
 }
 

@@ -6,7 +6,6 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use forecart_data::event::columns;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -14,12 +13,10 @@ use utoipa::ToSchema;
 use super::body;
 use super::error::{ApiError, ErrorBody, ErrorFacts};
 use crate::app::App;
+use crate::arrivals;
 use crate::clock::now_ms;
-use crate::event::{Event, id_text};
-use crate::metrics::CodeLabels;
-
-/// Most rows of one request.
-pub(crate) const MAX_ROWS: usize = 10_000;
+use crate::event::id_text;
+use crate::intake::Source;
 
 /// A row that was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -50,34 +47,6 @@ pub(crate) struct Taken {
     pub(crate) duplicates: usize,
     /// Rows that were not taken.
     pub(crate) rejected: Vec<Rejected>,
-}
-
-/// The rows of a body: an object, an array of objects, or objects one a line. A line that is no JSON is one row that is rejected.
-pub(crate) fn rows(bytes: &[u8]) -> Result<Vec<Result<Value, ApiError>>, ApiError> {
-    let rows: Vec<Result<Value, ApiError>> = match serde_json::from_slice::<Value>(bytes) {
-        Ok(Value::Array(rows)) => rows.into_iter().map(Ok).collect(),
-        Ok(row) => vec![Ok(row)],
-        Err(error) => {
-            let lines = || {
-                let lines = bytes.split(|byte| *byte == b'\n');
-                lines.filter(|line| !line.trim_ascii().is_empty())
-            };
-            let is_array = bytes.trim_ascii_start().first() == Some(&b'[');
-            if is_array || lines().nth(1).is_none() {
-                return Err(body::unreadable(&error));
-            }
-            lines()
-                .take(MAX_ROWS + 1)
-                .map(|line| serde_json::from_slice(line).map_err(|error| body::unreadable(&error)))
-                .collect()
-        }
-    };
-    if rows.len() > MAX_ROWS {
-        let message = format!("at most {MAX_ROWS} rows are taken at once");
-        let error = ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_many_rows", message);
-        return Err(error.hint("send them in parts"));
-    }
-    Ok(rows)
 }
 
 /// The id of a row of the catalog or of the users, and its other fields.
@@ -118,36 +87,6 @@ pub(crate) fn answer(taken: Taken) -> Response {
     (StatusCode::UNPROCESSABLE_ENTITY, Json(refused)).into_response()
 }
 
-/// Names what questions ask that came with a text and without an intent, by the model of texts that is live: models of coming questions
-/// go by intents. Where that model abstains, or cannot answer now, the question has none.
-pub(super) async fn name_intents(app: &Arc<App>, events: &mut [Event]) {
-    let Some(file) = app.models.live().support.clone() else { return };
-    let is_open =
-        |event: &Event| event.event == "ask" && !event.further.contains_key(columns::INTENT);
-    let asked =
-        events.iter().enumerate().filter(|(_, event)| is_open(event)).filter_map(|(at, event)| {
-            Some((at, event.further.get(columns::TEXT)?.as_str()?.to_owned()))
-        });
-    let asked: Vec<(usize, String)> = asked.collect();
-    if asked.is_empty() {
-        return;
-    }
-    let version = file.header().content_hash.clone();
-    let named = app.workers.run(move || {
-        let predictor = file.predictor();
-        let name = |(at, text): (usize, String)| {
-            let found = predictor.classify(&text).ok().filter(|own| own.abstained.is_none())?;
-            Some((at, predictor.intents().get(found.best()).to_owned()))
-        };
-        asked.into_iter().filter_map(name).collect::<Vec<_>>()
-    });
-    for (at, intent) in named.await.unwrap_or_default() {
-        let further = &mut events[at].further;
-        further.insert(columns::INTENT.to_owned(), intent.into());
-        further.insert("intent_model".to_owned(), version.clone().into());
-    }
-}
-
 /// Takes events: one, an array of them, or one a line.
 ///
 /// 202 says that all accepted ones are on the disk. An event whose `event_id` was taken before is the same event.
@@ -170,22 +109,15 @@ pub(crate) async fn post(
     request: Request,
 ) -> Result<Response, ApiError> {
     let bytes = body::bytes(request, &app).await?;
-    let now_ms = now_ms();
-    let mut events = Vec::new();
-    let mut rejected = Vec::new();
-    for (index, row) in rows(&bytes)?.into_iter().enumerate() {
-        let row = row.and_then(|row| Ok(Event::parse(&row, now_ms, &app.texts)?));
-        match row {
-            Ok(event) => events.push(event),
-            Err(error) => {
-                let labels = CodeLabels { code: error.facts.code.clone() };
-                app.memory.metrics.rejected.get_or_create(&labels).inc();
-                rejected.push(Rejected::new(index, error));
-            }
-        }
-    }
-    name_intents(&app, &mut events).await;
+    let read = arrivals::read(&bytes, now_ms(), &app.texts, |_| super::new_id())?;
+    let rejected = read.refused.into_iter().map(|row| {
+        app.memory.metrics.count_rejected(row.error.code);
+        Rejected::new(row.index, row.error.into())
+    });
+    let rejected = rejected.collect();
+    let mut events = read.events;
+    arrivals::name_intents(&app, &mut events).await;
     let accepted = events.len();
-    let n_new = if events.is_empty() { 0 } else { app.intake.write(events).await? };
+    let n_new = if events.is_empty() { 0 } else { app.intake.write(events, Source::Http).await? };
     Ok(answer(Taken { accepted, duplicates: accepted - n_new, rejected }))
 }

@@ -11,8 +11,9 @@ use serde_json::{Map, Value};
 
 use super::body::{self, Body, InPath};
 use super::error::{ApiError, ErrorBody};
-use super::events::{Rejected, Taken, answer, named, rows};
+use super::events::{Rejected, Taken, answer, named};
 use crate::app::App;
+use crate::arrivals::rows;
 use crate::catalog::{Catalog, CatalogError};
 use crate::clock::now_ms;
 use crate::store::ItemRecord;
@@ -118,7 +119,7 @@ pub(crate) async fn post(
     let bytes = body::bytes(request, &app).await?;
     let (mut changes, mut places, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
     for (index, row) in rows(&bytes)?.into_iter().enumerate() {
-        match row.and_then(|row| named(row, columns::ITEM_ID)) {
+        match row.map_err(ApiError::from).and_then(|row| named(row, columns::ITEM_ID)) {
             Ok((item_id, fields)) => {
                 places.push(index);
                 changes.push((item_id, Change::Replace(fields)));

@@ -30,6 +30,9 @@ pub(crate) struct Readiness {
     store: bool,
     /// Whether the queue of events has room.
     queue: bool,
+    /// Whether events are read from NATS, if they should be. Answers do not need it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nats: Option<bool>,
     /// What answers, by slot.
     models: std::collections::BTreeMap<String, String>,
     /// Files of models that are not served, and why.
@@ -54,6 +57,7 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Read
         ready,
         store,
         queue,
+        nats: app.config.nats.is_some().then(|| app.nats.is_reading()),
         models: models.collect(),
         left_out: app.models.left_out(),
         open: app.is_open(),

@@ -13,8 +13,9 @@ use serde_json::{Map, Value, json};
 
 use super::body::{self, Body, InPath};
 use super::error::{ApiError, ErrorBody};
-use super::events::{Rejected, Taken, answer, named, rows};
+use super::events::{Rejected, Taken, answer, named};
 use crate::app::App;
+use crate::arrivals::rows;
 use crate::clock::now_ms;
 use crate::event::MAX_FURTHER_BYTES;
 use crate::metrics::KindLabels;
@@ -52,7 +53,7 @@ pub(crate) async fn post(
     let bytes = body::bytes(request, &app).await?;
     let (mut users, mut rejected) = (Vec::new(), Vec::new());
     for (index, row) in rows(&bytes)?.into_iter().enumerate() {
-        match row.and_then(named_user) {
+        match row.map_err(ApiError::from).and_then(named_user) {
             Ok(user) => users.push(user),
             Err(error) => rejected.push(Rejected::new(index, error)),
         }

@@ -150,6 +150,12 @@ pub trait Store: Debug + Send + Sync {
     /// All keys that were made, revoked ones too, by id.
     fn keys(&self) -> Stored<'_, Vec<KeyRecord>>;
 
+    /// Up to which place a source of events was written, as [`Self::note_position`] noted it last.
+    fn position<'a>(&'a self, source: &'a str) -> Stored<'a, Option<u64>>;
+
+    /// Notes up to which place a source of events was written; an earlier note of it is replaced.
+    fn note_position<'a>(&'a self, source: &'a str, seq: u64) -> Stored<'a, ()>;
+
     /// How much there is.
     fn counts(&self) -> Stored<'_, StoreCounts>;
 

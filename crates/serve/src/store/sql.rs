@@ -11,9 +11,10 @@ use crate::event::Event;
 /// The tables of each version, oldest first. One that was released is never changed: a next one is added.
 ///
 /// `{seq}` is the type of a column that counts rows by itself.
-const VERSIONS: &[(&str, &str)] = &[(
-    "events, items, users, receipts, promotions, datasets, probes, keys",
-    "CREATE TABLE events (
+const VERSIONS: &[(&str, &str)] = &[
+    (
+        "events, items, users, receipts, promotions, datasets, probes, keys",
+        "CREATE TABLE events (
          seq {seq},
          event_id TEXT NOT NULL UNIQUE,
          user_id TEXT NOT NULL,
@@ -64,7 +65,15 @@ const VERSIONS: &[(&str, &str)] = &[(
          made_ms BIGINT NOT NULL,
          ends_ms BIGINT
      );",
-)];
+    ),
+    (
+        "positions",
+        "CREATE TABLE positions (
+         source TEXT PRIMARY KEY,
+         seq BIGINT NOT NULL
+     );",
+    ),
+];
 
 /// Brings the tables of a database up to date. `seq` is its type of a column that counts rows by itself.
 pub(super) fn migrator(seq: &str) -> Migrator {
@@ -519,6 +528,31 @@ macro_rules! shared_methods {
                     Ok(KeyRecord { key_id, secret_hash, scope, made_ms, ends_ms })
                 };
                 rows.into_iter().map(key).collect()
+            })
+        }
+
+        fn position<'a>(&'a self, source: &'a str) -> Stored<'a, Option<u64>> {
+            Box::pin(async move {
+                let seq: Option<i64> =
+                    sqlx::query_scalar("SELECT seq FROM positions WHERE source = $1")
+                        .bind(source)
+                        .fetch_optional(&self.readers)
+                        .await?;
+                Ok(seq.map(i64::unsigned_abs))
+            })
+        }
+
+        fn note_position<'a>(&'a self, source: &'a str, seq: u64) -> Stored<'a, ()> {
+            Box::pin(async move {
+                sqlx::query(
+                    "INSERT INTO positions (source, seq) VALUES ($1, $2)
+                     ON CONFLICT (source) DO UPDATE SET seq = excluded.seq",
+                )
+                .bind(source)
+                .bind(seq as i64)
+                .execute(&self.writer)
+                .await?;
+                Ok(())
             })
         }
 

@@ -12,6 +12,7 @@ mod events;
 mod keys;
 mod limits;
 mod lists;
+mod nats;
 mod secrets;
 mod signing;
 mod sockets;

@@ -57,13 +57,19 @@ impl Served {
 
     /// On what a folder holds already.
     pub(crate) async fn at(folder: TempDir, raw: RawServeConfig) -> Self {
-        let raw = RawServeConfig {
-            store: Some(folder.path().join("store.sqlite").display().to_string()),
-            models: vec![folder.path().join("models")],
-            ..raw
-        };
-        let config = ServeConfig::new(raw, NonZeroUsize::new(2).unwrap()).unwrap();
-        let app = App::start(config).await.unwrap();
+        let config = ServeConfig::new(Self::placed(&folder, raw), NonZeroUsize::new(2).unwrap());
+        Self::of(App::start(config.unwrap()).await.unwrap(), folder)
+    }
+
+    /// `raw` with the store of a folder, where it names none, and its models.
+    pub(crate) fn placed(folder: &TempDir, raw: RawServeConfig) -> RawServeConfig {
+        let own = || folder.path().join("store.sqlite").display().to_string();
+        let store = Some(raw.store.unwrap_or_else(own));
+        RawServeConfig { store, models: vec![folder.path().join("models")], ..raw }
+    }
+
+    /// One that was started.
+    pub(crate) fn of(app: Arc<App>, folder: TempDir) -> Self {
         let router = forecart_serve::router(app.clone());
         Self { app, router, folder }
     }

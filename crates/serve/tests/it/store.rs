@@ -236,6 +236,19 @@ async fn keys_are_kept_by_their_hash() {
 }
 
 #[tokio::test]
+async fn a_position_is_that_which_was_noted_last() {
+    on_each(async |store| {
+        assert_eq!(store.position("a").await.unwrap(), None);
+        store.note_position("a", 7).await.unwrap();
+        store.note_position("b", 1 << 40).await.unwrap();
+        store.note_position("a", 5).await.unwrap();
+        assert_eq!(store.position("a").await.unwrap(), Some(5));
+        assert_eq!(store.position("b").await.unwrap(), Some(1 << 40));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_was_written_is_there_after_it_was_opened_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.sqlite");
