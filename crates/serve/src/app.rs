@@ -9,7 +9,9 @@ use forecart_text::{Pipeline, PipelineConfig};
 use crate::catalog::Catalog;
 use crate::clock::now_ms;
 use crate::config::ServeConfig;
+use crate::consent::Consents;
 use crate::event::Event;
+use crate::experiments::{ExperimentError, Experiments, ReadOuts};
 use crate::history::Histories;
 use crate::intake::{Intake, Listener, Source};
 use crate::jobs::Jobs;
@@ -60,6 +62,9 @@ pub enum StartError {
     /// TLS cannot be spoken.
     #[error(transparent)]
     Tls(#[from] crate::tls::TlsError),
+    /// An experiment cannot be run.
+    #[error(transparent)]
+    Experiments(#[from] ExperimentError),
     /// The system refuses a thread, a socket or a file.
     #[error("{action}: {source}")]
     System {
@@ -178,11 +183,14 @@ pub struct App {
     pub(crate) jobs: Jobs,
     /// Jobs that were asked for; they end with the process.
     pub(crate) running: std::sync::Mutex<tokio::task::JoinSet<()>>,
+    pub(crate) consents: Consents,
+    pub(crate) experiments: Experiments,
+    pub(crate) read_outs: ReadOuts,
     /// Changes of items, one at a time.
     pub(crate) item_writes: tokio::sync::Mutex<()>,
     /// Changes of users, one at a time.
     pub(crate) user_writes: tokio::sync::Mutex<()>,
-    /// When items were read first: what others change from then on is read again.
+    /// When items and users were read first: what others change from then on is read again.
     began_ms: i64,
     /// Whether events are read from NATS.
     pub(crate) nats: Arc<NatsState>,
@@ -201,6 +209,7 @@ impl App {
         let n_traces = config.n_traces;
         let mut catalog = Catalog::new();
         let rules = ShopRules::new(&config.rules, &mut catalog)?;
+        let experiments = config.experiments()?;
         let metrics = Metrics::new();
         let metrics = if config.nats.is_some() { metrics.with_nats() } else { metrics };
         let nats = Arc::new(NatsState::new(metrics.nats_connected.clone()));
@@ -222,8 +231,12 @@ impl App {
             .expect("the configuration that is built in can be used");
         let app = Arc::new(Self {
             models: Models::new(config.models.clone(), store.clone())
-                .trusting(config.trust.clone()),
+                .trusting(config.trust.clone())
+                .beside(experiments.models()),
             limits: config.rate.map(Limits::new),
+            consents: Consents::new(config.consent_default),
+            experiments,
+            read_outs: ReadOuts::default(),
             config,
             store,
             memory,
@@ -243,6 +256,7 @@ impl App {
             writer: std::sync::Mutex::new(Some(writer)),
         });
         app.keys.refresh(app.store.as_ref()).await?;
+        app.consents.follow(app.store.as_ref(), 0).await?;
         app.read_items(0).await?;
         app.recount().await?;
         app.refresh_models().await?;
@@ -305,7 +319,7 @@ impl App {
     /// After another model answers: its items are in the catalog, the metrics name it.
     pub(crate) fn model_changed(&self) {
         let live = self.models.live();
-        for file in live.recommend.iter().chain(&live.together) {
+        for file in live.recommend.iter().chain(&live.together).chain(live.beside.values()) {
             self.memory.ensure(file.items().iter().map(|(_, id, _)| id));
         }
         let models = &self.memory.metrics.models;
@@ -353,7 +367,7 @@ impl App {
         );
     }
 
-    /// Follows what other processes change in a store that is shared: items every second, promotions every five.
+    /// Follows what other processes change in a store that is shared: items and consents every second, promotions every five.
     async fn follow(&self) {
         if !self.store.is_shared() {
             return;
@@ -368,12 +382,44 @@ impl App {
                     Err(error) => tracing::warn!(%error, "changes of items were not read"),
                 }
             }),
+            self.follow_consents(),
             every(Duration::from_secs(5), || async {
                 if let Err(error) = self.refresh_models().await {
                     tracing::warn!(%error, "promotions of others were not followed");
                 }
             }),
         );
+    }
+
+    async fn follow_consents(&self) {
+        let store = self.store.as_ref();
+        let read_ms = std::sync::atomic::AtomicI64::new(self.began_ms);
+        let n_receipts = std::sync::atomic::AtomicU64::new(0);
+        every(Duration::from_secs(1), || async {
+            let begin_ms = now_ms();
+            let since_ms = read_ms.load(Ordering::Relaxed) - CHANGES_OVERLAP_MS;
+            let read = async {
+                // A receipt does not say who was forgotten: then all is read anew.
+                let n_now = store.n_receipts().await?;
+                let anew = match n_now == n_receipts.load(Ordering::Relaxed) {
+                    true => None,
+                    false => Some(Consents::read(store, self.config.consent_default).await?),
+                };
+                // While none is written here, so that nothing older comes after it.
+                let _one_at_a_time = self.user_writes.lock().await;
+                if let Some(anew) = anew {
+                    self.consents.replace(anew);
+                }
+                self.consents.follow(store, since_ms).await?;
+                n_receipts.store(n_now, Ordering::Relaxed);
+                Ok::<_, StoreError>(())
+            };
+            match read.await {
+                Ok(()) => read_ms.store(begin_ms, Ordering::Relaxed),
+                Err(error) => tracing::warn!(%error, "changes of consents were not read"),
+            }
+        })
+        .await;
     }
 
     /// Files of models that are not served, and why.

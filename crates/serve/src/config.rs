@@ -10,6 +10,8 @@ use std::time::Duration;
 use forecart_models::model_file::{Trust, VerifyingKey};
 use serde::Deserialize;
 
+use crate::consent::ConsentDefault;
+use crate::experiments::{ExperimentError, Experiments, RawExperiment};
 use crate::intake::MAX_ROOM_OF_ONE;
 use crate::jobs::RetrainPlan;
 use crate::limits::Rate;
@@ -69,6 +71,8 @@ pub struct RawServeConfig {
     pub compatible: bool,
     /// NATS, as a further source of events.
     pub nats: Option<RawNatsConfig>,
+    /// What users allow who have said nothing.
+    pub consent_default: ConsentDefault,
     /// Types of further attributes of items that rules read.
     pub item: RawColumns,
     /// Types of attributes of users that rules read.
@@ -83,6 +87,8 @@ pub struct RawServeConfig {
     pub rule: Vec<RawRule>,
     /// Places of the shop where lists are shown.
     pub scenario: Vec<RawScenario>,
+    /// Variants that users are answered by in turn, to tell which is better.
+    pub experiment: Vec<RawExperiment>,
 }
 
 /// The `[serve.retrain]` section as it is written: what the server begins, and what the process that trains goes by.
@@ -213,10 +219,14 @@ pub struct ServeConfig {
     pub is_compatible: bool,
     /// NATS, as a further source of events.
     pub nats: Option<NatsConfig>,
-    /// The shop's rules; they are checked when the process starts.
-    pub rules: RawShopRules,
     /// Models that are trained anew; none if this process begins no training.
     pub retrain: Option<RetrainPlan>,
+    /// What users allow who have said nothing.
+    pub consent_default: ConsentDefault,
+    /// The shop's rules; they are checked when the process starts.
+    pub rules: RawShopRules,
+    /// Experiments; they are checked when the process starts.
+    pub experiments: Vec<RawExperiment>,
 }
 
 /// A key of `[serve]` that cannot be used.
@@ -285,6 +295,7 @@ impl ServeConfig {
             rate: rate(raw.rate_per_second, raw.rate_burst)?,
             is_compatible: raw.compatible,
             nats,
+            consent_default: raw.consent_default,
             rules: RawShopRules {
                 item: raw.item,
                 user: raw.user,
@@ -293,7 +304,16 @@ impl ServeConfig {
                 scenarios: raw.scenario,
             },
             retrain: None,
+            experiments: raw.experiment,
         })
+    }
+
+    /// The experiments, checked beside the scenarios.
+    ///
+    /// # Errors
+    /// [`ExperimentError`] names the experiment and the field.
+    pub fn experiments(&self) -> Result<Experiments, ExperimentError> {
+        Experiments::new(&self.experiments, &self.rules.scenario_names())
     }
 }
 

@@ -210,7 +210,7 @@ async fn write(
     }
     let mut after = String::new();
     loop {
-        let page = store.users(&after, ROWS).await?;
+        let page = store.users(0, &after, ROWS).await?;
         let Some(last) = page.last() else { break };
         after.clone_from(&last.user_id);
         page.into_iter().try_for_each(|user| lines.row(&Row::User(user)))?;

@@ -3,6 +3,7 @@
 //! - [`Server`] is the process: [`ServeConfig`] says how it is set up, [`App`] holds what it knows, [`router`] is all it answers.
 //! - [`store`] is what outlives it; events come in through [`Intake`], are durable before they are acknowledged, and then change what
 //!   [`Histories`] and the catalog say.
+//! - [`Consents`] are what users allow; [`experiments`] show users one of several variants and say what came of it.
 //! - [`models`] are files that others have trained: nothing here trains.
 //!
 //! A request for a list goes from the user's history to the scores of the model, to the rules of the shop, to the answer.
@@ -10,12 +11,15 @@
 pub mod event;
 pub mod store;
 
+mod consent;
+
 pub mod assemble;
 pub mod catalog;
 pub mod rules;
 
 mod arrivals;
 mod clock;
+pub mod experiments;
 mod history;
 mod intake;
 mod jobs;
@@ -48,6 +52,7 @@ pub use app::{App, StartError};
 pub use config::{
     DEFAULT_STORE, RETRAIN_TASKS, RawRetrainConfig, RawServeConfig, ServeConfig, ServeConfigError,
 };
+pub use consent::{ConsentDefault, ConsentError, Consents, Purpose, check_consent};
 pub use doctor::{Finding, Severity, examine};
 pub use dump::{DumpError, Dumped, dump, restore};
 pub use event::{Event, EventError};

@@ -23,8 +23,10 @@ use crate::trusted::Trusted;
 
 /// What models are for.
 pub const SLOTS: [&str; 8] =
-    ["recommend", TOGETHER, "click", "conversion", "purchase", "support", "question", "demand"];
+    [RECOMMEND, TOGETHER, "click", "conversion", "purchase", "support", "question", "demand"];
 
+/// Lists of items.
+const RECOMMEND: &str = "recommend";
 /// The model of lists that answers which items are bought together; also its slot.
 const TOGETHER: &str = "together";
 
@@ -121,13 +123,15 @@ pub struct Live {
     pub question: Option<Arc<QuestionModelFile>>,
     /// How much will be sold.
     pub demand: Option<Arc<DemandModelFile>>,
+    /// Models of lists that variants of experiments answer with, by what the configuration calls them.
+    pub beside: BTreeMap<String, Arc<LoadedModel>>,
 }
 
 impl Live {
     /// The model and version in a slot.
     pub fn in_slot(&self, slot: &str) -> Option<(&str, &str)> {
         let (model, version) = match slot {
-            "recommend" => {
+            RECOMMEND => {
                 let header = self.recommend.as_ref()?.header();
                 (&header.model, &header.content_hash)
             }
@@ -179,7 +183,7 @@ enum Loaded {
 fn load(found: &Found, trust: &Trust) -> Result<Loaded, ModelError> {
     let path = &found.path;
     Ok(match found.name.as_str() {
-        "recommend" | TOGETHER => {
+        RECOMMEND | TOGETHER => {
             let file = LoadedModel::open_trusted(path, trust)?;
             file.model().warm();
             Loaded::Recommend(Arc::new(file))
@@ -215,6 +219,8 @@ pub struct Models {
     trusted: Arc<Trusted>,
     store: Arc<dyn Store>,
     live: ArcSwap<Live>,
+    /// Versions, or names of files, that are served beside the live model of lists.
+    beside: Vec<String>,
     /// Files that are no models.
     unreadable: ArcSwap<Vec<LeftOut>>,
     /// Files that are models and not of who is trusted; they are among the unreadable ones too.
@@ -233,6 +239,7 @@ impl Models {
             trusted: Arc::default(),
             store,
             live: ArcSwap::default(),
+            beside: Vec::new(),
             unreadable: ArcSwap::default(),
             refused: ArcSwap::default(),
             failed: ArcSwap::default(),
@@ -244,6 +251,12 @@ impl Models {
     #[must_use]
     pub fn trusting(self, trust: Trust) -> Self {
         Self { trusted: Arc::new(Trusted::new(trust)), ..self }
+    }
+
+    /// Also serves these versions of models of lists, or files, beside the live one.
+    #[must_use]
+    pub fn beside(self, versions: Vec<String>) -> Self {
+        Self { beside: versions, ..self }
     }
 
     /// What answers now.
@@ -361,8 +374,38 @@ impl Models {
                 }
             }
         }
+        self.load_beside(&found, &mut failed).await;
         self.failed.store(Arc::new(failed));
         Ok(())
+    }
+
+    /// Loads what is served beside the live model; one that cannot be loaded anew stays as it is.
+    async fn load_beside(&self, found: &[Found], failed: &mut Vec<LeftOut>) {
+        let earlier = self.live();
+        let mut beside = earlier.beside.clone();
+        for name in &self.beside {
+            let loaded = match self.version_among(found, RECOMMEND, name) {
+                Ok(own) => {
+                    let known = earlier.recommend.iter().chain(earlier.beside.values());
+                    match known.into_iter().find(|file| file.header().content_hash == own.version) {
+                        Some(file) => Ok(Loaded::Recommend(file.clone())),
+                        None => self.load(own).await,
+                    }
+                }
+                Err(error) => Err(error),
+            };
+            match loaded {
+                Ok(Loaded::Recommend(file)) => drop(beside.insert(name.clone(), file)),
+                Ok(_) => {}
+                Err(error) => {
+                    let reason = format!("for an experiment: {error}");
+                    failed.push(LeftOut { file: name.clone(), reason });
+                }
+            }
+        }
+        if !self.beside.is_empty() {
+            self.live.store(Arc::new(Live { beside, ..(*self.live()).clone() }));
+        }
     }
 
     /// Serves a version and notes that it was promoted; what was live before is noted too, so that it can be gone back to.
@@ -426,7 +469,16 @@ impl Models {
     }
 
     fn version(&self, slot: &str, version: &str) -> Result<Found, ServedModelError> {
-        let found = self.found()?;
+        self.version_among(&self.found()?, slot, version)
+    }
+
+    /// The file of a version, or of a name.
+    fn version_among(
+        &self,
+        found: &[Found],
+        slot: &str,
+        version: &str,
+    ) -> Result<Found, ServedModelError> {
         let of_slot = || found.iter().filter(|own| own.name == slot);
         let (slot_name, asked) = (slot.to_owned(), version.to_owned());
         let mut named = of_slot().filter(|own| is_named(version, &own.file, &own.version));

@@ -27,7 +27,8 @@ pub(crate) use self::data::{
 };
 pub(crate) use self::models::{EvaluateArgs, FitOnName, SeenName, SignFlag, TrainArgs, TuneArgs};
 pub(crate) use self::serve::{
-    DumpArgs, KeygenArgs, RestoreArgs, RetrainArgs, RetrainTask, ServeArgs, StoreFlag,
+    DumpArgs, ExperimentsArgs, KeygenArgs, RestoreArgs, RetrainArgs, RetrainTask, ServeArgs,
+    StoreFlag,
 };
 
 /// Predicts what the users of an e-commerce shop do next, from its own event log.
@@ -114,6 +115,8 @@ pub(crate) enum Verb {
     Ads(AdsArgs),
     /// Answer over HTTP, and learn of new events
     Serve(ServeArgs),
+    /// What came of the experiments of a server, with intervals that may be looked at at any time
+    Experiments(ExperimentsArgs),
     /// Say what would keep a server from serving well; it takes the flags of `serve`
     #[command(
         after_help = "Examples:\n  forecart doctor --model models/\n  forecart doctor --json"

@@ -153,6 +153,18 @@ pub(crate) struct RestoreArgs {
     pub(crate) store: StoreFlag,
 }
 
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  forecart experiments\n  forecart experiments new-model\n  forecart experiments new-model --json"
+)]
+pub(crate) struct ExperimentsArgs {
+    /// What came of this one so far [default: which there are]
+    #[arg(value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) store: StoreFlag,
+}
+
 /// What a key may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ScopeName {

@@ -11,6 +11,7 @@ mod demo;
 mod doctor;
 mod dump;
 mod evaluate;
+mod experiments;
 mod explain;
 mod gate;
 mod model;
@@ -95,6 +96,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Verb::Retrain(arguments) => retrain::run(&context, &arguments),
         Verb::Dump(arguments) => dump::dump(&context, &arguments),
         Verb::Restore(arguments) => dump::restore(&context, &arguments),
+        Verb::Experiments(arguments) => experiments::run(&context, &arguments),
         Verb::Keygen(arguments) => serve::keygen(&context, &arguments),
         Verb::Openapi => serve::openapi(),
         Verb::Bench(arguments) => bench::run(&context, &arguments),

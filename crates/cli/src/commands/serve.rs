@@ -87,7 +87,7 @@ pub(super) fn serve(
             ));
         }
         let server = match Server::start(config, is_open).await {
-            Err(error @ (StartError::Open { .. } | StartError::Rules(_) | StartError::Tls(_))) => return Err(UsageError(error.to_string()).into()),
+            Err(error @ (StartError::Open { .. } | StartError::Rules(_) | StartError::Experiments(_) | StartError::Tls(_))) => return Err(UsageError(error.to_string()).into()),
             other => other?,
         };
         let (address, scheme) = (server.address()?, server.scheme());

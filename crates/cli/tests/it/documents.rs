@@ -9,7 +9,11 @@ use forecart_prepare::prepare::{RawPrepareConfig, RawSplitConfig};
 use forecart_prepare::samples::RawLogSamplesConfig;
 use forecart_prepare::texts::PipelineConfig;
 use forecart_prepare::{RawDemandConfig, RawQuestionsConfig, RawSamplesConfig, RawTextConfig};
-use forecart_serve::{RawNatsConfig, RawRule, RawScenario, RawSeenRule, RawServeConfig};
+use forecart_serve::experiments::{RawExperiment, RawVariant};
+use forecart_serve::{
+    RawNatsConfig, RawRetrainConfig, RawRule, RawScenario, RawSeenRule, RawServeConfig,
+    RawTelemetryConfig,
+};
 use serde::de::DeserializeOwned;
 
 fn root() -> PathBuf {
@@ -99,10 +103,26 @@ fn the_document_on_configuration_names_every_key_and_its_examples_are_valid() {
         keys::<RawRule>(),
         keys::<RawScenario>(),
         keys::<RawSeenRule>(),
+        keys::<RawExperiment>(),
+        keys::<RawVariant>(),
+        keys::<RawRetrainConfig>(),
+        keys::<RawTelemetryConfig>(),
     ];
     let tables = [
-        "columns", "names", "log", "pipeline", "item", "user", "context", "rule", "scenario",
+        "columns",
+        "names",
+        "log",
+        "pipeline",
+        "item",
+        "user",
+        "context",
+        "rule",
+        "scenario",
+        "experiment",
+        "variant",
         "nats",
+        "retrain",
+        "telemetry",
     ];
     for key in sections.concat().iter().filter(|key| !tables.contains(&key.as_str())) {
         let is_shown = blocks.iter().any(|block| block.contains(&format!("\n{key} = ")));

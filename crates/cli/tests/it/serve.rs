@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::program::{forecart, good};
+use crate::program::{forecart, good, refused};
 use crate::{questions, support};
 
 const N_KILLS: u64 = 30;
@@ -27,7 +27,13 @@ impl Process {
     }
 
     pub(crate) fn start_with(store: &Path, arguments: &[&str]) -> Self {
+        Self::start_in(Path::new("."), store, arguments)
+    }
+
+    /// With the configuration that a folder holds.
+    pub(crate) fn start_in(folder: &Path, store: &Path, arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_forecart"))
+            .current_dir(folder)
             .args(["serve", "--port", "0", "--json", "--store"])
             .arg(store)
             .args(arguments)
@@ -337,5 +343,63 @@ fn the_command_line_and_http_give_the_same_probabilities_to_the_bit() {
     post("/v1/events", &asks);
     let (_, export) = ask(&process.address, "GET", "/v1/users/new/export", "").unwrap();
     assert!(export.contains("\"intent\":\"track\"") && export.contains("intent_model"), "{export}");
+
+    // Without consent: what is expected of anybody, and nothing of the row is read.
+    let withheld = "{\"consent\": {\"personalization\": false}}";
+    assert_eq!(ask(&process.address, "PATCH", "/v1/users/u7", withheld).unwrap().0, 204);
+    let asked = serde_json::json!({"user_ids": ["u7", "nobody"], "n": 13});
+    let answer = post("/v1/questions", &asked);
+    let (own, nobody) = (&answer["results"][0], &answer["results"][1]);
+    assert_eq!((&own["questions"], &own["fallback"]), (&nobody["questions"], &"no_consent".into()));
+    assert_ne!(own["questions"][0]["p"], answered[0]["p"]);
+    let mut named = rows[0].clone();
+    named["uid"] = "u7".into();
+    let rows = serde_json::json!({"rows": [named, {}, rows[0]]});
+    let predictions = post("/v1/predict/purchase", &rows)["predictions"].clone();
+    assert_eq!(
+        (&predictions[0]["p"], &predictions[0]["fallback"]),
+        (&predictions[1]["p"], &"no_consent".into())
+    );
+    assert!(predictions[0]["p"] != predictions[2]["p"] && predictions[2].get("fallback").is_none());
     process.kill();
+}
+
+#[test]
+fn experiments_are_listed_and_read_out_of_the_store() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path();
+    let config = "[[serve.experiment]]\nname = \"lists\"\nbegins = \"2025-11-24T16:00:00Z\"\n\
+                  [[serve.experiment.variant]]\nname = \"old\"\n[[serve.experiment.variant]]\nname = \"new\"\npopular = true\n";
+    std::fs::write(folder.join("forecart.toml"), config).unwrap();
+    let store = folder.join("store.sqlite");
+    let process = Process::start_in(folder, &store, &[]);
+    let rows: Vec<String> = (0..400)
+        .map(|n| {
+            format!(
+                "{{\"user_id\":\"u{n}\",\"event\":\"view_item_list\",\"timestamp\":1764100000}}"
+            )
+        })
+        .collect();
+    let body = format!("[{}]", rows.join(","));
+    assert_eq!(ask(&process.address, "POST", "/v1/events", &body).unwrap().0, 202);
+    let (_, answer) = ask(&process.address, "GET", "/v1/experiments/lists", "").unwrap();
+    process.kill();
+    let list = good(&forecart(folder, &["experiments"]));
+    assert!(list.contains("lists") && list.contains("running"), "{list}");
+    let of = ["experiments", "lists", "--store", store.to_str().unwrap()];
+    let shown = good(&forecart(folder, &of));
+    assert!(shown.contains("400 users count") && shown.contains("not decided"), "{shown}");
+    // The same function reads out for both.
+    let said = good(&forecart(folder, &[&of[..], &["--json"]].concat()));
+    let [said, answer] = [said, answer].map(|text| {
+        let mut own: serde_json::Value = serde_json::from_str(&text).unwrap();
+        own["counted_at"] = "".into();
+        own
+    });
+    assert_eq!(said, answer);
+    let unknown = refused(&forecart(folder, &["experiments", "moon"]), 2);
+    assert!(unknown.contains("lists"), "{unknown}");
+    std::fs::write(folder.join("forecart.toml"), config.replace("\"new\"", "\"old\"")).unwrap();
+    let wrong = refused(&forecart(folder, &["serve", "--port", "0"]), 2);
+    assert!(wrong.contains("serve.experiment") && wrong.contains("twice"), "{wrong}");
 }

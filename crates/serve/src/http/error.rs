@@ -8,6 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::arrivals::{self, BrokenRow};
+use crate::consent::ConsentError;
 use crate::event::EventError;
 use crate::intake::IntakeError;
 use crate::models::ServedModelError;
@@ -119,6 +120,12 @@ impl From<EventError> for ApiError {
 impl From<BrokenRow<'_>> for ApiError {
     fn from(row: BrokenRow<'_>) -> Self {
         row.error.into()
+    }
+}
+
+impl From<ConsentError> for ApiError {
+    fn from(error: ConsentError) -> Self {
+        Self::unprocessable("bad_consent", error.message).field(error.field)
     }
 }
 

@@ -6,6 +6,7 @@ mod compatible;
 mod demand;
 mod error;
 mod events;
+mod experiments;
 mod items;
 mod jobs;
 mod ops;
@@ -73,6 +74,8 @@ fn groups() -> [(OpenApiRouter<Arc<App>>, Option<Scope>); 4] {
         .routes(routes!(texts::classify))
         .routes(routes!(texts::questions))
         .routes(routes!(items::get))
+        .routes(routes!(experiments::list))
+        .routes(routes!(experiments::get))
         .routes(routes!(ops::models))
         .routes(routes!(ops::metrics));
     let write = OpenApiRouter::new()

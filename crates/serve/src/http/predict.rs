@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use forecart_data::event::{canonical_column, columns};
 use forecart_models::ads::Positions;
 use forecart_models::calibration::CalibrationMethod;
 use forecart_models::model_file::OutcomeModelFile;
@@ -15,6 +16,8 @@ use utoipa::ToSchema;
 use super::body::{Body, InPath};
 use super::error::{ApiError, ErrorBody};
 use crate::app::App;
+use crate::consent::Purpose;
+use crate::event::id_text;
 
 /// Most rows of one request.
 const MAX_ROWS: usize = 10_000;
@@ -38,6 +41,9 @@ pub(crate) struct Predicted {
     p: f64,
     /// Whether it was calibrated on rows that the model has not learned from.
     calibrated: bool,
+    /// `no_consent`: the row names a user who does not allow it, and nothing that it says was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fallback: Option<&'static str>,
     /// Of models that know of conversions: of a conversion if there is a click.
     #[serde(skip_serializing_if = "Option::is_none")]
     conversion_given_click: Option<f64>,
@@ -63,7 +69,7 @@ pub(crate) struct Predictions {
 pub(crate) async fn post(
     State(app): State<Arc<App>>,
     InPath(task): InPath,
-    Body(body): Body<PredictBody>,
+    Body(mut body): Body<PredictBody>,
 ) -> Result<Json<Predictions>, ApiError> {
     if !matches!(task.as_str(), "click" | "conversion" | "purchase") {
         let message = format!("{task:?} is none of click, conversion, purchase, demand");
@@ -78,7 +84,8 @@ pub(crate) async fn post(
     let file = file.ok_or_else(|| ApiError::no_model(&task))?;
     let started = std::time::Instant::now();
     let model = file.clone();
-    let predictions = app.workers.run(move || predict(&model, &body)).await??;
+    let withheld = withheld(&app, &mut body.rows);
+    let predictions = app.workers.run(move || predict(&model, &body, &withheld)).await??;
     let header = file.header();
     Ok(Json(Predictions {
         request_id: super::new_id(),
@@ -89,16 +96,42 @@ pub(crate) async fn post(
     }))
 }
 
-fn predict(file: &OutcomeModelFile, body: &PredictBody) -> Result<Vec<Predicted>, ApiError> {
+/// Empties rows that name a user who does not allow predictions from history or attributes: which columns hold those, only the shop knows. Says
+/// which rows they are.
+fn withheld(app: &App, rows: &mut [Map<String, Value>]) -> Vec<bool> {
+    let is_withheld = |row: &Map<String, Value>| {
+        let named = row.iter().filter(|(name, _)| {
+            name.as_str() == columns::USER_ID || canonical_column(name) == Some(columns::USER_ID)
+        });
+        named
+            .filter_map(|(name, value)| id_text(name, value).ok())
+            .any(|user_id| !app.consents.allows(&user_id, Purpose::Personalization))
+    };
+    let empty = |row: &mut Map<String, Value>| {
+        let is_withheld = is_withheld(row);
+        if is_withheld {
+            row.clear();
+        }
+        is_withheld
+    };
+    rows.iter_mut().map(empty).collect()
+}
+
+fn predict(
+    file: &OutcomeModelFile,
+    body: &PredictBody,
+    withheld: &[bool],
+) -> Result<Vec<Predicted>, ApiError> {
     let positions = if body.as_logged { Positions::AsLogged } else { Positions::Neutral };
     let predictor = file.predictor();
     let calibrated = predictor.serving().calibrator.method() != CalibrationMethod::None;
     let predictions = predictor.predict(body.rows.iter(), positions)?;
-    let predicted = |own: forecart_models::ads::Prediction| Predicted {
+    let predicted = |(own, is_withheld): (forecart_models::ads::Prediction, &bool)| Predicted {
+        fallback: is_withheld.then_some("no_consent"),
         p: own.probability,
         calibrated,
         conversion_given_click: own.conversion.map(|conversion| conversion.given_click),
         click_and_conversion: own.conversion.map(|conversion| conversion.with_click),
     };
-    Ok(predictions.into_iter().map(predicted).collect())
+    Ok(predictions.into_iter().zip(withheld).map(predicted).collect())
 }

@@ -16,7 +16,10 @@ use super::body::{Asked, Body, InPath};
 use super::error::{ApiError, ErrorBody};
 use crate::app::App;
 use crate::catalog::ColumnType;
+use crate::clock::now_ms;
+use crate::consent::Purpose;
 use crate::event::check_id;
+use crate::experiments::{Arm, takes_part};
 use crate::history::UserHistory;
 use crate::lists::{About, DEFAULT_SCENARIO, Job, List, ListAsk};
 use crate::models::Live;
@@ -211,6 +214,8 @@ pub(super) fn checked(app: &App, about: About, body: &ListBody) -> Result<ListAs
         user: Values::default(),
         context,
         explain: body.explain,
+        is_personal: true,
+        arm: Arm::default(),
     })
 }
 
@@ -232,10 +237,18 @@ pub(super) async fn answer(
     let mut past = UserHistory::default();
     if let Some(user_id) = &user_id {
         check_id("user_id", user_id)?;
-        past = app.memory.histories.of(user_id).await?;
-        if app.rules.reads_users {
-            let user = app.store.user(user_id).await?;
-            ask.user = user.map(|own| Values::from_json(&own.attributes)).unwrap_or_default();
+        ask.is_personal = app.consents.allows(user_id, Purpose::Personalization);
+        if ask.is_personal {
+            past = app.memory.histories.of(user_id).await?;
+            if app.rules.reads_users {
+                let user = app.store.user(user_id).await?;
+                ask.user = user.map(|own| Values::from_json(&own.attributes)).unwrap_or_default();
+            }
+        } else {
+            ask.session.clear();
+        }
+        if !app.experiments.all().is_empty() && takes_part(&app.consents, user_id) {
+            ask.arm = app.experiments.arm(&ask.scenario, user_id, live, now_ms());
         }
     }
     ask.user_id = user_id;

@@ -15,8 +15,9 @@ use utoipa::ToSchema;
 use super::body::Body;
 use super::error::{ApiError, ErrorBody};
 use crate::app::App;
+use crate::consent::Purpose;
 use crate::event::{MAX_TEXT_BYTES, check_id};
-use crate::history::PastEvent;
+use crate::history::{PastEvent, UserHistory};
 
 /// Most texts or users of one request.
 const MAX_ROWS: usize = 1_000;
@@ -240,11 +241,15 @@ pub(crate) async fn questions(
     let (n, explain) = (body.n.unwrap_or(N_RANKED), body.explain);
     let mut results = Vec::with_capacity(users.len());
     for user_id in users {
-        let past = app.memory.histories.of(&user_id).await?;
+        let is_personal = app.consents.allows(&user_id, Purpose::Personalization);
+        let past = match is_personal {
+            true => app.memory.histories.of(&user_id).await?,
+            false => UserHistory::default(),
+        };
         let model = file.clone();
         let answered = app.workers.run(move || expected(&model, &past, n, explain));
-        let questions = answered.await??;
-        let (fallback, questions) = questions;
+        let (fallback, questions) = answered.await??;
+        let fallback = if is_personal { fallback } else { Some("no_consent") };
         results.push(UserQuestions { user_id, fallback, questions });
     }
     let header = file.header();

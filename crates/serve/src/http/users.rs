@@ -17,6 +17,7 @@ use super::events::{Rejected, Taken, answer, named};
 use crate::app::App;
 use crate::arrivals::rows;
 use crate::clock::now_ms;
+use crate::consent::{CONSENT, check_consent};
 use crate::event::MAX_FURTHER_BYTES;
 use crate::metrics::KindLabels;
 use crate::store::{Receipt, StoreError, UserRecord};
@@ -25,6 +26,7 @@ use crate::store::{Receipt, StoreError, UserRecord};
 const EXPORT_PAGE: usize = 1_000;
 
 fn checked(user_id: String, attributes: Map<String, Value>) -> Result<UserRecord, ApiError> {
+    check_consent(&attributes)?;
     let n_bytes = serde_json::to_string(&attributes).map_or(usize::MAX, |text| text.len());
     if n_bytes > MAX_FURTHER_BYTES {
         let message = format!("{n_bytes} bytes, at most {MAX_FURTHER_BYTES} are kept of a user");
@@ -58,11 +60,13 @@ pub(crate) async fn post(
             Err(error) => rejected.push(Rejected::new(index, error)),
         }
     }
-    {
-        let _one_at_a_time = app.user_writes.lock().await;
-        app.store.put_users(&users).await?;
-    }
-    Ok(answer(Taken { accepted: users.len(), duplicates: 0, rejected }))
+    let accepted = users.len();
+    super::to_its_end(async move {
+        let one_at_a_time = app.user_writes.lock().await;
+        app.write_users(&one_at_a_time, &users).await
+    })
+    .await?;
+    Ok(answer(Taken { accepted, duplicates: 0, rejected }))
 }
 
 /// Writes all attributes of a user.
@@ -75,12 +79,15 @@ pub(crate) async fn put(
 ) -> Result<StatusCode, ApiError> {
     attributes.remove("user_id");
     let user = checked(id, attributes)?;
-    let _one_at_a_time = app.user_writes.lock().await;
-    app.store.put_users(&[user]).await?;
+    super::to_its_end(async move {
+        let one_at_a_time = app.user_writes.lock().await;
+        app.write_users(&one_at_a_time, &[user]).await
+    })
+    .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Changes the named attributes of a user; null takes one away.
+/// Changes the named attributes of a user; null takes one away. Of `consent` only the purposes that are named change.
 #[utoipa::path(patch, path = "/v1/users/{id}", tag = "users", params(("id" = String, Path)), request_body = std::collections::BTreeMap<String, Value>,
     responses((status = 204), (status = 400, body = ErrorBody), (status = 422, body = ErrorBody)))]
 pub(crate) async fn patch(
@@ -88,17 +95,40 @@ pub(crate) async fn patch(
     InPath(id): InPath,
     Body(changes): Body<Map<String, Value>>,
 ) -> Result<StatusCode, ApiError> {
-    let _one_at_a_time = app.user_writes.lock().await;
-    let mut attributes = app.store.user(&id).await?.map(|own| own.attributes).unwrap_or_default();
+    super::to_its_end(async move {
+        let one_at_a_time = app.user_writes.lock().await;
+        let user = app.store.user(&id).await?;
+        let mut attributes = user.map(|own| own.attributes).unwrap_or_default();
+        for (name, value) in changes {
+            match value {
+                // What was withheld stays so where another purpose is named.
+                Value::Object(said) if name == CONSENT => {
+                    let mut consent = match attributes.remove(CONSENT) {
+                        Some(Value::Object(earlier)) => earlier,
+                        _ => Map::new(),
+                    };
+                    patch_with(&mut consent, said);
+                    attributes.insert(name, consent.into());
+                }
+                value => patch_with(&mut attributes, Map::from_iter([(name, value)])),
+            }
+        }
+        attributes.remove("user_id");
+        app.write_users(&one_at_a_time, &[checked(id, attributes)?]).await?;
+        Ok::<_, ApiError>(())
+    })
+    .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Sets what is named; null takes it away.
+fn patch_with(fields: &mut Map<String, Value>, changes: Map<String, Value>) {
     for (name, value) in changes {
         match value {
-            Value::Null => drop(attributes.remove(&name)),
-            value => drop(attributes.insert(name, value)),
+            Value::Null => drop(fields.remove(&name)),
+            value => drop(fields.insert(name, value)),
         }
     }
-    attributes.remove("user_id");
-    app.store.put_users(&[checked(id, attributes)?]).await?;
-    Ok(StatusCode::NO_CONTENT)
 }
 
 /// The attributes of a user; empty of one that none were sent of.
@@ -126,6 +156,17 @@ pub(crate) async fn delete(
 }
 
 impl App {
+    /// Writes users, then what they allow into memory: before the answer, and in one order for both. The client may go meanwhile.
+    async fn write_users(
+        &self,
+        _one_at_a_time: &tokio::sync::MutexGuard<'_, ()>,
+        users: &[UserRecord],
+    ) -> Result<(), StoreError> {
+        self.store.put_users(users).await?;
+        self.consents.take(users);
+        Ok(())
+    }
+
     async fn forget(&self, user_id: &str) -> Result<Receipt, StoreError> {
         let _one_at_a_time = self.user_writes.lock().await;
         let receipt_id = uuid::Uuid::now_v7().to_string();
@@ -133,6 +174,9 @@ impl App {
         let forgotten = self.store.forget(user_id, &receipt_id, now_ms()).await;
         self.memory.histories.forget(user_id);
         self.memory.histories.end(std::iter::once(user_id));
+        if forgotten.is_ok() {
+            self.consents.forget(user_id);
+        }
         self.traces.forget(user_id);
         count(self, "delete", if forgotten.is_ok() { "done" } else { "failed" });
         forgotten

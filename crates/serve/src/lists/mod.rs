@@ -26,6 +26,7 @@ use crate::assemble::{
 };
 use crate::catalog::{Catalog, Column, ColumnType, ItemRow};
 use crate::clock::now_ms;
+use crate::experiments::Arm;
 use crate::history::PastEvent;
 use crate::metrics::{FilterLabels, ReasonLabels, RecommendLabels, StageLabels};
 use crate::models::Live;
@@ -76,9 +77,17 @@ pub(crate) struct ListAsk {
     pub(crate) user: Values,
     pub(crate) context: Values,
     pub(crate) explain: bool,
+    /// Whether the user lets history and attributes shape the list.
+    pub(crate) is_personal: bool,
+    pub(crate) arm: Arm,
 }
 
 impl ListAsk {
+    /// The scenario whose rules hold.
+    fn shown_as(&self) -> &str {
+        self.arm.scenario.as_deref().unwrap_or(&self.scenario)
+    }
+
     /// Items of the list up to the last that is asked for.
     fn n_read(&self) -> usize {
         self.n.saturating_add(self.offset)
@@ -134,6 +143,9 @@ pub(crate) struct List {
     /// Null where none is served.
     pub(crate) model: Option<String>,
     pub(crate) model_version: Option<String>,
+    /// The experiment that the list is in; null if in none.
+    pub(crate) experiment: Option<String>,
+    /// The variant that answered; `default` outside of experiments.
     pub(crate) variant: String,
     /// Why the list is not the model's own; null if it is.
     pub(crate) fallback: Option<String>,
@@ -223,7 +235,9 @@ impl Begun {
         let file = job.file();
         let known = file.map(|file| Known::new(file, &job.past, &job.ask.session, now_ms));
         let usual = Scenario::default();
-        let (seen_rules, seen) = seen_rules(&job.ask, job.scenario(&usual), file.map(Arc::as_ref));
+        // Who is held out sees no model, but what was seen is left out as it would be with one.
+        let seen_by = job.usual_file().map(Arc::as_ref);
+        let (seen_rules, seen) = seen_rules(&job.ask, job.scenario(&usual), seen_by);
         Self { job, started, now_ms, known, seen_rules, seen }
     }
 
@@ -270,7 +284,8 @@ impl Begun {
             request_id: self.job.request_id.clone(),
             model: header.map(|header| header.model.clone()),
             model_version: header.map(|header| header.content_hash.clone()),
-            variant: ONLY_VARIANT.to_owned(),
+            experiment: ask.arm.experiment.clone(),
+            variant: ask.arm.variant.clone(),
             fallback: fallback.map(str::to_owned),
             items,
             took_ms: self.started.elapsed().as_secs_f64() * 1e3,
@@ -288,15 +303,20 @@ impl Begun {
 impl Job {
     /// What answers it.
     fn file(&self) -> Option<&Arc<LoadedModel>> {
+        self.usual_file().filter(|_| !self.ask.arm.is_held_out)
+    }
+
+    /// What answers it, unless the user is held out.
+    fn usual_file(&self) -> Option<&Arc<LoadedModel>> {
         let live = &self.live;
         match self.ask.about {
             About::With(_) => live.together.as_ref().or(live.recommend.as_ref()),
-            _ => live.recommend.as_ref(),
+            _ => self.ask.arm.model.as_ref().or(live.recommend.as_ref()),
         }
     }
 
     fn scenario<'a>(&'a self, usual: &'a Scenario) -> &'a Scenario {
-        self.app.rules.scenarios.get(&self.ask.scenario).unwrap_or(usual)
+        self.app.rules.scenarios.get(self.ask.shown_as()).unwrap_or(usual)
     }
 }
 
@@ -364,6 +384,12 @@ fn fallback(
     pair: Option<(&Arc<LoadedModel>, &Known)>,
     past: &[PastEvent],
 ) -> Option<&'static str> {
+    if !ask.is_personal {
+        return Some("no_consent");
+    }
+    if ask.arm.is_held_out {
+        return Some("hold_out");
+    }
     let Some((file, known)) = pair else { return Some("no_model") };
     match &ask.about {
         About::Like(item) | About::With(item) => {
@@ -396,14 +422,14 @@ impl Way<'_> {
         let Self { app, catalog, scenario, seen, past, now_ms } = *self;
         let facts = Facts { catalog, user: &ask.user, context: &ask.context, now_ms };
         let mut filters: Vec<NamedFilter<'_>> = Vec::new();
-        for own in app.rules.filters.iter().filter(|own| own.is_for(&ask.scenario)) {
+        for own in app.rules.filters.iter().filter(|own| own.is_for(ask.shown_as())) {
             filters.push(NamedFilter { name: &own.name, filter: own.rule.bind(&facts) });
         }
         if let Some(filter) = &ask.filter {
             filters.push(NamedFilter { name: "request", filter: filter.bind(&facts) });
         }
         let mut boosts: Vec<NamedBoost<'_>> = Vec::new();
-        for own in app.rules.boosts.iter().filter(|own| own.is_for(&ask.scenario)) {
+        for own in app.rules.boosts.iter().filter(|own| own.is_for(ask.shown_as())) {
             boosts.push(NamedBoost { name: &own.name, boost: own.rule.bind(&facts) });
         }
         for boost in &ask.boosts {
@@ -586,6 +612,7 @@ fn trace(catalog: &Catalog, ask: &ListAsk, assembled: &Assembled) -> Value {
     json!({
         "user_id": ask.user_id,
         "scenario": ask.scenario,
+        "shown_as": ask.shown_as(),
         "about": match &ask.about {
             About::Next => json!("next"),
             About::Like(item) => json!({"like": item}),

@@ -76,6 +76,14 @@ pub struct RawShopRules {
     pub scenarios: Vec<RawScenario>,
 }
 
+impl RawShopRules {
+    /// Names that requests may give as `scenario`.
+    pub(crate) fn scenario_names(&self) -> Vec<&str> {
+        let own = self.scenarios.iter().map(|scenario| scenario.name.as_str());
+        own.filter(|name| *name != DEFAULT_SCENARIO).chain([DEFAULT_SCENARIO]).collect()
+    }
+}
+
 /// A rule that cannot be used: the process does not start with it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

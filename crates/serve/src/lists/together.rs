@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use forecart_data::History;
+use forecart_models::model_file::LoadedModel;
 use forecart_models::recommend::{Scored, TopK};
 
 use super::candidates::first_k;
@@ -29,12 +30,14 @@ fn first_lists(begun: &[Begun]) -> Vec<Option<Vec<Scored>>> {
     let mut lists = vec![None; begun.len()];
     let mut places = Vec::new();
     let mut requests: Vec<(History<'_>, TopK<'_>)> = Vec::new();
-    let mut model = None;
+    let mut model: Option<&Arc<LoadedModel>> = None;
     for (place, own) in begun.iter().enumerate() {
         let ask = &own.job.ask;
         if let (About::Next, Some((file, known))) = (&ask.about, own.pair()) {
-            // The same for all that ask what comes next: the one of their set of models.
-            model = Some(file);
+            // The one of their set of models; a variant of an experiment that has another is asked alone.
+            if !Arc::ptr_eq(model.get_or_insert(file), file) {
+                continue;
+            }
             places.push(place);
             requests.push((known.history(), TopK::new(first_k(ask.n_read()), own.seen)));
         }

@@ -84,6 +84,15 @@ pub trait Store: Debug + Send + Sync {
 
     /// A page of all events, in the order they came: those after `after` (0 for the first page), at most `n`.
     fn log<'a>(&'a self, after: i64, n: usize) -> Stored<'a, Vec<LoggedEvent>>;
+    /// A page of the events of some kinds that happened at or after `since_ms`, in the order they came: those after `after` (0 for the first
+    /// page), and where the next page begins, if there is one.
+    fn events_of_kinds<'a>(
+        &'a self,
+        kinds: &'a [&'a str],
+        since_ms: i64,
+        after: i64,
+        n: usize,
+    ) -> Stored<'a, (Vec<Event>, Option<i64>)>;
 
     /// How often each item was acted on since `since_ms`, most often first, equal ones by id; at most `n`.
     fn popularity<'a>(&'a self, since_ms: i64, n: usize) -> Stored<'a, Vec<(String, u64)>>;
@@ -115,8 +124,8 @@ pub trait Store: Debug + Send + Sync {
     /// What is known of a user beside events.
     fn user<'a>(&'a self, user_id: &'a str) -> Stored<'a, Option<UserRecord>>;
 
-    /// A page of the users of whom more is known than their events, by id: those after `after` ("" for the first page), at most `n`.
-    fn users<'a>(&'a self, after: &'a str, n: usize) -> Stored<'a, Vec<UserRecord>>;
+    /// A page of the users whose attributes changed at or after `since_ms`, by id: those after `after` ("" for the first page), at most `n`.
+    fn users<'a>(&'a self, since_ms: i64, after: &'a str, n: usize) -> Stored<'a, Vec<UserRecord>>;
 
     /// Removes all events and attributes of a user and writes the receipt, in one transaction. The receipt does not say who it was.
     fn forget<'a>(
@@ -134,6 +143,8 @@ pub trait Store: Debug + Send + Sync {
 
     /// Writes receipts of deletions that another store made.
     fn put_receipts<'a>(&'a self, receipts: &'a [Receipt]) -> Stored<'a, ()>;
+    /// How many deletions there were.
+    fn n_receipts(&self) -> Stored<'_, u64>;
 
     /// Notes that a version of a model is now served in its slot.
     fn promote<'a>(&'a self, slot: &'a str, version: &'a str, now_ms: i64) -> Stored<'a, ()>;

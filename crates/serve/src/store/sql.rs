@@ -73,6 +73,7 @@ const VERSIONS: &[(&str, &str)] = &[
          seq BIGINT NOT NULL
      );",
     ),
+    ("users by change", "CREATE INDEX users_by_change ON users (changed_ms);"),
 ];
 
 /// Brings the tables of a database up to date. `seq` is its type of a column that counts rows by itself.
@@ -127,6 +128,16 @@ pub(super) fn receipt(row: ReceiptRow) -> Receipt {
     }
 }
 
+/// The events of a page of at most `n`, and where the next one begins, if there may be one.
+pub(super) fn event_page(
+    rows: Vec<EventRow>,
+    n: usize,
+) -> Result<(Vec<Event>, Option<i64>), StoreError> {
+    let next = (rows.len() == n).then(|| rows.last().map(|row| row.0)).flatten();
+    let events: Result<_, StoreError> = rows.into_iter().map(|row| Ok(event(row)?.1)).collect();
+    Ok((events?, next))
+}
+
 /// Records by their ids; of two of one id the later one stays the later one.
 pub(super) fn in_order<T>(records: &[T], id: impl Fn(&T) -> &String) -> Vec<&T> {
     let mut records: Vec<&T> = records.iter().collect();
@@ -175,10 +186,36 @@ macro_rules! shared_methods {
                 .bind(n as i64)
                 .fetch_all(&self.readers)
                 .await?;
-                let next = (rows.len() == n).then(|| rows.last().map(|row| row.0)).flatten();
-                let events: Result<_, StoreError> =
-                    rows.into_iter().map(|row| Ok(sql::event(row)?.event)).collect();
-                Ok((events?, next))
+                sql::event_page(rows, n)
+            })
+        }
+
+        fn events_of_kinds<'a>(
+            &'a self,
+            kinds: &'a [&'a str],
+            since_ms: i64,
+            after: i64,
+            n: usize,
+        ) -> Stored<'a, (Vec<Event>, Option<i64>)> {
+            Box::pin(async move {
+                let places: Vec<String> = (4..4 + kinds.len()).map(|at| format!("${at}")).collect();
+                let sql = format!(
+                    concat!(
+                        "SELECT ",
+                        event_columns!(),
+                        " FROM events WHERE event IN ({}) AND timestamp_ms >= $1 AND seq > $2 ORDER BY seq LIMIT $3"
+                    ),
+                    places.join(", ")
+                );
+                let mut query = sqlx::query_as::<_, EventRow>(sqlx::AssertSqlSafe(sql))
+                    .bind(since_ms)
+                    .bind(after)
+                    .bind(n as i64);
+                for kind in kinds {
+                    query = query.bind(*kind);
+                }
+                let rows = query.fetch_all(&self.readers).await?;
+                sql::event_page(rows, n)
             })
         }
 
@@ -362,11 +399,18 @@ macro_rules! shared_methods {
             })
         }
 
-        fn users<'a>(&'a self, after: &'a str, n: usize) -> Stored<'a, Vec<UserRecord>> {
+        fn users<'a>(
+            &'a self,
+            since_ms: i64,
+            after: &'a str,
+            n: usize,
+        ) -> Stored<'a, Vec<UserRecord>> {
             Box::pin(async move {
                 let rows: Vec<(String, String, i64)> = sqlx::query_as(
-                    "SELECT user_id, attributes, changed_ms FROM users WHERE user_id > $1 ORDER BY user_id LIMIT $2",
+                    "SELECT user_id, attributes, changed_ms FROM users
+                     WHERE changed_ms >= $1 AND user_id > $2 ORDER BY user_id LIMIT $3",
                 )
+                .bind(since_ms)
                 .bind(after)
                 .bind(n as i64)
                 .fetch_all(&self.readers)
@@ -376,6 +420,15 @@ macro_rules! shared_methods {
                     Ok(UserRecord { user_id, attributes, changed_ms })
                 };
                 rows.into_iter().map(record).collect()
+            })
+        }
+
+        fn n_receipts(&self) -> Stored<'_, u64> {
+            Box::pin(async move {
+                let n: i64 = sqlx::query_scalar("SELECT count(*) FROM receipts")
+                    .fetch_one(&self.readers)
+                    .await?;
+                Ok(n.unsigned_abs())
             })
         }
 

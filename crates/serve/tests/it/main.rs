@@ -7,13 +7,16 @@ mod shop;
 mod served;
 
 mod compatible;
+mod consent;
 mod dump;
 mod events;
+mod experiments;
 mod keys;
 mod limits;
 mod lists;
 mod nats;
 mod secrets;
+mod sequence;
 mod signing;
 mod sockets;
 mod store;

@@ -18,6 +18,17 @@ pub(crate) async fn on_each<F: AsyncFn(Arc<dyn Store>)>(test: F) {
     let sqlite = store::open(path.to_str().unwrap()).await.unwrap();
     test(sqlite.clone()).await;
     sqlite.close().await;
+    on_postgres(async |address| {
+        let postgres = store::open(&address).await.unwrap();
+        let outcome = std::panic::AssertUnwindSafe(test(postgres.clone())).catch_unwind().await;
+        postgres.close().await;
+        outcome.unwrap();
+    })
+    .await;
+}
+
+/// Runs a test with the address of an empty database of PostgreSQL, where there is a server.
+pub(crate) async fn on_postgres<F: AsyncFn(String)>(test: F) {
     match std::env::var("FORECART_TEST_POSTGRES") {
         Ok(address) => {
             let database = format!("test_{}", uuid::Uuid::now_v7().simple());
@@ -25,9 +36,8 @@ pub(crate) async fn on_each<F: AsyncFn(Arc<dyn Store>)>(test: F) {
             let sql = |verb: &str| sqlx::AssertSqlSafe(format!("{verb} DATABASE {database}"));
             sqlx::query(sql("CREATE")).execute(&server).await.unwrap();
             let (server_part, _) = address.rsplit_once('/').unwrap();
-            let postgres = store::open(&format!("{server_part}/{database}")).await.unwrap();
-            let outcome = std::panic::AssertUnwindSafe(test(postgres.clone())).catch_unwind().await;
-            postgres.close().await;
+            let tested = test(format!("{server_part}/{database}"));
+            let outcome = std::panic::AssertUnwindSafe(tested).catch_unwind().await;
             sqlx::query(sql("DROP")).execute(&server).await.unwrap();
             outcome.unwrap();
         }
@@ -108,6 +118,50 @@ async fn a_history_is_the_newest_events_in_their_order() {
         let expected = [("a", 1), ("b", 1), ("c", 1)].map(|(item, n)| (item.to_owned(), n));
         assert_eq!(popular, expected);
         assert_eq!(store.popularity(0, 1).await.unwrap(), [("c".to_owned(), 2)]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn events_of_some_kinds_come_in_pages_in_the_order_they_came() {
+    on_each(async |store| {
+        let rows = [
+            event("1", "u", None, "view_item_list", 50),
+            event("2", "v", Some("a"), "select_item", 10),
+            event("3", "u", Some("a"), "view_item", 60),
+            event("4", "v", Some("a"), "select_item", 40),
+            event("5", "u", None, "view_item_list", 20),
+            event("6", "u", Some("b"), "purchase", 70),
+        ];
+        store.append(&rows, 1).await.unwrap();
+        let kinds = ["select_item", "purchase", "view_item_list"];
+        let (page, next) = store.events_of_kinds(&kinds, 20, 0, 2).await.unwrap();
+        assert_eq!(ids(&page), ["1", "4"]);
+        let (page, next) = store.events_of_kinds(&kinds, 20, next.unwrap(), 3).await.unwrap();
+        assert_eq!((ids(&page), next), (vec!["5", "6"], None));
+        let (page, next) = store.events_of_kinds(&["view_item"], 0, 0, 9).await.unwrap();
+        assert_eq!((page, next), (vec![rows[2].clone()], None));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn users_come_in_pages_by_their_change_and_deletions_are_counted() {
+    on_each(async |store| {
+        let user = |id: &str, changed_ms| UserRecord {
+            user_id: id.into(),
+            attributes: Map::from_iter([("consent".to_owned(), json!({"training": false}))]),
+            changed_ms,
+        };
+        let all = [user("a", 30), user("b", 10), user("c", 20)];
+        store.put_users(&all).await.unwrap();
+        assert_eq!(store.users(0, "", 2).await.unwrap(), all[..2]);
+        assert_eq!(store.users(0, "b", 2).await.unwrap(), all[2..]);
+        assert_eq!(store.users(20, "", 9).await.unwrap(), [all[0].clone(), all[2].clone()]);
+        assert_eq!(store.n_receipts().await.unwrap(), 0);
+        store.forget("a", "r", 40).await.unwrap();
+        assert_eq!(store.n_receipts().await.unwrap(), 1);
+        assert_eq!(store.users(20, "", 9).await.unwrap(), all[2..]);
     })
     .await;
 }
