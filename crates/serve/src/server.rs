@@ -99,7 +99,9 @@ impl Server {
                     tls.follow().await;
                 }
             };
-            tokio::spawn(async move { drop(tokio::join!(app.tend(), follow)) })
+            tokio::spawn(async move {
+                tokio::join!(app.tend(), follow);
+            })
         };
         let nats = NatsSource::start(&app);
         let mut connections = tokio::task::JoinSet::new();

@@ -8,6 +8,7 @@ use forecart_data::Progress;
 use forecart_data::event::columns;
 use serde_json::{Map, Value};
 
+use crate::consent::{ConsentDefault, Consents, Purpose};
 use crate::store::{ItemRecord, Store, StoreError};
 
 /// Rows that are read at once.
@@ -88,15 +89,18 @@ impl Lines {
     }
 }
 
-/// Writes the events and items of a store to `events.jsonl` and `items.jsonl` in a folder that is there.
+/// Writes the events and items of a store to `events.jsonl` and `items.jsonl` in a folder that is there. Events of users who do not allow
+/// that models learn from them are left out.
 ///
 /// # Errors
 /// [`ExportError`].
 pub async fn export(
     store: &dyn Store,
+    consent_default: ConsentDefault,
     folder: &Path,
     progress: &dyn Progress,
 ) -> Result<TrainingLog, ExportError> {
+    let consents = Consents::read(store, consent_default).await?;
     progress.begin("read the store", Some(store.counts().await?.n_events));
     let mut lines = Lines::create(folder.join("events.jsonl"))?;
     let mut after = 0;
@@ -106,6 +110,9 @@ pub async fn export(
         after = last.seq;
         progress.advance(page.len() as u64);
         for logged in page {
+            if !consents.allows(&logged.event.user_id, Purpose::Training) {
+                continue;
+            }
             let Value::Object(said) = logged.event.to_json() else { continue };
             rows(said).try_for_each(|row| lines.line(row))?;
         }

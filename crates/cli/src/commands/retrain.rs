@@ -72,6 +72,7 @@ fn make(context: &Context, arguments: &RetrainArgs, scratch: &Path) -> anyhow::R
     let raw = context.config.serve().retrain;
     let task = arguments.task;
     let address = serve::store_address(context, &arguments.store);
+    let consent = context.config.serve().consent_default;
     let exported = serve::runtime()?.block_on(async {
         let store = store::open(&address).await?;
         let exported = forecart_serve::export(store.as_ref(), scratch, &context.display).await;

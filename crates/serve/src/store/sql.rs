@@ -134,7 +134,7 @@ pub(super) fn event_page(
     n: usize,
 ) -> Result<(Vec<Event>, Option<i64>), StoreError> {
     let next = (rows.len() == n).then(|| rows.last().map(|row| row.0)).flatten();
-    let events: Result<_, StoreError> = rows.into_iter().map(|row| Ok(event(row)?.1)).collect();
+    let events: Result<_, StoreError> = rows.into_iter().map(|row| Ok(event(row)?.event)).collect();
     Ok((events?, next))
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use forecart_data::Progress;
 use forecart_serve::store::{self, ItemRecord, KeyRecord, Receipt, Scope, Store, UserRecord};
-use forecart_serve::{DumpError, dump, restore};
+use forecart_serve::{ConsentDefault, DumpError, dump, export, restore};
 use serde_json::{Map, Value, json};
 
 use crate::store::{event, on_each};
@@ -166,14 +166,20 @@ async fn what_models_learn_from_is_written_as_lines() {
     let folder = tempfile::tempdir().unwrap();
     let store = empty(folder.path(), "store.sqlite").await;
     fill(store.as_ref()).await;
-    let log = forecart_serve::export(store.as_ref(), folder.path(), &Silent).await.unwrap();
-    assert_eq!((log.n_events, log.n_items), (105, 2));
+    let granted = ConsentDefault::Granted;
+    let log = export(store.as_ref(), granted, folder.path(), &Silent).await.unwrap();
+    // Without the 18 of the user who withholds them.
+    assert_eq!((log.n_events, log.n_items), (87, 2));
     let events = std::fs::read_to_string(&log.events).unwrap();
     let first: Value = serde_json::from_str(events.lines().next().unwrap()).unwrap();
     let expected = json!({"event_id": "0-0", "user_id": "u0", "item_id": "i", "event": "purchase",
         "timestamp": 0, "value": 0.0, "text": "茶 \" \n \\ \u{1F600}"});
     assert_eq!(first, expected);
-    assert_eq!(events.lines().count(), 105);
+    assert_eq!(events.lines().count(), 87);
+    assert!(!events.contains("\"u1\""), "an event of who withholds it");
     let items = std::fs::read_to_string(log.items.unwrap()).unwrap();
+    let asked = ConsentDefault::Asked;
+    let log = export(store.as_ref(), asked, folder.path(), &Silent).await.unwrap();
+    assert_eq!(log.n_events, 0);
     assert_eq!(items, "{\"item_id\":\"a\",\"price\":2.5}\n{\"item_id\":\"b/茶\",\"price\":2.5}\n");
 }
