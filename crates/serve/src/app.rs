@@ -4,9 +4,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
+use forecart_models::model_file::LoadedModel;
 use forecart_text::{Pipeline, PipelineConfig};
 
 use crate::catalog::Catalog;
+use crate::circuit::Circuit;
 use crate::clock::now_ms;
 use crate::config::ServeConfig;
 use crate::consent::Consents;
@@ -21,6 +23,7 @@ use crate::lists::{Job, ShopRuleError, ShopRules};
 use crate::metrics::{Metrics, ModelLabels};
 use crate::models::{Models, ServedModelError};
 use crate::nats::NatsState;
+use crate::new_items::NewItems;
 use crate::popularity::Popularity;
 use crate::store::{ItemRecord, Store, StoreError};
 use crate::traces::Traces;
@@ -28,14 +31,11 @@ use crate::workers::Workers;
 
 /// Items of one page, when the catalog is read from the store.
 const ITEMS_PAGE: usize = 5_000;
-/// How far back changes of items are read again, so that one whose transaction ended late is not missed.
-const CHANGES_OVERLAP_MS: i64 = 10_000;
-
 /// How long closing the store may take.
 const CLOSE: Duration = Duration::from_secs(10);
 
 /// Does something again and again; a turn that takes longer than the pause is followed by a pause.
-async fn every<F: Future<Output = ()>>(pause: Duration, turn: impl Fn() -> F) {
+pub(crate) async fn every<F: Future<Output = ()>>(pause: Duration, turn: impl Fn() -> F) {
     let mut ticks = tokio::time::interval(pause);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     // The first tick is at once; all has just been read.
@@ -87,13 +87,15 @@ pub enum StartError {
 #[derive(Debug)]
 pub(crate) struct Memory {
     pub(crate) catalog: RwLock<Catalog>,
+    /// Locked after the catalog.
+    pub(crate) new_items: RwLock<NewItems>,
     pub(crate) histories: Histories,
     pub(crate) popularity: Popularity,
     pub(crate) metrics: Metrics,
     /// Items that events and models may bring into the catalog.
     max_items: usize,
-    /// False from a write that failed to the next that did not; one is tried every few seconds.
-    pub(crate) store_is_well: AtomicBool,
+    /// Whether the store does what it should.
+    pub(crate) circuit: Arc<Circuit>,
 }
 
 impl Memory {
@@ -104,6 +106,14 @@ impl Memory {
 
     pub(crate) fn catalog_mut(&self) -> RwLockWriteGuard<'_, Catalog> {
         self.catalog.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn new_items(&self) -> RwLockReadGuard<'_, NewItems> {
+        self.new_items.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn new_items_mut(&self) -> RwLockWriteGuard<'_, NewItems> {
+        self.new_items.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes room in the catalog for items that were named by others than the shop's catalog.
@@ -153,15 +163,22 @@ impl Listener for Memory {
         }
     }
 
+    fn unsure(&self, events: &[Event]) {
+        events.iter().for_each(|event| self.histories.forget(&event.user_id));
+    }
+
+    fn refuses(&self) -> Option<StoreError> {
+        self.circuit.refuses_writes()
+    }
+
     fn committed(&self, _n_events: usize, took: Duration) {
-        self.store_is_well.store(true, Ordering::Release);
+        self.circuit.works();
         self.metrics.count_commit(took);
     }
 
     fn failed(&self, error: &StoreError) {
-        self.store_is_well.store(false, Ordering::Release);
-        self.metrics.store_failures.inc();
-        tracing::error!(%error, "events were not written");
+        self.circuit.failed(error);
+        tracing::debug!(%error, "events were not written");
     }
 }
 
@@ -190,8 +207,8 @@ pub struct App {
     pub(crate) item_writes: tokio::sync::Mutex<()>,
     /// Changes of users, one at a time.
     pub(crate) user_writes: tokio::sync::Mutex<()>,
-    /// When items and users were read first: what others change from then on is read again.
-    began_ms: i64,
+    /// When items were read first: what others change from then on is read again.
+    pub(crate) began_ms: i64,
     /// Whether events are read from NATS.
     pub(crate) nats: Arc<NatsState>,
     /// True from when all is loaded until the process begins to end.
@@ -205,7 +222,7 @@ impl App {
     /// # Errors
     /// [`StartError`].
     pub async fn start(config: ServeConfig) -> Result<Arc<Self>, StartError> {
-        let store = crate::store::open(&config.store).await?;
+        let store = crate::store::open_to_serve(&config.store).await?;
         let n_traces = config.n_traces;
         let mut catalog = Catalog::new();
         let rules = ShopRules::new(&config.rules, &mut catalog)?;
@@ -213,13 +230,19 @@ impl App {
         let metrics = Metrics::new();
         let metrics = if config.nats.is_some() { metrics.with_nats() } else { metrics };
         let nats = Arc::new(NatsState::new(metrics.nats_connected.clone()));
+        let metrics = Metrics::new();
+        let circuit =
+            Arc::new(Circuit::new(metrics.store_failures.clone(), metrics.store_up.clone()));
+        let histories =
+            Histories::new(store.clone(), circuit.clone(), config.n_history, config.n_cached_users);
         let memory = Arc::new(Memory {
             catalog: RwLock::new(catalog),
-            histories: Histories::new(store.clone(), config.n_history, config.n_cached_users),
+            new_items: RwLock::default(),
+            histories,
             popularity: Popularity::default(),
             metrics,
             max_items: config.max_items,
-            store_is_well: AtomicBool::new(true),
+            circuit,
         });
         let workers = Workers::start(config.n_threads, config.queue_answers);
         let workers = workers.map_err(|source| StartError::System {
@@ -283,7 +306,9 @@ impl App {
 
     /// Takes items of the store into the catalog.
     pub(crate) fn take_items(&self, items: Vec<ItemRecord>) {
+        let live = self.models.live();
         let mut catalog = self.memory.catalog_mut();
+        let mut new_items = self.memory.new_items_mut();
         for item in items {
             if item.is_removed {
                 // With a row of its own, so that a model or an event that names it does not bring it back.
@@ -291,6 +316,12 @@ impl App {
                 catalog.remove(&item.item_id);
             } else if let Err(error) = catalog.upsert(&item.item_id, &item.attributes) {
                 tracing::warn!(item = item.item_id, %error, "an item of the store cannot be served");
+            }
+            if let Some(file) = &live.recommend
+                && file.items().index(&item.item_id).is_none()
+                && let Some(row) = catalog.row(&item.item_id)
+            {
+                new_items.put(&catalog, row, &self.texts);
             }
         }
     }
@@ -322,6 +353,9 @@ impl App {
         for file in live.recommend.iter().chain(&live.together).chain(live.beside.values()) {
             self.memory.ensure(file.items().iter().map(|(_, id, _)| id));
         }
+        if let Some(file) = &live.recommend {
+            self.find_new_items(file);
+        }
         let models = &self.memory.metrics.models;
         models.clear();
         for slot in crate::models::SLOTS {
@@ -332,6 +366,22 @@ impl App {
             }
         }
         self.gauge_catalog();
+    }
+
+    /// Finds the items that a model does not know, if it is another one than before.
+    fn find_new_items(&self, file: &LoadedModel) {
+        let catalog = self.memory.catalog();
+        let mut new_items = self.memory.new_items_mut();
+        let version = &file.header().content_hash;
+        if new_items.is_of(version) {
+            return;
+        }
+        new_items.clear_for(version);
+        for row in catalog.live_rows() {
+            if file.items().index(catalog.id(row)).is_none() {
+                new_items.put(&catalog, row, &self.texts);
+            }
+        }
     }
 
     /// What is done beside requests, until the process ends: each on its own, so that nothing long delays the end of a key.
@@ -348,11 +398,9 @@ impl App {
                     tracing::warn!(%error, "keys were not read again");
                 }
             }),
-            every(Duration::from_secs(5), || async {
-                // Only a write says whether writes are possible: a full disk can be read.
-                let probed = self.store.probe(now_ms()).await;
-                self.memory.store_is_well.store(probed.is_ok(), Ordering::Release);
-            }),
+            // Only a write says whether writes are possible: a full disk can be read.
+            self.memory.circuit.tend(|| self.store.probe(now_ms())),
+            self.memory.circuit.on_return(|| self.memory.histories.clear()),
             every(Duration::from_secs(600), || async {
                 if let Err(error) = self.recount().await {
                     tracing::warn!(%error, "items were not counted again");
@@ -365,61 +413,6 @@ impl App {
                 }
             }),
         );
-    }
-
-    /// Follows what other processes change in a store that is shared: items and consents every second, promotions every five.
-    async fn follow(&self) {
-        if !self.store.is_shared() {
-            return;
-        }
-        let read_ms = std::sync::atomic::AtomicI64::new(self.began_ms);
-        tokio::join!(
-            every(Duration::from_secs(1), || async {
-                let begin_ms = now_ms();
-                let since_ms = read_ms.load(Ordering::Relaxed) - CHANGES_OVERLAP_MS;
-                match self.read_items(since_ms).await {
-                    Ok(()) => read_ms.store(begin_ms, Ordering::Relaxed),
-                    Err(error) => tracing::warn!(%error, "changes of items were not read"),
-                }
-            }),
-            self.follow_consents(),
-            every(Duration::from_secs(5), || async {
-                if let Err(error) = self.refresh_models().await {
-                    tracing::warn!(%error, "promotions of others were not followed");
-                }
-            }),
-        );
-    }
-
-    async fn follow_consents(&self) {
-        let store = self.store.as_ref();
-        let read_ms = std::sync::atomic::AtomicI64::new(self.began_ms);
-        let n_receipts = std::sync::atomic::AtomicU64::new(0);
-        every(Duration::from_secs(1), || async {
-            let begin_ms = now_ms();
-            let since_ms = read_ms.load(Ordering::Relaxed) - CHANGES_OVERLAP_MS;
-            let read = async {
-                // A receipt does not say who was forgotten: then all is read anew.
-                let n_now = store.n_receipts().await?;
-                let anew = match n_now == n_receipts.load(Ordering::Relaxed) {
-                    true => None,
-                    false => Some(Consents::read(store, self.config.consent_default).await?),
-                };
-                // While none is written here, so that nothing older comes after it.
-                let _one_at_a_time = self.user_writes.lock().await;
-                if let Some(anew) = anew {
-                    self.consents.replace(anew);
-                }
-                self.consents.follow(store, since_ms).await?;
-                n_receipts.store(n_now, Ordering::Relaxed);
-                Ok::<_, StoreError>(())
-            };
-            match read.await {
-                Ok(()) => read_ms.store(begin_ms, Ordering::Relaxed),
-                Err(error) => tracing::warn!(%error, "changes of consents were not read"),
-            }
-        })
-        .await;
     }
 
     /// Files of models that are not served, and why.

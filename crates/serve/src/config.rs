@@ -55,6 +55,8 @@ pub struct RawServeConfig {
     pub slow_ms: Option<NonZeroU32>,
     /// Items that events and models may bring into the catalog.
     pub max_items: Option<NonZeroUsize>,
+    /// The share of a list that items may have which its model does not know, in 0..=1.
+    pub new_items: Option<f64>,
     /// Traces of answers that are kept.
     pub traces: Option<usize>,
     /// Public keys, or files of them: only models that are signed by one are served.
@@ -207,6 +209,8 @@ pub struct ServeConfig {
     pub slow: Duration,
     /// Items that events and models may bring into the catalog.
     pub max_items: usize,
+    /// One in so many places of a list may have an item that its model does not know; none where it is not said.
+    pub one_new_in: Option<NonZeroUsize>,
     /// Traces of answers that are kept.
     pub n_traces: usize,
     /// Whose models are served.
@@ -265,6 +269,13 @@ impl ServeConfig {
             false => Ok(value),
         };
         let nats = raw.nats.map(NatsConfig::new).transpose()?;
+        let one_in = |key, share: f64| match share {
+            // A share of 0.3 is one in four: never more than is said.
+            0.0..=1.0 => {
+                Ok(NonZeroUsize::new((1.0 / share).ceil() as usize).filter(|_| share > 0.0))
+            }
+            _ => Err(ServeConfigError { key, reason: format!("{share} is not in 0..=1") }),
+        };
         let or = |given: Option<NonZeroUsize>, usual: usize| given.map_or(usual, NonZeroUsize::get);
         let queue_events = most("queue_events", or(raw.queue_events, 50_000), 10_000_000)?;
         if nats.is_some() && queue_events < MAX_ROOM_OF_ONE {
@@ -289,6 +300,7 @@ impl ServeConfig {
             timeout: Duration::from_secs(raw.timeout_secs.map_or(10, NonZeroU32::get).into()),
             slow: Duration::from_millis(raw.slow_ms.map_or(250, NonZeroU32::get).into()),
             max_items: most("max_items", or(raw.max_items, 5_000_000), 1 << 31)?,
+            one_new_in: one_in("new_items", raw.new_items.unwrap_or(0.1))?,
             n_traces: raw.traces.unwrap_or(1_000),
             trust: trust(&raw.trusted_keys)?,
             tls: tls(raw.tls_certificate, raw.tls_key)?,

@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     fn user(attributes: Value) -> UserRecord {
-        let attributes = attributes.as_object().unwrap().clone();
+        let Value::Object(attributes) = attributes else { panic!("no object") };
         UserRecord { user_id: "u".to_owned(), attributes, changed_ms: 0 }
     }
 

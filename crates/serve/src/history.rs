@@ -4,13 +4,18 @@ use std::collections::hash_map::Entry;
 use std::hash::BuildHasher as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use forecart_data::event::columns;
 use rustc_hash::{FxBuildHasher, FxHashMap};
 use serde_json::Value;
 
+use crate::circuit::Circuit;
 use crate::event::Event;
 use crate::store::{Store, StoreError};
+
+/// How old what is known of other processes may be, for histories that are kept to be used.
+pub(crate) const MAX_LAG: Duration = Duration::from_secs(3);
 
 /// Parts of the cache, each with its own lock.
 const N_SHARDS: usize = 64;
@@ -49,12 +54,18 @@ pub type UserHistory = Arc<Vec<PastEvent>>;
 ///
 /// A history is never older than the last event that was acknowledged before it was asked for, and no event stands in it twice: an event that
 /// was written is put into the history that is kept, and one that is read while events are written is answered with but not kept.
+///
+/// Where other processes write to the store too, this is so of the own events. Histories that others have changed are let go of as soon as this is
+/// told ([`Self::changed`]), and while it is not certain that all changes before [`MAX_LAG`] ago were told, none is kept or used.
 #[derive(Debug)]
 pub struct Histories {
     store: Arc<dyn Store>,
+    circuit: Arc<Circuit>,
     n_events: usize,
     n_users_a_shard: usize,
     shards: Vec<Shard>,
+    /// Up to when all changes of others were told; `None` where it is not known, or nobody else writes.
+    told: Mutex<Option<Instant>>,
 }
 
 #[derive(Debug, Default)]
@@ -106,11 +117,16 @@ impl Users {
 }
 
 impl Histories {
-    /// Keeps the newest `n_events` of about `n_users`; of none where other processes write to the store too.
-    pub fn new(store: Arc<dyn Store>, n_events: usize, n_users: usize) -> Self {
-        let n_users = if store.is_shared() { 0 } else { n_users };
+    /// Keeps the newest `n_events` of about `n_users`.
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        circuit: Arc<Circuit>,
+        n_events: usize,
+        n_users: usize,
+    ) -> Self {
         let shards = (0..N_SHARDS).map(|_| Shard::default()).collect();
-        Self { store, n_events, n_users_a_shard: n_users.div_ceil(N_SHARDS), shards }
+        let n_users_a_shard = n_users.div_ceil(N_SHARDS);
+        Self { store, circuit, n_events, n_users_a_shard, shards, told: Mutex::default() }
     }
 
     /// What a user did last.
@@ -119,19 +135,58 @@ impl Histories {
     /// [`StoreError`] if it is not kept and cannot be read.
     pub async fn of(&self, user_id: &str) -> Result<UserHistory, StoreError> {
         let shard = self.shard(user_id);
-        if let Some(history) = shard.users().get(user_id, self.n_users_a_shard) {
+        let may_keep = self.may_keep();
+        if may_keep && let Some(history) = shard.users().get(user_id, self.n_users_a_shard) {
             return Ok(history);
         }
         let n_ended = shard.n_ended.load(Ordering::SeqCst);
-        let events = self.store.history(user_id, self.n_events).await?;
+        let events = self.circuit.ask(self.store.history(user_id, self.n_events)).await?;
         let history: UserHistory = Arc::new(events.iter().map(PastEvent::from).collect());
-        if self.n_users_a_shard > 0 {
+        if may_keep {
             let mut users = shard.users();
             if shard.n_begun.load(Ordering::SeqCst) == n_ended {
                 users.insert(Arc::from(user_id), history.clone(), self.n_users_a_shard);
             }
         }
         Ok(history)
+    }
+
+    fn may_keep(&self) -> bool {
+        let is_known = || self.told().is_some_and(|told| told.elapsed() < MAX_LAG);
+        self.n_users_a_shard > 0 && (!self.store.is_shared() || is_known())
+    }
+
+    fn told(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says that all changes that others made before `until` were told.
+    pub(crate) fn told_until(&self, until: Instant) {
+        *self.told() = Some(until);
+    }
+
+    /// Says that changes of others may have been missed: nothing that was read before this is used any more.
+    pub(crate) fn missed(&self) {
+        *self.told() = None;
+        self.clear();
+    }
+
+    /// Says that others have changed what these users did.
+    pub(crate) fn changed<'a>(&self, users: impl Iterator<Item = &'a str>) {
+        for user_id in users {
+            self.begin(std::iter::once(user_id));
+            self.forget(user_id);
+            self.end(std::iter::once(user_id));
+        }
+    }
+
+    /// Lets go of all that is kept, and of what is being read.
+    pub(crate) fn clear(&self) {
+        for shard in &self.shards {
+            shard.n_begun.fetch_add(1, Ordering::SeqCst);
+            *shard.users() = Users::default();
+            shard.n_ended.fetch_add(1, Ordering::SeqCst);
+        }
     }
 
     /// Says that events of these users are about to be written, or forgotten.

@@ -13,6 +13,8 @@ use crate::store::{Store, StoreError};
 
 /// Most events of one transaction.
 const MAX_ROWS: usize = 10_000;
+/// How long a transaction may take where the store is on another machine.
+const APPEND: Duration = Duration::from_secs(8);
 /// About the most bytes of one transaction.
 const MAX_BYTES: usize = 16 << 20;
 /// An event takes the room of one for each so many bytes that it has: the queue is bounded in bytes too.
@@ -84,6 +86,12 @@ pub(crate) trait Listener: Send + Sync + 'static {
     /// These of the new events came in this way.
     fn came(&self, source: Source, events: &[&Event]);
 
+    /// Whether these were written is not known.
+    fn unsure(&self, events: &[Event]);
+
+    /// Why nothing can be written now, where that is known.
+    fn refuses(&self) -> Option<StoreError>;
+
     /// A transaction of `n_events` took that long.
     fn committed(&self, n_events: usize, took: Duration);
 
@@ -154,6 +162,16 @@ pub(crate) fn room_of(event: &Event) -> usize {
     1 + event.n_bytes() / BYTES_OF_ONE
 }
 
+/// A network may lose an answer: what waits behind it must not wait for ever.
+async fn append(store: &dyn Store, rows: &[Event]) -> Result<Vec<usize>, StoreError> {
+    let work = store.append(rows, now_ms());
+    if !store.is_shared() {
+        return work.await;
+    }
+    let slow = StoreError::Slow { ms: APPEND.as_millis() as u64 };
+    tokio::time::timeout(APPEND, work).await.unwrap_or(Err(slow))
+}
+
 async fn write(
     store: Arc<dyn Store>,
     listener: Arc<dyn Listener>,
@@ -179,7 +197,10 @@ async fn write(
         }
         let started = std::time::Instant::now();
         listener.begin(&rows);
-        let appended = store.append(&rows, now_ms()).await;
+        let appended = match listener.refuses() {
+            Some(error) => Err(error),
+            None => append(store.as_ref(), &rows).await.inspect_err(|_| listener.unsure(&rows)),
+        };
         match appended {
             Ok(new) => {
                 let events: Vec<&Event> = new.iter().map(|place| &rows[*place]).collect();

@@ -18,6 +18,7 @@ pub mod catalog;
 pub mod rules;
 
 mod arrivals;
+mod circuit;
 mod clock;
 pub mod experiments;
 mod history;
@@ -29,7 +30,9 @@ mod lists;
 mod metrics;
 pub mod models;
 mod nats;
+mod new_items;
 mod popularity;
+mod replicas;
 mod retrain;
 mod schedule;
 mod traces;

@@ -66,6 +66,7 @@ pub(crate) struct Metrics {
     pub(crate) rejected: Family<CodeLabels, Counter>,
     pub(crate) commits: Histogram,
     pub(crate) store_failures: Counter,
+    pub(crate) store_up: Gauge,
     pub(crate) failures: Counter,
     pub(crate) privacy: Family<KindLabels, Counter>,
     pub(crate) limited: Family<ReasonLabels, Counter>,
@@ -80,6 +81,7 @@ pub(crate) struct Metrics {
     pub(crate) lag: Gauge<f64, AtomicU64>,
     pub(crate) nats_connected: Gauge,
     pub(crate) nats_pending: Gauge,
+    pub(crate) replica_lag: Gauge<f64, AtomicU64>,
 }
 
 impl Metrics {
@@ -95,6 +97,7 @@ impl Metrics {
             rejected: Family::default(),
             commits: Histogram::new(BUCKETS),
             store_failures: Counter::default(),
+            store_up: Gauge::default(),
             failures: Counter::default(),
             privacy: Family::default(),
             limited: Family::default(),
@@ -109,6 +112,7 @@ impl Metrics {
             lag: Gauge::default(),
             nats_connected: Gauge::default(),
             nats_pending: Gauge::default(),
+            replica_lag: Gauge::default(),
         };
         let registry = &mut metrics.registry;
         let unit = Unit::Seconds;
@@ -167,8 +171,14 @@ impl Metrics {
         registry.register_with_unit(
             "ingest_lag",
             "How old the newest event was when it was written",
-            unit,
+            unit.clone(),
             metrics.lag.clone(),
+        );
+        registry.register_with_unit(
+            "replica_lag",
+            "How long an announcement of this process took through the store and back",
+            unit,
+            metrics.replica_lag.clone(),
         );
         registry.register(
             "ingest_waiting_events",
@@ -177,8 +187,13 @@ impl Metrics {
         );
         registry.register(
             "store_failures",
-            "Transactions that failed",
+            "Requests to the store that failed",
             metrics.store_failures.clone(),
+        );
+        registry.register(
+            "store_up",
+            "1 while the store answers and takes writes",
+            metrics.store_up.clone(),
         );
         registry.register("failures", "Requests that failed inside", metrics.failures.clone());
         registry.register(

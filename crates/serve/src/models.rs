@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
@@ -227,6 +227,8 @@ pub struct Models {
     refused: ArcSwap<Vec<Refused>>,
     /// Models that should be served and could not be loaded.
     failed: ArcSwap<Vec<LeftOut>>,
+    /// Where what is live was read from, by slot, and when that was written.
+    origins: Mutex<BTreeMap<String, (PathBuf, Option<SystemTime>)>>,
     /// One change at a time.
     change: tokio::sync::Mutex<()>,
 }
@@ -243,6 +245,7 @@ impl Models {
             unreadable: ArcSwap::default(),
             refused: ArcSwap::default(),
             failed: ArcSwap::default(),
+            origins: Mutex::default(),
             change: tokio::sync::Mutex::new(()),
         }
     }
@@ -334,7 +337,8 @@ impl Models {
     }
 
     /// Serves in every slot what was promoted there last, or the newest file where nothing was; what is live already stays as it is.
-    /// A file that cannot be loaded leaves what is live in place, and where nothing is live the next newest is tried.
+    /// A file that cannot be loaded leaves what is live in place, and where nothing is live the next newest is tried. What was read of a file does
+    /// not change with it: where the file of what is live was changed it is read again, and is among [`Self::left_out`] if it is damaged.
     ///
     /// # Errors
     /// [`ServedModelError`] if nothing can be found at all.
@@ -346,7 +350,7 @@ impl Models {
         slots.dedup();
         let mut failed = Vec::new();
         for slot in slots {
-            if self.is_live_refused(&slot) {
+            if self.is_live_refused(&slot) || self.is_damaged(&slot) {
                 continue;
             }
             let promoted = self.store.promotions(&slot).await?;
@@ -356,12 +360,15 @@ impl Models {
                 .find_map(|own| of_slot.iter().find(|file| file.version == own.version));
             let candidates = is_promoted.into_iter().chain(&of_slot);
             for chosen in candidates {
-                if self.live().in_slot(&slot).is_some_and(|(_, own)| own == chosen.version) {
+                let is_live =
+                    self.live().in_slot(&slot).is_some_and(|(_, own)| own == chosen.version);
+                let origin = (chosen.path.clone(), chosen.written);
+                if is_live && self.origins().get(&slot) == Some(&origin) {
                     break;
                 }
                 match self.load((*chosen).clone()).await {
                     Ok(loaded) => {
-                        self.swap(&slot, loaded);
+                        self.swap(chosen, loaded);
                         break;
                     }
                     Err(error) => {
@@ -386,8 +393,8 @@ impl Models {
         for name in &self.beside {
             let loaded = match self.version_among(found, RECOMMEND, name) {
                 Ok(own) => {
-                    let known = earlier.recommend.iter().chain(earlier.beside.values());
-                    match known.into_iter().find(|file| file.header().content_hash == own.version) {
+                    let mut known = earlier.recommend.iter().chain(earlier.beside.values());
+                    match known.find(|file| file.header().content_hash == own.version) {
                         Some(file) => Ok(Loaded::Recommend(file.clone())),
                         None => self.load(own).await,
                     }
@@ -430,7 +437,7 @@ impl Models {
             self.store.promote(slot, &live, now_ms()).await?;
         }
         self.store.promote(slot, &found.version, now_ms()).await?;
-        self.swap(slot, loaded);
+        self.swap(&found, loaded);
         Ok(Found { is_live: true, ..found })
     }
 
@@ -448,7 +455,7 @@ impl Models {
         let found = self.version(slot, &earlier.version)?;
         let loaded = self.load(found.clone()).await?;
         self.store.demote(slot).await?;
-        self.swap(slot, loaded);
+        self.swap(&found, loaded);
         Ok(Found { is_live: true, ..found })
     }
 
@@ -514,10 +521,25 @@ impl Models {
         Ok(loaded.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?)
     }
 
-    fn swap(&self, slot: &str, loaded: Loaded) {
+    fn swap(&self, found: &Found, loaded: Loaded) {
         let mut live = (*self.live()).clone();
-        live.put(slot, loaded);
+        live.put(&found.name, loaded);
         self.live.store(Arc::new(live));
+        let origin = (found.path.clone(), found.written);
+        self.origins().insert(found.name.clone(), origin);
+    }
+
+    fn origins(&self) -> MutexGuard<'_, BTreeMap<String, (PathBuf, Option<SystemTime>)>> {
+        self.origins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the file of what is live in a slot is there and no model any more: somebody may be writing it.
+    fn is_damaged(&self, slot: &str) -> bool {
+        let file = self
+            .origins()
+            .get(slot)
+            .and_then(|(path, _)| Some(path.file_name()?.to_string_lossy().into_owned()));
+        file.is_some_and(|file| self.unreadable.load().iter().any(|own| own.file == file))
     }
 }
 

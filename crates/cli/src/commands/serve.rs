@@ -74,9 +74,9 @@ pub(super) fn serve(
     config.retrain = Some(retrain_plan(context, &retrain, &config)?);
     let dataset = data.map(Dataset::open).transpose()?;
     let served = runtime.block_on(async {
-        if let Some(dataset) = &dataset {
-            let store = store::open(&config.store).await?;
-            let filled = forecart_serve::fill(store.as_ref(), dataset, &context.display).await;
+        if let Some(dataset) = dataset {
+            let store = store::open_to_serve(&config.store).await?;
+            let filled = forecart_serve::fill(store.as_ref(), &dataset, &context.display).await;
             context.display.end();
             store.close().await;
             let filled = filled?;

@@ -81,18 +81,30 @@ impl<'a, 's> Boosted<'a, 's> {
             if self.waiting.peek().is_some_and(|Reverse(first)| first.place <= least) {
                 return;
             }
-            let Some(mut entry) = self.eligible.next() else { return };
+            let Some(entry) = self.eligible.next() else { return };
             self.n_read = rank;
-            let (boosts, tallies) = (self.boosts, &mut self.tallies);
-            let held =
-                boosts.iter().zip(tallies).filter(|(named, _)| named.boost.matches(entry.row));
-            entry.boost = product(held.map(|(named, tally)| {
-                tally.count(entry.row);
-                named.boost.factor()
-            }));
-            let place = rank as f64 / entry.boost;
-            self.waiting.push(Reverse(Waiting { place, rank, entry }));
+            let waiting = self.placed(rank, entry);
+            self.waiting.push(Reverse(waiting));
         }
+    }
+
+    /// An entry that is the `rank`-th of its source, with its boosts.
+    fn placed(&mut self, rank: usize, mut entry: Entry) -> Waiting {
+        let (boosts, tallies) = (self.boosts, &mut self.tallies);
+        let held = boosts.iter().zip(tallies).filter(|(named, _)| named.boost.matches(entry.row));
+        entry.boost = product(held.map(|(named, tally)| {
+            tally.count(entry.row);
+            named.boost.factor()
+        }));
+        Waiting { place: rank as f64 / entry.boost, rank, entry }
+    }
+
+    /// Entries of one source, best first, in the order that boosts make of them.
+    pub(super) fn ordered(&mut self, entries: Vec<Entry>) -> impl Iterator<Item = Entry> + use<> {
+        let placed = (1..).zip(entries).map(|(rank, entry)| self.placed(rank, entry));
+        let mut placed: Vec<Waiting> = placed.collect();
+        placed.sort_unstable();
+        placed.into_iter().map(|waiting| waiting.entry)
     }
 }
 

@@ -130,26 +130,41 @@ impl<'a, 's> Eligible<'a, 's> {
     }
 }
 
+impl Eligible<'_, '_> {
+    /// The next best of one source, whosever turn it is.
+    fn next_of(&mut self, place: usize) -> Option<Entry> {
+        let (source, trace) = (self.sources.get_mut(place)?, &mut self.traces[place]);
+        while let Some(candidate) = source.next_best() {
+            trace.n_candidates += 1;
+            if !self.gate.is_first(candidate.row) {
+                trace.n_repeated += 1;
+            } else if self.gate.pass(candidate.row).is_ok() {
+                trace.n_eligible += 1;
+                return Some(Entry {
+                    row: candidate.row,
+                    score: candidate.score,
+                    source: place as u32,
+                    boost: 1.0,
+                    stretch: 0,
+                });
+            }
+        }
+        None
+    }
+
+    /// The best `n` of one source, before any other is asked.
+    pub(super) fn best_of(&mut self, place: usize, n: usize) -> Vec<Entry> {
+        std::iter::from_fn(|| self.next_of(place)).take(n).collect()
+    }
+}
+
 impl Iterator for Eligible<'_, '_> {
     type Item = Entry;
 
     fn next(&mut self) -> Option<Entry> {
-        while let Some(source) = self.sources.get_mut(self.current) {
-            let trace = &mut self.traces[self.current];
-            while let Some(candidate) = source.next_best() {
-                trace.n_candidates += 1;
-                if !self.gate.is_first(candidate.row) {
-                    trace.n_repeated += 1;
-                } else if self.gate.pass(candidate.row).is_ok() {
-                    trace.n_eligible += 1;
-                    return Some(Entry {
-                        row: candidate.row,
-                        score: candidate.score,
-                        source: self.current as u32,
-                        boost: 1.0,
-                        stretch: 0,
-                    });
-                }
+        while self.current < self.sources.len() {
+            if let Some(entry) = self.next_of(self.current) {
+                return Some(entry);
             }
             self.current += 1;
         }

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 
 use rustc_hash::FxHashSet;
 
+use super::blended::{Blended, MAX_BLENDED};
 use super::boosted::Boosted;
 use super::diversity::Diversified;
 use super::eligible::{Eligible, Gate};
@@ -95,10 +96,16 @@ pub fn assemble(
     pins.sort_by_key(|pin| pin.position);
     let pinned: Vec<ItemRow> = pins.iter().map(|pin| pin.row).collect();
 
-    let boosted = Boosted::new(Eligible::new(gate, sources), &request.boosts);
+    let mut eligible = Eligible::new(gate, sources);
+    let (mixed, one_in) = match request.blend {
+        Some(blend) => (eligible.best_of(blend.source, MAX_BLENDED), blend.one_in.get()),
+        None => (Vec::new(), 1),
+    };
+    let boosted = Boosted::new(eligible, &request.boosts);
+    let blended = Blended::new(boosted, mixed, one_in);
     // A limit that is never reached holds nothing back: one kind of stream, whatever is asked for.
     let group = |row| request.one_per_group.then(|| catalog.group(row)).flatten();
-    let variants = Rounds::new(boosted, 1, group, &pinned);
+    let variants = Rounds::new(blended, 1, group, &pinned);
     let (limit, depth) = match request.category_cap {
         Some(cap) => (cap.limit, cap.depth.get()),
         None => (NonZeroU32::MAX, 0),
@@ -151,7 +158,7 @@ pub fn assemble(
     trace.held_by_cap = capped.tally;
     let variants = capped.entries.inner;
     trace.held_by_group = variants.tally;
-    let boosted = variants.entries.inner;
+    let boosted = variants.entries.inner.inner;
     trace.boosts = boosted.tallies;
     let eligible = boosted.eligible.inner;
     trace.sources = eligible.traces;

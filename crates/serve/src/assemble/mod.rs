@@ -7,12 +7,13 @@
 //! 2. **Eligible** is what is live, published, not expired, not excluded, not seen as a [`SeenRule`] says, and passes
 //!    every filter. This is hard: nothing else is ever listed, pins included.
 //! 3. **Boosts** divide an item's rank among the eligible ones of its source: see below.
-//! 4. **Variants**: of each group (`group_id`) one item, the best. Soft: its others follow when everything else is listed.
-//! 5. **Cap**: at most so many items of a category. Soft: when nothing else is left, as many again, and so on. It gives
+//! 4. **Blend**: a source may be mixed into the others, one in so many ([`Blend`]), in place of waiting for its turn.
+//! 5. **Variants**: of each group (`group_id`) one item, the best. Soft: its others follow when everything else is listed.
+//! 6. **Cap**: at most so many items of a category. Soft: when nothing else is left, as many again, and so on. It gives
 //!    way before the variants do: no second variant is listed to keep a cap.
-//! 6. **Diversity** reorders by maximal marginal relevance, [`DIVERSITY_BLOCK`] items at a time and never across a place
+//! 7. **Diversity** reorders by maximal marginal relevance, [`DIVERSITY_BLOCK`] items at a time and never across a place
 //!    where variants or the cap gave way.
-//! 7. **Pins** stand at their positions; the others flow around them. A pin past the end of the list stands at its end.
+//! 8. **Pins** stand at their positions; the others flow around them. A pin past the end of the list stands at its end.
 //!    Pins count for variants and the cap.
 //!
 //! All of this is one order of all eligible items, which depends on the state and the request but not on `n` and
@@ -29,6 +30,7 @@
 //!
 //! Read [`ListRequest`] first, then `list`.
 
+mod blended;
 mod boosted;
 mod diversity;
 mod eligible;
@@ -45,6 +47,8 @@ mod trace;
 
 pub use diversity::DIVERSITY_BLOCK;
 pub use list::{Assembled, Listed, Origin, assemble};
-pub use request::{CategoryCap, ListRequest, NamedBoost, NamedFilter, Pin, SeenEvent, SeenRule};
+pub use request::{
+    Blend, CategoryCap, ListRequest, NamedBoost, NamedFilter, Pin, SeenEvent, SeenRule,
+};
 pub use sources::{ByScore, Candidate, InOrder, Source};
 pub use trace::{Moved, PinOutcome, SourceTrace, Tally, Trace};

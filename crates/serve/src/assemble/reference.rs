@@ -7,6 +7,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Map, Value as Json};
 
+use super::blended::MAX_BLENDED;
 use super::*;
 use crate::catalog::{Catalog, ItemRow};
 use crate::rules::reference::{self, NOW_MS, Plain, random_schema};
@@ -37,6 +38,7 @@ pub(super) struct Case {
     offset: usize,
     /// Scores in any order; the last source, all live items by row, is not among them.
     sources: Vec<Vec<(ItemRow, f32)>>,
+    blend: Option<Blend>,
 }
 
 /// What a case came to.
@@ -117,7 +119,7 @@ impl Case {
                 row: row(rng),
             })
             .collect();
-        let sources = (0..rng.random_range(0..3))
+        let sources: Vec<Vec<(ItemRow, f32)>> = (0..rng.random_range(0..3))
             .map(|_| {
                 let n = rng.random_range(0..=n_rows * 2);
                 let score = |rng: &mut ChaCha8Rng| rng.random_range(-4..4) as f32 / 2.0;
@@ -143,6 +145,11 @@ impl Case {
             pins,
             n: rng.random_range(0..15),
             offset: [0, 0, 1, 5, 60][rng.random_range(0..5)],
+            // Also one that is not there.
+            blend: rng.random_bool(0.4).then(|| Blend {
+                source: rng.random_range(0..=sources.len()),
+                one_in: NonZeroUsize::new(rng.random_range(1..5)).unwrap(),
+            }),
             sources,
         }
     }
@@ -178,6 +185,7 @@ impl Case {
             diversity: self.diversity,
             category_cap: self.category_cap,
             pins: self.pins.clone(),
+            blend: self.blend,
         };
         let mut scored: Vec<ByScore<'_>> =
             self.sources.iter().map(|scores| ByScore::new("model", scores.clone())).collect();
@@ -262,31 +270,31 @@ impl Case {
         pins.sort_by_key(|pin| pin.position);
         let pinned: Vec<ItemRow> = pins.iter().map(|pin| pin.row).collect();
 
-        let mut boosted: Vec<ItemRow> = Vec::new();
         let mut sources = self.sources.clone();
         // Best first: by score, then by row. All live items come last.
         sources.push((0..self.items.len() as u32).map(|row| (ItemRow(row), 0.0)).collect());
-        for mut source in sources {
+        for source in &mut sources {
             source.sort_by(|a, b| b.1.partial_cmp(&a.1).unwrap().then(a.0.cmp(&b.0)));
-            let mut ranked: Vec<ItemRow> = Vec::new();
-            for (row, _) in source {
-                let is_new = ![&boosted, &ranked, &pinned].iter().any(|rows| rows.contains(&row));
-                if is_new && self.is_eligible(row) {
-                    ranked.push(row);
-                }
+        }
+        let mut stood = pinned.clone();
+        let mixed = match self.blend {
+            Some(blend) => {
+                let best = self.eligible_of(&sources[blend.source], &mut stood);
+                // More are not mixed in, and no case has as many.
+                assert!(best.len() <= MAX_BLENDED);
+                self.boosted(&best)
             }
-            let mut places: Vec<(f64, ItemRow)> = ranked
-                .iter()
-                .enumerate()
-                .map(|(at, row)| {
-                    let holds = |(_, rule): &&(f64, String)| self.holds(rule, *row);
-                    let factor: f64 =
-                        self.boosts.iter().filter(holds).map(|(factor, _)| factor).product();
-                    ((at + 1) as f64 / factor, *row)
-                })
-                .collect();
-            places.sort_by(|a, b| a.0.partial_cmp(&b.0).unwrap());
-            boosted.extend(places.iter().map(|(_, row)| row));
+            None => Vec::new(),
+        };
+        let mut boosted: Vec<ItemRow> = Vec::new();
+        for source in &sources {
+            boosted.extend(self.boosted(&self.eligible_of(source, &mut stood)));
+        }
+        if let Some(Blend { one_in, .. }) = self.blend {
+            for (at, row) in (1..).zip(mixed) {
+                let place = (at * one_in.get() - 1).min(boosted.len());
+                boosted.insert(place, row);
+            }
         }
 
         let mut stretches = vec![boosted];
@@ -319,6 +327,30 @@ impl Case {
             }
         }
         list
+    }
+
+    /// What may be shown of a source and stood in none before.
+    fn eligible_of(&self, source: &[(ItemRow, f32)], stood: &mut Vec<ItemRow>) -> Vec<ItemRow> {
+        let mut rows = Vec::new();
+        for (row, _) in source {
+            if !stood.contains(row) && self.is_eligible(*row) {
+                stood.push(*row);
+                rows.push(*row);
+            }
+        }
+        rows
+    }
+
+    /// Items of one source in the order of rank over boost.
+    fn boosted(&self, ranked: &[ItemRow]) -> Vec<ItemRow> {
+        let place = |(at, row): (usize, &ItemRow)| {
+            let holds = |(_, rule): &&(f64, String)| self.holds(rule, *row);
+            let factor: f64 = self.boosts.iter().filter(holds).map(|(factor, _)| factor).product();
+            ((at + 1) as f64 / factor, *row)
+        };
+        let mut places: Vec<(f64, ItemRow)> = ranked.iter().enumerate().map(place).collect();
+        places.sort_by(|a, b| a.0.partial_cmp(&b.0).unwrap());
+        places.into_iter().map(|(_, row)| row).collect()
     }
 
     fn text(&self, row: ItemRow, field: &str) -> Option<String> {

@@ -33,6 +33,17 @@ pub struct ListRequest<'a> {
     pub category_cap: Option<CategoryCap>,
     /// Items that stand at a position. Of two at one position or of one item twice, the first counts.
     pub pins: Vec<Pin>,
+    /// A source that is mixed into the others.
+    pub blend: Option<Blend>,
+}
+
+/// A source whose items do not wait for their turn: every so many-th place of the list is one of its best.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Blend {
+    /// Its place among the sources.
+    pub source: usize,
+    /// At 10, the 10th, the 20th and so on are of it.
+    pub one_in: NonZeroUsize,
 }
 
 /// A filter with a name for the trace and the metrics.

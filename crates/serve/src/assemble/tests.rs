@@ -218,6 +218,32 @@ fn sources_come_one_after_the_other() {
     assert_eq!(sources, [(2, 0, 2, 2), (2, 1, 1, 1), (2, 1, 1, 1)]);
 }
 
+#[test]
+fn a_blended_source_has_one_place_in_so_many() {
+    let shop = Shop::new(&vec![json!({}); 9]);
+    let list = |one_in, n, offset, exclude: &[u32]| {
+        let mut model = ByScore::new("model", (0..5).map(|row| (ItemRow(row), -(row as f32))));
+        let mut content = ByScore::new("content", [(ItemRow(7), 0.9), (ItemRow(6), 0.5)]);
+        let rest = shop.catalog.live_rows().map(|row| Candidate { row, score: None });
+        let mut rest = InOrder::new("catalog", rest);
+        let blend = NonZeroUsize::new(one_in).map(|one_in| Blend { source: 1, one_in });
+        let exclude = exclude.iter().map(|row| ItemRow(*row)).collect();
+        let request = ListRequest { offset, exclude, blend, ..request(n) };
+        assemble(&shop.catalog, &mut [&mut model, &mut content, &mut rest], &request)
+    };
+    let whole = |one_in| rows(&list(one_in, 20, 0, &[]));
+    assert_eq!(whole(3), [0, 1, 7, 2, 3, 6, 4, 5, 8]);
+    assert_eq!(whole(1), [7, 6, 0, 1, 2, 3, 4, 5, 8]);
+    // What has no place among the others follows them.
+    assert_eq!(whole(100), [0, 1, 2, 3, 4, 5, 8, 7, 6]);
+    assert_eq!(whole(0), [0, 1, 2, 3, 4, 7, 6, 5, 8]);
+    let page = list(3, 3, 2, &[0]);
+    assert_eq!(rows(&page), [7, 3, 4]);
+    assert_eq!((page.items[0].origin, page.items[0].score), (Origin::Source(1), Some(0.9)));
+    assert_eq!((page.trace.sources[1].n_candidates, page.trace.sources[1].n_listed), (2, 1));
+    assert_eq!(rows(&list(3, 6, 0, &[7])), [0, 1, 6, 2, 3, 4]);
+}
+
 /// As many cases as `FORECART_RANDOM_REQUESTS` says, or as run in some seconds.
 fn n_random_requests() -> u64 {
     let n = std::env::var("FORECART_RANDOM_REQUESTS").ok();

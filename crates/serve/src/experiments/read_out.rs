@@ -127,11 +127,12 @@ fn of_outcomes(experiment: &Experiment, outcomes: &Outcomes, now_ms: i64) -> Rea
             .push("without `begins` only impressions that say their `variant` count".to_owned());
     }
     type Value = fn(&Outcome) -> f64;
-    let mut metrics: Vec<(&str, Value)> = vec![
+    let always: [(&str, Value); 3] = [
         ("clicked", |own| f64::from(u8::from(own.n_clicks > 0))),
         ("clicks", |own| f64::from(own.n_clicks)),
         ("purchases", |own| f64::from(own.n_purchases)),
     ];
+    let mut metrics = always.to_vec();
     if outcomes.has_currencies {
         problems.push("purchases are in several currencies: revenue is not summed".to_owned());
     } else if outcomes.closed.iter().any(|own| own.revenue != 0.0) {

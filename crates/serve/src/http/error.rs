@@ -147,13 +147,29 @@ impl From<IntakeError> for ApiError {
 
 impl ApiError {
     fn from_store(error: &StoreError) -> Self {
+        if error.is_full() {
+            let message = "the disk of the store is full; nothing was changed";
+            return Self::unavailable("store_full", message).retry_after(5).hint(
+                "make room on the disk of the store; writes go on by themselves, and lists are answered meanwhile",
+            );
+        }
+        if matches!(error, StoreError::Away) {
+            // The log has had it once.
+            return Self::unavailable(
+                "store_unavailable",
+                "the store does not answer; nothing was changed",
+            )
+            .hint(
+                "send it again: the store is tried all the time, GET /health/ready says how it is",
+            );
+        }
         // What a database says may name tables and addresses: that is for the log.
         tracing::error!(%error, "the store does not do what it should");
         Self::unavailable(
             "store_unavailable",
-            "the store does not answer or refuses; nothing was changed",
+            "the store does not answer or refuses",
         )
-        .hint("see the log of the server and GET /health/ready")
+        .hint("send it again, with the same event_id of each event: what was written is there once; see the log of the server and GET /health/ready")
     }
 }
 

@@ -24,6 +24,7 @@ use crate::history::UserHistory;
 use crate::lists::{About, DEFAULT_SCENARIO, Job, List, ListAsk};
 use crate::models::Live;
 use crate::rules::{Boost, Filter, RuleError, Schema, Scope, Values};
+use crate::store::StoreError;
 
 /// Items of a list, where nothing is said.
 const N_ITEMS: usize = 10;
@@ -234,15 +235,20 @@ pub(super) async fn answer(
     mut ask: ListAsk,
     user_id: Option<String>,
 ) -> Result<List, ApiError> {
-    let mut past = UserHistory::default();
+    let (mut past, mut store_is_away) = (UserHistory::default(), false);
     if let Some(user_id) = &user_id {
         check_id("user_id", user_id)?;
         ask.is_personal = app.consents.allows(user_id, Purpose::Personalization);
         if ask.is_personal {
-            past = app.memory.histories.of(user_id).await?;
+            let known = unless_away(app.memory.histories.of(user_id).await)?;
+            store_is_away = known.is_none();
+            past = known.unwrap_or_default();
             if app.rules.reads_users {
-                let user = app.store.user(user_id).await?;
-                ask.user = user.map(|own| Values::from_json(&own.attributes)).unwrap_or_default();
+                let user = app.memory.circuit.ask(app.store.user(user_id)).await;
+                let user = unless_away(user)?;
+                store_is_away |= user.is_none();
+                let attributes = user.flatten().map(|own| Values::from_json(&own.attributes));
+                ask.user = attributes.unwrap_or_default();
             }
         } else {
             ask.session.clear();
@@ -252,8 +258,17 @@ pub(super) async fn answer(
         }
     }
     ask.user_id = user_id;
-    let job = Job { app: app.clone(), live: live.clone(), past, ask, request_id: super::new_id() };
+    let (own, live, request_id) = (app.clone(), live.clone(), super::new_id());
+    let job = Job { app: own, live, past, store_is_away, ask, request_id };
     Ok(app.workers.together(job).await?)
+}
+
+/// What the store says; nothing where it does not answer, and the answer does without.
+pub(super) fn unless_away<T>(read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match read {
+        Err(error) if error.is_outage() => Ok(None),
+        other => other.map(Some),
+    }
 }
 
 /// What a user wants next. A user who is not known is answered with what is popular, and `fallback` says so.

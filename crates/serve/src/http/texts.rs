@@ -14,10 +14,12 @@ use utoipa::ToSchema;
 
 use super::body::Body;
 use super::error::{ApiError, ErrorBody};
+use super::recommend::unless_away;
 use crate::app::App;
 use crate::consent::Purpose;
 use crate::event::{MAX_TEXT_BYTES, check_id};
 use crate::history::{PastEvent, UserHistory};
+use crate::lists::STORE_AWAY;
 
 /// Most texts or users of one request.
 const MAX_ROWS: usize = 1_000;
@@ -243,13 +245,19 @@ pub(crate) async fn questions(
     for user_id in users {
         let is_personal = app.consents.allows(&user_id, Purpose::Personalization);
         let past = match is_personal {
-            true => app.memory.histories.of(&user_id).await?,
-            false => UserHistory::default(),
+            true => unless_away(app.memory.histories.of(&user_id).await)?,
+            false => Some(UserHistory::default()),
         };
+        let store_is_away = past.is_none();
+        let past = past.unwrap_or_default();
         let model = file.clone();
         let answered = app.workers.run(move || expected(&model, &past, n, explain));
         let (fallback, questions) = answered.await??;
-        let fallback = if is_personal { fallback } else { Some("no_consent") };
+        let fallback = match (is_personal, store_is_away) {
+            (false, _) => Some("no_consent"),
+            (true, true) => Some(STORE_AWAY),
+            (true, false) => fallback,
+        };
         results.push(UserQuestions { user_id, fallback, questions });
     }
     let header = file.header();

@@ -1,7 +1,7 @@
 //! From a request for a list to the list: history, candidates, rules.
 //!
 //! Every list, whatever it comes from, is made by [`crate::assemble`]: no path can forget a filter. Sources are asked in this order: the
-//! model; what was acted on most often lately; items most like the asked one, where one is asked about; all items.
+//! model, with new items that it does not know mixed in; what was acted on most often lately; items most like the asked one, where one is asked about; all items.
 
 mod candidates;
 mod shop_rules;
@@ -21,8 +21,8 @@ use utoipa::ToSchema;
 use self::candidates::{InCatalog, ModelList, Question};
 use crate::app::App;
 use crate::assemble::{
-    Assembled, ByScore, Candidate, InOrder, ListRequest, Listed, NamedBoost, NamedFilter, Origin,
-    Pin, SeenEvent, SeenRule, Source, assemble,
+    Assembled, Blend, ByScore, Candidate, InOrder, ListRequest, Listed, NamedBoost, NamedFilter,
+    Origin, Pin, SeenEvent, SeenRule, Source, assemble,
 };
 use crate::catalog::{Catalog, Column, ColumnType, ItemRow};
 use crate::clock::now_ms;
@@ -30,6 +30,7 @@ use crate::experiments::Arm;
 use crate::history::PastEvent;
 use crate::metrics::{FilterLabels, ReasonLabels, RecommendLabels, StageLabels};
 use crate::models::Live;
+use crate::new_items::Proposal;
 use crate::rules::{Boost, Facts, Filter, Values};
 
 pub(crate) use self::shop_rules::{DEFAULT_SCENARIO, Scenario, ShopRules};
@@ -41,6 +42,10 @@ pub use self::shop_rules::{
 const N_REASONS: usize = 2;
 /// The source of given items that the model has scores of.
 const MODEL_SCORES: &str = "model";
+/// The fallback of an answer without what the store knows of the user: it does not answer.
+pub(crate) const STORE_AWAY: &str = "store_away";
+/// The source of items that the model does not know.
+const CONTENT: &str = "content";
 /// What answers where no variant was chosen.
 pub(crate) const ONLY_VARIANT: &str = "default";
 
@@ -118,6 +123,8 @@ pub(crate) enum ListReason {
     Pinned,
     /// Because it has much in common with the item.
     Similar,
+    /// Because it has much in common with an item of the user's; it is too new for the model.
+    SimilarTo { item_id: String },
 }
 
 /// An item of a list.
@@ -214,6 +221,8 @@ pub(crate) struct Job {
     pub(crate) app: Arc<App>,
     pub(crate) live: Arc<Live>,
     pub(crate) past: crate::history::UserHistory,
+    /// Whether the user's history could not be read.
+    pub(crate) store_is_away: bool,
     pub(crate) ask: ListAsk,
     pub(crate) request_id: String,
 }
@@ -249,7 +258,10 @@ impl Begun {
     fn list(self, first: Option<Vec<Scored>>) -> List {
         let Job { app, past, ask, .. } = &self.job;
         let pair = self.pair();
-        let fallback = fallback(ask, pair, past);
+        let fallback = match self.job.store_is_away {
+            true => Some(STORE_AWAY),
+            false => fallback(ask, pair, past),
+        };
         let usual = Scenario::default();
         let scenario = self.job.scenario(&usual);
         // What costs time is computed before the catalog is locked, and after it: changes of the catalog do not wait for networks. (Where
@@ -258,18 +270,26 @@ impl Begun {
         let mut on = |catalog: &Catalog| {
             let (seen, now_ms) = (&self.seen_rules, self.now_ms);
             let way = Way { app, catalog, scenario, seen, past, now_ms };
-            let assembled = way.assembled(ask, &mut proposed);
-            let items: Vec<ListItem> = assembled
-                .items
-                .iter()
-                .map(|listed| unexplained(catalog, &assembled, listed))
-                .collect();
+            let fresh = way.new_items(ask, self.job.file().map(Arc::as_ref));
+            let assembled = way.assembled(ask, &mut proposed, &fresh);
+            let listed = assembled.items.iter().map(|listed| {
+                let mut item = unexplained(catalog, &assembled, listed);
+                if item.source[0] == CONTENT {
+                    let like = fresh.iter().find(|own| own.row == listed.row).map(|own| own.like);
+                    let reason =
+                        |row| ListReason::SimilarTo { item_id: catalog.id(row).to_owned() };
+                    item.reasons.extend(like.map(reason));
+                }
+                item
+            });
+            let items: Vec<ListItem> = listed.collect();
             let trace = app.traces.are_kept().then(|| trace(catalog, ask, &assembled));
             (assembled, items, trace)
         };
         let (assembled, mut items, trace) = on(&app.memory.catalog());
         for item in &mut items {
             item.reasons = match (item.source[0].as_str(), pair) {
+                (CONTENT, _) => continue,
                 ("pin", _) => vec![ListReason::Pinned],
                 ("similar", _) => vec![ListReason::Similar],
                 ("popular", _) => vec![ListReason::Popular { rank: None }],
@@ -418,7 +438,31 @@ impl Way<'_> {
         ids.iter().filter_map(|id| self.catalog.row(id)).collect()
     }
 
-    fn assembled(&self, ask: &ListAsk, proposed: &mut Proposed<'_>) -> Assembled {
+    /// Items that the model does not know and that are like what the user acted on last.
+    fn new_items(&self, ask: &ListAsk, file: Option<&LoadedModel>) -> Vec<Proposal> {
+        let new_items = self.app.memory.new_items();
+        let (About::Next, Some(file), Some(_)) = (&ask.about, file, self.app.config.one_new_in)
+        else {
+            return Vec::new();
+        };
+        if new_items.is_empty() {
+            return Vec::new();
+        }
+        let past = self.past.iter().rev().filter_map(|event| event.item.as_deref());
+        let items = ask.session.iter().rev().map(String::as_str).chain(past);
+        let recent = items.filter_map(|item| self.catalog.row(item));
+        let mut proposals = new_items.like(self.catalog, recent, &self.app.texts);
+        // Those of another version, for the moment in which models are swapped.
+        proposals.retain(|own| file.items().index(self.catalog.id(own.row)).is_none());
+        proposals
+    }
+
+    fn assembled(
+        &self,
+        ask: &ListAsk,
+        proposed: &mut Proposed<'_>,
+        fresh: &[Proposal],
+    ) -> Assembled {
         let Self { app, catalog, scenario, seen, past, now_ms } = *self;
         let facts = Facts { catalog, user: &ask.user, context: &ask.context, now_ms };
         let mut filters: Vec<NamedFilter<'_>> = Vec::new();
@@ -470,15 +514,17 @@ impl Way<'_> {
             diversity: ask.diversity.unwrap_or(scenario.diversity),
             category_cap: scenario.category_cap,
             pins,
+            blend: None,
         };
-        self.out_of_sources(ask, proposed, &request)
+        self.out_of_sources(ask, proposed, fresh, request)
     }
 
     fn out_of_sources(
         &self,
         ask: &ListAsk,
         proposed: &mut Proposed<'_>,
-        request: &ListRequest<'_>,
+        fresh: &[Proposal],
+        mut request: ListRequest<'_>,
     ) -> Assembled {
         let catalog = self.catalog;
         let unscored = |row: ItemRow| Candidate { row, score: None };
@@ -487,7 +533,7 @@ impl Way<'_> {
             let scores = scores.filter_map(|(item, score)| Some((catalog.row(item)?, *score)));
             let mut scored = ByScore::new(MODEL_SCORES, scores);
             let mut given = InOrder::new("given", self.rows(items).into_iter().map(unscored));
-            return assemble(catalog, &mut [&mut scored, &mut given], request);
+            return assemble(catalog, &mut [&mut scored, &mut given], &request);
         }
         let mut own = proposed.list.as_mut().map(|list| InCatalog { list, catalog });
         let mut alike = match &ask.about {
@@ -504,12 +550,20 @@ impl Way<'_> {
         });
         let mut popular = InOrder::new("popular", popular);
         let mut everything = InOrder::new("catalog", catalog.live_rows().map(unscored));
+        let mut fresh = (!fresh.is_empty()).then(|| {
+            let candidate = |own: &Proposal| Candidate { row: own.row, score: Some(own.score) };
+            InOrder::new(CONTENT, fresh.iter().map(candidate))
+        });
         let mut sources: Vec<&mut dyn Source> = Vec::new();
         sources.extend(own.as_mut().map(|own| own as &mut dyn Source));
+        if let (Some(fresh), Some(one_in)) = (&mut fresh, self.app.config.one_new_in) {
+            request.blend = Some(Blend { source: sources.len(), one_in });
+            sources.push(fresh);
+        }
         sources.extend(alike.as_mut().map(|alike| alike as &mut dyn Source));
         sources.push(&mut popular);
         sources.push(&mut everything);
-        assemble(catalog, &mut sources, request)
+        assemble(catalog, &mut sources, &request)
     }
 }
 

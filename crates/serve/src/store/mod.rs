@@ -6,16 +6,21 @@
 //!
 //! The suite is the definition: what holds of one holds of the other.
 
+mod alone;
+mod change;
 mod postgres;
 mod record;
 mod sql;
 mod sqlite;
 
 use std::fmt::Debug;
+use std::path::Path;
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use serde_json::{Map, Value};
 
+pub use change::Change;
 pub use postgres::PostgresStore;
 pub use record::{
     ItemRecord, KeyRecord, LoggedEvent, Promotion, Receipt, Scope, StoreCounts, UserRecord,
@@ -34,6 +39,21 @@ pub enum StoreError {
     /// The tables could not be made or brought up to date.
     #[error("the store's tables: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
+    /// There is no room for what should be written.
+    #[error("{place}: the disk is full")]
+    Full {
+        /// The file.
+        place: String,
+    },
+    /// It took longer than it may.
+    #[error("the store did not answer within {ms} ms")]
+    Slow {
+        /// Milliseconds that it had.
+        ms: u64,
+    },
+    /// It failed before, and was not asked again yet.
+    #[error("the store does not answer; it is tried again and again")]
+    Away,
     /// A row that this program did not write.
     #[error("the store holds {what} that cannot be read: {reason}")]
     Unreadable {
@@ -52,6 +72,33 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Whether there is no room on its disk.
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Full { .. } => true,
+            Self::Database(sqlx::Error::Database(error)) => sql::is_full(error.as_ref()),
+            _ => false,
+        }
+    }
+
+    /// Whether the store as a whole does not do what it should, rather than what was asked of it.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Full { .. } | Self::Slow { .. } | Self::Away => true,
+            Self::Database(sqlx::Error::Database(error)) => sql::is_outage(error.as_ref()),
+            Self::Database(error) => !matches!(
+                error,
+                sqlx::Error::RowNotFound
+                    | sqlx::Error::ColumnDecode { .. }
+                    | sqlx::Error::Decode(_)
+                    | sqlx::Error::Encode(_)
+            ),
+            Self::Migration(_) | Self::Unreadable { .. } | Self::Place { .. } => false,
+        }
+    }
+}
+
 /// A future of the store.
 pub type Stored<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
@@ -62,8 +109,12 @@ pub trait Store: Debug + Send + Sync {
     /// Its kind, for people: `sqlite`.
     fn kind(&self) -> &'static str;
 
-    /// Whether other processes may write to it: then nothing that was read may be kept for long.
+    /// Whether other processes may write to it: then what was read may be kept only while [`Self::follow`] tells what they change.
     fn is_shared(&self) -> bool;
+
+    /// Tells what other processes change, in the order in which they did, and every second up to when all was told; until it can no longer be
+    /// heard. Never ends, and tells nothing, where nobody else writes.
+    fn follow<'a>(&'a self, tell: &'a (dyn Fn(Change) + Send + Sync)) -> Stored<'a, ()>;
 
     /// Writes events in one transaction, all or none. One whose `event_id` is there already, or twice among them, is left as it was first.
     ///
@@ -181,18 +232,36 @@ pub trait Store: Debug + Send + Sync {
 ///
 /// # Errors
 /// [`StoreError`] if it cannot be opened, or if its tables are of a newer program.
-pub async fn open(address: &str) -> Result<std::sync::Arc<dyn Store>, StoreError> {
-    if address.starts_with("postgres://") || address.starts_with("postgresql://") {
-        Ok(std::sync::Arc::new(PostgresStore::connect(address).await?))
-    } else if let Some((scheme, _)) = address.split_once("://") {
+pub async fn open(address: &str) -> Result<Arc<dyn Store>, StoreError> {
+    match postgres(address).await {
+        Some(store) => store,
+        None => Ok(Arc::new(SqliteStore::open(Path::new(address)).await?)),
+    }
+}
+
+/// Opens the store of a server: as [`open`], and a file of SQLite as the only server, since each knows only what it wrote itself. Other programs may
+/// open the file beside it.
+///
+/// # Errors
+/// [`StoreError`] as of [`open`], and if another server has the file.
+pub async fn open_to_serve(address: &str) -> Result<Arc<dyn Store>, StoreError> {
+    match postgres(address).await {
+        Some(store) => store,
+        None => Ok(Arc::new(SqliteStore::open_alone(Path::new(address)).await?)),
+    }
+}
+
+async fn postgres(address: &str) -> Option<Result<Arc<dyn Store>, StoreError>> {
+    let (scheme, _) = address.split_once("://")?;
+    if !matches!(scheme, "postgres" | "postgresql") {
         // Not a file of that name: it may hold a password.
         let reason = format!(
             "{scheme}:// is none; it is postgres://user@host/database, or a file of SQLite"
         );
-        Err(StoreError::Place { place: "the address of the store".to_owned(), reason })
-    } else {
-        Ok(std::sync::Arc::new(SqliteStore::open(std::path::Path::new(address)).await?))
+        let place = "the address of the store".to_owned();
+        return Some(Err(StoreError::Place { place, reason }));
     }
+    Some(PostgresStore::connect(address).await.map(|store| Arc::new(store) as Arc<dyn Store>))
 }
 
 /// A JSON object from the text of a row.

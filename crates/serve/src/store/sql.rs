@@ -85,6 +85,25 @@ pub(super) fn migrator(seq: &str) -> Migrator {
     Migrator { migrations: migrations.collect(), ..Migrator::DEFAULT }
 }
 
+/// Whether an error of a database is about all of it: it ends, begins, has no room, or its files are damaged.
+///
+/// Codes of PostgreSQL are SQLSTATE (08 connection, 25006 read only, 53 no resources, 57P its end or begin, 58 system, XX inside), those of SQLite
+/// numbers: `SQLITE_FULL`, `SQLITE_IOERR`, `SQLITE_READONLY` and others, in the low byte.
+pub(super) fn is_outage(error: &(dyn sqlx::error::DatabaseError + 'static)) -> bool {
+    let Some(code) = error.code() else { return true };
+    if error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some() {
+        // BUSY, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, NOTADB.
+        let code: u32 = code.parse().unwrap_or_default();
+        return [5, 8, 10, 11, 13, 14, 26].contains(&(code & 0xff));
+    }
+    code == "25006" || ["08", "53", "57P", "58", "XX"].iter().any(|class| code.starts_with(class))
+}
+
+/// Whether there was no room on the disk: `disk_full` of PostgreSQL; `SQLITE_FULL` and `SQLITE_IOERR_SHMSIZE` of SQLite.
+pub(super) fn is_full(error: &(dyn sqlx::error::DatabaseError + 'static)) -> bool {
+    error.code().is_some_and(|code| ["53100", "13", "4874"].contains(&code.as_ref()))
+}
+
 /// A row of `events`, without what it does not say.
 pub(super) type EventRow =
     (i64, String, String, Option<String>, String, i64, i64, Option<f64>, Option<String>);
@@ -286,6 +305,7 @@ macro_rules! shared_methods {
                     .execute(&mut *transaction)
                     .await?;
                 }
+                self.announce(&mut transaction, "items", "").await?;
                 Ok(transaction.commit().await?)
             })
         }
@@ -307,6 +327,7 @@ macro_rules! shared_methods {
                     .await?;
                     n_added += done.rows_affected();
                 }
+                self.announce(&mut transaction, "items", "").await?;
                 transaction.commit().await?;
                 Ok(n_added)
             })
@@ -453,6 +474,7 @@ macro_rules! shared_methods {
                 .bind(i64::from(had_attributes))
                 .execute(&mut *transaction)
                 .await?;
+                self.announce(&mut transaction, "forgotten", user_id).await?;
                 transaction.commit().await?;
                 self.cleaned().await?;
                 Ok(Receipt { receipt: receipt_id.to_owned(), at_ms: now_ms, n_events, had_attributes })
@@ -509,13 +531,15 @@ macro_rules! shared_methods {
 
         fn promote<'a>(&'a self, slot: &'a str, version: &'a str, now_ms: i64) -> Stored<'a, ()> {
             Box::pin(async move {
+                let mut transaction = self.writer.begin().await?;
                 sqlx::query("INSERT INTO promotions (slot, version, at_ms) VALUES ($1, $2, $3)")
                     .bind(slot)
                     .bind(version)
                     .bind(now_ms)
-                    .execute(&self.writer)
+                    .execute(&mut *transaction)
                     .await?;
-                Ok(())
+                self.announce(&mut transaction, "promotions", slot).await?;
+                Ok(transaction.commit().await?)
             })
         }
 
@@ -533,18 +557,22 @@ macro_rules! shared_methods {
 
         fn demote<'a>(&'a self, slot: &'a str) -> Stored<'a, bool> {
             Box::pin(async move {
+                let mut transaction = self.writer.begin().await?;
                 let done = sqlx::query(
                     "DELETE FROM promotions WHERE seq = (SELECT max(seq) FROM promotions WHERE slot = $1)",
                 )
                 .bind(slot)
-                .execute(&self.writer)
+                .execute(&mut *transaction)
                 .await?;
+                self.announce(&mut transaction, "promotions", slot).await?;
+                transaction.commit().await?;
                 Ok(done.rows_affected() > 0)
             })
         }
 
         fn put_key<'a>(&'a self, key: &'a KeyRecord) -> Stored<'a, ()> {
             Box::pin(async move {
+                let mut transaction = self.writer.begin().await?;
                 sqlx::query(
                     "INSERT INTO keys (key_id, secret_hash, scope, made_ms, ends_ms) VALUES ($1, $2, $3, $4, $5)
                      ON CONFLICT (key_id) DO UPDATE SET secret_hash = excluded.secret_hash, scope = excluded.scope,
@@ -555,9 +583,10 @@ macro_rules! shared_methods {
                 .bind(key.scope.to_string())
                 .bind(key.made_ms)
                 .bind(key.ends_ms)
-                .execute(&self.writer)
+                .execute(&mut *transaction)
                 .await?;
-                Ok(())
+                self.announce(&mut transaction, "keys", "").await?;
+                Ok(transaction.commit().await?)
             })
         }
 
@@ -627,6 +656,7 @@ macro_rules! shared_methods {
 
         fn probe(&self, now_ms: i64) -> Stored<'_, ()> {
             Box::pin(async move {
+                self.has_room()?;
                 sqlx::query(
                     "INSERT INTO probes (probe_id, at_ms) VALUES (1, $1)
                      ON CONFLICT (probe_id) DO UPDATE SET at_ms = excluded.at_ms",

@@ -1,20 +1,26 @@
 //! One file beside the program: SQLite in WAL mode.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
+use sqlx::Connection as _;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
 };
 
+use super::alone::Alone;
 use super::record::{
     ItemRecord, KeyRecord, LoggedEvent, Promotion, Receipt, StoreCounts, UserRecord,
 };
 use super::sql::{self, EventRow, ReceiptRow, event_columns, receipt_columns, shared_methods};
-use super::{Store, StoreError, Stored, object};
+use super::{Change, Store, StoreError, Stored, object};
 use crate::event::Event;
+
+/// A disk with less room is full: events may be a little more than what is left, and what is left should not be used up to the last byte.
+const MIN_ROOM_BYTES: u64 = 1 << 20;
 
 /// Connections that read beside the one that writes.
 const N_READERS: u32 = 4;
@@ -25,6 +31,9 @@ const N_READERS: u32 = 4;
 /// power cut).
 #[derive(Debug)]
 pub struct SqliteStore {
+    path: PathBuf,
+    /// Of a server.
+    _alone: Option<Alone>,
     writer: SqlitePool,
     readers: SqlitePool,
 }
@@ -35,12 +44,31 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError`] if it is not a database of this program, or if its tables are of a newer one.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::make_folder(path)?;
+        Self::opened(path, None).await
+    }
+
+    /// Opens a file, or makes it, as its only server.
+    ///
+    /// # Errors
+    /// As of [`Self::open`], and [`StoreError::Place`] if another server has it.
+    pub async fn open_alone(path: &Path) -> Result<Self, StoreError> {
+        Self::make_folder(path)?;
+        let alone = Alone::with(path).await?;
+        Self::opened(path, Some(alone)).await
+    }
+
+    fn make_folder(path: &Path) -> Result<(), StoreError> {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(|error| StoreError::Place {
                 place: folder.display().to_string(),
                 reason: error.to_string(),
             })?;
         }
+        Ok(())
+    }
+
+    async fn opened(path: &Path, alone: Option<Alone>) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -54,12 +82,21 @@ impl SqliteStore {
             reason: error.to_string(),
         };
         let writer = SqlitePoolOptions::new().max_connections(1).min_connections(1);
+        // On a full disk SQLite ends a transaction by itself, and the rollback that follows fails. The next transactions on this connection
+        // would be parts of one that nobody ends: acknowledged, and gone with the connection. So the connection goes at once.
+        let writer = writer.after_release(|connection, _| {
+            Box::pin(async move {
+                // Behind the rollback of what was dropped.
+                connection.ping().await?;
+                Ok(!connection.is_in_transaction())
+            })
+        });
         let writer = writer.connect_with(options.clone()).await.map_err(place)?;
         sql::migrator("INTEGER PRIMARY KEY AUTOINCREMENT").run(&writer).await?;
         let readers = SqlitePoolOptions::new().max_connections(N_READERS);
         let readers =
             readers.connect_with(options.pragma("query_only", "ON")).await.map_err(place)?;
-        Ok(Self { writer, readers })
+        Ok(Self { path: path.to_owned(), _alone: alone, writer, readers })
     }
 }
 
@@ -67,6 +104,26 @@ impl SqliteStore {
     /// Takes what was deleted out of the log of transactions too, unless a reader still needs it: then the next time.
     async fn cleaned(&self) -> Result<(), StoreError> {
         sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.writer).await?;
+        Ok(())
+    }
+
+    /// Nobody else listens.
+    async fn announce(
+        &self,
+        _connection: &mut SqliteConnection,
+        _what: &str,
+        _of: &str,
+    ) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Small writes go through on a disk that is as good as full, since room in the log of transactions is used again.
+    fn has_room(&self) -> Result<(), StoreError> {
+        // Where the system does not say, writes will.
+        let Ok(disk) = rustix::fs::statvfs(&self.path) else { return Ok(()) };
+        if disk.f_bavail.saturating_mul(disk.f_frsize) < MIN_ROOM_BYTES {
+            return Err(StoreError::Full { place: self.path.display().to_string() });
+        }
         Ok(())
     }
 }
@@ -78,6 +135,10 @@ impl Store for SqliteStore {
 
     fn is_shared(&self) -> bool {
         false
+    }
+
+    fn follow<'a>(&'a self, _tell: &'a (dyn Fn(Change) + Send + Sync)) -> Stored<'a, ()> {
+        Box::pin(std::future::pending())
     }
 
     fn append<'a>(&'a self, events: &'a [Event], received_ms: i64) -> Stored<'a, Vec<usize>> {

@@ -22,10 +22,9 @@ async fn with_model(raw: RawServeConfig) -> Served {
     Served::at(folder, raw).await
 }
 
-async fn says(served: &Served, method: &str, user: &str, body: Value) -> StatusCode {
+async fn says(served: &Served, method: &str, user: &str, body: &Value) {
     let answer = served.ask(method, &format!("/v1/users/{user}"), &body.to_string()).await;
     assert!(answer.status == StatusCode::NO_CONTENT, "{}", answer.text);
-    answer.status
 }
 
 fn items(list: &Value) -> &Value {
@@ -42,13 +41,13 @@ async fn without_consent_nothing_that_is_known_of_a_user_shapes_an_answer() {
     served.post("/v1/items", &json!({"item_id": "item/40", "brand": "Rare"})).await;
     for user in ["u", "v"] {
         served.event(user, "item/10", "purchase", 1_764_000_000).await;
-        says(&served, "PUT", user, json!({"favorite": "Rare"})).await;
+        says(&served, "PUT", user, &json!({"favorite": "Rare"})).await;
     }
     let own = served.get("/v1/recommend/u?n=10").await.json();
     let nobody = served.get("/v1/recommend/nobody?n=10").await.json();
     assert!(own["fallback"].is_null() && items(&own) != items(&nobody), "{own}");
     // At once, by each way to say it.
-    says(&served, "PATCH", "u", json!({"consent": {"personalization": false}})).await;
+    says(&served, "PATCH", "u", &json!({"consent": {"personalization": false}})).await;
     let body = json!([{"user_id": "v", "favorite": "Rare", "consent": {"personalization": false}}]);
     assert_eq!(served.post("/v1/users", &body).await.status, StatusCode::ACCEPTED);
     for user in ["u", "v"] {
@@ -71,9 +70,9 @@ async fn without_consent_nothing_that_is_known_of_a_user_shapes_an_answer() {
         (items(&rank("nobody").await), &json!("no_consent"))
     );
     // Another purpose changes nothing of this one.
-    says(&served, "PATCH", "u", json!({"consent": {"training": true}})).await;
+    says(&served, "PATCH", "u", &json!({"consent": {"training": true}})).await;
     assert_eq!(served.get("/v1/recommend/u").await.json()["fallback"], "no_consent");
-    says(&served, "PATCH", "u", json!({"consent": {"personalization": null}})).await;
+    says(&served, "PATCH", "u", &json!({"consent": {"personalization": null}})).await;
     let again = served.get("/v1/recommend/u?n=10").await.json();
     assert_eq!((items(&again), &again["fallback"]), (items(&own), &json!(null)));
 }
@@ -84,7 +83,7 @@ async fn consent_is_kept_over_a_restart_exported_and_forgotten_with_the_user() {
     for user in ["u", "v"] {
         served.event(user, "item/10", "purchase", 1_764_000_000).await;
     }
-    says(&served, "PUT", "u", json!({"consent": {"personalization": false, "ads": true}})).await;
+    says(&served, "PUT", "u", &json!({"consent": {"personalization": false, "ads": true}})).await;
     let export = served.get("/v1/users/u/export").await.text;
     assert!(export.lines().next().unwrap().contains("\"personalization\":false"), "{export}");
     let Served { app, folder, .. } = served;
@@ -104,10 +103,10 @@ async fn where_consent_is_asked_for_nothing_is_personal_until_it_is_granted() {
     let served = with_model(raw).await;
     served.event("u", "item/10", "purchase", 1_764_000_000).await;
     assert_eq!(served.get("/v1/recommend/u").await.json()["fallback"], "no_consent");
-    says(&served, "PUT", "u", json!({"consent": {"personalization": true}})).await;
+    says(&served, "PUT", "u", &json!({"consent": {"personalization": true}})).await;
     assert!(served.get("/v1/recommend/u").await.json()["fallback"].is_null());
     // A new record that says nothing is no consent.
-    says(&served, "PUT", "u", json!({"country": "CN"})).await;
+    says(&served, "PUT", "u", &json!({"country": "CN"})).await;
     assert_eq!(served.get("/v1/recommend/u").await.json()["fallback"], "no_consent");
     let error =
         toml::from_str::<RawServeConfig>("consent_default = \"given\"").unwrap_err().to_string();
@@ -144,8 +143,8 @@ async fn a_consent_that_cannot_be_read_is_refused_with_its_field() {
 #[tokio::test]
 async fn who_may_be_learned_from_is_read_from_the_store() {
     let served = Served::empty().await;
-    says(&served, "PUT", "refuses", json!({"consent": {"training": false}})).await;
-    says(&served, "PUT", "grants", json!({"consent": {"training": true}})).await;
+    says(&served, "PUT", "refuses", &json!({"consent": {"training": false}})).await;
+    says(&served, "PUT", "grants", &json!({"consent": {"training": true}})).await;
     let path = served.folder.path().join("store.sqlite");
     let store = store::open(path.to_str().unwrap()).await.unwrap();
     for (default, expected) in [

@@ -105,8 +105,7 @@ async fn a_catalog_that_was_sent_is_there_after_a_restart() {
     let expected =
         json!({"item_id": "a/b 茶", "title": "Tea", "price": 4, "attributes": {"color": "green"}});
     assert_eq!(served.get(path).await.json(), expected);
-    let Served { app, folder, .. } = served;
-    drop(app);
+    let folder = served.end();
     let again = Served::at(folder, RawServeConfig::default()).await;
     assert_eq!(again.get(path).await.json(), expected);
     assert_eq!(again.get("/v1/items/c").await.code(), "unknown_item");
@@ -136,8 +135,7 @@ async fn a_user_is_described_exported_and_forgotten() {
     assert_eq!(served.get(&format!("/v1/privacy/receipts/{id}")).await.json(), receipt);
     assert_eq!(served.get("/v1/privacy/receipts/none").await.code(), "unknown_receipt");
     assert_eq!(served.get("/v1/users/secret-user/export").await.text.lines().count(), 1);
-    let Served { app, folder, .. } = served;
-    drop(app);
+    let folder = served.end();
     // Nothing of the user is left in the files of the store either.
     let again = Served::at(folder, RawServeConfig::default()).await;
     let files = std::fs::read_dir(again.folder.path()).unwrap();

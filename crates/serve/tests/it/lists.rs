@@ -180,8 +180,7 @@ async fn an_item_that_was_taken_out_stays_out_of_every_list() {
     }
     served.event("u", "never-seen", "view_item", 1_764_000_000).await;
     served.event("u", "item/10", "view_item", 1_764_000_000).await;
-    let Served { app, folder, .. } = served;
-    drop(app);
+    let folder = served.end();
     // Filled again, as at every start: what was taken out is not brought back.
     let data = forecart_data::Dataset::open(&folder.path().join("dataset")).unwrap();
     let store = store::open(folder.path().join("store.sqlite").to_str().unwrap()).await.unwrap();
@@ -286,4 +285,76 @@ async fn a_rule_that_cannot_be_used_stops_the_start_and_points_at_its_column() {
         let error = forecart_serve::App::start(config).await.unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_new_item_is_recommended_to_who_looked_at_what_is_like_it() {
+    let served = with_model("seq-rules", &json!({}), RawServeConfig::default()).await;
+    let put = async |id: &str, fields: &Value| {
+        let path = format!("/v1/items/{}", id.replace('/', "%2F"));
+        let answer = served.ask("PUT", &path, &fields.to_string()).await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT, "{}", answer.text);
+    };
+    let list = async |query: &str| served.get(&format!("/v1/recommend/u?{query}")).await.json();
+    put("item/10", &json!({"title": "Sencha green tea 100 g", "brand": "Ume"})).await;
+    put("item/12", &json!({"title": "Cast iron pan", "brand": "Iron"})).await;
+    served.event("u", "item/10", "purchase", 1_764_000_000).await;
+    served.event("u", "item/12", "purchase", 1_764_000_100).await;
+    let before = list("n=30").await;
+    // One that is like nothing of the user's changes nothing.
+    put("new/rope", &json!({"title": "Rope"})).await;
+    assert_eq!(list("n=30").await["items"], before["items"]);
+
+    let started = std::time::Instant::now();
+    put("new/tea", &json!({"title": "Gyokuro green tea 50 g", "in_stock": true})).await;
+    let after = list("n=30").await;
+    assert!(started.elapsed() < std::time::Duration::from_secs(1));
+    // At the tenth place, and nothing else has moved.
+    let item = &after["items"][9];
+    assert_eq!((&item["item_id"], &item["source"]), (&json!("new/tea"), &json!(["content"])));
+    assert_eq!(item["reasons"], json!([{"kind": "similar_to", "item_id": "item/10"}]));
+    assert!(item["score"].as_f64().is_some_and(|score| score > 0.15 && score < 1.0), "{item}");
+    let (mut listed, mut own) = (ids(&after), ids(&before));
+    listed.remove(9);
+    own.truncate(29);
+    assert_eq!(listed, own);
+    let trace = after["request_id"].as_str().unwrap();
+    let trace = served.get(&format!("/v1/requests/{trace}")).await.json();
+    let sources = trace["sources"].as_array().unwrap();
+    let content = sources.iter().find(|own| own["name"] == "content").unwrap();
+    assert_eq!((&content["n_candidates"], &content["n_listed"]), (&json!(1), &json!(1)));
+
+    // In a visit, by what was looked at in it; pages are of one list.
+    put("new/pan", &json!({"title": "Iron pan"})).await;
+    let visit = json!({"session": ["item/10", "item/12"], "n": 20});
+    let visit = ids(&served.post("/v1/recommend", &visit).await.json());
+    assert_eq!((visit[9].as_str(), visit[19].as_str()), ("new/pan", "new/tea"));
+    let whole = ids(&list("n=40").await);
+    let mut pages = ids(&list("n=15").await);
+    pages.extend(ids(&list("n=25&offset=15").await));
+    assert_eq!(pages, whole);
+    assert_eq!(whole.iter().filter(|id| id.starts_with("new/")).count(), 2);
+
+    // Rules hold here as everywhere.
+    let filtered = ids(&list("n=40&filter=default(item.in_stock,false)").await);
+    assert_eq!(filtered, ["new/tea"]);
+    served.event("u", "new/pan", "purchase", 1_764_000_200).await;
+    assert!(!ids(&list("n=40&leave_out_seen=true").await).contains(&"new/pan".to_owned()));
+    assert_eq!(
+        served.ask("DELETE", "/v1/items/new%2Ftea", "").await.status,
+        StatusCode::NO_CONTENT
+    );
+    assert!(!ids(&list("n=60").await).contains(&"new/tea".to_owned()));
+
+    // None, where none is wanted.
+    let raw = RawServeConfig { new_items: Some(0.0), ..RawServeConfig::default() };
+    let served = Served::at(served.end(), raw).await;
+    served.ask("PUT", "/v1/items/new%2Ftea", "{\"title\": \"Gyokuro green tea 50 g\"}").await;
+    let path = "/v1/recommend/u?n=50";
+    let listed = served.get(path).await.json();
+    let is_content = |item: &Value| item["source"] == json!(["content"]);
+    assert!(!listed["items"].as_array().unwrap().iter().any(is_content), "{listed}");
+    let raw = RawServeConfig { new_items: Some(1.5), ..RawServeConfig::default() };
+    let error = forecart_serve::ServeConfig::new(raw, NonZeroUsize::MIN).unwrap_err();
+    assert!(error.to_string().contains("serve.new_items"), "{error}");
 }

@@ -4,6 +4,7 @@
 #[expect(dead_code, reason = "the models' tests use more of it")]
 mod shop;
 
+mod cluster;
 mod served;
 
 mod compatible;
@@ -11,10 +12,12 @@ mod consent;
 mod dump;
 mod events;
 mod experiments;
+mod failures;
 mod keys;
 mod limits;
 mod lists;
 mod nats;
+mod replicas;
 mod secrets;
 mod sequence;
 mod signing;

@@ -1,17 +1,21 @@
 //! A server without a socket, on a store and models of its own.
 
 use std::num::NonZeroUsize;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use forecart_data::Dataset;
 use forecart_models::recommend::registry;
-use forecart_serve::{App, RawServeConfig, ServeConfig};
+use forecart_serve::{App, RawServeConfig, ServeConfig, Server};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tower::ServiceExt as _;
 
 use crate::shop;
@@ -74,6 +78,11 @@ impl Served {
         Self { app, router, folder }
     }
 
+    /// Lets go of the server; the folder stays.
+    pub(crate) fn end(self) -> TempDir {
+        self.folder
+    }
+
     pub(crate) fn models(&self) -> PathBuf {
         self.folder.path().join("models")
     }
@@ -106,6 +115,56 @@ impl Served {
         let sent = json!({"user_id": user, "item_id": item, "event": event, "timestamp": time});
         let answer = self.post("/v1/events", &sent).await;
         assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
+    }
+}
+
+/// On what a folder holds, where nothing else is said.
+fn config(folder: &TempDir, raw: RawServeConfig) -> ServeConfig {
+    let raw = RawServeConfig { port: Some(0), ..Served::placed(folder, raw) };
+    ServeConfig::new(raw, NonZeroUsize::new(2).unwrap()).unwrap()
+}
+
+/// A server with all that it does beside answering; asked without its socket all the same.
+pub(crate) struct Running {
+    served: Served,
+    end: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Deref for Running {
+    type Target = Served;
+
+    fn deref(&self) -> &Served {
+        &self.served
+    }
+}
+
+impl Running {
+    /// On what a folder holds already.
+    pub(crate) async fn start(folder: TempDir, raw: RawServeConfig) -> Self {
+        let server = Server::start(config(&folder, raw), false).await.unwrap();
+        let app = server.app().clone();
+        let router = forecart_serve::router(app.clone());
+        let (end, ended) = oneshot::channel();
+        let task = tokio::spawn(server.run(async { drop(ended.await) }));
+        Self { served: Served { app, router, folder }, end, task }
+    }
+
+    /// Ends it as a process ends.
+    pub(crate) async fn end(self) -> TempDir {
+        let folder = self.served.end();
+        self.end.send(()).unwrap();
+        self.task.await.unwrap();
+        folder
+    }
+}
+
+/// Waits for something that comes by itself.
+pub(crate) async fn within(most: Duration, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so().await {
+        assert!(started.elapsed() < most, "not within {most:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

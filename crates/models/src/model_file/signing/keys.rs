@@ -267,7 +267,7 @@ mod tests {
         assert!(public.is_of(b"", &signature) && !public.is_of(b"x", &signature));
         let digest = forecart_data::storage::sha256(public.key.as_bytes());
         assert_eq!(public.id().to_string(), digest[..16]);
-        assert_eq!(KeyId::from_digits(digest[..16].as_bytes()), Some(public.id()));
+        assert_eq!(KeyId::from_digits(&digest.as_bytes()[..16]), Some(public.id()));
     }
 
     #[test]
