@@ -104,6 +104,7 @@ enum Row {
     Promotion { slot: String, version: String, at_ms: i64 },
     Dataset { content_hash: String, at_ms: i64 },
     Key(KeyRecord),
+    Position { source: String, seq: u64 },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -188,6 +189,10 @@ async fn write(
     let head = Head { forecart_dump: VERSION, made_ms: now_ms() };
     lines
         .write(format!("{}\n", serde_json::to_string(&head).expect("a head is JSON")).as_bytes())?;
+    // Before the events are counted: what is before a position is among them.
+    for (source, seq) in store.positions().await? {
+        lines.row(&Row::Position { source, seq })?;
+    }
     let n_events = store.counts().await?.n_events;
     progress.begin("dump", Some(n_events));
     let mut after = 0;
@@ -337,7 +342,7 @@ pub async fn restore(
         batch.take(store, row).await?;
     }
     batch.write(store).await?;
-    batch.promote(store).await?;
+    batch.conclude(store).await?;
     Ok(batch.dumped)
 }
 
@@ -351,6 +356,7 @@ struct Batch {
     users: Vec<UserRecord>,
     receipts: Vec<Receipt>,
     promotions: Vec<(String, String, i64)>,
+    positions: Vec<(String, u64)>,
 }
 
 impl Batch {
@@ -374,6 +380,7 @@ impl Batch {
                 store.note_dataset(&content_hash, at_ms).await?;
             }
             Row::Key(key) => store.put_key(&key).await?,
+            Row::Position { source, seq } => self.positions.push((source, seq)),
         }
         if self.items.len() + self.users.len() + self.receipts.len() >= ROWS {
             self.write(store).await?;
@@ -404,8 +411,14 @@ impl Batch {
         Ok(())
     }
 
-    /// Last, and only in slots where nothing was promoted: doing it again changes nothing.
-    async fn promote(&mut self, store: &dyn Store) -> Result<(), StoreError> {
+    /// Last: promotions only in slots where nothing was promoted, positions of sources only where none was noted. Doing it again changes
+    /// nothing.
+    async fn conclude(&mut self, store: &dyn Store) -> Result<(), StoreError> {
+        for (source, seq) in &self.positions {
+            if store.position(source).await?.is_none() {
+                store.note_position(source, *seq).await?;
+            }
+        }
         let mut begun: Vec<String> = Vec::new();
         for slot in SLOTS {
             if !store.promotions(slot).await?.is_empty() {

@@ -215,6 +215,9 @@ pub trait Store: Debug + Send + Sync {
     /// Up to which place a source of events was written, as [`Self::note_position`] noted it last.
     fn position<'a>(&'a self, source: &'a str) -> Stored<'a, Option<u64>>;
 
+    /// The same of all sources, by their names.
+    fn positions(&self) -> Stored<'_, Vec<(String, u64)>>;
+
     /// Notes up to which place a source of events was written; an earlier note of it is replaced.
     fn note_position<'a>(&'a self, source: &'a str, seq: u64) -> Stored<'a, ()>;
 

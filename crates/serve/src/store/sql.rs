@@ -624,6 +624,16 @@ macro_rules! shared_methods {
             })
         }
 
+        fn positions(&self) -> Stored<'_, Vec<(String, u64)>> {
+            Box::pin(async move {
+                let rows: Vec<(String, i64)> =
+                    sqlx::query_as("SELECT source, seq FROM positions ORDER BY source")
+                        .fetch_all(&self.readers)
+                        .await?;
+                Ok(rows.into_iter().map(|(source, seq)| (source, seq.unsigned_abs())).collect())
+            })
+        }
+
         fn note_position<'a>(&'a self, source: &'a str, seq: u64) -> Stored<'a, ()> {
             Box::pin(async move {
                 sqlx::query(

@@ -52,6 +52,7 @@ async fn fill(store: &dyn Store) {
         store.promote("recommend", version, at).await.unwrap();
     }
     store.note_dataset("hash", 5).await.unwrap();
+    store.note_position("nats/shop", 77).await.unwrap();
     let key = KeyRecord {
         key_id: "k".into(),
         secret_hash: "00".into(),
