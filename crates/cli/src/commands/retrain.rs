@@ -75,7 +75,8 @@ fn make(context: &Context, arguments: &RetrainArgs, scratch: &Path) -> anyhow::R
     let consent = context.config.serve().consent_default;
     let exported = serve::runtime()?.block_on(async {
         let store = store::open(&address).await?;
-        let exported = forecart_serve::export(store.as_ref(), scratch, &context.display).await;
+        let exported =
+            forecart_serve::export(store.as_ref(), consent, scratch, &context.display).await;
         store.close().await;
         anyhow::Ok(exported?)
     })?;
