@@ -230,7 +230,6 @@ impl App {
         let metrics = Metrics::new();
         let metrics = if config.nats.is_some() { metrics.with_nats() } else { metrics };
         let nats = Arc::new(NatsState::new(metrics.nats_connected.clone()));
-        let metrics = Metrics::new();
         let circuit =
             Arc::new(Circuit::new(metrics.store_failures.clone(), metrics.store_up.clone()));
         let histories =

@@ -359,6 +359,10 @@ fn tls(
 
 /// Most requests a second that a limit may be set to; more is none.
 const MAX_RATE: f64 = 1e6;
+/// Fewest: one in about eleven days.
+const MIN_RATE: f64 = 1e-6;
+/// Longest time in seconds in which a burst comes back.
+const MAX_REFILL_SECS: f64 = 1e9;
 
 fn rate(
     per_second: Option<f64>,
@@ -373,15 +377,20 @@ fn rate(
             }
         };
     };
-    if !(per_second > 0.0 && per_second <= MAX_RATE) {
+    if !(MIN_RATE..=MAX_RATE).contains(&per_second) {
         let reason = format!(
-            "{per_second} is not above 0 and at most {MAX_RATE}; without it nothing is limited"
+            "{per_second} is not in {MIN_RATE}..={MAX_RATE}; without it nothing is limited"
         );
         return Err(ServeConfigError { key: "rate_per_second", reason });
     }
     // As many as come in a second.
     let usual = NonZeroU32::new(per_second.ceil() as u32).unwrap_or(NonZeroU32::MIN);
-    Ok(Some(Rate { per_second, burst: burst.unwrap_or(usual) }))
+    let burst = burst.unwrap_or(usual);
+    if f64::from(burst.get()) / per_second > MAX_REFILL_SECS {
+        let reason = format!("{burst} at once come back in more than {MAX_REFILL_SECS} seconds");
+        return Err(ServeConfigError { key: "rate_burst", reason });
+    }
+    Ok(Some(Rate { per_second, burst }))
 }
 
 #[cfg(test)]

@@ -131,6 +131,12 @@ impl Consents {
         (self.default == ConsentDefault::Granted) == (said & purpose.bit() == 0)
     }
 
+    /// Whether a user has said anything else than the default.
+    pub(crate) fn has_said_otherwise(&self, user_id: &str) -> bool {
+        let otherwise = self.otherwise.read().unwrap_or_else(PoisonError::into_inner);
+        !otherwise.is_empty() && otherwise.contains_key(&key(user_id))
+    }
+
     /// Takes what users said since a moment.
     pub(crate) async fn follow(&self, store: &dyn Store, since_ms: i64) -> Result<(), StoreError> {
         let mut after = String::new();

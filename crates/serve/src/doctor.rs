@@ -11,6 +11,7 @@ use crate::keys::Keys;
 use crate::lists::ShopRules;
 use crate::models::{Models, SLOTS};
 use crate::store;
+use crate::tls::Tls;
 
 /// A disk with less room than this fills soon.
 const LITTLE_DISK_BYTES: u64 = 1 << 30;
@@ -63,6 +64,8 @@ impl Finding {
 /// store that is not there is made, and the tables of one that is are brought up to date.
 pub async fn examine(config: &ServeConfig) -> Vec<Finding> {
     let mut findings = vec![rules(config)];
+    findings.extend(experiments(config));
+    findings.extend(tls(config).await);
     let opened = store::open(&config.store).await;
     match opened {
         Err(error) => {
@@ -113,6 +116,25 @@ fn rules(config: &ServeConfig) -> Finding {
     }
 }
 
+fn experiments(config: &ServeConfig) -> Option<Finding> {
+    match config.experiments() {
+        Ok(own) if own.all().is_empty() => None,
+        Ok(own) => Some(Finding::ok("experiments", format!("{} are set up", own.all().len()))),
+        Err(error) => {
+            let advice = "a server does not start with this experiment";
+            Some(Finding::failed("experiments", error.to_string(), advice))
+        }
+    }
+}
+
+async fn tls(config: &ServeConfig) -> Option<Finding> {
+    let files = config.tls.clone()?;
+    Some(match Tls::start(files).await {
+        Ok(_) => Finding::ok("TLS", "certificate and key fit"),
+        Err(error) => Finding::failed("TLS", error.to_string(), "a server does not start so"),
+    })
+}
+
 #[cfg(unix)]
 fn disk(store: &Path) -> Option<Finding> {
     let folder = store.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -133,7 +155,10 @@ fn disk(_store: &Path) -> Option<Finding> {
 }
 
 async fn models(config: &ServeConfig, store: &std::sync::Arc<dyn store::Store>) -> Vec<Finding> {
-    let models = Models::new(config.models.clone(), store.clone());
+    let experiments = config.experiments().map(|own| own.models()).unwrap_or_default();
+    let models = Models::new(config.models.clone(), store.clone())
+        .trusting(config.trust.clone())
+        .beside(experiments);
     if let Err(error) = models.refresh().await {
         let advice = "name a file of `forecart train`, or a folder of them, by --model";
         return vec![Finding::failed("models", error.to_string(), advice)];

@@ -29,6 +29,8 @@ use crate::store::{ItemRecord, KeyRecord, Receipt, Store, StoreCounts, StoreErro
 const VERSION: u32 = 1;
 /// Rows that are read or written at once.
 const ROWS: usize = 5_000;
+/// Events that came within so many milliseconds are restored as if they had come together.
+const TOGETHER_MS: i64 = 60_000;
 /// Longest line: an item or a user as large as a request may be.
 const MAX_LINE_BYTES: u64 = 64 << 20;
 /// How hard zstd works: its usual level.
@@ -363,8 +365,9 @@ impl Batch {
     async fn take(&mut self, store: &dyn Store, row: Row) -> Result<(), StoreError> {
         match row {
             Row::Event { received_ms, event } => {
-                // Events are kept for so long after they came: those of one transaction came at once.
-                if received_ms != self.received_ms || self.events.len() == ROWS {
+                // Events are kept for so long after they came, in days: those of a minute came at its beginning.
+                let is_same = (0..TOGETHER_MS).contains(&(received_ms - self.received_ms));
+                if !is_same || self.events.len() == ROWS {
                     self.write(store).await?;
                     self.received_ms = received_ms;
                 }
@@ -411,7 +414,7 @@ impl Batch {
         Ok(())
     }
 
-    /// Last: promotions only in slots where nothing was promoted, positions of sources only where none was noted. Doing it again changes
+    /// Last: promotions only in slots where nothing else was promoted, positions of sources only where none was noted. Doing it again changes
     /// nothing.
     async fn conclude(&mut self, store: &dyn Store) -> Result<(), StoreError> {
         for (source, seq) in &self.positions {
@@ -419,15 +422,16 @@ impl Batch {
                 store.note_position(source, *seq).await?;
             }
         }
-        let mut begun: Vec<String> = Vec::new();
         for slot in SLOTS {
-            if !store.promotions(slot).await?.is_empty() {
-                begun.push(slot.to_owned());
-            }
-        }
-        for (slot, version, at_ms) in &self.promotions {
-            if !begun.contains(slot) {
-                store.promote(slot, version, *at_ms).await?;
+            let there = store.promotions(slot).await?.into_iter().rev();
+            let there: Vec<(String, i64)> = there.map(|own| (own.version, own.at_ms)).collect();
+            let own = self.promotions.iter().filter(|own| own.0 == slot);
+            let own: Vec<(String, i64)> = own.map(|own| (own.1.clone(), own.2)).collect();
+            // What was cut short goes on; where anything else was promoted, nothing is.
+            if let Some(rest) = own.strip_prefix(there.as_slice()) {
+                for (version, at_ms) in rest {
+                    store.promote(slot, version, *at_ms).await?;
+                }
             }
         }
         Ok(())

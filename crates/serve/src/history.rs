@@ -15,7 +15,7 @@ use crate::event::Event;
 use crate::store::{Store, StoreError};
 
 /// How old what is known of other processes may be, for histories that are kept to be used.
-pub(crate) const MAX_LAG: Duration = Duration::from_secs(3);
+const MAX_LAG: Duration = Duration::from_secs(3);
 
 /// Parts of the cache, each with its own lock.
 const N_SHARDS: usize = 64;
@@ -56,7 +56,7 @@ pub type UserHistory = Arc<Vec<PastEvent>>;
 /// was written is put into the history that is kept, and one that is read while events are written is answered with but not kept.
 ///
 /// Where other processes write to the store too, this is so of the own events. Histories that others have changed are let go of as soon as this is
-/// told ([`Self::changed`]), and while it is not certain that all changes before [`MAX_LAG`] ago were told, none is kept or used.
+/// told, and while it is not certain that all changes up to three seconds ago were told, none is kept or used.
 #[derive(Debug)]
 pub struct Histories {
     store: Arc<dyn Store>,

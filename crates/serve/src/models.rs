@@ -223,6 +223,8 @@ pub struct Models {
     beside: Vec<String>,
     /// Files that are no models.
     unreadable: ArcSwap<Vec<LeftOut>>,
+    /// Where those are, and those that are not of who is trusted.
+    bad_paths: ArcSwap<Vec<PathBuf>>,
     /// Files that are models and not of who is trusted; they are among the unreadable ones too.
     refused: ArcSwap<Vec<Refused>>,
     /// Models that should be served and could not be loaded.
@@ -243,6 +245,7 @@ impl Models {
             live: ArcSwap::default(),
             beside: Vec::new(),
             unreadable: ArcSwap::default(),
+            bad_paths: ArcSwap::default(),
             refused: ArcSwap::default(),
             failed: ArcSwap::default(),
             origins: Mutex::default(),
@@ -286,6 +289,7 @@ impl Models {
         let mut found = Vec::new();
         let mut left_out = Vec::new();
         let mut refused = Vec::new();
+        let mut bad_paths = Vec::new();
         let live = self.live();
         let files = self.files()?;
         self.trusted.keep_only(&files);
@@ -295,6 +299,7 @@ impl Models {
                 Ok(inspected) => inspected,
                 Err(error) => {
                     left_out.push(LeftOut { file, reason: error.to_string() });
+                    bad_paths.push(path);
                     continue;
                 }
             };
@@ -302,6 +307,7 @@ impl Models {
                 let own = LeftOut { file, reason };
                 left_out.push(own.clone());
                 refused.push(Refused { slot: name, version, left_out: own });
+                bad_paths.push(path);
                 continue;
             }
             let is_live = live.in_slot(&name).is_some_and(|(_, own)| own == version);
@@ -312,6 +318,7 @@ impl Models {
             a.name.cmp(&b.name).then(b.written.cmp(&a.written)).then(a.file.cmp(&b.file))
         });
         self.unreadable.store(Arc::new(left_out));
+        self.bad_paths.store(Arc::new(bad_paths));
         self.refused.store(Arc::new(refused));
         Ok(found)
     }
@@ -350,11 +357,17 @@ impl Models {
         slots.dedup();
         let mut failed = Vec::new();
         for slot in slots {
-            if self.is_live_refused(&slot) || self.is_damaged(&slot) {
-                continue;
-            }
             let promoted = self.store.promotions(&slot).await?;
             let of_slot: Vec<&Found> = found.iter().filter(|own| own.name == slot).collect();
+            // What was loaded was whole: it answers on, unless another version was promoted since.
+            let is_promoted_since = promoted.first().is_some_and(|newest| {
+                let is_there = of_slot.iter().any(|own| own.version == newest.version);
+                let live = self.live();
+                is_there && live.in_slot(&slot).is_none_or(|(_, own)| own != newest.version)
+            });
+            if self.is_live_altered(&slot) && !is_promoted_since {
+                continue;
+            }
             let is_promoted = promoted
                 .iter()
                 .find_map(|own| of_slot.iter().find(|file| file.version == own.version));
@@ -468,11 +481,10 @@ impl Models {
         Ok(())
     }
 
-    /// Whether the file of what answers was altered since: then what was loaded, which was whole, goes on answering.
-    fn is_live_refused(&self, slot: &str) -> bool {
-        let live = self.live();
-        let Some((_, version)) = live.in_slot(slot) else { return false };
-        self.refused.load().iter().any(|own| own.slot == slot && own.version == version)
+    /// Whether the file of what answers is no model any more (somebody may be writing it), or not of who is trusted.
+    fn is_live_altered(&self, slot: &str) -> bool {
+        let origins = self.origins();
+        origins.get(slot).is_some_and(|(path, _)| self.bad_paths.load().contains(path))
     }
 
     fn version(&self, slot: &str, version: &str) -> Result<Found, ServedModelError> {
@@ -531,15 +543,6 @@ impl Models {
 
     fn origins(&self) -> MutexGuard<'_, BTreeMap<String, (PathBuf, Option<SystemTime>)>> {
         self.origins.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether the file of what is live in a slot is there and no model any more: somebody may be writing it.
-    fn is_damaged(&self, slot: &str) -> bool {
-        let file = self
-            .origins()
-            .get(slot)
-            .and_then(|(path, _)| Some(path.file_name()?.to_string_lossy().into_owned()));
-        file.is_some_and(|file| self.unreadable.load().iter().any(|own| own.file == file))
     }
 }
 

@@ -100,15 +100,25 @@ impl App {
 
     /// Serves the version that a job has written, and lets go of older files.
     async fn serve_trained(&self, task: &str, version: &str) -> Result<(), ServedModelError> {
-        self.models.promote(task, version).await?;
+        let promoted = self.models.promote(task, version).await;
         self.model_changed();
+        self.let_go_of_older(task).await?;
+        promoted.map(drop)
+    }
+
+    async fn let_go_of_older(&self, task: &str) -> Result<(), ServedModelError> {
         let Some(plan) = &self.config.retrain else { return Ok(()) };
         let Some(folder) = &plan.folder else { return Ok(()) };
         let promoted = self.store.promotions(task).await?;
         let found = self.models.found()?;
-        // What answers, and what a rollback would go back to.
+        let live = self.models.live();
+        let is_beside =
+            |version: &str| live.beside.values().any(|own| own.header().content_hash == version);
+        // What answers, in experiments too, and what a rollback would go back to.
         let keeps = found.into_iter().filter(|own| {
-            own.is_live || promoted.iter().take(2).any(|promoted| promoted.version == own.version)
+            own.is_live
+                || is_beside(&own.version)
+                || promoted.iter().take(2).any(|promoted| promoted.version == own.version)
         });
         let keeps: Vec<String> = keeps.map(|own| own.file).collect();
         if let Err(error) = jobs::prune(folder, task, plan.n_kept, &keeps) {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use forecart_serve::store::Scope;
 
-use super::TaskName;
+use super::{SignFlag, TaskName};
 
 /// Where events, items and users are kept.
 #[derive(Debug, Args)]
@@ -119,6 +119,8 @@ pub(crate) struct RetrainArgs {
     /// Folder for the report of the measurement
     #[arg(long, value_name = "DIR")]
     pub(crate) report: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) sign: SignFlag,
     #[command(flatten)]
     pub(crate) store: StoreFlag,
 }

@@ -35,7 +35,8 @@ pub(crate) fn dump(context: &Context, arguments: &DumpArgs) -> anyhow::Result<()
 pub(crate) fn restore(context: &Context, arguments: &RestoreArgs) -> anyhow::Result<()> {
     let address = serve::store_address(context, &arguments.store);
     let restored = serve::runtime()?.block_on(async {
-        let store = store::open(&address).await?;
+        // Alone: what a server holds in memory would not be what is restored.
+        let store = store::open_to_serve(&address).await?;
         let (file, adds) = (&arguments.file, arguments.add);
         let restored = forecart_serve::restore(store.as_ref(), file, adds, &context.display).await;
         store.close().await;

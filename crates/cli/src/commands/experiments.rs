@@ -3,7 +3,7 @@
 use forecart_serve::experiments::{
     ExperimentStatus, Experiments, MetricReadOut, ReadOut, State, VariantOutcome, read_out,
 };
-use forecart_serve::{Consents, ServeConfig, store};
+use forecart_serve::{Consents, RawServeConfig, ServeConfig, store};
 
 use super::Context;
 use super::serve::{runtime, store_address};
@@ -12,7 +12,9 @@ use crate::failure::UsageError;
 use crate::output;
 
 pub(crate) fn run(context: &Context, arguments: &ExperimentsArgs) -> anyhow::Result<()> {
-    let config = ServeConfig::new(context.config.serve(), context.config.threads());
+    // Where events come from says nothing here, and its address may stand where a server alone sees it.
+    let raw = RawServeConfig { nats: None, ..context.config.serve() };
+    let config = ServeConfig::new(raw, context.config.threads());
     let config = config.map_err(|error| UsageError(error.to_string()))?;
     let experiments = config.experiments().map_err(|error| UsageError(error.to_string()))?;
     let now_ms = jiff::Timestamp::now().as_millisecond();

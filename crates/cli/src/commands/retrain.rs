@@ -107,6 +107,7 @@ fn make(context: &Context, arguments: &RetrainArgs, scratch: &Path) -> anyhow::R
                 data: folder.clone(),
                 model: model.unwrap_or_else(|| "default".to_owned()),
                 out: file.clone(),
+                sign: arguments.sign.clone(),
                 // What is measured is what is served, so it may know all that was before the test part.
                 fit_on: (task == RetrainTask::Recommend).then_some(FitOnName::TrainValidation),
                 ..TrainArgs::default()
@@ -119,6 +120,8 @@ fn make(context: &Context, arguments: &RetrainArgs, scratch: &Path) -> anyhow::R
                 model: vec![file.clone()],
                 gate: Some(gate.unwrap_or_else(|| task.usual_gate().to_owned())),
                 out: arguments.report.clone(),
+                // The verdict is written into the file, which is signed anew.
+                sign: arguments.sign.clone(),
                 ..EvaluateArgs::default()
             },
         );

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use forecart_data::{Dataset, Progress as _};
+use forecart_models::model_file::Trust;
 use forecart_serve::store::{self, KeyRecord};
 use forecart_serve::{
     RawRetrainConfig, RawServeConfig, RetrainPlan, ServeConfig, Server, StartError, Telemetry,
@@ -22,6 +23,8 @@ use crate::args::{KeygenArgs, ServeArgs, StoreFlag};
 use crate::failure::UsageError;
 use crate::output;
 
+/// Names the key that processes that train sign by.
+const SIGNING_KEY: &str = "FORECART_SIGNING_KEY";
 /// Memory that a process that trains plans with, where nothing is said.
 const TRAINING_MEMORY: &str = "2GiB";
 
@@ -129,7 +132,17 @@ pub(super) fn retrain_plan(
 ) -> anyhow::Result<RetrainPlan> {
     let program = std::env::current_exe().context("find the program itself")?;
     let plan = RetrainPlan::new(raw, &config.models, program, training_flags(context, raw));
-    Ok(plan.map_err(|error| UsageError(error.to_string()))?)
+    let plan = plan.map_err(|error| UsageError(error.to_string()))?;
+    if plan.schedule.is_some()
+        && config.trust != Trust::Any
+        && std::env::var_os(SIGNING_KEY).is_none()
+    {
+        let message = format!(
+            "serve.trusted_keys refuses models that are not signed, and what is trained anew would not be: {SIGNING_KEY} names no key to sign by"
+        );
+        return Err(UsageError(message).into());
+    }
+    Ok(plan)
 }
 
 /// What the process that trains is told of this one's configuration. It leaves half of the threads to the server.

@@ -187,9 +187,11 @@ impl<M: VectorModel> Recommender for M {
                 Some(RowSearch { query, k: request.k.get(), skip })
             })
             .collect();
-        let candidates = match self.screen().of(vectors) {
-            Some(screen) if !searches.is_empty() => screen.candidates(&searches),
-            _ => vec![None; searches.len()],
+        // The table in bytes is made for a search, and for nothing less.
+        let screen = if searches.is_empty() { None } else { self.screen().of(vectors) };
+        let candidates = match screen {
+            Some(screen) => screen.candidates(&searches),
+            None => vec![None; searches.len()],
         };
         let mut candidates = candidates.into_iter();
         let mut lists = Vec::with_capacity(requests.len());

@@ -13,6 +13,8 @@ use crate::store::{Store, StoreError};
 
 /// How long one is answered with at least.
 const FRESH: Duration = Duration::from_secs(10);
+/// How long it is kept at most.
+const STALE: Duration = Duration::from_secs(120);
 /// How many times as long as it took to compute one is answered with.
 const TIMES: u32 = 20;
 
@@ -39,7 +41,7 @@ impl ReadOuts {
             return Ok(own.read_out.clone());
         }
         let read_out = Arc::new(read_out(store, experiment, consents, now_ms()).await?);
-        let until = Instant::now() + FRESH.max(begun.elapsed() * TIMES);
+        let until = Instant::now() + (begun.elapsed() * TIMES).clamp(FRESH, STALE);
         let own = Kept { read_out: read_out.clone(), until };
         kept.insert(experiment.name().to_owned(), own);
         Ok(read_out)

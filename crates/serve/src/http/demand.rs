@@ -17,6 +17,8 @@ use crate::app::App;
 
 /// Most items of one request.
 const MAX_ROWS: usize = 10_000;
+/// Most periods of all items of a request together.
+const MAX_ANSWERED: usize = 200_000;
 /// Most periods ahead.
 const MAX_PERIODS: u32 = 366;
 /// The median, and an interval that holds eight of ten outcomes.
@@ -151,6 +153,11 @@ fn check(body: &DemandBody) -> Result<(), ApiError> {
         if periods.is_some_and(|periods| periods == 0 || periods > MAX_PERIODS) {
             return wrong("bad_periods", format!("{field} is in 1..={MAX_PERIODS}"), field);
         }
+    }
+    if body.rows.len() * body.periods as usize > MAX_ANSWERED {
+        let message = format!("rows times periods are at most {MAX_ANSWERED}");
+        let error = ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_many_rows", message);
+        return Err(error.field("periods").hint("send the rows in parts"));
     }
     if !(body.service_level > 0.0 && body.service_level < 1.0) {
         let message = "service_level is a share between 0 and 1, such as 0.95".to_owned();

@@ -306,7 +306,8 @@ pub(crate) async fn post(
     }
     let mut results = Vec::with_capacity(users.len());
     // So many at once that they are answered together, and that others have their turn.
-    for users in users.chunks(USERS_AT_ONCE) {
+    let n_at_once = USERS_AT_ONCE.min(app.config.queue_answers / 4).max(1);
+    for users in users.chunks(n_at_once) {
         let mut answers = FuturesOrdered::new();
         for user_id in users {
             let ask = checked(&app, About::Next, &body)?;

@@ -24,6 +24,8 @@ use crate::store::{Receipt, StoreError, UserRecord};
 
 /// Events of one page of an export.
 const EXPORT_PAGE: usize = 1_000;
+/// Users of one transaction: a short one, as others look for what changed in the last ten seconds.
+const USERS_AT_ONCE: usize = 1_000;
 
 fn checked(user_id: String, attributes: Map<String, Value>) -> Result<UserRecord, ApiError> {
     check_consent(&attributes)?;
@@ -63,7 +65,7 @@ pub(crate) async fn post(
     let accepted = users.len();
     super::to_its_end(async move {
         let one_at_a_time = app.user_writes.lock().await;
-        app.write_users(&one_at_a_time, &users).await
+        app.write_users(&one_at_a_time, users).await
     })
     .await?;
     Ok(answer(Taken { accepted, duplicates: 0, rejected }))
@@ -81,7 +83,7 @@ pub(crate) async fn put(
     let user = checked(id, attributes)?;
     super::to_its_end(async move {
         let one_at_a_time = app.user_writes.lock().await;
-        app.write_users(&one_at_a_time, &[user]).await
+        app.write_users(&one_at_a_time, vec![user]).await
     })
     .await?;
     Ok(StatusCode::NO_CONTENT)
@@ -114,7 +116,8 @@ pub(crate) async fn patch(
             }
         }
         attributes.remove("user_id");
-        app.write_users(&one_at_a_time, &[checked(id, attributes)?]).await?;
+        // What takes `consent` away says so by name: nothing is carried over.
+        app.write_as_said(&one_at_a_time, vec![checked(id, attributes)?]).await?;
         Ok::<_, ApiError>(())
     })
     .await?;
@@ -156,14 +159,37 @@ pub(crate) async fn delete(
 }
 
 impl App {
-    /// Writes users, then what they allow into memory: before the answer, and in one order for both. The client may go meanwhile.
+    /// Writes users. Of one whose `consent` is not named, what was said otherwise than the default stays: a list of all users that a shop sends
+    /// each night says nothing of consent, and takes nothing back.
     async fn write_users(
         &self,
-        _one_at_a_time: &tokio::sync::MutexGuard<'_, ()>,
-        users: &[UserRecord],
+        one_at_a_time: &tokio::sync::MutexGuard<'_, ()>,
+        mut users: Vec<UserRecord>,
     ) -> Result<(), StoreError> {
-        self.store.put_users(users).await?;
-        self.consents.take(users);
+        for user in users.iter_mut().filter(|own| !own.attributes.contains_key(CONSENT)) {
+            if self.consents.has_said_otherwise(&user.user_id)
+                && let Some(mut earlier) = self.store.user(&user.user_id).await?
+                && let Some(consent) = earlier.attributes.remove(CONSENT)
+            {
+                user.attributes.insert(CONSENT.to_owned(), consent);
+            }
+        }
+        self.write_as_said(one_at_a_time, users).await
+    }
+
+    /// Writes users, then what they allow into memory: before the answer, and in one order for both. The client may go meanwhile.
+    async fn write_as_said(
+        &self,
+        _one_at_a_time: &tokio::sync::MutexGuard<'_, ()>,
+        mut users: Vec<UserRecord>,
+    ) -> Result<(), StoreError> {
+        for users in users.chunks_mut(USERS_AT_ONCE) {
+            // The time at which it is written, since others read what changed since a moment.
+            let changed_ms = now_ms();
+            users.iter_mut().for_each(|user| user.changed_ms = changed_ms);
+            self.store.put_users(users).await?;
+            self.consents.take(users);
+        }
         Ok(())
     }
 

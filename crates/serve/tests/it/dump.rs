@@ -35,7 +35,7 @@ async fn fill(store: &dyn Store) {
                 own
             })
             .collect();
-        store.append(&events, 1_000 + batch).await.unwrap();
+        store.append(&events, 60_000 * (1 + batch)).await.unwrap();
     }
     let items = ["a", "b/茶", "c"].map(|id| ItemRecord {
         item_id: id.into(),
@@ -148,15 +148,17 @@ async fn what_was_cut_short_is_done_again() {
     fill(store.as_ref()).await;
     let (first, second) = (folder.path().join("1.dump"), folder.path().join("2.dump"));
     dump(store.as_ref(), &first, &Silent).await.unwrap();
-    // What a process that was killed has left: some of the events, a receipt, no promotion.
+    // What a process that was killed has left: some of the events, a receipt, one promotion.
+
     let other = empty(folder.path(), "other.sqlite").await;
     let page = store.log(0, 50).await.unwrap();
     let events: Vec<_> =
-        page.into_iter().filter(|own| own.received_ms == 1_000).map(|own| own.event).collect();
-    other.append(&events, 1_000).await.unwrap();
+        page.into_iter().filter(|own| own.received_ms == 60_000).map(|own| own.event).collect();
+    other.append(&events, 60_000).await.unwrap();
     let receipt =
         Receipt { receipt: "receipt-1".into(), at_ms: 9, n_events: 15, had_attributes: false };
     other.put_receipts(&[receipt]).await.unwrap();
+    other.promote("recommend", "v1", 1).await.unwrap();
     restore(other.as_ref(), &first, true, &Silent).await.unwrap();
     dump(other.as_ref(), &second, &Silent).await.unwrap();
     assert_eq!(lines(&first), lines(&second));
