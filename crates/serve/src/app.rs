@@ -172,12 +172,12 @@ impl Listener for Memory {
     }
 
     fn committed(&self, _n_events: usize, took: Duration) {
-        self.circuit.works();
+        self.circuit.wrote_events();
         self.metrics.count_commit(took);
     }
 
     fn failed(&self, error: &StoreError) {
-        self.circuit.failed(error);
+        self.circuit.refused_events(error);
         tracing::debug!(%error, "events were not written");
     }
 }

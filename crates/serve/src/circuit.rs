@@ -1,6 +1,7 @@
 //! Whether the store does what it should. While it does not, nobody waits for it: answers come from memory, writes are refused at once.
 
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
@@ -19,6 +20,8 @@ struct Times {
     pause: Duration,
     /// Pause between trials while it does not.
     pause_away: Duration,
+    /// How long a refusal of events counts that no other follows.
+    refusal: Duration,
 }
 
 const TIMES: Times = Times {
@@ -26,6 +29,7 @@ const TIMES: Times = Times {
     trial: Duration::from_secs(2),
     pause: Duration::from_secs(5),
     pause_away: Duration::from_millis(250),
+    refusal: Duration::from_secs(30),
 };
 
 /// What the store does.
@@ -43,6 +47,8 @@ enum State {
 #[derive(Debug)]
 pub(crate) struct Circuit {
     state: watch::Sender<State>,
+    /// When events were refused last, by a store that does all else. Reads and other writes go on.
+    refusal: Mutex<Option<Instant>>,
     /// Somebody had to wait: it should be tried now.
     doubt: Notify,
     failures: Counter,
@@ -55,12 +61,56 @@ impl Circuit {
     pub(crate) fn new(failures: Counter, up: Gauge) -> Self {
         up.set(1);
         let (state, doubt) = (watch::Sender::new(State::Well), Notify::new());
-        Self { state, doubt, failures, up, times: TIMES }
+        Self { state, refusal: Mutex::default(), doubt, failures, up, times: TIMES }
     }
 
     /// Whether the store does what it should.
-    pub(crate) fn is_well(&self) -> bool {
+    fn is_well(&self) -> bool {
         *self.state.borrow() == State::Well
+    }
+
+    /// Whether the store does what it should, and takes events.
+    pub(crate) fn takes_events(&self) -> bool {
+        self.is_well() && self.refusal().is_none()
+    }
+
+    fn refusal(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn gauge(&self) {
+        self.up.set(self.takes_events().into());
+    }
+
+    /// Events were written.
+    pub(crate) fn wrote_events(&self) {
+        let was_refused = self.refusal().take().is_some();
+        if was_refused {
+            self.gauge();
+            tracing::info!("the store takes events again");
+        }
+        self.works();
+    }
+
+    /// Events were not written. Where that is no outage, a right may be missing or a table be damaged: what else is written says nothing of it.
+    pub(crate) fn refused_events(&self, error: &StoreError) {
+        self.failed(error);
+        if error.is_outage() {
+            return;
+        }
+        let is_news = self.refusal().replace(Instant::now()).is_none();
+        if is_news {
+            self.gauge();
+            tracing::error!(%error, "the store refuses events: it is not ready until some are written");
+        }
+    }
+
+    /// Nobody may send events to a server that is not ready: a refusal that no other followed is forgotten, and the next events tell.
+    fn forget_refusal(&self) {
+        let is_old = self.refusal().take_if(|at| at.elapsed() > self.times.refusal).is_some();
+        if is_old {
+            self.gauge();
+        }
     }
 
     /// Why a write is not worth trying, if it is not.
@@ -75,7 +125,7 @@ impl Circuit {
     /// Something was written.
     pub(crate) fn works(&self) {
         if self.change(State::Well) {
-            self.up.set(1);
+            self.gauge();
             tracing::info!("the store answers again");
         }
     }
@@ -150,7 +200,10 @@ impl Circuit {
                 () = self.doubt.notified(), if self.is_well() => {}
             }
             match tokio::time::timeout(most, trial()).await {
-                Ok(Ok(())) => self.works(),
+                Ok(Ok(())) => {
+                    self.works();
+                    self.forget_refusal();
+                }
                 Ok(Err(error)) => self.failed(&error),
                 Err(_) => self.failed(&StoreError::Slow { ms: most.as_millis() as u64 }),
             }
@@ -164,7 +217,13 @@ mod tests {
 
     fn circuit() -> Circuit {
         let ms = Duration::from_millis;
-        let times = Times { patience: ms(60), trial: ms(60), pause: ms(9_000), pause_away: ms(5) };
+        let times = Times {
+            patience: ms(60),
+            trial: ms(60),
+            pause: ms(9_000),
+            pause_away: ms(5),
+            refusal: ms(200),
+        };
         Circuit { times, ..Circuit::new(Counter::default(), Gauge::default()) }
     }
 
@@ -195,6 +254,36 @@ mod tests {
         circuit.failed(&StoreError::Full { place: String::new() });
         assert!(matches!(circuit.refuses_writes(), Some(StoreError::Full { .. })));
         assert_eq!(circuit.ask(async { Ok(2) }).await.unwrap(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_store_that_refuses_events_alone_is_not_ready_and_answers() {
+        let refused = || StoreError::Unreadable { what: "a row", reason: String::new() };
+        let circuit = circuit();
+        circuit.refused_events(&refused());
+        assert_eq!(
+            (circuit.takes_events(), circuit.up.get(), circuit.failures.get()),
+            (false, 0, 1)
+        );
+        // Nothing else is kept from it, and what else is written does not make it ready.
+        assert!(circuit.refuses_writes().is_none());
+        assert_eq!(circuit.ask(async { Ok(1) }).await.unwrap(), 1);
+        circuit.works();
+        circuit.forget_refusal();
+        assert_eq!((circuit.takes_events(), circuit.up.get()), (false, 0));
+        circuit.wrote_events();
+        assert_eq!((circuit.takes_events(), circuit.up.get()), (true, 1));
+        // One that no other follows ends by itself.
+        circuit.refused_events(&refused());
+        tokio::time::sleep(circuit.times.refusal * 2).await;
+        assert!(!circuit.takes_events());
+        circuit.forget_refusal();
+        assert_eq!((circuit.takes_events(), circuit.up.get()), (true, 1));
+        // An outage has a way of its own to end.
+        circuit.refused_events(&StoreError::Slow { ms: 2 });
+        assert!(!circuit.takes_events() && circuit.refusal().is_none());
+        circuit.works();
+        assert!(circuit.takes_events());
     }
 
     #[tokio::test]

@@ -60,12 +60,13 @@ impl Finding {
     }
 }
 
-/// Looks at all that a server with this set-up would use: rules, store, disk, models, keys, address. It changes nothing but that a
+/// Looks at all that a server with this set-up would use: rules, store, disk, models, keys, NATS, address. It changes nothing but that a
 /// store that is not there is made, and the tables of one that is are brought up to date.
 pub async fn examine(config: &ServeConfig) -> Vec<Finding> {
     let mut findings = vec![rules(config)];
     findings.extend(experiments(config));
     findings.extend(tls(config).await);
+    findings.extend(nats(config).await);
     let opened = store::open(&config.store).await;
     match opened {
         Err(error) => {
@@ -132,6 +133,16 @@ async fn tls(config: &ServeConfig) -> Option<Finding> {
     Some(match Tls::start(files).await {
         Ok(_) => Finding::ok("TLS", "certificate and key fit"),
         Err(error) => Finding::failed("TLS", error.to_string(), "a server does not start so"),
+    })
+}
+
+async fn nats(config: &ServeConfig) -> Option<Finding> {
+    Some(match crate::nats::examine(config.nats.as_ref()?).await {
+        Ok(found) => Finding::ok("NATS", found),
+        Err(found) => {
+            let advice = "a server starts, reads no events from there and tries it again: is the address right, is JetStream on?";
+            Finding::warning("NATS", found, advice)
+        }
     })
 }
 

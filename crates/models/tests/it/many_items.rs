@@ -1,4 +1,4 @@
-//! Lists of a shop with thousands of items, where models look for the best ones without scoring all.
+//! Lists of a shop with thousands of items, where models of vectors look for the best ones without scoring all.
 
 use std::num::NonZeroUsize;
 
@@ -30,7 +30,6 @@ fn lists_of_any_request_are_those_of_all_scores() {
         ("two-tower", json!({"n_epochs": 1, "d_model": 16, "n_negatives": 16})),
         ("bpr", json!({"n_epochs": 2, "n_factors": 19})),
         ("ials", json!({"n_factors": 12, "n_epochs": 2})),
-        ("item-knn", json!({})),
     ] {
         let spec = registry::spec(name, &keys).unwrap();
         let model = fit(spec.as_ref(), &dataset, &context(1, 2));

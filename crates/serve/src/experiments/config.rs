@@ -244,7 +244,7 @@ fn variants(
             return Err(wrong(&at("name"), "it stands twice".to_owned()));
         }
         let weight = own.weight.unwrap_or(1.0);
-        if !(weight > 0.0 && weight.is_finite()) || !sum.is_finite() {
+        if !(weight > 0.0 && weight.is_finite() && sum.is_finite()) {
             return Err(wrong(&at("weight"), format!("{weight} is not a number above 0")));
         }
         if let Some(scenario) = &own.scenario {

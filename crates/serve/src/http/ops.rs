@@ -44,7 +44,7 @@ pub(crate) struct Readiness {
 /// Whether requests should be sent here. Without a model the server answers with what is popular, and is ready.
 #[utoipa::path(get, path = "/health/ready", tag = "operations", responses((status = 200, body = Readiness), (status = 503, body = Readiness)))]
 pub(crate) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Readiness>) {
-    let store = app.memory.circuit.is_well();
+    let store = app.memory.circuit.takes_events();
     let queue = app.intake.n_waiting() < app.config.queue_events;
     let ready = app.is_ready.load(Ordering::Acquire) && store;
     app.memory.metrics.ready.set(ready.into());

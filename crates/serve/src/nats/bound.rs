@@ -24,6 +24,9 @@ const ACK_WAIT: Duration = Duration::from_secs(30);
 /// Most messages that all processes together have fetched and not acknowledged.
 const MAX_ACK_PENDING: i64 = 50_000;
 
+/// How long other processes that share the consumer may take to note how far it is.
+const NOTES: Duration = Duration::from_secs(5);
+
 /// A stream and a consumer that can be read.
 pub(super) struct Bound {
     pub(super) context: Context,
@@ -34,11 +37,13 @@ pub(super) struct Bound {
     pub(super) source: String,
 }
 
-/// Finds all that is read, and makes what is missing. What is there is never changed, but for a consumer where a replay is asked for.
+/// Finds all that is read, and makes what is missing. What is there is never changed, but for a consumer where a replay is asked for, or,
+/// at the start of a process, where the store is older than what was acknowledged.
 pub(super) async fn bind(
     client: Client,
     config: &NatsConfig,
     store: &dyn Store,
+    is_start: bool,
 ) -> Result<Bound, NatsError> {
     let mut context = jetstream::new(client);
     context.set_timeout(ANSWER);
@@ -61,8 +66,7 @@ pub(super) async fn bind(
     };
     if let Some((from, name)) = replayed {
         if found.is_some() {
-            let gone = context.delete_consumer_from_stream(&config.durable, &config.stream).await;
-            gone.map_err(NatsError::refused("the consumer cannot be made anew for a replay"))?;
+            delete(&context, config).await?;
         }
         let begin = match from {
             ReplayFrom::Sequence(start_sequence) => {
@@ -77,6 +81,13 @@ pub(super) async fn bind(
         tracing::info!(stream = config.stream, %from, "events of NATS are read again");
         found = Some(made(&context, config, begin).await?);
         store.note_position(&name, 0).await?;
+    }
+    // Of another kind of stream nothing that was acknowledged is left.
+    if is_start
+        && stream.config.retention == RetentionPolicy::Limits
+        && let Some(own) = found.take()
+    {
+        found = unless_ahead(&context, config, store, &source, own).await?;
     }
     let found = match found {
         Some(found) => found,
@@ -108,7 +119,6 @@ pub(super) async fn bind(
 }
 
 async fn stream(context: &Context, config: &NatsConfig) -> Result<stream::Info, NatsError> {
-    let action = || format!("the stream {:?}", config.stream);
     if !config.subjects.is_empty() {
         let asked = stream::Config {
             name: config.stream.clone(),
@@ -116,8 +126,18 @@ async fn stream(context: &Context, config: &NatsConfig) -> Result<stream::Info, 
             ..stream::Config::default()
         };
         let stream = context.get_or_create_stream(asked).await;
-        return Ok(stream.map_err(NatsError::refused(action()))?.cached_info().clone());
+        let action = format!("the stream {:?}", config.stream);
+        return Ok(stream.map_err(NatsError::refused(action))?.cached_info().clone());
     }
+    found_stream(context, config).await
+}
+
+/// The stream, if it is there.
+pub(super) async fn found_stream(
+    context: &Context,
+    config: &NatsConfig,
+) -> Result<stream::Info, NatsError> {
+    let action = || format!("the stream {:?}", config.stream);
     let subject = format!("STREAM.INFO.{}", config.stream);
     let answer: Response<stream::Info> =
         context.request(subject, &json!({})).await.map_err(NatsError::refused(action()))?;
@@ -160,6 +180,54 @@ async fn found(context: &Context, config: &NatsConfig) -> Result<Option<Value>, 
         Response::Err { error } if error.code() == 404 => Ok(None),
         Response::Err { error } => Err(NatsError::refused(action())(error)),
     }
+}
+
+async fn delete(context: &Context, config: &NatsConfig) -> Result<(), NatsError> {
+    let gone = context.delete_consumer_from_stream(&config.durable, &config.stream).await;
+    gone.map_err(NatsError::refused("the consumer cannot be made anew"))?;
+    Ok(())
+}
+
+/// The consumer that was found, or none if it had to be deleted, since messages behind the noted position were acknowledged: then the store is an older
+/// one that was restored. A process that was killed leaves a note of a second before at the most; that those messages are read again changes nothing.
+async fn unless_ahead(
+    context: &Context,
+    config: &NatsConfig,
+    store: &dyn Store,
+    source: &str,
+    consumer: Value,
+) -> Result<Option<Value>, NatsError> {
+    if !is_ahead(&consumer, store.position(source).await?) {
+        return Ok(Some(consumer));
+    }
+    if store.is_shared() {
+        // Another process that reads notes what was acknowledged by now, if the store is the one that it wrote to.
+        tokio::time::sleep(NOTES).await;
+    }
+    let position = store.position(source).await?;
+    if !is_ahead(&consumer, position) {
+        return Ok(Some(consumer));
+    }
+    match found(context, config).await? {
+        Some(now) if now["created"] == consumer["created"] => {
+            tracing::warn!(
+                durable = config.durable,
+                position,
+                acknowledged = %consumer["ack_floor"]["stream_seq"],
+                "more was acknowledged than the store knows of: it is read again"
+            );
+            delete(context, config).await?;
+            Ok(None)
+        }
+        // Another process did the same.
+        other => Ok(other),
+    }
+}
+
+/// Whether a consumer acknowledged messages behind a position. One that has acknowledged nothing was made to begin where it is.
+fn is_ahead(consumer: &Value, position: Option<u64>) -> bool {
+    let floor = |of: &str| consumer["ack_floor"][of].as_u64().unwrap_or_default();
+    floor("consumer_seq") > 0 && position.is_some_and(|position| floor("stream_seq") > position)
 }
 
 /// Makes the consumer, unless another process just did.
@@ -214,14 +282,27 @@ fn checked(
     no_circle(read, config)?;
     let info: consumer::Info = serde_json::from_value(found)
         .map_err(NatsError::refused("what the server says of the consumer"))?;
-    let other = |reason| NatsError::OtherConsumer { durable: config.durable.clone(), reason };
-    if info.config.deliver_subject.is_some() {
-        return Err(other("is told messages and cannot be asked for them"));
+    match unfit(&info.config) {
+        Some(reason) => Err(NatsError::OtherConsumer { durable: config.durable.clone(), reason }),
+        None => Ok(info),
     }
-    if info.config.ack_policy != AckPolicy::Explicit {
-        return Err(other("does not ask for each message to be acknowledged"));
+}
+
+/// Why a consumer cannot be read without loss, if so.
+fn unfit(consumer: &consumer::Config) -> Option<&'static str> {
+    if consumer.deliver_subject.is_some() {
+        return Some("is told messages and cannot be asked for them");
     }
-    Ok(info)
+    if consumer.ack_policy != AckPolicy::Explicit {
+        return Some("does not ask for each message to be acknowledged");
+    }
+    if consumer.max_deliver > 0 {
+        return Some("gives no message more often than max_deliver says, and so loses some");
+    }
+    if !consumer.backoff.is_empty() {
+        return Some("gives messages again by backoff, whether or not they are in progress");
+    }
+    None
 }
 
 /// Dead letters must not be read as events: each would make another.
@@ -239,4 +320,42 @@ fn filters(consumer: &Value) -> Vec<String> {
     let many = consumer["filter_subjects"].as_array().into_iter().flatten();
     let texts = many.chain(Some(&consumer["filter_subject"])).filter_map(Value::as_str);
     texts.filter(|own| !own.is_empty()).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_consumer_that_loses_messages_is_not_read() {
+        let good = || consumer::Config { max_deliver: -1, ..consumer::Config::default() };
+        assert_eq!(good().ack_policy, AckPolicy::Explicit);
+        assert_eq!(unfit(&good()), None);
+        let cases = [
+            ("told", consumer::Config { deliver_subject: Some("a".to_owned()), ..good() }),
+            ("acknowledged", consumer::Config { ack_policy: AckPolicy::All, ..good() }),
+            ("max_deliver", consumer::Config { max_deliver: 5, ..good() }),
+            ("backoff", consumer::Config { backoff: vec![ACK_WAIT], ..good() }),
+        ];
+        for (what, config) in cases {
+            assert!(unfit(&config).is_some_and(|reason| reason.contains(what)), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_consumer_is_ahead_of_a_store_that_is_older() {
+        let consumer =
+            |n: u64, seq: u64| json!({"ack_floor": {"consumer_seq": n, "stream_seq": seq}});
+        assert!(is_ahead(&consumer(9, 20), Some(10)));
+        for (consumer, position) in [
+            (consumer(9, 20), Some(20)),
+            (consumer(9, 20), Some(21)),
+            (consumer(9, 20), None),
+            // It was made to begin there.
+            (consumer(0, 20), Some(10)),
+            (json!({}), Some(0)),
+        ] {
+            assert!(!is_ahead(&consumer, position), "{consumer} {position:?}");
+        }
+    }
 }

@@ -76,13 +76,23 @@ impl fmt::Display for ReplayFrom {
     }
 }
 
-/// Addresses of servers; shown without what identifies the client.
+/// Who the client is to the servers.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Servers(pub(super) Vec<ServerAddr>);
+pub(super) enum Identity {
+    Password { user: String, password: String },
+    Token(String),
+}
+
+/// Servers, and who the client is to them, which is in no address: the client library logs those.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Servers {
+    pub(super) addresses: Vec<ServerAddr>,
+    pub(super) identity: Option<Identity>,
+}
 
 impl fmt::Display for Servers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, server) in self.0.iter().enumerate() {
+        for (n, server) in self.addresses.iter().enumerate() {
             let comma = if n == 0 { "" } else { "," };
             write!(f, "{comma}{}://{}:{}", server.scheme(), server.host(), server.port())?;
         }
@@ -153,18 +163,66 @@ impl NatsConfig {
 }
 
 fn servers(url: &str) -> Result<Servers, ServeConfigError> {
-    let server = |address: &str| {
-        let server = address.trim().parse::<ServerAddr>().ok();
-        server.filter(|own| matches!(own.scheme(), "nats" | "tls") && !own.host().is_empty())
+    let mut servers = Servers { addresses: Vec::new(), identity: None };
+    for address in url.split(',') {
+        // Not what was written: it may hold a password.
+        let (address, identity) = server(address).ok_or_else(|| {
+            ServeConfigError::new(
+                "nats.url",
+                "is no address of NATS: write nats://host:4222, or tls://host:4222; several with commas between",
+            )
+        })?;
+        if servers.identity.is_some() && identity.is_some() && servers.identity != identity {
+            return Err(ServeConfigError::new(
+                "nats.url",
+                "names several users or tokens: one is used for all servers, say it once",
+            ));
+        }
+        servers.addresses.push(address);
+        servers.identity = servers.identity.or(identity);
+    }
+    Ok(servers)
+}
+
+/// An address without what identifies the client, and that.
+fn server(address: &str) -> Option<(ServerAddr, Option<Identity>)> {
+    let server = address.trim().parse::<ServerAddr>().ok()?;
+    if !matches!(server.scheme(), "nats" | "tls") || server.host().is_empty() {
+        return None;
+    }
+    let identity = match (server.username(), server.password()) {
+        (None, None) => None,
+        // As all clients of NATS read it.
+        (Some(token), None) => Some(Identity::Token(decoded(token)?)),
+        (user, Some(password)) => Some(Identity::Password {
+            user: decoded(user.unwrap_or_default())?,
+            password: decoded(password)?,
+        }),
     };
-    let servers: Option<Vec<ServerAddr>> = url.split(',').map(server).collect();
-    // Not what was written: it may hold a password.
-    servers.map(Servers).ok_or_else(|| {
-        ServeConfigError::new(
-            "nats.url",
-            "is no address of NATS: write nats://host:4222, or tls://host:4222; several with commas between",
-        )
-    })
+    let mut url = server.into_inner();
+    url.set_username("").ok()?;
+    url.set_password(None).ok()?;
+    Some((ServerAddr::from_url(url).ok()?, identity))
+}
+
+/// A part of an address with its `%40` as `@`.
+fn decoded(text: &str) -> Option<String> {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        let digits = part.get(..2).filter(|own| own.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        match digits.and_then(|own| u8::from_str_radix(own, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                bytes.extend_from_slice(&part.as_bytes()[2..]);
+            }
+            None => {
+                bytes.push(b'%');
+                bytes.extend_from_slice(part.as_bytes());
+            }
+        }
+    }
+    String::from_utf8(bytes).ok()
 }
 
 /// Names of streams and consumers, which are parts of subjects and names of folders.
@@ -227,6 +285,29 @@ mod tests {
         assert!(!format!("{good:?}").contains("secret"), "{good:?}");
         let bad = config("url = 'ftp://shop:secret@a:4222'").unwrap_err();
         assert!(bad.starts_with("serve.nats.url: ") && !bad.contains("secret"), "{bad}");
+        let two = config("url = 'nats://shop:secret@a, nats://shop:other@b'").unwrap_err();
+        assert!(two.starts_with("serve.nats.url: ") && !two.contains("secret"), "{two}");
+    }
+
+    #[test]
+    fn who_the_client_is_stands_in_no_address() {
+        let servers = |url: &str| config(&format!("url = '{url}'")).unwrap().servers;
+        let of = |user: &str, password: &str| {
+            Some(Identity::Password { user: user.to_owned(), password: password.to_owned() })
+        };
+        for (url, identity) in [
+            ("nats://a:4222, tls://b", None),
+            ("nats://shop:secret@a, tls://b", of("shop", "secret")),
+            ("a, nats://shop:secret@b", of("shop", "secret")),
+            ("nats://shop:se%40c%25ret%C3%A9%@a", of("shop", "se@c%reté%")),
+            ("nats://:secret@a", of("", "secret")),
+            ("tls://secret@a:1", Some(Identity::Token("secret".to_owned()))),
+        ] {
+            let servers = servers(url);
+            assert!(servers.identity == identity, "{url}");
+            let is_bare = |own: &ServerAddr| own.username().is_none() && own.password().is_none();
+            assert!(servers.addresses.iter().all(is_bare), "{url}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! NATS JetStream as a source of events, beside requests.
 //!
-//! - [`reader`](self::reader) is the task: it connects, binds ([`bound`](self::bound)), pulls ([`pull`](self::pull)) and begins anew when something breaks.
+//! - [`reader`](self::reader) is the task: it connects ([`connect`](self::connect)), binds ([`bound`](self::bound)), pulls ([`pull`](self::pull)) and begins anew when something breaks.
 //! - A [`batch`](self::batch) of messages is read by the same checks as a request, written through the intake, and acknowledged only then.
 //! - What is no event goes to the dead letters ([`dead_letter`](self::dead_letter)) with the reason, and only then is the message done with.
 //!
@@ -10,6 +10,7 @@
 mod batch;
 mod bound;
 mod config;
+mod connect;
 mod dead_letter;
 mod error;
 mod pull;
@@ -24,6 +25,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::watch;
 
 pub use config::{NatsConfig, RawNatsConfig, RawReplay};
+pub(crate) use connect::examine;
 
 use crate::app::App;
 

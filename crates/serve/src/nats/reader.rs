@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::{AckKind, Message};
-use async_nats::{Client, ConnectOptions, Event as ClientEvent};
+use async_nats::{Client, Event as ClientEvent};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout};
 
 use super::batch::Batch;
 use super::bound::{ANSWER, Bound, bind};
 use super::config::NatsConfig;
+use super::connect;
 use super::dead_letter;
 use super::error::NatsError;
 use super::pull::Pull;
@@ -54,9 +55,10 @@ pub(super) async fn read(app: Arc<App>, config: NatsConfig, stop: watch::Receive
     let reader = Reader { app, config, stop };
     let mut pause = Pause::new();
     let mut said = String::new();
+    let mut was_bound = false;
     loop {
         let began = Instant::now();
-        let error = match reader.session().await {
+        let error = match reader.session(&mut was_bound).await {
             Ok(()) => break,
             Err(error) => error.to_string(),
         };
@@ -96,16 +98,18 @@ impl Reader {
     }
 
     /// Connects and reads until the process ends, which is well, or something breaks.
-    async fn session(&self) -> Result<(), NatsError> {
+    async fn session(&self, was_bound: &mut bool) -> Result<(), NatsError> {
         let (up, mut link) = watch::channel(true);
+        let is_start = !*was_bound;
         let begun = async {
             let client = self.connect(up).await?;
-            bind(client, &self.config, self.app.store.as_ref()).await
+            bind(client, &self.config, self.app.store.as_ref(), is_start).await
         };
         let bound = tokio::select! {
             bound = begun => bound?,
             () = self.stopped() => return Ok(()),
         };
+        *was_bound = true;
         let mut pull = Pull::start(&bound, self.config.batch).await?;
         let mut noted = None;
         self.look(&bound, &mut noted).await?;
@@ -151,12 +155,10 @@ impl Reader {
     }
 
     async fn connect(&self, up: watch::Sender<bool>) -> Result<Client, NatsError> {
-        let servers = self.config.servers.0.as_slice();
+        let servers = self.config.servers.addresses.as_slice();
         let state = self.app.nats.clone();
-        let mut options = ConnectOptions::new()
-            .name("forecart")
-            .connection_timeout(ANSWER)
-            .request_timeout(Some(ANSWER))
+        let options = connect::options(&self.config)
+            .await?
             .ping_interval(PING)
             // A session whose connection broke is over; the next one connects anew.
             .max_reconnects(servers.len())
@@ -168,14 +170,6 @@ impl Reader {
                 }
                 std::future::ready(())
             });
-        if let Some(path) = &self.config.root_certificates {
-            options = options.add_root_certificates(path.clone());
-        }
-        if let Some(path) = &self.config.credentials {
-            let read = options.credentials_file(path).await;
-            options =
-                read.map_err(NatsError::refused(format!("credentials {}", path.display())))?;
-        }
         options.connect(servers).await.map_err(NatsError::refused("the connection"))
     }
 

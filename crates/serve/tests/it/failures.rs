@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -39,6 +40,12 @@ async fn write_until(served: &Served, is_over: &AtomicBool) -> (Vec<String>, Vec
     (accepted, refused)
 }
 
+/// Does something to a cluster while requests go on.
+async fn apart(cluster: &Arc<Cluster>, change: fn(&Cluster)) {
+    let cluster = cluster.clone();
+    tokio::task::spawn_blocking(move || change(&cluster)).await.unwrap();
+}
+
 async fn readiness(served: &Served) -> (u16, Value) {
     let answer = served.get("/health/ready").await;
     (answer.status.as_u16(), answer.json()["store"].clone())
@@ -51,7 +58,7 @@ fn metric(text: &str, name: &str) -> f64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres_may_be_killed_and_started_again_under_load() {
-    let Some(cluster) = Cluster::new() else { return };
+    let Some(cluster) = Cluster::new().map(Arc::new) else { return };
     let raw = RawServeConfig { store: Some(cluster.address()), ..RawServeConfig::default() };
     let served = Running::start(with_model(), raw).await;
     served.event("u", "item/10", "purchase", 1_764_000_000).await;
@@ -81,7 +88,7 @@ async fn postgres_may_be_killed_and_started_again_under_load() {
                 served.get(&path).await.text.lines().count() > 1
             })
             .await;
-            tokio::task::block_in_place(|| cluster.kill());
+            apart(&cluster, Cluster::kill).await;
             within(Duration::from_secs(2), "it says that the store is away", async || {
                 readiness(&served).await == (503, json!(false))
             })
@@ -109,7 +116,7 @@ async fn postgres_may_be_killed_and_started_again_under_load() {
                 n_answered_away += 1;
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            tokio::task::block_in_place(|| cluster.start());
+            apart(&cluster, Cluster::start).await;
             within(Duration::from_secs(5), "it is ready again", async || {
                 readiness(&served).await == (200, json!(true))
             })

@@ -11,7 +11,7 @@ use axum::body::Body;
 use axum::http::Request;
 use forecart_models::model_file::{LoadedModel, SigningKey, VerifyingKey};
 use forecart_serve::store::{self, Scope};
-use forecart_serve::{RawServeConfig, ServeConfig, Server};
+use forecart_serve::{RawNatsConfig, RawServeConfig, ServeConfig, Server};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -60,8 +60,15 @@ fn no_secret_is_in_the_log() {
         .concat();
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
     // It says much, also of what failed.
-    for said in ["request_id", "wrong_scope was asked", "DEBUG", "ERROR", "the store is not there"]
-    {
+    for said in [
+        "request_id",
+        "wrong_scope was asked",
+        "DEBUG",
+        "ERROR",
+        "the store is not there",
+        "attempting connection",
+        "no events are read from NATS",
+    ] {
         assert!(text.contains(said), "{said} is not in the log:\n{text}");
     }
     assert!(text.lines().filter(|line| line.contains("request_id")).count() > 20, "{text}");
@@ -208,10 +215,12 @@ async fn asked(root: &Path, raw: RawServeConfig, read: &str, admin: &str) {
 
 /// A server as it is run, with clients that break off in the middle of a key.
 async fn through_a_socket(root: &Path, raw: RawServeConfig, key: &str) {
+    let nats = Some(format!("nats://shop:{PASSWORD}@127.0.0.1:1"));
     let raw = RawServeConfig {
         store: Some(root.join("store.sqlite").display().to_string()),
         models: vec![root.join("models")],
         port: Some(0),
+        nats: Some(RawNatsConfig { url: nats, ..RawNatsConfig::default() }),
         ..raw
     };
     let server =
@@ -238,6 +247,8 @@ async fn through_a_socket(root: &Path, raw: RawServeConfig, key: &str) {
         .await
         .unwrap();
     drop(stream);
+    // It tries to read events more than once.
+    tokio::time::sleep(std::time::Duration::from_millis(700)).await;
     end.send(()).unwrap();
     running.await.unwrap();
 }

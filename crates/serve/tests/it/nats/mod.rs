@@ -10,7 +10,7 @@ use async_nats::jetstream::consumer::{DeliverPolicy, FromConsumer as _, pull};
 use async_nats::jetstream::{Context, Message};
 use axum::http::StatusCode;
 use forecart_serve::store::{self, StoreCounts};
-use forecart_serve::{RawNatsConfig, RawReplay, RawServeConfig, ServeConfig, Server};
+use forecart_serve::{RawNatsConfig, RawReplay, RawServeConfig, ServeConfig, Server, Severity};
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -48,8 +48,7 @@ impl Process {
 
     /// Ends it, as told to; what it kept stays.
     async fn end(self) -> TempDir {
-        let Served { app, folder, .. } = self.served;
-        drop(app);
+        let folder = self.served.end();
         self.end.send(()).unwrap();
         self.running.await.unwrap();
         folder
@@ -370,6 +369,99 @@ async fn a_consumer_that_is_lost_is_made_anew_from_the_last_position() {
 }
 
 #[tokio::test]
+async fn what_was_acknowledged_after_a_backup_is_read_again_when_it_is_restored() {
+    let Some(nats) = NatsServer::start().await else { return };
+    let context = nats.context().await;
+    let mut folder = tempfile::tempdir().unwrap();
+    let backup = tempfile::tempdir().unwrap();
+    for n in [10, 30] {
+        let process = Process::on(folder, raw(&nats)).await;
+        process.until_reading(true).await;
+        for id in n - 10..n {
+            publish(&context, SUBJECT, search("u", id)).await;
+        }
+        until_acknowledged(&context, if n == 10 { 10 } else { 20 }).await;
+        folder = process.end().await;
+        if n == 10 {
+            for file in std::fs::read_dir(folder.path()).unwrap() {
+                let file = file.unwrap();
+                if file.file_type().unwrap().is_file() {
+                    std::fs::copy(file.path(), backup.path().join(file.file_name())).unwrap();
+                }
+            }
+        }
+    }
+    let created = consumer(&context).await.created;
+    // The same store goes on with the same consumer.
+    let process = Process::on(folder, raw(&nats)).await;
+    process.until_reading(true).await;
+    assert_eq!(consumer(&context).await.created, created);
+    process.end().await;
+    let process = Process::on(backup, raw(&nats)).await;
+    process.until_has("u", 20).await;
+    let begun = DeliverPolicy::ByStartSequence { start_sequence: 11 };
+    assert_eq!(consumer(&context).await.config.deliver_policy, begun);
+    until_acknowledged(&context, 20).await;
+    process.end().await;
+}
+
+#[tokio::test]
+async fn a_consumer_that_gives_messages_up_is_not_read() {
+    let Some(nats) = NatsServer::start().await else { return };
+    let process = Process::start(&nats).await;
+    process.until_reading(true).await;
+    let context = nats.context().await;
+    let folder = process.end().await;
+    let stream = context.get_stream(STREAM).await.unwrap();
+    stream.delete_consumer("forecart").await.unwrap();
+    let config = pull::Config {
+        durable_name: Some("forecart".to_owned()),
+        filter_subject: SUBJECT.to_owned(),
+        max_deliver: 3,
+        ..pull::Config::default()
+    };
+    context.create_consumer_on_stream(config, STREAM).await.unwrap();
+    publish(&context, SUBJECT, search("u", 1)).await;
+    let process = Process::on(folder, raw(&nats)).await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    process.until_reading(false).await;
+    assert_eq!(consumer(&context).await.delivered.consumer_sequence, 0);
+    stream.delete_consumer("forecart").await.unwrap();
+    process.until_has("u", 1).await;
+    process.end().await;
+}
+
+#[tokio::test]
+async fn what_keeps_events_from_being_read_is_found_before_a_start() {
+    let found = async |raw: RawServeConfig| {
+        let folder = tempfile::tempdir().unwrap();
+        let raw = RawServeConfig { port: Some(0), ..Served::placed(&folder, raw) };
+        let config = ServeConfig::new(raw, NonZeroUsize::MIN).unwrap();
+        let findings = forecart_serve::examine(&config).await;
+        findings.into_iter().find(|own| own.check == "NATS").unwrap()
+    };
+    let url = Some("nats://shop:secret@127.0.0.1:1".to_owned());
+    let nats = Some(RawNatsConfig { url, ..RawNatsConfig::default() });
+    let away = found(RawServeConfig { nats, ..RawServeConfig::default() }).await;
+    assert_eq!(away.severity, Severity::Warning);
+    assert!(away.found.contains("127.0.0.1:1") && !away.found.contains("secret"), "{away:?}");
+
+    let Some(nats) = NatsServer::start().await else { return };
+    let new = found(raw(&nats)).await;
+    assert!(new.severity == Severity::Ok && new.found.contains("will be made"), "{new:?}");
+    let process = Process::start(&nats).await;
+    process.until_reading(true).await;
+    publish(&nats.context().await, SUBJECT, search("u", 1)).await;
+    let there = found(raw(&nats)).await;
+    assert!(there.severity == Severity::Ok && there.found.contains("has 1 messages"), "{there:?}");
+    process.end().await;
+    let mut other = raw(&nats);
+    other.nats.as_mut().unwrap().stream = Some("other".to_owned());
+    let none = found(other).await;
+    assert!(none.severity == Severity::Warning && none.found.contains("\"other\""), "{none:?}");
+}
+
+#[tokio::test]
 async fn a_server_that_is_away_stops_nothing_and_is_found_again() {
     let Some(mut nats) = NatsServer::new(&[]) else { return };
     let process = Process::start(&nats).await;
@@ -443,9 +535,7 @@ async fn nothing_is_lost_or_twice_when_processes_are_killed() {
         let process = started.await.unwrap();
         tokio::time::sleep(Duration::from_millis(60 + 35 * kill)).await;
         runtime.shutdown_background();
-        let Served { folder: kept, app, .. } = process.served;
-        drop(app);
-        folder = kept;
+        folder = process.served.end();
     }
     publishing.await.unwrap();
     let process = Process::on(folder, in_portions(&nats)).await;
