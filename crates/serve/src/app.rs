@@ -7,7 +7,7 @@ use std::time::Duration;
 use forecart_models::model_file::LoadedModel;
 use forecart_text::{Pipeline, PipelineConfig};
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, ItemRow};
 use crate::circuit::Circuit;
 use crate::clock::now_ms;
 use crate::config::ServeConfig;
@@ -23,14 +23,18 @@ use crate::lists::{Job, ShopRuleError, ShopRules};
 use crate::metrics::{Metrics, ModelLabels};
 use crate::models::{Models, ServedModelError};
 use crate::nats::NatsState;
-use crate::new_items::NewItems;
+use crate::new_items::{NewItems, terms};
 use crate::popularity::Popularity;
-use crate::store::{ItemRecord, Store, StoreError};
+use crate::store::{self, ItemRecord, Store, StoreError};
 use crate::traces::Traces;
 use crate::workers::Workers;
 
 /// Items of one page, when the catalog is read from the store.
 const ITEMS_PAGE: usize = 5_000;
+/// Items whose texts are read together, while the catalog is locked for changes.
+const TEXTS_AT_ONCE: usize = 16;
+/// How long counting items, and removing old events, may take.
+const LONG: Duration = Duration::from_secs(600);
 /// How long closing the store may take.
 const CLOSE: Duration = Duration::from_secs(10);
 
@@ -44,6 +48,15 @@ pub(crate) async fn every<F: Future<Output = ()>>(pause: Duration, turn: impl Fn
         ticks.tick().await;
         turn().await;
     }
+}
+
+/// Ends long work on a store that may have gone without a word.
+async fn within<T>(
+    most: Duration,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let slow = StoreError::Slow { ms: most.as_millis() as u64 };
+    tokio::time::timeout(most, work).await.unwrap_or(Err(slow))
 }
 
 /// Why a process does not start.
@@ -205,6 +218,8 @@ pub struct App {
     pub(crate) read_outs: ReadOuts,
     /// Changes of items, one at a time.
     pub(crate) item_writes: tokio::sync::Mutex<()>,
+    /// Changes of new items, one at a time.
+    new_item_writes: tokio::sync::Mutex<()>,
     /// Changes of users, one at a time.
     pub(crate) user_writes: tokio::sync::Mutex<()>,
     /// When items were read first: what others change from then on is read again.
@@ -271,6 +286,7 @@ impl App {
             running: std::sync::Mutex::default(),
             texts,
             item_writes: tokio::sync::Mutex::default(),
+            new_item_writes: tokio::sync::Mutex::default(),
             user_writes: tokio::sync::Mutex::default(),
             began_ms: now_ms(),
             nats,
@@ -286,15 +302,41 @@ impl App {
         Ok(app)
     }
 
+    /// The turn to write what is written one at a time; at once refused while the store takes no writes.
+    pub(crate) async fn turn<'a>(
+        &self,
+        turns: &'a tokio::sync::Mutex<()>,
+    ) -> Result<tokio::sync::MutexGuard<'a, ()>, StoreError> {
+        match self.memory.circuit.refuses_writes() {
+            Some(error) => Err(error),
+            None => Ok(turns.lock().await),
+        }
+    }
+
+    /// Does a part of a write that sends `n_rows` one by one, unless the store takes none by now; who comes next knows how it went.
+    pub(crate) async fn written<T>(
+        &self,
+        n_rows: usize,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let circuit = &self.memory.circuit;
+        if let Some(error) = circuit.refuses_writes() {
+            return Err(error);
+        }
+        let done = store::in_time(self.store.as_ref(), n_rows, work).await;
+        done.inspect_err(|error| circuit.failed(error))
+    }
+
     /// Reads items that changed since a moment into the catalog.
     pub(crate) async fn read_items(&self, since_ms: i64) -> Result<(), StoreError> {
         let mut after = String::new();
         loop {
-            let page = self.store.items(since_ms, &after, ITEMS_PAGE).await?;
+            let page = self.store.items(since_ms, &after, ITEMS_PAGE);
+            let page = store::in_time(self.store.as_ref(), 0, page).await?;
             let Some(last) = page.last() else { break };
             after.clone_from(&last.item_id);
             let is_last = page.len() < ITEMS_PAGE;
-            self.take_items(page);
+            self.take_items(page).await;
             if is_last {
                 break;
             }
@@ -304,25 +346,46 @@ impl App {
     }
 
     /// Takes items of the store into the catalog.
-    pub(crate) fn take_items(&self, items: Vec<ItemRecord>) {
-        let live = self.models.live();
-        let mut catalog = self.memory.catalog_mut();
-        let mut new_items = self.memory.new_items_mut();
-        for item in items {
-            if item.is_removed {
-                // With a row of its own, so that a model or an event that names it does not bring it back.
-                let _ = catalog.ensure(&item.item_id);
-                catalog.remove(&item.item_id);
-            } else if let Err(error) = catalog.upsert(&item.item_id, &item.attributes) {
-                tracing::warn!(item = item.item_id, %error, "an item of the store cannot be served");
-            }
-            if let Some(file) = &live.recommend
-                && file.items().index(&item.item_id).is_none()
-                && let Some(row) = catalog.row(&item.item_id)
-            {
-                new_items.put(&catalog, row, &self.texts);
+    pub(crate) async fn take_items(&self, items: Vec<ItemRecord>) {
+        let mut rows = Vec::with_capacity(items.len());
+        {
+            let mut catalog = self.memory.catalog_mut();
+            for item in items {
+                if item.is_removed {
+                    // With a row of its own, so that a model or an event that names it does not bring it back.
+                    let _ = catalog.ensure(&item.item_id);
+                    catalog.remove(&item.item_id);
+                } else if let Err(error) = catalog.upsert(&item.item_id, &item.attributes) {
+                    tracing::warn!(item = item.item_id, %error, "an item of the store cannot be served");
+                }
+                rows.extend(catalog.row(&item.item_id));
             }
         }
+        let _one_at_a_time = self.new_item_writes.lock().await;
+        let live = self.models.live();
+        let Some(file) = &live.recommend else { return };
+        for rows in rows.chunks(TEXTS_AT_ONCE) {
+            let new = self.terms_of_new(file, rows, |row| self.memory.new_items().may_hold(row));
+            if !new.is_empty() {
+                let mut new_items = self.memory.new_items_mut();
+                new.into_iter().for_each(|(row, terms)| new_items.put(row, terms));
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// The terms of those of a few items that a model does not know and that may be held.
+    fn terms_of_new(
+        &self,
+        file: &LoadedModel,
+        rows: &[ItemRow],
+        may_hold: impl Fn(ItemRow) -> bool,
+    ) -> Vec<(ItemRow, Vec<u32>)> {
+        let catalog = self.memory.catalog();
+        let new = rows.iter().copied().filter(|row| file.items().index(catalog.id(*row)).is_none());
+        new.filter(|row| may_hold(*row))
+            .map(|row| (row, terms(&catalog, row, &self.texts)))
+            .collect()
     }
 
     pub(crate) fn gauge_catalog(&self) {
@@ -342,19 +405,17 @@ impl App {
     /// Looks for model files again and serves what should be served.
     pub(crate) async fn refresh_models(&self) -> Result<(), ServedModelError> {
         self.models.refresh().await?;
-        self.model_changed();
+        self.model_changed().await;
         Ok(())
     }
 
     /// After another model answers: its items are in the catalog, the metrics name it.
-    pub(crate) fn model_changed(&self) {
+    pub(crate) async fn model_changed(&self) {
         let live = self.models.live();
         for file in live.recommend.iter().chain(&live.together).chain(live.beside.values()) {
             self.memory.ensure(file.items().iter().map(|(_, id, _)| id));
         }
-        if let Some(file) = &live.recommend {
-            self.find_new_items(file);
-        }
+        self.find_new_items().await;
         let models = &self.memory.metrics.models;
         models.clear();
         for slot in crate::models::SLOTS {
@@ -367,20 +428,25 @@ impl App {
         self.gauge_catalog();
     }
 
-    /// Finds the items that a model does not know, if it is another one than before.
-    fn find_new_items(&self, file: &LoadedModel) {
-        let catalog = self.memory.catalog();
-        let mut new_items = self.memory.new_items_mut();
+    /// Finds the items that the live model does not know, if it is another one than before.
+    async fn find_new_items(&self) {
+        let _one_at_a_time = self.new_item_writes.lock().await;
+        let live = self.models.live();
+        let Some(file) = &live.recommend else { return };
         let version = &file.header().content_hash;
-        if new_items.is_of(version) {
+        if self.memory.new_items().is_of(version) {
             return;
         }
-        new_items.clear_for(version);
-        for row in catalog.live_rows() {
-            if file.items().index(catalog.id(row)).is_none() {
-                new_items.put(&catalog, row, &self.texts);
-            }
+        let mut anew = NewItems::of(version);
+        let rows: Vec<ItemRow> = self.memory.catalog().live_rows().collect();
+        for rows in rows.chunks(TEXTS_AT_ONCE) {
+            let new = self.terms_of_new(file, rows, |row| anew.may_hold(row));
+            new.into_iter().for_each(|(row, terms)| anew.put(row, terms));
+            tokio::task::yield_now().await;
         }
+        let earlier = std::mem::replace(&mut *self.memory.new_items_mut(), anew);
+        // What it takes to let go of it is not waited for by lists.
+        drop(earlier);
     }
 
     /// What is done beside requests, until the process ends: each on its own, so that nothing long delays the end of a key.
@@ -392,20 +458,20 @@ impl App {
             }),
             self.follow(),
             self.retrain(),
-            every(Duration::from_secs(5), || async {
-                if let Err(error) = self.keys.refresh(self.store.as_ref()).await {
-                    tracing::warn!(%error, "keys were not read again");
+            every(Duration::from_secs(10), || async {
+                if let Err(error) = self.store.clean().await {
+                    tracing::warn!(%error, "what was deleted is in the log of the store still: it is tried again");
                 }
             }),
             // Only a write says whether writes are possible: a full disk can be read.
             self.memory.circuit.tend(|| self.store.probe(now_ms())),
             self.memory.circuit.on_return(|| self.memory.histories.clear()),
             every(Duration::from_secs(600), || async {
-                if let Err(error) = self.recount().await {
+                if let Err(error) = within(LONG, self.recount()).await {
                     tracing::warn!(%error, "items were not counted again");
                 }
                 let Some(keep_ms) = self.config.keep_ms else { return };
-                match self.store.retain(now_ms() - keep_ms).await {
+                match within(LONG, self.store.retain(now_ms() - keep_ms)).await {
                     Ok(0) => {}
                     Ok(n_events) => tracing::info!(n_events, "events past their time removed"),
                     Err(error) => tracing::warn!(%error, "old events were not removed"),

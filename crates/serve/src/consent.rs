@@ -4,14 +4,14 @@
 //! memory, by a hash of the id: a request looks it up without asking the store. Where other processes write to the store, changes are followed
 //! every second.
 
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use rustc_hash::FxHashMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use crate::store::{Store, StoreError, UserRecord};
+use crate::store::{self, Store, StoreError, UserRecord};
 
 /// The attribute of users that consent stands in.
 pub(crate) const CONSENT: &str = "consent";
@@ -102,12 +102,14 @@ pub struct Consents {
     default: ConsentDefault,
     /// Purposes, as bits, that users say otherwise of than the default; those of whom there are none are not here.
     otherwise: RwLock<FxHashMap<u128, u8>>,
+    /// Who was forgotten while users are read; `None` while they are not.
+    forgotten_meanwhile: Mutex<Option<Vec<u128>>>,
 }
 
 impl Consents {
     /// Of nobody yet.
     pub fn new(default: ConsentDefault) -> Self {
-        Self { default, otherwise: RwLock::default() }
+        Self { default, ..Self::default() }
     }
 
     /// What all users of a store allow.
@@ -141,7 +143,7 @@ impl Consents {
     pub(crate) async fn follow(&self, store: &dyn Store, since_ms: i64) -> Result<(), StoreError> {
         let mut after = String::new();
         loop {
-            let page = store.users(since_ms, &after, PAGE).await?;
+            let page = store::in_time(store, 0, store.users(since_ms, &after, PAGE)).await?;
             self.take(&page);
             match page.last() {
                 Some(last) if page.len() == PAGE => after.clone_from(&last.user_id),
@@ -163,8 +165,29 @@ impl Consents {
 
     /// What a user said is gone with the user.
     pub(crate) fn forget(&self, user_id: &str) {
+        let key = key(user_id);
+        if let Some(forgotten) = &mut *self.forgotten_meanwhile() {
+            forgotten.push(key);
+        }
+        self.otherwise.write().unwrap_or_else(PoisonError::into_inner).remove(&key);
+    }
+
+    /// Users are read from the store from now on: who is forgotten meanwhile may be among them.
+    pub(crate) fn begin_reading(&self) {
+        *self.forgotten_meanwhile() = Some(Vec::new());
+    }
+
+    /// What was read is taken: who was forgotten meanwhile is forgotten again.
+    pub(crate) fn end_reading(&self) {
+        let forgotten = self.forgotten_meanwhile().take().unwrap_or_default();
         let mut otherwise = self.otherwise.write().unwrap_or_else(PoisonError::into_inner);
-        otherwise.remove(&key(user_id));
+        for key in forgotten {
+            otherwise.remove(&key);
+        }
+    }
+
+    fn forgotten_meanwhile(&self) -> std::sync::MutexGuard<'_, Option<Vec<u128>>> {
+        self.forgotten_meanwhile.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Becomes another one.
@@ -235,6 +258,13 @@ mod tests {
         assert!(consents.allows("u", Purpose::Training));
         consents.take(&[user(json!({"consent": {"training": false}}))]);
         consents.forget("u");
+        assert!(consents.allows("u", Purpose::Training));
+        // One page was read before the user was forgotten, and is taken after it.
+        consents.begin_reading();
+        consents.forget("u");
+        consents.take(&[user(json!({"consent": {"training": false}}))]);
+        assert!(!consents.allows("u", Purpose::Training));
+        consents.end_reading();
         assert!(consents.allows("u", Purpose::Training));
     }
 

@@ -9,12 +9,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::clock::now_ms;
 use crate::event::{Event, MAX_EVENT_NAME_BYTES, MAX_FURTHER_BYTES, MAX_ID_BYTES};
-use crate::store::{Store, StoreError};
+use crate::store::{self, Store, StoreError};
 
 /// Most events of one transaction.
 const MAX_ROWS: usize = 10_000;
-/// How long a transaction may take where the store is on another machine.
-const APPEND: Duration = Duration::from_secs(8);
 /// About the most bytes of one transaction.
 const MAX_BYTES: usize = 16 << 20;
 /// An event takes the room of one for each so many bytes that it has: the queue is bounded in bytes too.
@@ -162,14 +160,9 @@ pub(crate) fn room_of(event: &Event) -> usize {
     1 + event.n_bytes() / BYTES_OF_ONE
 }
 
-/// A network may lose an answer: what waits behind it must not wait for ever.
+/// All rows are sent at once.
 async fn append(store: &dyn Store, rows: &[Event]) -> Result<Vec<usize>, StoreError> {
-    let work = store.append(rows, now_ms());
-    if !store.is_shared() {
-        return work.await;
-    }
-    let slow = StoreError::Slow { ms: APPEND.as_millis() as u64 };
-    tokio::time::timeout(APPEND, work).await.unwrap_or(Err(slow))
+    store::in_time(store, 0, store.append(rows, now_ms())).await
 }
 
 async fn write(

@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use crate::store::{KeyRecord, Scope, Store, StoreError};
+use crate::store::{self, KeyRecord, Scope, Store, StoreError};
 
 /// What every key begins with, so that scanners of repositories find one that was committed.
 const PREFIX: &str = "forecart";
@@ -79,7 +79,7 @@ pub(crate) struct Keys {
 impl Keys {
     /// Reads them again: a key that was made or revoked elsewhere holds from then on.
     pub(crate) async fn refresh(&self, store: &dyn Store) -> Result<(), StoreError> {
-        let keys = store.keys().await?;
+        let keys = store::in_time(store, 0, store.keys()).await?;
         let known = keys.into_iter().map(|key| (key.key_id.clone(), key)).collect();
         self.known.store(Arc::new(known));
         Ok(())

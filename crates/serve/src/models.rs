@@ -18,7 +18,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::clock::now_ms;
-use crate::store::{Store, StoreError};
+use crate::store::{self, Promotion, Store, StoreError};
 use crate::trusted::Trusted;
 
 /// What models are for.
@@ -357,7 +357,7 @@ impl Models {
         slots.dedup();
         let mut failed = Vec::new();
         for slot in slots {
-            let promoted = self.store.promotions(&slot).await?;
+            let promoted = self.promotions(&slot).await?;
             let of_slot: Vec<&Found> = found.iter().filter(|own| own.name == slot).collect();
             // What was loaded was whole: it answers on, unless another version was promoted since.
             let is_promoted_since = promoted.first().is_some_and(|newest| {
@@ -436,7 +436,7 @@ impl Models {
         let _change = self.change.lock().await;
         self.check_new_files().await?;
         let found = self.version(slot, version)?;
-        let promoted = self.store.promotions(slot).await?;
+        let promoted = self.promotions(slot).await?;
         let live = self.live().in_slot(slot).map(|(_, own)| own.to_owned());
         if live.as_deref() == Some(&found.version)
             && promoted.first().is_some_and(|own| own.version == found.version)
@@ -447,9 +447,9 @@ impl Models {
         if promoted.is_empty()
             && let Some(live) = live.filter(|own| *own != found.version)
         {
-            self.store.promote(slot, &live, now_ms()).await?;
+            self.note_promotion(slot, &live).await?;
         }
-        self.store.promote(slot, &found.version, now_ms()).await?;
+        self.note_promotion(slot, &found.version).await?;
         self.swap(&found, loaded);
         Ok(Found { is_live: true, ..found })
     }
@@ -461,15 +461,23 @@ impl Models {
     pub async fn roll_back(&self, slot: &str) -> Result<Found, ServedModelError> {
         let _change = self.change.lock().await;
         self.check_new_files().await?;
-        let promoted = self.store.promotions(slot).await?;
+        let promoted = self.promotions(slot).await?;
         let Some(earlier) = promoted.get(1) else {
             return Err(ServedModelError::NothingEarlier { slot: slot.to_owned() });
         };
         let found = self.version(slot, &earlier.version)?;
         let loaded = self.load(found.clone()).await?;
-        self.store.demote(slot).await?;
+        store::in_time(self.store.as_ref(), 0, self.store.demote(slot)).await?;
         self.swap(&found, loaded);
         Ok(Found { is_live: true, ..found })
+    }
+
+    async fn promotions(&self, slot: &str) -> Result<Vec<Promotion>, StoreError> {
+        store::in_time(self.store.as_ref(), 0, self.store.promotions(slot)).await
+    }
+
+    async fn note_promotion(&self, slot: &str, version: &str) -> Result<(), StoreError> {
+        store::in_time(self.store.as_ref(), 0, self.store.promote(slot, version, now_ms())).await
     }
 
     /// Reads files whose signatures were not looked at before, apart from the threads that answer: listing them then takes no time.

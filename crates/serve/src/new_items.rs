@@ -54,18 +54,22 @@ impl NewItems {
         self.version.as_deref() == Some(version)
     }
 
-    /// Begins anew for another version.
-    pub(crate) fn clear_for(&mut self, version: &str) {
-        *self = Self { version: Some(version.to_owned()), ..Self::default() };
+    /// None yet that are new to a version.
+    pub(crate) fn of(version: &str) -> Self {
+        Self { version: Some(version.to_owned()), ..Self::default() }
+    }
+
+    /// Whether there is room for an item, or it is there.
+    pub(crate) fn may_hold(&self, row: ItemRow) -> bool {
+        self.terms.len() < MAX_ITEMS || self.terms.contains_key(&row)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.terms.is_empty()
     }
 
-    /// Puts a new item in, as the catalog has it; one that is no longer there, or of which nothing is said, is taken out.
-    pub(crate) fn put(&mut self, catalog: &Catalog, row: ItemRow, texts: &Pipeline) {
-        let new = terms(catalog, row, texts);
+    /// Puts a new item in by its [`terms`]; one that has none, such as one that was removed, is taken out.
+    pub(crate) fn put(&mut self, row: ItemRow, new: Vec<u32>) {
         if self.terms.get(&row).is_some_and(|own| **own == *new) {
             return;
         }
@@ -162,7 +166,7 @@ impl NewItems {
 }
 
 /// What is written of an item, as numbers: ascending, each once.
-fn terms(catalog: &Catalog, row: ItemRow, texts: &Pipeline) -> Vec<u32> {
+pub(crate) fn terms(catalog: &Catalog, row: ItemRow, texts: &Pipeline) -> Vec<u32> {
     let mut terms = Vec::new();
     let text = |name: &str| match catalog.column(name, ColumnType::Text) {
         Some(Column::Text(column)) => column.text(row),
@@ -230,7 +234,7 @@ mod tests {
 
         fn put(&mut self, id: &str, fields: Value) -> ItemRow {
             let row = self.known(id, fields);
-            self.new.put(&self.catalog, row, &self.texts);
+            self.new.put(row, terms(&self.catalog, row, &self.texts));
             row
         }
 
@@ -284,7 +288,7 @@ mod tests {
             let row = shop.put(&format!("new {n}"), json!({"title": "pan"}));
             if n % 2 == 0 {
                 shop.catalog.remove(&format!("new {n}"));
-                shop.new.put(&shop.catalog, row, &shop.texts);
+                shop.new.put(row, terms(&shop.catalog, row, &shop.texts));
             }
         }
         assert_eq!(shop.like(&[tea]), []);

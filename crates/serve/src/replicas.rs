@@ -7,7 +7,7 @@
 //! [`Store::follow`]: crate::store::Store::follow
 //! [`Histories`]: crate::history::Histories
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -30,6 +30,10 @@ struct News {
     items: Notify,
     promotions: Notify,
     keys: Notify,
+    /// Whether users may have been forgotten without a word.
+    forgotten: AtomicBool,
+    /// Whether changes were listened to before.
+    was_heard: AtomicBool,
 }
 
 /// Does something when it is told to, and after `pause` at the latest.
@@ -43,12 +47,17 @@ async fn when_told<F: Future<Output = ()>>(news: &Notify, pause: Duration, turn:
 }
 
 impl App {
-    /// Follows what other processes change in a store that is shared, until this process ends.
+    /// Follows what other processes change, until this process ends: of a store that is not shared keys alone, which programs beside make and end.
     pub(crate) async fn follow(&self) {
-        if !self.store.is_shared() {
-            return;
-        }
         let news = News::default();
+        let keys = when_told(&news.keys, Duration::from_secs(5), || async {
+            if let Err(error) = self.keys.refresh(self.store.as_ref()).await {
+                tracing::warn!(%error, "keys were not read again");
+            }
+        });
+        if !self.store.is_shared() {
+            return keys.await;
+        }
         let read_ms = AtomicI64::new(self.began_ms);
         tokio::join!(
             self.listen(&news),
@@ -60,45 +69,45 @@ impl App {
                     Err(error) => tracing::debug!(%error, "changes of items were not read"),
                 }
             }),
-            self.follow_consents(),
+            self.follow_consents(&news),
             when_told(&news.promotions, Duration::from_secs(5), || async {
                 if let Err(error) = self.refresh_models().await {
                     tracing::debug!(%error, "promotions of others were not followed");
                 }
             }),
-            when_told(&news.keys, Duration::from_secs(5), || async {
-                if let Err(error) = self.keys.refresh(self.store.as_ref()).await {
-                    tracing::debug!(%error, "keys were not read again");
-                }
-            }),
+            keys,
         );
     }
 
-    async fn follow_consents(&self) {
+    async fn follow_consents(&self, news: &News) {
         let store = self.store.as_ref();
-        let (read_ms, n_receipts) = (AtomicI64::new(self.began_ms), AtomicU64::new(0));
+        let read_ms = AtomicI64::new(self.began_ms);
         every(Duration::from_secs(1), || async {
             let begin_ms = now_ms();
             let since_ms = read_ms.load(Ordering::Relaxed) - CHANGES_OVERLAP_MS;
+            let is_anew = news.forgotten.swap(false, Ordering::Relaxed);
             let read = async {
-                // A receipt does not say who was forgotten: then all is read anew.
-                let n_now = store.n_receipts().await?;
-                let anew = match n_now == n_receipts.load(Ordering::Relaxed) {
-                    true => None,
-                    false => Some(Consents::read(store, self.config.consent_default).await?),
+                // What was not told is seen only in all that is there.
+                let anew = match is_anew {
+                    true => Some(Consents::read(store, self.config.consent_default).await?),
+                    false => None,
                 };
                 // While none is written here, so that nothing older comes after it.
                 let _one_at_a_time = self.user_writes.lock().await;
                 if let Some(anew) = anew {
                     self.consents.replace(anew);
                 }
-                self.consents.follow(store, since_ms).await?;
-                n_receipts.store(n_now, Ordering::Relaxed);
-                Ok::<_, StoreError>(())
+                self.consents.follow(store, since_ms).await
             };
-            match read.await {
+            self.consents.begin_reading();
+            let read: Result<(), StoreError> = read.await;
+            self.consents.end_reading();
+            match read {
                 Ok(()) => read_ms.store(begin_ms, Ordering::Relaxed),
-                Err(error) => tracing::debug!(%error, "changes of consents were not read"),
+                Err(error) => {
+                    news.forgotten.fetch_or(is_anew, Ordering::Relaxed);
+                    tracing::debug!(%error, "changes of consents were not read");
+                }
             }
         })
         .await;
@@ -108,6 +117,7 @@ impl App {
         let tell = |change: Change| self.take_change(change, news);
         loop {
             let heard = self.store.follow(&tell).await;
+            news.was_heard.store(true, Ordering::Relaxed);
             self.memory.histories.missed();
             if let Err(error) = heard {
                 tracing::debug!(%error, "changes of other processes are not heard");
@@ -121,6 +131,11 @@ impl App {
         match change {
             Change::Begin => {
                 memory.histories.missed();
+                news.forgotten.store(true, Ordering::Relaxed);
+                // Who was forgotten meanwhile is not known.
+                if news.was_heard.swap(true, Ordering::Relaxed) {
+                    self.traces.clear();
+                }
                 for all in [&news.items, &news.promotions, &news.keys] {
                     all.notify_one();
                 }

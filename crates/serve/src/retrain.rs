@@ -101,7 +101,7 @@ impl App {
     /// Serves the version that a job has written, and lets go of older files.
     async fn serve_trained(&self, task: &str, version: &str) -> Result<(), ServedModelError> {
         let promoted = self.models.promote(task, version).await;
-        self.model_changed();
+        self.model_changed().await;
         self.let_go_of_older(task).await?;
         promoted.map(drop)
     }

@@ -53,6 +53,11 @@ impl Traces {
         kept.by_id.get(id).map(|entry| entry.trace.clone())
     }
 
+    /// Takes all away.
+    pub(crate) fn clear(&self) {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Kept::default();
+    }
+
     /// Takes away what was answered to a user.
     pub(crate) fn forget(&self, user_id: &str) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);

@@ -53,7 +53,7 @@ impl App {
         &self,
         changes: Vec<(String, Change)>,
     ) -> Result<Vec<Result<(), CatalogError>>, ApiError> {
-        let _one_at_a_time = self.item_writes.lock().await;
+        let _one_at_a_time = self.turn(&self.item_writes).await?;
         let changed_ms = now_ms();
         // Tried on a catalog of their own, with the same columns.
         let mut trial = Catalog::new();
@@ -88,8 +88,8 @@ impl App {
                 records.push(ItemRecord { item_id, attributes, is_removed, changed_ms });
             }));
         }
-        self.store.put_items(&records).await?;
-        self.take_items(records);
+        self.written(records.len(), self.store.put_items(&records)).await?;
+        self.take_items(records).await;
         self.gauge_catalog();
         Ok(outcomes)
     }

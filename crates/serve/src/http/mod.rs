@@ -78,22 +78,26 @@ fn groups() -> [(OpenApiRouter<Arc<App>>, Option<Scope>); 4] {
         .routes(routes!(experiments::get))
         .routes(routes!(ops::models))
         .routes(routes!(ops::metrics));
-    let write = OpenApiRouter::new()
-        .routes(routes!(events::post))
-        .routes(routes!(items::post))
-        .routes(routes!(items::put, items::patch, items::delete))
-        .routes(routes!(users::post))
-        .routes(routes!(users::put, users::patch));
-    let admin = OpenApiRouter::new()
-        .routes(routes!(users::get, users::delete))
-        .routes(routes!(users::export))
-        .routes(routes!(users::receipt))
-        .routes(routes!(ops::promote))
-        .routes(routes!(ops::roll_back))
-        .routes(routes!(ops::refresh))
-        .routes(routes!(jobs::train))
-        .routes(routes!(jobs::all))
-        .routes(routes!(jobs::get));
+    let write = stored(
+        OpenApiRouter::new()
+            .routes(routes!(events::post))
+            .routes(routes!(items::post))
+            .routes(routes!(items::put, items::patch, items::delete))
+            .routes(routes!(users::post))
+            .routes(routes!(users::put, users::patch)),
+    );
+    let admin = stored(
+        OpenApiRouter::new()
+            .routes(routes!(users::get, users::delete))
+            .routes(routes!(users::export))
+            .routes(routes!(users::receipt))
+            .routes(routes!(ops::promote))
+            .routes(routes!(ops::roll_back))
+            .routes(routes!(ops::refresh)),
+    )
+    .routes(routes!(jobs::train))
+    .routes(routes!(jobs::all))
+    .routes(routes!(jobs::get));
     [
         (open, None),
         (read, Some(Scope::Read)),
@@ -104,17 +108,31 @@ fn groups() -> [(OpenApiRouter<Arc<App>>, Option<Scope>); 4] {
 }
 
 /// Says of every route whose requests are counted that there may be too many.
-fn limited(mut routes: OpenApiRouter<Arc<App>>) -> OpenApiRouter<Arc<App>> {
+fn limited(routes: OpenApiRouter<Arc<App>>) -> OpenApiRouter<Arc<App>> {
     let too_many = "Too many requests of this client: Retry-After says when to send it again";
-    for (path, item) in &mut routes.get_openapi_mut().paths.paths {
-        if path == auth::UNLIMITED {
-            continue;
-        }
+    described(routes, StatusCode::TOO_MANY_REQUESTS, too_many, |path| path != auth::UNLIMITED)
+}
+
+/// Says of every route that the store may refuse.
+fn stored(routes: OpenApiRouter<Arc<App>>) -> OpenApiRouter<Arc<App>> {
+    let refused = "The store does not answer (`store_unavailable`), or its disk is full (`store_full`): Retry-After says when to send it again";
+    described(routes, StatusCode::SERVICE_UNAVAILABLE, refused, |_| true)
+}
+
+/// Describes an answer of the routes of some paths that do not describe it themselves.
+fn described(
+    mut routes: OpenApiRouter<Arc<App>>,
+    status: StatusCode,
+    description: &str,
+    is_of: impl Fn(&str) -> bool,
+) -> OpenApiRouter<Arc<App>> {
+    for (_, item) in routes.get_openapi_mut().paths.paths.iter_mut().filter(|(path, _)| is_of(path))
+    {
         let operations =
             [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete];
         for operation in operations.into_iter().flatten() {
-            let described = operation.responses.responses.entry("429".to_owned());
-            described.or_insert_with(|| utoipa::openapi::RefOr::T(error::described(too_many)));
+            let described = operation.responses.responses.entry(status.as_str().to_owned());
+            described.or_insert_with(|| utoipa::openapi::RefOr::T(error::described(description)));
         }
     }
     routes

@@ -122,8 +122,15 @@ where
     F: Future<Output = Result<Found, ServedModelError>> + Send + 'static,
 {
     super::to_its_end(async move {
-        let live = change.await?;
-        app.model_changed();
+        if let Some(error) = app.memory.circuit.refuses_writes() {
+            return Err(error.into());
+        }
+        let live = change.await.inspect_err(|error| {
+            if let ServedModelError::Store(error) = error {
+                app.memory.circuit.failed(error);
+            }
+        })?;
+        app.model_changed().await;
         promoted(&app, live).await
     })
     .await
@@ -141,7 +148,7 @@ async fn promoted(app: &App, live: Found) -> Result<Json<Promoted>, ApiError> {
 }
 
 /// Serves a version of a model, with no request failed or answered by half of each.
-#[utoipa::path(post, path = "/v1/models/{name}/promote", tag = "models", params(("name" = String, Path, description = "recommend, click, conversion, purchase, support, question or demand")), request_body = PromoteBody,
+#[utoipa::path(post, path = "/v1/models/{name}/promote", tag = "models", params(("name" = String, Path, description = "recommend, together, click, conversion, purchase, support, question or demand")), request_body = PromoteBody,
     responses((status = 200, body = Promoted), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody), (status = 400, body = ErrorBody), (status = 422, body = ErrorBody)))]
 pub(crate) async fn promote(
     State(app): State<Arc<App>>,

@@ -64,7 +64,7 @@ pub(crate) async fn post(
     }
     let accepted = users.len();
     super::to_its_end(async move {
-        let one_at_a_time = app.user_writes.lock().await;
+        let one_at_a_time = app.turn(&app.user_writes).await?;
         app.write_users(&one_at_a_time, users).await
     })
     .await?;
@@ -82,7 +82,7 @@ pub(crate) async fn put(
     attributes.remove("user_id");
     let user = checked(id, attributes)?;
     super::to_its_end(async move {
-        let one_at_a_time = app.user_writes.lock().await;
+        let one_at_a_time = app.turn(&app.user_writes).await?;
         app.write_users(&one_at_a_time, vec![user]).await
     })
     .await?;
@@ -98,8 +98,8 @@ pub(crate) async fn patch(
     Body(changes): Body<Map<String, Value>>,
 ) -> Result<StatusCode, ApiError> {
     super::to_its_end(async move {
-        let one_at_a_time = app.user_writes.lock().await;
-        let user = app.store.user(&id).await?;
+        let one_at_a_time = app.turn(&app.user_writes).await?;
+        let user = app.written(0, app.store.user(&id)).await?;
         let mut attributes = user.map(|own| own.attributes).unwrap_or_default();
         for (name, value) in changes {
             match value {
@@ -168,7 +168,7 @@ impl App {
     ) -> Result<(), StoreError> {
         for user in users.iter_mut().filter(|own| !own.attributes.contains_key(CONSENT)) {
             if self.consents.has_said_otherwise(&user.user_id)
-                && let Some(mut earlier) = self.store.user(&user.user_id).await?
+                && let Some(mut earlier) = self.written(0, self.store.user(&user.user_id)).await?
                 && let Some(consent) = earlier.attributes.remove(CONSENT)
             {
                 user.attributes.insert(CONSENT.to_owned(), consent);
@@ -187,17 +187,17 @@ impl App {
             // The time at which it is written, since others read what changed since a moment.
             let changed_ms = now_ms();
             users.iter_mut().for_each(|user| user.changed_ms = changed_ms);
-            self.store.put_users(users).await?;
+            self.written(users.len(), self.store.put_users(users)).await?;
             self.consents.take(users);
         }
         Ok(())
     }
 
     async fn forget(&self, user_id: &str) -> Result<Receipt, StoreError> {
-        let _one_at_a_time = self.user_writes.lock().await;
+        let _one_at_a_time = self.turn(&self.user_writes).await?;
         let receipt_id = uuid::Uuid::now_v7().to_string();
         self.memory.histories.begin(std::iter::once(user_id));
-        let forgotten = self.store.forget(user_id, &receipt_id, now_ms()).await;
+        let forgotten = self.written(0, self.store.forget(user_id, &receipt_id, now_ms())).await;
         self.memory.histories.forget(user_id);
         self.memory.histories.end(std::iter::once(user_id));
         if forgotten.is_ok() {

@@ -16,6 +16,7 @@ mod sqlite;
 use std::fmt::Debug;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use serde_json::{Map, Value};
@@ -97,6 +98,31 @@ impl StoreError {
             Self::Migration(_) | Self::Unreadable { .. } | Self::Place { .. } => false,
         }
     }
+}
+
+/// How long a call may take where the store is on another machine, and for each row that is sent by itself.
+const CALL: Duration = Duration::from_secs(8);
+const CALL_OF_A_ROW: Duration = Duration::from_millis(5);
+
+/// Ends a call of a store that is on another machine, which sends `n_rows` one by one: a network may lose an answer, and what waits behind it must
+/// not wait for ever.
+///
+/// # Errors
+/// [`StoreError::Slow`], or that of the call.
+pub(crate) async fn in_time<T>(
+    store: &dyn Store,
+    n_rows: usize,
+    call: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    if !store.is_shared() {
+        return call.await;
+    }
+    let most = CALL + CALL_OF_A_ROW * u32::try_from(n_rows).unwrap_or(u32::MAX);
+    tokio::time::timeout(most, call).await.unwrap_or_else(|_| {
+        let slow = StoreError::Slow { ms: most.as_millis() as u64 };
+        tracing::warn!(error = %slow, "a call of the store was given up");
+        Err(slow)
+    })
 }
 
 /// A future of the store.
@@ -194,8 +220,6 @@ pub trait Store: Debug + Send + Sync {
 
     /// Writes receipts of deletions that another store made.
     fn put_receipts<'a>(&'a self, receipts: &'a [Receipt]) -> Stored<'a, ()>;
-    /// How many deletions there were.
-    fn n_receipts(&self) -> Stored<'_, u64>;
 
     /// Notes that a version of a model is now served in its slot.
     fn promote<'a>(&'a self, slot: &'a str, version: &'a str, now_ms: i64) -> Stored<'a, ()>;
@@ -223,6 +247,9 @@ pub trait Store: Debug + Send + Sync {
 
     /// How much there is.
     fn counts(&self) -> Stored<'_, StoreCounts>;
+
+    /// Takes what a deletion could not take out of its files at once out of them, if there is anything.
+    fn clean(&self) -> Stored<'_, ()>;
 
     /// Whether it can be written to.
     fn probe(&self, now_ms: i64) -> Stored<'_, ()>;

@@ -32,6 +32,8 @@ const BEAT: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_secs(10);
 /// Most announcements that are looked at together.
 const N_TOGETHER: usize = 1024;
+/// Most events that are read together, unless one announcement is of more.
+const N_EVENTS: i64 = 20_000;
 
 /// PostgreSQL 12 or newer, by the settings of its address; `synchronous_commit` stays as the server has it.
 #[derive(Debug)]
@@ -74,8 +76,8 @@ impl PostgresStore {
 
 impl PostgresStore {
     /// What was deleted is the server's to clean.
-    async fn cleaned(&self) -> Result<(), StoreError> {
-        Ok(())
+    async fn deleted(&self) -> Result<(), StoreError> {
+        self.clean().await
     }
 
     /// Says to other processes that something changed; they hear it once the transaction of the connection has ended well.
@@ -101,7 +103,7 @@ impl PostgresStore {
                 let now_ms = self.began.elapsed().as_millis().to_string();
                 self.announce(&mut connection, "beat", &now_ms).await
             };
-            if let Err(error) = said.await {
+            if let Err(error) = super::in_time(self, 0, said).await {
                 tracing::debug!(%error, "a beat was not said");
             }
             tokio::time::sleep(BEAT).await;
@@ -124,7 +126,7 @@ impl PostgresStore {
             {
                 together.push(next);
             }
-            let (mut firsts, mut lasts, mut others) = (vec![], vec![], vec![]);
+            let (mut ranges, mut others) = (vec![], vec![]);
             for announcement in &together {
                 let mut parts = announcement.splitn(3, ' ');
                 let (Some(origin), Some(what), Some(of)) =
@@ -142,10 +144,7 @@ impl PostgresStore {
                         let range = of.split_once(' ');
                         let range = range
                             .and_then(|(a, b)| a.parse::<i64>().ok().zip(b.parse::<i64>().ok()));
-                        if let Some((first, last)) = range {
-                            firsts.push(first);
-                            lasts.push(last);
-                        }
+                        ranges.extend(range);
                     }
                     ("forgotten", _) => others.push(Change::Forgotten(of.to_owned())),
                     ("items", _) => others.push(Change::Items),
@@ -155,15 +154,16 @@ impl PostgresStore {
                     _ => {}
                 }
             }
-            if !firsts.is_empty() {
-                let acts: Vec<(String, Option<String>)> = sqlx::query_as(
+            for (firsts, lasts) in parts(&ranges) {
+                let acts = sqlx::query_as(
                     "SELECT user_id, item_id FROM unnest($1::bigint[], $2::bigint[]) AS announced (first, last)
                      JOIN events ON seq BETWEEN first AND last",
                 )
                 .bind(firsts)
                 .bind(lasts)
-                .fetch_all(&self.readers)
-                .await?;
+                .fetch_all(&self.readers);
+                let acts: Vec<(String, Option<String>)> =
+                    super::in_time(self, 0, async { Ok(acts.await?) }).await?;
                 tell(Change::Events(acts));
             }
             // After the events: what is known up to a moment includes them.
@@ -177,6 +177,27 @@ impl PostgresStore {
     }
 }
 
+/// Firsts and lasts of announced ranges, in parts of at most [`N_EVENTS`] rows, or of one range.
+fn parts(ranges: &[(i64, i64)]) -> Vec<(Vec<i64>, Vec<i64>)> {
+    let mut parts: Vec<(Vec<i64>, Vec<i64>)> = Vec::new();
+    let mut n_rows = 0;
+    for (first, last) in ranges {
+        let n_own = last.saturating_sub(*first).saturating_add(1);
+        n_rows = n_own.saturating_add(n_rows);
+        match parts.last_mut() {
+            Some((firsts, lasts)) if n_rows <= N_EVENTS => {
+                firsts.push(*first);
+                lasts.push(*last);
+            }
+            _ => {
+                n_rows = n_own;
+                parts.push((vec![*first], vec![*last]));
+            }
+        }
+    }
+    parts
+}
+
 impl Store for PostgresStore {
     fn kind(&self) -> &'static str {
         "postgres"
@@ -188,10 +209,11 @@ impl Store for PostgresStore {
 
     fn follow<'a>(&'a self, tell: &'a (dyn Fn(Change) + Send + Sync)) -> Stored<'a, ()> {
         Box::pin(async move {
-            let mut listener = PgListener::connect_with(&self.writer).await?;
+            let connected = async { Ok(PgListener::connect_with(&self.writer).await?) };
+            let mut listener = super::in_time(self, 0, connected).await?;
             // One that was connected anew would not say what it has missed.
             listener.eager_reconnect(false);
-            listener.listen(CHANNEL).await?;
+            super::in_time(self, 0, async { Ok(listener.listen(CHANNEL).await?) }).await?;
             tell(Change::Begin);
             let (put, announced) = mpsc::channel(N_TOGETHER);
             let listen = async {
@@ -208,6 +230,10 @@ impl Store for PostgresStore {
                 () = self.beat() => Ok(()),
             }
         })
+    }
+
+    fn clean(&self) -> Stored<'_, ()> {
+        Box::pin(std::future::ready(Ok(())))
     }
 
     fn append<'a>(&'a self, events: &'a [Event], received_ms: i64) -> Stored<'a, Vec<usize>> {
@@ -255,4 +281,22 @@ impl Store for PostgresStore {
     }
 
     shared_methods!();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_events_are_read_together_than_may_unless_announced_together() {
+        assert_eq!(parts(&[]), []);
+        let of = |n: i64, first: i64| (first, first + n - 1);
+        let ranges =
+            [of(10_000, 1), of(10_000, 10_001), of(1, 20_001), of(30_000, 20_002), of(5, 50_002)];
+        let firsts: Vec<Vec<i64>> = parts(&ranges).into_iter().map(|(firsts, _)| firsts).collect();
+        assert_eq!(firsts, [vec![1, 10_001], vec![20_001], vec![20_002], vec![50_002]]);
+        let lasts: Vec<i64> = parts(&ranges).into_iter().flat_map(|(_, lasts)| lasts).collect();
+        assert_eq!(lasts, [10_000, 20_000, 20_001, 50_001, 50_006]);
+        assert_eq!(parts(&[(1, i64::MAX), (0, i64::MAX)]).len(), 2);
+    }
 }

@@ -444,15 +444,6 @@ macro_rules! shared_methods {
             })
         }
 
-        fn n_receipts(&self) -> Stored<'_, u64> {
-            Box::pin(async move {
-                let n: i64 = sqlx::query_scalar("SELECT count(*) FROM receipts")
-                    .fetch_one(&self.readers)
-                    .await?;
-                Ok(n.unsigned_abs())
-            })
-        }
-
         fn forget<'a>(
             &'a self,
             user_id: &'a str,
@@ -476,7 +467,10 @@ macro_rules! shared_methods {
                 .await?;
                 self.announce(&mut transaction, "forgotten", user_id).await?;
                 transaction.commit().await?;
-                self.cleaned().await?;
+                // The user is gone, whatever becomes of the files.
+                if let Err(error) = self.deleted().await {
+                    tracing::warn!(%error, "what was deleted is in the log of the store still: it is tried again");
+                }
                 Ok(Receipt { receipt: receipt_id.to_owned(), at_ms: now_ms, n_events, had_attributes })
             })
         }

@@ -1,6 +1,7 @@
 //! One file beside the program: SQLite in WAL mode.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -22,6 +23,9 @@ use crate::event::Event;
 /// A disk with less room is full: events may be a little more than what is left, and what is left should not be used up to the last byte.
 const MIN_ROOM_BYTES: u64 = 1 << 20;
 
+/// How long a lock that another program holds is waited for.
+const BUSY: Duration = Duration::from_secs(10);
+
 /// Connections that read beside the one that writes.
 const N_READERS: u32 = 4;
 
@@ -36,6 +40,8 @@ pub struct SqliteStore {
     _alone: Option<Alone>,
     writer: SqlitePool,
     readers: SqlitePool,
+    /// Whether the log of transactions may hold what was deleted.
+    is_to_clean: AtomicBool,
 }
 
 impl SqliteStore {
@@ -74,7 +80,7 @@ impl SqliteStore {
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(Duration::from_secs(10))
+            .busy_timeout(BUSY)
             // What was deleted must not be found in the file.
             .pragma("secure_delete", "ON");
         let place = |error: sqlx::Error| StoreError::Place {
@@ -96,14 +102,26 @@ impl SqliteStore {
         let readers = SqlitePoolOptions::new().max_connections(N_READERS);
         let readers =
             readers.connect_with(options.pragma("query_only", "ON")).await.map_err(place)?;
-        Ok(Self { path: path.to_owned(), _alone: alone, writer, readers })
+        // A process that ended before may have left something.
+        let is_to_clean = AtomicBool::new(true);
+        Ok(Self { path: path.to_owned(), _alone: alone, writer, readers, is_to_clean })
     }
 }
 
 impl SqliteStore {
-    /// Takes what was deleted out of the log of transactions too, unless a reader still needs it: then the next time.
-    async fn cleaned(&self) -> Result<(), StoreError> {
-        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.writer).await?;
+    /// Something was deleted.
+    async fn deleted(&self) -> Result<(), StoreError> {
+        self.is_to_clean.store(true, Ordering::SeqCst);
+        self.clean().await
+    }
+
+    /// How long the connection that writes waits for others.
+    async fn wait_for_others(
+        connection: &mut SqliteConnection,
+        most: Duration,
+    ) -> Result<(), StoreError> {
+        let sql = format!("PRAGMA busy_timeout = {}", most.as_millis());
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(connection).await?;
         Ok(())
     }
 
@@ -139,6 +157,28 @@ impl Store for SqliteStore {
 
     fn follow<'a>(&'a self, _tell: &'a (dyn Fn(Change) + Send + Sync)) -> Stored<'a, ()> {
         Box::pin(std::future::pending())
+    }
+
+    /// Takes what was deleted out of the log of transactions, unless a reader still needs it: then the next time. No reader is waited for, since all
+    /// writes would wait too.
+    fn clean(&self) -> Stored<'_, ()> {
+        Box::pin(async move {
+            if !self.is_to_clean.load(Ordering::SeqCst) {
+                return Ok(());
+            }
+            // What was deleted before this was deleted on this connection: it is the only one.
+            let mut connection = self.writer.acquire().await?;
+            Self::wait_for_others(&mut connection, Duration::ZERO).await?;
+            self.is_to_clean.store(false, Ordering::SeqCst);
+            let done: Result<(i64, i64, i64), _> =
+                sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *connection).await;
+            if !matches!(done, Ok((0, _, _))) {
+                self.is_to_clean.store(true, Ordering::SeqCst);
+            }
+            Self::wait_for_others(&mut connection, BUSY).await?;
+            done?;
+            Ok(())
+        })
     }
 
     fn append<'a>(&'a self, events: &'a [Event], received_ms: i64) -> Stored<'a, Vec<usize>> {

@@ -86,9 +86,7 @@ async fn consent_is_kept_over_a_restart_exported_and_forgotten_with_the_user() {
     says(&served, "PUT", "u", &json!({"consent": {"personalization": false, "ads": true}})).await;
     let export = served.get("/v1/users/u/export").await.text;
     assert!(export.lines().next().unwrap().contains("\"personalization\":false"), "{export}");
-    let Served { app, folder, .. } = served;
-    drop(app);
-    let served = Served::at(folder, RawServeConfig::default()).await;
+    let served = Served::at(served.end(), RawServeConfig::default()).await;
     assert_eq!(served.get("/v1/recommend/u").await.json()["fallback"], "no_consent");
     assert!(served.get("/v1/recommend/v").await.json()["fallback"].is_null());
     assert_eq!(served.ask("DELETE", "/v1/users/u", "").await.status, StatusCode::ACCEPTED);
@@ -105,8 +103,12 @@ async fn where_consent_is_asked_for_nothing_is_personal_until_it_is_granted() {
     assert_eq!(served.get("/v1/recommend/u").await.json()["fallback"], "no_consent");
     says(&served, "PUT", "u", &json!({"consent": {"personalization": true}})).await;
     assert!(served.get("/v1/recommend/u").await.json()["fallback"].is_null());
-    // A new record that says nothing is no consent.
+    // A new record that says nothing of consent takes nothing back.
     says(&served, "PUT", "u", &json!({"country": "CN"})).await;
+    assert!(served.get("/v1/recommend/u").await.json()["fallback"].is_null());
+    let user = served.get("/v1/users/u").await.json();
+    assert_eq!(user["consent"], json!({"personalization": true}));
+    says(&served, "PATCH", "u", &json!({"consent": null})).await;
     assert_eq!(served.get("/v1/recommend/u").await.json()["fallback"], "no_consent");
     let error =
         toml::from_str::<RawServeConfig>("consent_default = \"given\"").unwrap_err().to_string();

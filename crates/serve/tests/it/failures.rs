@@ -112,7 +112,21 @@ async fn postgres_may_be_killed_and_started_again_under_load() {
                     (503, "store_unavailable")
                 );
                 assert!(written.headers.contains_key("retry-after"));
-                assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
+                for (method, path, body) in [
+                    ("PUT", "/v1/users/x", "{}"),
+                    ("DELETE", "/v1/users/x", ""),
+                    ("PUT", "/v1/items/x", "{}"),
+                    ("POST", "/v1/models/recommend/rollback", ""),
+                ] {
+                    let refused = served.ask(method, path, body).await;
+                    assert_eq!(
+                        (refused.status.as_u16(), refused.code().as_str()),
+                        (503, "store_unavailable"),
+                        "{method} {path}"
+                    );
+                    assert!(refused.headers.contains_key("retry-after"), "{method} {path}");
+                }
+                assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
                 n_answered_away += 1;
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
@@ -138,7 +152,7 @@ async fn postgres_may_be_killed_and_started_again_under_load() {
         assert_eq!((answer.status.as_u16(), answer.code().as_str()), (503, "store_unavailable"));
     }
     let slowest = answered.iter().map(|(_, took)| *took).max().unwrap();
-    assert!(slowest < Duration::from_millis(2_500), "a list took {slowest:?}");
+    assert!(slowest < Duration::from_secs(9), "a list took {slowest:?}");
     assert!(answered.iter().any(|(fallback, _)| fallback == "\"store_away\""));
     assert!(
         answered.iter().all(|(fallback, _)| fallback == "null" || fallback == "\"store_away\"")

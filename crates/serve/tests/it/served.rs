@@ -22,7 +22,6 @@ use crate::shop;
 
 /// A server that is asked without a socket.
 pub(crate) struct Served {
-    pub(crate) app: Arc<App>,
     router: Router,
     pub(crate) folder: TempDir,
 }
@@ -74,8 +73,7 @@ impl Served {
 
     /// One that was started.
     pub(crate) fn of(app: Arc<App>, folder: TempDir) -> Self {
-        let router = forecart_serve::router(app.clone());
-        Self { app, router, folder }
+        Self { router: forecart_serve::router(app), folder }
     }
 
     /// Lets go of the server; the folder stays.

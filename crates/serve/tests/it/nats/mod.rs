@@ -141,7 +141,7 @@ async fn a_message_changes_the_next_answer() {
     let answer = async || process.served.get("/v1/recommend/new?n=3").await.json();
     assert_eq!(answer().await["fallback"], "unknown_user");
 
-    let row = |item: &str| json!({"visitorId": "new", "itemid": item, "type": "view"});
+    let row = |item: &str| json!({"visitorId": "new", "itemid": item, "type": "purchase"});
     publish(&context, SUBJECT, row("item/1").to_string()).await;
     process.until_has("new", 1).await;
     let list = answer().await;
@@ -154,7 +154,7 @@ async fn a_message_changes_the_next_answer() {
     process.until_has("new", 5).await;
     publish(&context, SUBJECT, "[]").await;
     until_acknowledged(&context, 4).await;
-    let own = "forecart_events_ingested_total{event=\"view_item\",source=\"nats\"} 5\n";
+    let own = "forecart_events_ingested_total{event=\"purchase\",source=\"nats\"} 5\n";
     assert!(process.metrics().await.contains(own), "{}", process.metrics().await);
     until("nothing is pending", async || {
         process.metrics().await.contains("forecart_nats_pending_messages 0\n")
