@@ -157,7 +157,7 @@ impl NatsConfig {
             durable,
             dead_letter,
             batch,
-            replay_from: raw.replay_from.map(replay_from).transpose()?,
+            replay_from: raw.replay_from.as_ref().map(replay_from).transpose()?,
         })
     }
 }
@@ -236,8 +236,8 @@ fn check_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn replay_from(raw: RawReplay) -> Result<ReplayFrom, ServeConfigError> {
-    let read = match &raw {
+fn replay_from(raw: &RawReplay) -> Result<ReplayFrom, ServeConfigError> {
+    let read = match raw {
         RawReplay::Sequence(seq) => Some(ReplayFrom::Sequence(*seq)),
         RawReplay::Text(text) => match text.trim().parse() {
             Ok(seq) => Some(ReplayFrom::Sequence(seq)),

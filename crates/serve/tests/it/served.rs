@@ -145,7 +145,7 @@ impl Running {
         let router = forecart_serve::router(app.clone());
         let (end, ended) = oneshot::channel();
         let task = tokio::spawn(server.run(async { drop(ended.await) }));
-        Self { served: Served { app, router, folder }, end, task }
+        Self { served: Served { router, folder }, end, task }
     }
 
     /// Ends it as a process ends.
