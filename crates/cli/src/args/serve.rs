@@ -112,8 +112,8 @@ pub(crate) struct RetrainArgs {
     /// Which model: `default`, or a name of `forecart model list` [default: what serve.retrain.models says, else `default`]
     #[arg(short, long, value_name = "NAME")]
     pub(crate) model: Option<String>,
-    /// The metric that must be better than the strongest baseline's [default: what serve.retrain.gate says, else ndcg@10; of rows logloss, of
-    /// questions log_loss, of demand pinball]
+    /// The metric that must be better than the strongest baseline's: what serve.retrain.gate says, else ndcg@10; of rows logloss, of questions
+    /// log_loss, of demand pinball
     #[arg(long, value_name = "METRIC")]
     pub(crate) gate: Option<String>,
     /// Folder for the report of the measurement

@@ -164,7 +164,7 @@ impl<M: VectorModel> Recommender for M {
         self.recommend_together(&[(history, *request)]).pop().expect("a list for each request")
     }
 
-    /// Only items that the [`Screen`] does not leave out are scored.
+    /// Only items that the `Screen` does not leave out are scored.
     fn recommend_together(&self, requests: &[(History<'_>, TopK<'_>)]) -> Vec<Vec<Scored>> {
         let vectors = self.vectors();
         // Of each request that is answered by few items: the user's vector, and the rows that are left out.

@@ -2,7 +2,7 @@
 //!
 //! - Users are assigned by a hash of the experiment's name and their id, so that nothing is kept: every process says the same, after a restart
 //!   too, and a read-out finds the variant of a user again.
-//! - [`Arm`] is what a request is answered as.
+//! - `Arm` is what a request is answered as.
 //! - [`read_out()`] goes from the events in the store to what each user did (`outcomes`), and to intervals that may be looked at at any time
 //!   ([`sequence`]), beside a test of whether users came in the shares that they were assigned in ([`SampleRatio`]).
 
