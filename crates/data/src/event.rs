@@ -3,6 +3,10 @@
 //! Names follow GA4's e-commerce events. A name that stands in no table is kept as it is: unknown
 //! events are counted and shown, never dropped.
 
+use std::sync::LazyLock;
+
+use rustc_hash::FxHashMap;
+
 /// The columns of the canonical event log, one place for all of their names.
 pub mod columns {
     /// Who acted; text, never empty.
@@ -241,7 +245,8 @@ pub fn folded(name: &str) -> String {
 /// assert_eq!(forecart_data::event::canonical_column("color"), None);
 /// ```
 pub fn canonical_column(name: &str) -> Option<&'static str> {
-    canonical(name, COLUMN_ALIASES, &[])
+    static KNOWN: LazyLock<Known> = LazyLock::new(|| known(COLUMN_ALIASES, &[]));
+    canonical(name, &KNOWN)
 }
 
 /// Our name of the event that a tracker calls `name`, or `None` if it stays as it is.
@@ -251,22 +256,28 @@ pub fn canonical_column(name: &str) -> Option<&'static str> {
 /// assert_eq!(forecart_data::event::canonical_event("zoom_picture"), None);
 /// ```
 pub fn canonical_event(name: &str) -> Option<&'static str> {
-    canonical(name, EVENT_ALIASES, STANDARD_EVENTS)
+    static KNOWN: LazyLock<Known> = LazyLock::new(|| known(EVENT_ALIASES, STANDARD_EVENTS));
+    canonical(name, &KNOWN)
 }
 
-fn canonical(
-    name: &str,
-    aliases: &[(&'static str, &[&str])],
-    standard: &[&'static str],
-) -> Option<&'static str> {
-    let name = folded(name);
-    let by_standard = standard.iter().find(|ours| folded(ours) == name).copied();
-    by_standard.or_else(|| {
-        let found = aliases.iter().find(|(ours, theirs)| {
-            folded(ours) == name || theirs.iter().any(|their| folded(their) == name)
-        });
-        found.map(|(ours, _)| *ours)
-    })
+/// Ours of every name that is known: as it is written, and folded.
+type Known = FxHashMap<String, &'static str>;
+
+fn known(aliases: &[(&'static str, &[&str])], standard: &[&'static str]) -> Known {
+    let mut known = Known::default();
+    let own = standard.iter().map(|ours| (*ours, [].as_slice()));
+    for (ours, theirs) in own.chain(aliases.iter().copied()) {
+        for name in std::iter::once(&ours).chain(theirs) {
+            for written in [(*name).to_owned(), folded(name)] {
+                known.entry(written).or_insert(ours);
+            }
+        }
+    }
+    known
+}
+
+fn canonical(name: &str, known: &Known) -> Option<&'static str> {
+    known.get(name).or_else(|| known.get(&folded(name))).copied()
 }
 
 #[cfg(test)]

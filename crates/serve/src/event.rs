@@ -1,6 +1,6 @@
 //! One event as a shop sends it, checked.
 
-use forecart_data::event::{canonical_column, canonical_event, columns, folded};
+use forecart_data::event::{canonical_column, canonical_event, columns};
 use forecart_text::Pipeline;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -106,8 +106,7 @@ impl Event {
             if given.is_null() {
                 continue;
             }
-            let canonical = own_column(name).or_else(|| canonical_column(name));
-            let slot = match canonical {
+            let slot = match canonical_column(name) {
                 Some(columns::USER_ID) => &mut user,
                 Some(columns::ITEM_ID) => &mut item,
                 Some(columns::EVENT) => &mut event,
@@ -189,22 +188,6 @@ impl Event {
         }
         Value::Object(fields)
     }
-}
-
-/// The column whose own name this is, without regard to case and `_`.
-fn own_column(name: &str) -> Option<&'static str> {
-    const OWN: [&str; 8] = [
-        columns::USER_ID,
-        columns::ITEM_ID,
-        columns::EVENT,
-        columns::TIMESTAMP,
-        columns::EVENT_ID,
-        columns::VALUE,
-        columns::TEXT,
-        columns::QUERY,
-    ];
-    let folded_name = folded(name);
-    OWN.into_iter().find(|column| folded(column) == folded_name)
 }
 
 fn required_id(

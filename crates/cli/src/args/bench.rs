@@ -45,9 +45,24 @@ pub(crate) struct ServeBenchArgs {
     /// Seconds of each row of the table
     #[arg(long, default_value = "20", value_name = "SECONDS")]
     pub(crate) seconds: NonZeroU32,
+    /// Seconds of the row at 70 %: long, to see whether memory stays as it is [default: as of each row]
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) steady: Option<NonZeroU32>,
+    /// Ask for lists only, or send events only [default: both]
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) only: Option<ServeLoad>,
     /// Connections: how many requests can be under way at once
     #[arg(long, default_value = "64", value_name = "N")]
     pub(crate) connections: NonZeroUsize,
+}
+
+/// What a server is asked under load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ServeLoad {
+    /// Lists of ten items
+    Lists,
+    /// Events, a hundred in a request
+    Events,
 }
 
 /// What `forecart bench` can do.

@@ -20,7 +20,7 @@ pub(crate) use self::answers::{
 };
 pub(crate) use self::bench::{
     BenchArgs, BenchVerb, InstructionsName, ModelSize, QuestionsBenchArgs, RowFormatName,
-    ScalingArgs, ScalingPart, ServeBenchArgs, StepArgs,
+    ScalingArgs, ScalingPart, ServeBenchArgs, ServeLoad, StepArgs,
 };
 pub(crate) use self::data::{
     ImportArgs, InitArgs, PrepareArgs, ProtocolName, TaskName, ValidateArgs,

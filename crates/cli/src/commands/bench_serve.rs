@@ -1,7 +1,9 @@
 //! `bench serve`: how much a server answers, and how fast, under requests that arrive whether or not earlier ones were answered.
 
+use std::cell::Cell;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -22,7 +24,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use super::Context;
-use crate::args::ServeBenchArgs;
+use crate::args::{ServeBenchArgs, ServeLoad};
 use crate::failure::UsageError;
 use crate::output::{self, count};
 
@@ -33,6 +35,10 @@ const EVENTS_A_REQUEST: u64 = 100;
 /// A server keeps up with a rate if it answers so much of it, and the median stays below this.
 const KEEPS_UP: f64 = 0.97;
 const MOST_MEDIAN_MS: f64 = 100.0;
+/// How often the server's memory is read while it is asked.
+const N_MEMORY_READINGS: u32 = 10;
+/// The row that may take long.
+const STEADY: &str = "lists, at 70 %";
 
 /// A row of the table.
 #[derive(Debug, Serialize)]
@@ -44,7 +50,8 @@ struct Row {
     p50_ms: Option<f64>,
     p99_ms: Option<f64>,
     p999_ms: Option<f64>,
-    rss_mb: Option<f64>,
+    /// Resident memory of the server, in equal steps of the time that it is asked.
+    rss_mb: Vec<f64>,
 }
 
 impl Row {
@@ -53,7 +60,7 @@ impl Row {
         offered: f64,
         each: f64,
         outcome: &LoadOutcome,
-        rss: Option<f64>,
+        rss_mb: Vec<f64>,
     ) -> Self {
         Self {
             what: what.into(),
@@ -63,7 +70,7 @@ impl Row {
             p50_ms: outcome.quantile_ms(0.5),
             p99_ms: outcome.quantile_ms(0.99),
             p999_ms: outcome.quantile_ms(0.999),
-            rss_mb: rss,
+            rss_mb,
         }
     }
 
@@ -77,7 +84,7 @@ impl Row {
             ms(self.p50_ms),
             ms(self.p99_ms),
             ms(self.p999_ms),
-            self.rss_mb.map_or_else(|| "-".to_owned(), |mb| format!("{mb:.0}")),
+            self.rss_mb.last().map_or_else(|| "-".to_owned(), |mb| format!("{mb:.0}")),
         ]
     }
 }
@@ -145,78 +152,21 @@ pub(crate) fn run(context: &Context, arguments: &ServeBenchArgs) -> anyhow::Resu
     runtime.block_on(measure(context, arguments, address, None))
 }
 
-/// Asks for lists and sends events at rising rates until the server no longer keeps up, then at half and 70 % of what it could.
+/// Asks for lists and sends events at rising rates until the server no longer keeps up, then at shares of what it could.
 async fn measure(
     context: &Context,
     arguments: &ServeBenchArgs,
     address: SocketAddr,
     served: Option<&Served>,
 ) -> anyhow::Result<()> {
+    let asked = Asked { context, arguments, address, served };
+    let is_asked = |what| arguments.only.is_none_or(|only| only == what);
     let mut rows = Vec::new();
-    let rss = || served.and_then(Served::rss_mb);
-    let plan = |rate: f64, secs: u64| LoadPlan {
-        address,
-        rate,
-        duration: Duration::from_secs(secs),
-        n_connections: arguments.connections.get(),
-        key: arguments.key.clone(),
-    };
-    let secs = u64::from(arguments.seconds.get());
-    let (users, seed) = (u64::from(arguments.users.get()), context.config.seed);
-    let list = move |n: u64| {
-        let user = ChaCha8Rng::seed_from_u64(seed ^ n).random_range(0..users);
-        LoadRequest { path: format!("/v1/recommend/user-{user}?n=10"), body: None }
-    };
-    let items = u64::from(arguments.items.get());
-    let run = uuid_of_run();
-    // Another number for each load: an event is new once.
-    let load_number = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
-    let numbered = load_number.clone();
-    let next_load = move || numbered.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    let events = move |n: u64| {
-        let load = load_number.load(std::sync::atomic::Ordering::Relaxed);
-        let mut rng = ChaCha8Rng::seed_from_u64(seed ^ n);
-        let row = |place: u64| {
-            let (user, item) = (rng.random_range(0..users), rng.random_range(0..items));
-            format!(
-                "{{\"event_id\":\"{run}-{load}-{n}-{place}\",\"user_id\":\"user-{user}\",\"item_id\":\"item-{item}\",\"event\":\"view_item\"}}"
-            )
-        };
-        let rows: Vec<String> = (0..EVENTS_A_REQUEST).map(row).collect();
-        LoadRequest {
-            path: "/v1/events".to_owned(),
-            body: Some(format!("[{}]", rows.join(",")).into()),
-        }
-    };
-    // Every user once: what is measured is not the first reading of histories.
-    load(&plan(500.0, 2), list).await;
-    let mut lists = arguments.rate;
-    if lists.is_none() {
-        lists =
-            Some(saturation(context, "lists", 100.0, |rate| load_for(plan(rate, 3), list)).await);
+    if is_asked(ServeLoad::Lists) {
+        rows.extend(asked.for_lists().await);
     }
-    let most = lists.unwrap_or(100.0);
-    for (what, share) in
-        [("lists, all it answers", 1.0), ("lists, at half of it", 0.5), ("lists, at 70 %", 0.7)]
-    {
-        context.display.begin(what, None);
-        let outcome = load(&plan(most * share, secs), list).await;
-        rows.push(Row::new(what, most * share, 1.0, &outcome, rss()));
-    }
-    let each = EVENTS_A_REQUEST as f64;
-    let most = {
-        let (events, next_load) = (events.clone(), next_load.clone());
-        let once = move |rate| {
-            next_load();
-            load_for(plan(rate, 3), events.clone())
-        };
-        saturation(context, "events", 20.0, once).await
-    };
-    for (what, share) in [("events, all it takes", 1.0), ("events, at half of it", 0.5)] {
-        context.display.begin(what, None);
-        next_load();
-        let outcome = load(&plan(most * share, secs), events.clone()).await;
-        rows.push(Row::new(what, most * share, each, &outcome, rss()));
+    if is_asked(ServeLoad::Events) {
+        rows.extend(asked.with_events().await);
     }
     context.display.end();
     if context.json {
@@ -225,14 +175,116 @@ async fn measure(
     let cells: Vec<Vec<String>> = rows.iter().map(Row::cells).collect();
     let header =
         ["", "offered/s", "answered/s", "failed", "p50 ms", "p99 ms", "p99.9 ms", "memory MB"];
-    output::line(&output::table(&header, &cells, 1))
+    output::line(&output::table(&header, &cells, 1))?;
+    for row in rows.iter().filter(|row| arguments.steady.is_some() && row.what == STEADY) {
+        let readings: Vec<String> = row.rss_mb.iter().map(|mb| format!("{mb:.0}")).collect();
+        output::line(&format!("memory, {STEADY}: {} MB", readings.join(" ")))?;
+    }
+    Ok(())
 }
 
-async fn load_for(
-    plan: LoadPlan,
-    request: impl Fn(u64) -> LoadRequest + Send + Sync + 'static,
-) -> LoadOutcome {
-    load(&plan, request).await
+/// A server that is measured.
+struct Asked<'a> {
+    context: &'a Context,
+    arguments: &'a ServeBenchArgs,
+    address: SocketAddr,
+    served: Option<&'a Served>,
+}
+
+impl Asked<'_> {
+    fn plan(&self, rate: f64, secs: u32) -> LoadPlan {
+        LoadPlan {
+            address: self.address,
+            rate,
+            duration: Duration::from_secs(secs.into()),
+            n_connections: self.arguments.connections.get(),
+            key: self.arguments.key.clone(),
+        }
+    }
+
+    async fn for_lists(&self) -> Vec<Row> {
+        let (users, seed) = (u64::from(self.arguments.users.get()), self.context.config.seed);
+        let list = move |n: u64| {
+            let user = ChaCha8Rng::seed_from_u64(seed ^ n).random_range(0..users);
+            LoadRequest { path: format!("/v1/recommend/user-{user}?n=10"), body: None }
+        };
+        // Every user once: what is measured is not the first reading of histories.
+        load(&self.plan(500.0, 2), list).await;
+        let once = |rate| async move { load(&self.plan(rate, 3), list).await };
+        let most = match self.arguments.rate {
+            Some(rate) => rate,
+            None => saturation(self.context, "lists", 100.0, once).await,
+        };
+        let secs = self.arguments.seconds.get();
+        let steady = self.arguments.steady.map_or(secs, NonZeroU32::get);
+        let mut rows = Vec::new();
+        for (what, share, secs) in [
+            ("lists, all it answers", 1.0, secs),
+            ("lists, at half of it", 0.5, secs),
+            (STEADY, 0.7, steady),
+        ] {
+            rows.push(self.row(what, self.plan(most * share, secs), 1.0, list).await);
+        }
+        rows
+    }
+
+    async fn with_events(&self) -> Vec<Row> {
+        let (users, items) = (self.arguments.users.get(), self.arguments.items.get());
+        let (seed, run) = (self.context.config.seed, uuid_of_run());
+        // An event is new once: each load has a number.
+        let n_loads = Cell::new(0);
+        let events = || {
+            let (run, load) = (run.clone(), n_loads.replace(n_loads.get() + 1));
+            move |n: u64| {
+                let mut rng = ChaCha8Rng::seed_from_u64(seed ^ n);
+                let row = |place: u64| {
+                    let (user, item) = (rng.random_range(0..users), rng.random_range(0..items));
+                    format!(
+                        "{{\"event_id\":\"{run}-{load}-{n}-{place}\",\"user_id\":\"user-{user}\",\"item_id\":\"item-{item}\",\"event\":\"view_item\"}}"
+                    )
+                };
+                let rows: Vec<String> = (0..EVENTS_A_REQUEST).map(row).collect();
+                LoadRequest {
+                    path: "/v1/events".to_owned(),
+                    body: Some(format!("[{}]", rows.join(",")).into()),
+                }
+            }
+        };
+        let once = |rate| {
+            let events = events();
+            async move { load(&self.plan(rate, 3), events).await }
+        };
+        let most = saturation(self.context, "events", 20.0, once).await;
+        let secs = self.arguments.seconds.get();
+        let mut rows = Vec::new();
+        for (what, share) in [("events, all it takes", 1.0), ("events, at half of it", 0.5)] {
+            let plan = self.plan(most * share, secs);
+            rows.push(self.row(what, plan, EVENTS_A_REQUEST as f64, events()).await);
+        }
+        rows
+    }
+
+    /// One load, and the server's memory in equal steps of it. `each` is what a request counts for.
+    async fn row(
+        &self,
+        what: &str,
+        plan: LoadPlan,
+        each: f64,
+        request: impl Fn(u64) -> LoadRequest + Send + Sync + 'static,
+    ) -> Row {
+        self.context.display.begin(what, None);
+        let step = plan.duration / N_MEMORY_READINGS;
+        let readings = async {
+            let mut readings = Vec::new();
+            for _ in 0..N_MEMORY_READINGS {
+                tokio::time::sleep(step).await;
+                readings.extend(self.served.and_then(Served::rss_mb));
+            }
+            readings
+        };
+        let (outcome, rss_mb) = tokio::join!(load(&plan, request), readings);
+        Row::new(what, plan.rate, each, &outcome, rss_mb)
+    }
 }
 
 fn uuid_of_run() -> String {

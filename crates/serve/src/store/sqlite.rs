@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use serde_json::{Value, json};
-use sqlx::Connection as _;
+use serde_json::Value;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
+use sqlx::{Connection as _, QueryBuilder, Sqlite};
 
 use super::alone::Alone;
 use super::record::{
@@ -28,6 +28,15 @@ const BUSY: Duration = Duration::from_secs(10);
 
 /// Connections that read beside the one that writes.
 const N_READERS: u32 = 4;
+
+/// Rows of one statement, as many as are left of the largest first: of few sizes, so that each statement is prepared once.
+const ROWS_OF_A_STATEMENT: [usize; 3] = [256, 16, 1];
+
+/// Memory in which the connection that writes keeps pages. Ids of users come in no order: each new event touches another page of their index.
+const WRITER_CACHE_KIB: u32 = 32 << 10;
+
+/// Pages of 4 KiB in the log of transactions after which they are written to the file. A page that many transactions change is written there once.
+const CHECKPOINT_PAGES: u32 = 8_192;
 
 /// SQLite in WAL mode. One connection writes, so that no write waits for a lock that another holds; readers see the last commit.
 ///
@@ -97,7 +106,11 @@ impl SqliteStore {
                 Ok(!connection.is_in_transaction())
             })
         });
-        let writer = writer.connect_with(options.clone()).await.map_err(place)?;
+        let writing = options
+            .clone()
+            .pragma("cache_size", format!("-{WRITER_CACHE_KIB}"))
+            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES.to_string());
+        let writer = writer.connect_with(writing).await.map_err(place)?;
         sql::migrator("INTEGER PRIMARY KEY AUTOINCREMENT").run(&writer).await?;
         let readers = SqlitePoolOptions::new().max_connections(N_READERS);
         let readers =
@@ -146,6 +159,25 @@ impl SqliteStore {
     }
 }
 
+/// Events as rows; one whose id is there, or came before among them, is left out.
+fn insert(events: &[Event], received_ms: i64) -> QueryBuilder<Sqlite> {
+    let mut statement = QueryBuilder::new(
+        "INSERT INTO events (event_id, user_id, item_id, event, timestamp_ms, value, further, received_ms) ",
+    );
+    statement.push_values(events, |mut row, event| {
+        row.push_bind(event.event_id.clone())
+            .push_bind(event.user_id.clone())
+            .push_bind(event.item_id.clone())
+            .push_bind(event.event.clone())
+            .push_bind(event.timestamp_ms)
+            .push_bind(event.value)
+            .push_bind(sql::further(event))
+            .push_bind(received_ms);
+    });
+    statement.push(" ON CONFLICT (event_id) DO NOTHING");
+    statement
+}
+
 impl Store for SqliteStore {
     fn kind(&self) -> &'static str {
         "sqlite"
@@ -183,31 +215,31 @@ impl Store for SqliteStore {
 
     fn append<'a>(&'a self, events: &'a [Event], received_ms: i64) -> Stored<'a, Vec<usize>> {
         Box::pin(async move {
-            // All rows as one array: one statement, however many there are.
-            let row = |event: &Event| {
-                json!([
-                    event.event_id,
-                    event.user_id,
-                    event.item_id,
-                    event.event,
-                    event.timestamp_ms,
-                    event.value,
-                    sql::further(event),
-                ])
+            let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+            let last: i64 = sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM events")
+                .fetch_one(&mut *transaction)
+                .await?;
+            let (mut n_new, mut left) = (0, events);
+            for n_rows in ROWS_OF_A_STATEMENT {
+                while let Some((rows, rest)) = left.split_at_checked(n_rows) {
+                    left = rest;
+                    let done = insert(rows, received_ms).build().execute(&mut *transaction).await?;
+                    n_new += done.rows_affected();
+                }
+            }
+            // Which ones were new is asked only where some were not.
+            let new = if n_new == events.len() as u64 {
+                (0..events.len()).collect()
+            } else {
+                let ids: Vec<String> =
+                    sqlx::query_scalar("SELECT event_id FROM events WHERE seq > $1")
+                        .bind(last)
+                        .fetch_all(&mut *transaction)
+                        .await?;
+                super::places(events, ids.into_iter())
             };
-            let rows = Value::Array(events.iter().map(row).collect()).to_string();
-            // The place in the array is kept as a further order: rows of one statement come in that order.
-            let inserted: Vec<(String,)> = sqlx::query_as(
-                "INSERT INTO events (event_id, user_id, item_id, event, timestamp_ms, value, further, received_ms)
-                 SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, $2
-                 FROM json_each($1) WHERE true ORDER BY key
-                 ON CONFLICT (event_id) DO NOTHING RETURNING event_id",
-            )
-            .bind(rows)
-            .bind(received_ms)
-            .fetch_all(&self.writer)
-            .await?;
-            Ok(super::places(events, inserted.into_iter().map(|(id,)| id)))
+            transaction.commit().await?;
+            Ok(new)
         })
     }
 
