@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 use forecart_data::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
 
+/// How long work that was cancelled may take to clean up after itself.
+const GRACE: Duration = Duration::from_secs(5);
+
 static CANCELLED: AtomicBool = AtomicBool::new(false);
 
 /// Ends long work cleanly on the first interrupt; a second one ends the process at once.
@@ -19,6 +22,20 @@ pub(crate) fn cancel_on_interrupt() {
             std::process::exit(130);
         }
     });
+}
+
+/// Ends long work cleanly when standard input ends, and the process [`GRACE`] later if it has not ended by itself.
+///
+/// # Errors
+/// Where no thread can be started that waits for it.
+pub(crate) fn cancel_with_stdin() -> std::io::Result<()> {
+    let wait = || {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        CANCELLED.store(true, Ordering::SeqCst);
+        std::thread::sleep(GRACE);
+        std::process::exit(130);
+    };
+    std::thread::Builder::new().name("stdin".to_owned()).spawn(wait).map(drop)
 }
 
 /// Draws on standard error: bars on a terminal, a JSON line per stage otherwise.

@@ -166,10 +166,10 @@ fn disk(_store: &Path) -> Option<Finding> {
 }
 
 async fn models(config: &ServeConfig, store: &std::sync::Arc<dyn store::Store>) -> Vec<Finding> {
-    let experiments = config.experiments().map(|own| own.models()).unwrap_or_default();
+    let experiments = config.experiments().unwrap_or_default();
     let models = Models::new(config.models.clone(), store.clone())
         .trusting(config.trust.clone())
-        .beside(experiments);
+        .beside(experiments.models());
     if let Err(error) = models.refresh().await {
         let advice = "name a file of `forecart train`, or a folder of them, by --model";
         return vec![Finding::failed("models", error.to_string(), advice)];
@@ -191,6 +191,16 @@ async fn models(config: &ServeConfig, store: &std::sync::Arc<dyn store::Store>) 
     for left_out in models.left_out() {
         let advice = "it is not served: train it again, or take it out of the folder";
         findings.push(Finding::failed(&left_out.file, left_out.reason, advice));
+    }
+    for experiment in experiments.all() {
+        if let Some(reason) = experiment.status(Some(&live), now_ms()).reason {
+            let advice = "it is suspended, and all users are answered as if it was not there";
+            findings.push(Finding::warning(
+                &format!("experiment {}", experiment.name()),
+                reason,
+                advice,
+            ));
+        }
     }
     findings
 }

@@ -119,6 +119,9 @@ pub(crate) struct RetrainArgs {
     /// Folder for the report of the measurement
     #[arg(long, value_name = "DIR")]
     pub(crate) report: Option<PathBuf>,
+    /// End when standard input does: a server that began this holds the other end of it
+    #[arg(long, hide = true)]
+    pub(crate) end_with_stdin: bool,
     #[command(flatten)]
     pub(crate) sign: SignFlag,
     #[command(flatten)]

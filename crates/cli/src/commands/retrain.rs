@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context as _;
+use forecart_data::Progress as _;
 use forecart_data::storage::{Replacement, Scratch};
+use forecart_eval::EvalError;
 use forecart_models::model_file;
 use forecart_serve::store;
 use serde_json::{Value, json};
@@ -12,13 +14,17 @@ use serde_json::{Value, json};
 use super::{Context, data, evaluate, serve, train};
 use crate::args::{EvaluateArgs, FitOnName, PrepareArgs, RetrainArgs, RetrainTask, TrainArgs};
 use crate::failure::{DataInvalid, GateNotMet};
-use crate::output;
+use crate::{output, progress};
 
 /// Share of the memory that the process may take which data preparation and training plan with; the rest is for what they do not count.
 const PLANNED: f64 = 0.75;
 
 pub(crate) fn run(context: &Context, arguments: &RetrainArgs) -> anyhow::Result<()> {
     let started = Instant::now();
+    // Before the memory is bounded, so that this thread is there in any case.
+    if arguments.end_with_stdin {
+        progress::cancel_with_stdin().context("wait for the end of standard input")?;
+    }
     if let Some(limit_bytes) = context.config.memory_limit_bytes {
         bound_memory((limit_bytes as f64 / PLANNED) as u64)?;
     }
@@ -40,6 +46,9 @@ pub(crate) fn run(context: &Context, arguments: &RetrainArgs) -> anyhow::Result<
             Err(not_met)
         }
         Ok(()) => {
+            if context.display.is_cancelled() {
+                return Err(EvalError::Cancelled.into());
+            }
             let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
             let name = format!("{}-{now}.forecart", arguments.task.name());
             let target = arguments.into.join(&name);

@@ -40,9 +40,13 @@ struct Shop {
 
 impl Shop {
     fn open(arguments: &[&str]) -> Self {
+        Self::with(CONFIG, arguments)
+    }
+
+    fn with(config: &str, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("models")).unwrap();
-        std::fs::write(folder.path().join("forecart.toml"), CONFIG).unwrap();
+        std::fs::write(folder.path().join("forecart.toml"), config).unwrap();
         let store = folder.path().join("store.sqlite");
         let text = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
         let (config, models) = (text("forecart.toml"), text("models"));
@@ -151,6 +155,111 @@ fn a_schedule_trains_by_itself() {
     });
     assert!(is_served, "{:?}", shop.ask("GET", "/v1/jobs", &Value::Null));
     shop.process.kill();
+}
+
+/// What the store holds does not fit into the memory that the process may take: the system refuses it, not a plan.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_needs_more_memory_than_it_may_take_changes_nothing() {
+    let little = format!("[serve.retrain]\nmemory = \"64MiB\"\nthreads = 1\n{CONFIG}");
+    let shop = Shop::with(&little, &[]);
+    assert_eq!(shop.ask("POST", "/v1/events", &events(1_763_000_000_000, true)).0, 202);
+    let job = shop.train();
+    assert_eq!(job["state"], "promoted", "{job}");
+    let served =
+        || (shop.list()["model_version"].clone(), shop.ask("GET", "/v1/models", &Value::Null).1);
+    let before = served();
+    // 150 MB, of which all are read at once.
+    for part in 0..20 {
+        let rows = (0..250).map(|row| {
+            json!({"event_id": format!("large-{part}-{row}"), "user_id": "large", "event": "ask",
+                "note": "x".repeat(30_000)})
+        });
+        assert_eq!(shop.ask("POST", "/v1/events", &rows.collect()).0, 202);
+    }
+    let job = shop.train();
+    assert_eq!(job["state"], "failed", "{job}");
+    let error = job["error"].as_str().unwrap();
+    assert!(error.contains("refused memory") && error.contains("serve.retrain.memory"), "{job}");
+    assert_eq!(served(), before);
+    shop.process.kill();
+}
+
+/// A process that another one began, by what is in its command line.
+#[cfg(target_os = "linux")]
+fn child_of(parent: u32, word: &str) -> Option<u32> {
+    let folders = std::fs::read_dir("/proc").unwrap();
+    let mut ids = folders.filter_map(|own| own.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    ids.find(|id| {
+        let told = std::fs::read_to_string(format!("/proc/{id}/cmdline")).unwrap_or_default();
+        told.split('\0').any(|own| own == word)
+            && fields(*id).is_some_and(|own| own[1] == parent.to_string())
+    })
+}
+
+/// State, parent and so on of a process; `None` if it is gone.
+#[cfg(target_os = "linux")]
+fn fields(id: u32) -> Option<Vec<String>> {
+    let text = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    // The name of the program, in parentheses, comes before them.
+    let (_, fields) = text.rsplit_once(") ")?;
+    let fields: Vec<String> = fields.split(' ').map(str::to_owned).collect();
+    // Nobody may ask after one whose parent is gone.
+    (fields[0] != "Z").then_some(fields)
+}
+
+/// Whether `is_so` comes within half a minute.
+#[cfg(target_os = "linux")]
+fn comes(mut is_so: impl FnMut() -> bool) -> bool {
+    (0..600).any(|_| {
+        thread::sleep(Duration::from_millis(50));
+        is_so()
+    })
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_process_that_trains_is_bounded_and_ends_with_a_server_that_is_killed() {
+    // It would learn for hours.
+    let long = "[serve.retrain]\nmemory = \"80MiB\"\nthreads = 1\nmodels = { recommend = \"bpr\" }\n\
+                [models.bpr]\nn_epochs = 10000000\n[split]\nkind = \"time\"\nratio = [0.8, 0.1, 0.1]\n";
+    let shop = Shop::with(long, &[]);
+    assert_eq!(shop.ask("POST", "/v1/events", &events(1_763_000_000_000, true)).0, 202);
+    assert_eq!(shop.ask("POST", "/v1/train", &json!({})).0, 202);
+    let server = shop.process.id();
+    let mut child = None;
+    let has_begun = comes(|| {
+        child = child_of(server, "retrain");
+        child.is_some()
+    });
+    let jobs = || shop.ask("GET", "/v1/jobs", &Value::Null).1;
+    assert!(has_begun, "{}", jobs());
+    let child = child.unwrap();
+    // A third more than it plans with.
+    let bound = (80_u64 << 20) * 4 / 3;
+    let is_bounded = comes(|| {
+        let limits = std::fs::read_to_string(format!("/proc/{child}/limits")).unwrap_or_default();
+        let data = limits.lines().find(|line| line.starts_with("Max data size"));
+        data.is_some_and(|line| line.split_whitespace().any(|own| own == bound.to_string()))
+    });
+    assert!(is_bounded, "{}", jobs());
+    // It has read the store and learns.
+    let is_learning = comes(|| {
+        let own = shop.files().into_iter().find(|name| name.contains("forecart-scratch"));
+        own.is_some_and(|name| {
+            shop.folder.path().join("models").join(name).join("prepared").is_dir()
+        })
+    });
+    assert!(is_learning && fields(child).is_some(), "{}", jobs());
+    let folder = shop.folder;
+    shop.process.kill();
+    let has_ended = comes(|| fields(child).is_none());
+    if !has_ended {
+        let _ = std::process::Command::new("kill").args(["-KILL", &child.to_string()]).status();
+    }
+    assert!(has_ended, "the process goes on to its end without its server");
+    // It cleaned up after itself.
+    assert_eq!(std::fs::read_dir(folder.path().join("models")).unwrap().count(), 0);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use forecart_models::model_file::LoadedModel;
 
+use super::config::Variant;
 use super::{Experiment, Experiments};
 use crate::lists::ONLY_VARIANT;
 use crate::models::Live;
@@ -55,31 +56,60 @@ impl Experiments {
 }
 
 impl Experiment {
-    /// Why it does not run though it is its time: a variant's model is not there, or is the very model that another variant answers with. A
-    /// variant that answers like the control without saying so would spoil what is read out.
+    /// Why it does not run though it is its time: a variant's model is not there, or two variants that say different things answer alike. A
+    /// variant that answers like another one without saying so would spoil what is read out. Variants that say the same are meant to answer
+    /// alike: that is how the read-out itself is tested.
     pub(super) fn suspended(&self, live: &Live) -> Option<String> {
-        for variant in &self.variants {
-            let Some(name) = &variant.model else { continue };
-            let Some(file) = live.beside.get(name) else {
+        for (place, variant) in self.variants.iter().enumerate() {
+            if let Some(name) = &variant.model
+                && !live.beside.contains_key(name)
+            {
                 return Some(format!(
                     "variant {:?}: the model {name:?} is not loaded; left_out of GET /v1/models says why",
                     variant.name
                 ));
-            };
-            let is_live = live
-                .recommend
-                .as_ref()
-                .is_some_and(|live| live.header().content_hash == file.header().content_hash);
-            let alike = self.variants.iter().find(|other| {
-                other.model.is_none() && !other.is_popular && other.scenario == variant.scenario
-            });
-            if let (true, Some(other)) = (is_live, alike) {
-                return Some(format!(
-                    "variants {:?} and {:?} answer alike: the model {name:?} is the live one",
-                    variant.name, other.name
-                ));
+            }
+            let mut earlier = self.variants[..place].iter();
+            if let Some(other) = earlier.find(|other| variant.is_duplicate_of(other, live)) {
+                return Some(alike(other, variant));
             }
         }
         None
     }
+}
+
+impl Variant {
+    /// The version that its lists come from; `None` if no model answers.
+    fn version<'a>(&self, live: &'a Live) -> Option<&'a str> {
+        let file = match &self.model {
+            _ if self.is_popular => None,
+            Some(name) => live.beside.get(name),
+            None => live.recommend.as_ref(),
+        };
+        Some(&file?.header().content_hash)
+    }
+
+    /// Whether it answers from the very model that another one calls otherwise.
+    fn is_duplicate_of(&self, other: &Self, live: &Live) -> bool {
+        let version = self.version(live);
+        self.model != other.model
+            && self.scenario == other.scenario
+            && version.is_some()
+            && version == other.version(live)
+    }
+}
+
+/// What is said of two variants that answer alike though they say different things.
+fn alike(one: &Variant, other: &Variant) -> String {
+    let model = |own: &Variant| match &own.model {
+        Some(name) => format!("{name:?}"),
+        None => "the live one".to_owned(),
+    };
+    format!(
+        "variants {:?} and {:?} answer alike: their models, {} and {}, are one and the same; name another one in one of them, or say the same in both to compare a model with itself",
+        one.name,
+        other.name,
+        model(one),
+        model(other)
+    )
 }

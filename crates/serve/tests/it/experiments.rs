@@ -8,7 +8,7 @@ use forecart_serve::experiments::{
     Experiment, Experiments, RawExperiment, ReadOut, Verdict, read_out,
 };
 use forecart_serve::store::{self, Store};
-use forecart_serve::{ConsentDefault, Consents, Event, RawServeConfig};
+use forecart_serve::{ConsentDefault, Consents, Event, RawServeConfig, Severity};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
@@ -261,6 +261,65 @@ async fn a_model_is_served_beside_the_live_one_or_the_experiment_waits_for_it() 
     let (suspended, reason) = state().await;
     assert!(suspended == "suspended" && reason.to_string().contains("alike"), "{reason}");
     assert_eq!(models().await, ["default popularity"]);
+}
+
+/// Variants that name one model by two names would be told apart by chance alone; those that name it by the same are meant to.
+#[tokio::test]
+async fn variants_of_one_model_are_an_experiment_only_if_they_say_so() {
+    let named = |one: &str, other: &str| {
+        configured(&format!(
+            "[[scenario]]\nname = \"home\"\n[[experiment]]\nname = \"model\"\n[[experiment.variant]]\nname = \"one\"\n{one}\n\
+             [[experiment.variant]]\nname = \"other\"\n{other}"
+        ))
+    };
+    let mut folder = tempfile::tempdir().unwrap();
+    let models = folder.path().join("models");
+    std::fs::create_dir(&models).unwrap();
+    let dataset = dataset(folder.path());
+    for (name, seed) in [("seq-rules", 1), ("popularity", 1)] {
+        write_model(name, &json!({}), &dataset, seed, &models.join(format!("{name}.forecart")));
+    }
+    std::fs::copy(models.join("popularity.forecart"), models.join("copy.forecart")).unwrap();
+    let header = forecart_models::model_file::LoadedModel::open(&models.join("copy.forecart"));
+    let version = header.unwrap().header().content_hash[..12].to_owned();
+    let (first, copy) = ("model = \"popularity.forecart\"", "model = \"copy.forecart\"");
+    let by_version = format!("model = \"{version}\"");
+    let cases = [
+        (first, copy, true),
+        (first, by_version.as_str(), true),
+        (by_version.as_str(), copy, true),
+        (first, first, false),
+        (first, "model = \"seq-rules.forecart\"", false),
+        // Other rules hold there.
+        (first, "model = \"copy.forecart\"\nscenario = \"home\"", false),
+        (first, "popular = true", false),
+    ];
+    for (place, (one, other, is_suspended)) in cases.into_iter().enumerate() {
+        let store = folder.path().join(format!("{place}.sqlite")).display().to_string();
+        let raw = RawServeConfig { store: Some(store), ..named(one, other) };
+        let placed = Served::placed(&folder, raw.clone());
+        let config = forecart_serve::ServeConfig::new(placed, std::num::NonZeroUsize::MIN);
+        let findings = forecart_serve::examine(&config.unwrap()).await;
+        let served = Served::at(folder, raw).await;
+        let all = served.get("/v1/experiments").await.json();
+        let (state, reason) = (&all["experiments"][0]["state"], &all["experiments"][0]["reason"]);
+        let found = findings.iter().find(|own| own.check == "experiment model");
+        let case = format!("{one}, {other}: {all}");
+        if is_suspended {
+            assert_eq!(state, "suspended", "{case}");
+            let reason = reason.as_str().unwrap();
+            for part in ["\"one\"", "\"other\"", "one and the same", "say the same in both"] {
+                assert!(reason.contains(part), "{case}");
+            }
+            let found = found.unwrap_or_else(|| panic!("{case}: {findings:?}"));
+            assert_eq!((found.severity, &*found.found), (Severity::Warning, reason));
+        } else {
+            assert_eq!((state, found), (&json!("running"), None), "{case}");
+        }
+        let list = served.get("/v1/recommend/u1").await.json();
+        assert_eq!(list["variant"] == "default", is_suspended, "{case}");
+        folder = served.end();
+    }
 }
 
 /// Events of one user of an experiment.

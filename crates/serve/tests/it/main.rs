@@ -13,6 +13,7 @@ mod dump;
 mod events;
 mod experiments;
 mod failures;
+mod jobs;
 mod keys;
 mod limits;
 mod lists;

@@ -117,7 +117,7 @@ impl Served {
 }
 
 /// On what a folder holds, where nothing else is said.
-fn config(folder: &TempDir, raw: RawServeConfig) -> ServeConfig {
+pub(crate) fn config(folder: &TempDir, raw: RawServeConfig) -> ServeConfig {
     let raw = RawServeConfig { port: Some(0), ..Served::placed(folder, raw) };
     ServeConfig::new(raw, NonZeroUsize::new(2).unwrap()).unwrap()
 }
@@ -140,7 +140,13 @@ impl Deref for Running {
 impl Running {
     /// On what a folder holds already.
     pub(crate) async fn start(folder: TempDir, raw: RawServeConfig) -> Self {
-        let server = Server::start(config(&folder, raw), false).await.unwrap();
+        let config = config(&folder, raw);
+        Self::with(folder, config).await
+    }
+
+    /// With a set-up that is made already.
+    pub(crate) async fn with(folder: TempDir, config: ServeConfig) -> Self {
+        let server = Server::start(config, false).await.unwrap();
         let app = server.app().clone();
         let router = forecart_serve::router(app.clone());
         let (end, ended) = oneshot::channel();

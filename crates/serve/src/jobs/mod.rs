@@ -2,19 +2,21 @@
 //!
 //! A job is `forecart retrain`, which reads the store, trains, measures, and writes a model file only if the gate is met. What it says then
 //! decides: met, the file is promoted; not met, nothing changes. A process that dies, is killed for its memory or takes too long changes
-//! nothing either.
+//! nothing either. How it is begun and ended is in `process`.
+
+mod process;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use utoipa::ToSchema;
+
+pub(crate) use process::{Ended, Training};
 
 use crate::clock::now_ms;
 use crate::schedule::Schedule;
@@ -25,8 +27,6 @@ const N_KEPT: usize = 100;
 const N_LINES: usize = 50;
 /// Longest of them, in bytes.
 const MAX_LINE_BYTES: usize = 2_000;
-/// The exit code of a model that does not pass the gate.
-const GATE_NOT_MET: i32 = 4;
 
 /// What is trained anew, and how.
 #[derive(Debug, Clone)]
@@ -107,28 +107,6 @@ pub enum JobError {
     NoFolder,
 }
 
-/// What a job trains.
-#[derive(Debug)]
-pub(crate) struct Training<'a> {
-    pub(crate) task: &'a str,
-    pub(crate) model: Option<&'a str>,
-    /// The address of the store.
-    pub(crate) store: &'a str,
-    /// The folder that the file goes to.
-    pub(crate) into: &'a Path,
-}
-
-/// How a process ended.
-#[derive(Debug)]
-pub(crate) enum Ended {
-    /// A file was written, of this version.
-    Trained(Value),
-    /// The gate was not met.
-    NotMet(Option<Value>),
-    /// Nothing came of it.
-    Failed(String),
-}
-
 /// The jobs of a process.
 #[derive(Debug, Default)]
 pub(crate) struct Jobs {
@@ -203,80 +181,6 @@ impl Jobs {
             }
             job.log.push(line[..end].to_owned());
         });
-    }
-
-    /// Runs the process of a job to its end. It dies with this future.
-    pub(crate) async fn run(&self, id: &str, plan: &RetrainPlan, what: &Training<'_>) -> Ended {
-        let mut command = tokio::process::Command::new(&plan.program);
-        command.arg("retrain").args(["--task", what.task]).arg("--into").arg(what.into);
-        if let Some(model) = what.model {
-            command.args(["--model", model]);
-        }
-        command.args(&plan.arguments).arg("--json");
-        // An address of PostgreSQL may hold a password: others can read what a process was told, not its environment.
-        command.env("FORECART_STORE", what.store);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.kill_on_drop(true);
-        let mut child = match command.spawn() {
-            Ok(child) => child,
-            Err(error) => {
-                return Ended::Failed(format!("{:?} cannot be started: {error}", plan.program));
-            }
-        };
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let last = Mutex::new(None);
-        let ended = tokio::time::timeout(plan.timeout, async {
-            let said = self.follow(stdout, |line| {
-                if let Ok(own @ Value::Object(_)) = serde_json::from_str(line) {
-                    *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(own);
-                }
-            });
-            let logged = self.follow(stderr, |line| self.wrote(id, line));
-            tokio::join!(said, logged);
-            child.wait().await
-        })
-        .await;
-        let last = last.into_inner().unwrap_or_else(PoisonError::into_inner);
-        match ended {
-            Err(_) => {
-                let _ = child.kill().await;
-                Ended::Failed(format!(
-                    "it took longer than {} minutes",
-                    plan.timeout.as_secs() / 60
-                ))
-            }
-            Ok(Err(error)) => Ended::Failed(error.to_string()),
-            Ok(Ok(status)) => self.outcome(id, status, last),
-        }
-    }
-
-    fn outcome(&self, id: &str, status: ExitStatus, last: Option<Value>) -> Ended {
-        match (status.code(), last) {
-            (Some(0), Some(outcome)) => Ended::Trained(outcome),
-            (Some(0), None) => Ended::Failed("it said nothing of what it trained".to_owned()),
-            (Some(GATE_NOT_MET), last) => Ended::NotMet(last),
-            (code, _) => {
-                let last_line = self.get(id).and_then(|job| job.log.last().cloned());
-                let how = match code {
-                    Some(code) => format!("exit code {code}"),
-                    None => status.to_string(),
-                };
-                Ended::Failed(
-                    last_line.map_or_else(|| how.clone(), |line| format!("{how}: {line}")),
-                )
-            }
-        }
-    }
-
-    async fn follow(&self, pipe: Option<impl AsyncRead + Unpin>, take: impl Fn(&str)) {
-        let Some(pipe) = pipe else { return };
-        let mut lines = BufReader::new(pipe).split(b'\n');
-        while let Ok(Some(line)) = lines.next_segment().await {
-            let line = String::from_utf8_lossy(&line);
-            if !line.trim().is_empty() {
-                take(line.trim_end());
-            }
-        }
     }
 }
 
