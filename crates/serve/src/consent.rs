@@ -133,10 +133,9 @@ impl Consents {
         (self.default == ConsentDefault::Granted) == (said & purpose.bit() == 0)
     }
 
-    /// Whether a user has said anything else than the default.
-    pub(crate) fn has_said_otherwise(&self, user_id: &str) -> bool {
-        let otherwise = self.otherwise.read().unwrap_or_else(PoisonError::into_inner);
-        !otherwise.is_empty() && otherwise.contains_key(&key(user_id))
+    /// Whether attributes say anything else than the default.
+    pub(crate) fn says_otherwise(&self, attributes: &Map<String, Value>) -> bool {
+        self.said_otherwise(attributes) != 0
     }
 
     /// Takes what users said since a moment.

@@ -14,7 +14,7 @@ use super::error::{ApiError, ErrorBody};
 use super::events::{Rejected, Taken, answer, named};
 use crate::app::App;
 use crate::arrivals::rows;
-use crate::catalog::{Catalog, CatalogError};
+use crate::catalog::{Catalog, CatalogError, ItemRow};
 use crate::clock::now_ms;
 use crate::store::ItemRecord;
 
@@ -32,75 +32,100 @@ impl From<CatalogError> for ApiError {
     }
 }
 
-/// What is done to an item.
+/// What is done to an item that may be known.
 enum Change {
-    Replace(Map<String, Value>),
     Patch(Map<String, Value>),
     Remove,
 }
 
+impl Change {
+    /// The item with the change made to it. Of one that is taken out the fields are kept; `is_seen`: events or models know the item.
+    fn made(
+        self,
+        trial: &mut Catalog,
+        item_id: &str,
+        known: Option<ItemRecord>,
+        is_seen: bool,
+    ) -> Result<ItemRecord, CatalogError> {
+        let is_live = known.as_ref().map_or(is_seen, |own| !own.is_removed);
+        let earlier = known.map(|own| own.attributes).unwrap_or_default();
+        let (attributes, is_removed) = match self {
+            Self::Patch(fields) => {
+                if is_live {
+                    trial.upsert(item_id, &earlier)?;
+                }
+                let row = trial.patch(item_id, &fields)?;
+                (kept(trial, row), false)
+            }
+            Self::Remove => (earlier, true),
+        };
+        let item_id = item_id.to_owned();
+        Ok(ItemRecord { item_id, attributes, is_removed, changed_ms: now_ms() })
+    }
+}
+
+/// All fields of a row, as they are kept.
+fn kept(catalog: &Catalog, row: ItemRow) -> Map<String, Value> {
+    let mut fields = catalog.item(row).unwrap_or_default();
+    fields.remove("item_id");
+    fields
+}
+
 impl App {
-    /// Changes items in the store and then in memory, each whole or not at all; to the end, even if the client goes.
-    async fn change_items(
-        self: &Arc<Self>,
-        changes: Vec<(String, Change)>,
-    ) -> Result<Vec<Result<(), CatalogError>>, ApiError> {
-        let app = self.clone();
-        super::to_its_end(async move { app.changed_items(changes).await }).await
+    /// A catalog without an item, with the same columns: changes are tried on it.
+    fn trial(&self) -> Result<Catalog, CatalogError> {
+        let mut trial = Catalog::new();
+        for (name, column_type) in self.memory.catalog().column_types() {
+            trial.declare(name, column_type)?;
+        }
+        Ok(trial)
     }
 
-    async fn changed_items(
+    /// Replaces items in the store and then in memory, each whole or not at all.
+    async fn replace_items(
         &self,
-        changes: Vec<(String, Change)>,
+        items: Vec<(String, Map<String, Value>)>,
     ) -> Result<Vec<Result<(), CatalogError>>, ApiError> {
         let _one_at_a_time = self.turn(&self.item_writes).await?;
         let changed_ms = now_ms();
-        // Tried on a catalog of their own, with the same columns.
-        let mut trial = Catalog::new();
-        {
-            let catalog = self.memory.catalog();
-            for (name, column_type) in catalog.column_types() {
-                trial.declare(name, column_type)?;
-            }
-            for (item_id, _) in &changes {
-                if let Some(mut fields) = catalog.row(item_id).and_then(|row| catalog.item(row)) {
-                    fields.remove("item_id");
-                    trial.upsert(item_id, &fields)?;
-                }
-            }
-        }
+        let mut trial = self.trial()?;
         let (mut outcomes, mut records) = (Vec::new(), Vec::new());
-        for (item_id, change) in changes {
-            let earlier = trial.row(&item_id).and_then(|row| trial.item(row));
-            let row = match &change {
-                Change::Replace(fields) => trial.upsert(&item_id, fields).map(Some),
-                Change::Patch(fields) => trial.patch(&item_id, fields).map(Some),
-                Change::Remove => trial.ensure(&item_id).map(|_| None),
-            };
-            outcomes.push(row.map(|row| {
-                let is_removed = row.is_none();
-                if is_removed {
-                    trial.remove(&item_id);
-                }
-                let item = row.and_then(|row| trial.item(row));
-                let mut attributes = item.or(earlier).unwrap_or_default();
-                attributes.remove("item_id");
-                records.push(ItemRecord { item_id, attributes, is_removed, changed_ms });
+        for (item_id, fields) in items {
+            outcomes.push(trial.upsert(&item_id, &fields).map(|row| {
+                let attributes = kept(&trial, row);
+                records.push(ItemRecord { item_id, attributes, is_removed: false, changed_ms });
             }));
         }
         self.written(records.len(), self.store.put_items(&records)).await?;
-        self.take_items(records).await;
-        self.gauge_catalog();
+        self.took_items(records).await;
         Ok(outcomes)
     }
 
-    async fn change_item(
-        self: &Arc<Self>,
-        item_id: String,
-        change: Change,
-    ) -> Result<(), ApiError> {
-        let mut outcomes = self.change_items(vec![(item_id, change)]).await?;
-        Ok(outcomes.remove(0)?)
+    /// Changes an item in the store, by what that knows of it, and then in memory.
+    async fn change_item(&self, item_id: &str, change: Change) -> Result<(), ApiError> {
+        let _one_at_a_time = self.turn(&self.item_writes).await?;
+        let mut trial = self.trial()?;
+        let is_seen = {
+            let catalog = self.memory.catalog();
+            catalog.row(item_id).is_some_and(|row| catalog.is_live(row))
+        };
+        let mut refused = None;
+        let revise = |known: Option<ItemRecord>| {
+            let made = change.made(&mut trial, item_id, known, is_seen);
+            made.map_err(|error| refused = Some(error)).ok()
+        };
+        let revised = self.store.revise_item(item_id, Box::new(revise));
+        let revised = self.written(1, revised).await?;
+        if let Some(error) = refused {
+            return Err(error.into());
+        }
+        self.took_items(revised.into_iter().collect()).await;
+        Ok(())
+    }
+
+    async fn took_items(&self, records: Vec<ItemRecord>) {
+        self.take_items(records).await;
+        self.gauge_catalog();
     }
 }
 
@@ -117,17 +142,17 @@ pub(crate) async fn post(
     request: Request,
 ) -> Result<Response, ApiError> {
     let bytes = body::bytes(request, &app).await?;
-    let (mut changes, mut places, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut items, mut places, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
     for (index, row) in rows(&bytes)?.into_iter().enumerate() {
         match row.map_err(ApiError::from).and_then(|row| named(row, columns::ITEM_ID)) {
-            Ok((item_id, fields)) => {
+            Ok(item) => {
                 places.push(index);
-                changes.push((item_id, Change::Replace(fields)));
+                items.push(item);
             }
             Err(error) => rejected.push(Rejected::new(index, error)),
         }
     }
-    let outcomes = app.change_items(changes).await?;
+    let outcomes = super::to_its_end(async move { app.replace_items(items).await }).await?;
     let mut accepted = 0;
     for (index, outcome) in places.into_iter().zip(outcomes) {
         match outcome {
@@ -148,7 +173,9 @@ pub(crate) async fn put(
     Body(mut fields): Body<Map<String, Value>>,
 ) -> Result<StatusCode, ApiError> {
     fields.remove("item_id");
-    app.change_item(id, Change::Replace(fields)).await?;
+    let items = vec![(id, fields)];
+    let mut outcomes = super::to_its_end(async move { app.replace_items(items).await }).await?;
+    outcomes.remove(0)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -161,7 +188,7 @@ pub(crate) async fn patch(
     Body(mut fields): Body<Map<String, Value>>,
 ) -> Result<StatusCode, ApiError> {
     fields.remove("item_id");
-    app.change_item(id, Change::Patch(fields)).await?;
+    super::to_its_end(async move { app.change_item(&id, Change::Patch(fields)).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -185,6 +212,6 @@ pub(crate) async fn delete(
     State(app): State<Arc<App>>,
     InPath(id): InPath,
 ) -> Result<StatusCode, ApiError> {
-    app.change_item(id, Change::Remove).await?;
+    super::to_its_end(async move { app.change_item(&id, Change::Remove).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }

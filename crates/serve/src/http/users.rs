@@ -1,5 +1,6 @@
 //! `/v1/users`: attributes, deletion with a receipt, export.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::Json;
@@ -20,26 +21,27 @@ use crate::clock::now_ms;
 use crate::consent::{CONSENT, check_consent};
 use crate::event::MAX_FURTHER_BYTES;
 use crate::metrics::KindLabels;
-use crate::store::{Receipt, StoreError, UserRecord};
+use crate::store::{Receipt, ReviseUser, StoreError, UserRecord};
 
 /// Events of one page of an export.
 const EXPORT_PAGE: usize = 1_000;
 /// Users of one transaction: a short one, as others look for what changed in the last ten seconds.
 const USERS_AT_ONCE: usize = 1_000;
 
-fn checked(user_id: String, attributes: Map<String, Value>) -> Result<UserRecord, ApiError> {
+/// Attributes that may be kept of a user.
+fn checked(attributes: Map<String, Value>) -> Result<Map<String, Value>, ApiError> {
     check_consent(&attributes)?;
     let n_bytes = serde_json::to_string(&attributes).map_or(usize::MAX, |text| text.len());
     if n_bytes > MAX_FURTHER_BYTES {
         let message = format!("{n_bytes} bytes, at most {MAX_FURTHER_BYTES} are kept of a user");
         return Err(ApiError::unprocessable("too_large", message));
     }
-    Ok(UserRecord { user_id, attributes, changed_ms: now_ms() })
+    Ok(attributes)
 }
 
-fn named_user(row: Value) -> Result<UserRecord, ApiError> {
+fn named_user(row: Value) -> Result<(String, Map<String, Value>), ApiError> {
     let (id, attributes) = named(row, columns::USER_ID)?;
-    checked(id, attributes)
+    Ok((id, checked(attributes)?))
 }
 
 /// Writes attributes of users: of one, an array of them, or one a line, each with its `user_id`.
@@ -63,11 +65,7 @@ pub(crate) async fn post(
         }
     }
     let accepted = users.len();
-    super::to_its_end(async move {
-        let one_at_a_time = app.turn(&app.user_writes).await?;
-        app.write_users(&one_at_a_time, users).await
-    })
-    .await?;
+    super::to_its_end(async move { app.replace_users(users).await }).await?;
     Ok(answer(Taken { accepted, duplicates: 0, rejected }))
 }
 
@@ -80,12 +78,8 @@ pub(crate) async fn put(
     Body(mut attributes): Body<Map<String, Value>>,
 ) -> Result<StatusCode, ApiError> {
     attributes.remove("user_id");
-    let user = checked(id, attributes)?;
-    super::to_its_end(async move {
-        let one_at_a_time = app.turn(&app.user_writes).await?;
-        app.write_users(&one_at_a_time, vec![user]).await
-    })
-    .await?;
+    let users = vec![(id, checked(attributes)?)];
+    super::to_its_end(async move { app.replace_users(users).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -97,31 +91,28 @@ pub(crate) async fn patch(
     InPath(id): InPath,
     Body(changes): Body<Map<String, Value>>,
 ) -> Result<StatusCode, ApiError> {
-    super::to_its_end(async move {
-        let one_at_a_time = app.turn(&app.user_writes).await?;
-        let user = app.written(0, app.store.user(&id)).await?;
-        let mut attributes = user.map(|own| own.attributes).unwrap_or_default();
-        for (name, value) in changes {
-            match value {
-                // What was withheld stays so where another purpose is named.
-                Value::Object(said) if name == CONSENT => {
-                    let mut consent = match attributes.remove(CONSENT) {
-                        Some(Value::Object(earlier)) => earlier,
-                        _ => Map::new(),
-                    };
-                    patch_with(&mut consent, said);
-                    attributes.insert(name, consent.into());
-                }
-                value => patch_with(&mut attributes, Map::from_iter([(name, value)])),
-            }
-        }
-        attributes.remove("user_id");
-        // What takes `consent` away says so by name: nothing is carried over.
-        app.write_as_said(&one_at_a_time, vec![checked(id, attributes)?]).await?;
-        Ok::<_, ApiError>(())
-    })
-    .await?;
+    super::to_its_end(async move { app.patch_user(&id, changes).await }).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Attributes with changes made to them.
+fn patched(mut attributes: Map<String, Value>, changes: Map<String, Value>) -> Map<String, Value> {
+    for (name, value) in changes {
+        match value {
+            // What was withheld stays so where another purpose is named.
+            Value::Object(said) if name == CONSENT => {
+                let mut consent = match attributes.remove(CONSENT) {
+                    Some(Value::Object(earlier)) => earlier,
+                    _ => Map::new(),
+                };
+                patch_with(&mut consent, said);
+                attributes.insert(name, consent.into());
+            }
+            value => patch_with(&mut attributes, Map::from_iter([(name, value)])),
+        }
+    }
+    attributes.remove("user_id");
+    attributes
 }
 
 /// Sets what is named; null takes it away.
@@ -159,37 +150,67 @@ pub(crate) async fn delete(
 }
 
 impl App {
-    /// Writes users. Of one whose `consent` is not named, what was said otherwise than the default stays: a list of all users that a shop sends
-    /// each night says nothing of consent, and takes nothing back.
-    async fn write_users(
+    /// Writes all attributes of users anew. Of one whose `consent` is not named, what was said otherwise than the default stays: a list of all users
+    /// that a shop sends each night says nothing of consent, and takes nothing back.
+    async fn replace_users(
         &self,
-        one_at_a_time: &tokio::sync::MutexGuard<'_, ()>,
-        mut users: Vec<UserRecord>,
+        users: Vec<(String, Map<String, Value>)>,
     ) -> Result<(), StoreError> {
-        for user in users.iter_mut().filter(|own| !own.attributes.contains_key(CONSENT)) {
-            if self.consents.has_said_otherwise(&user.user_id)
-                && let Some(mut earlier) = self.written(0, self.store.user(&user.user_id)).await?
-                && let Some(consent) = earlier.attributes.remove(CONSENT)
-            {
-                user.attributes.insert(CONSENT.to_owned(), consent);
+        let _one_at_a_time = self.turn(&self.user_writes).await?;
+        for users in users.chunks(USERS_AT_ONCE) {
+            let mut rows: BTreeMap<&str, Vec<&Map<String, Value>>> = BTreeMap::new();
+            for (id, attributes) in users {
+                rows.entry(id).or_default().push(attributes);
             }
+            let ids: BTreeSet<&str> = rows.keys().copied().collect();
+            let replace = |id: &str, known: Option<UserRecord>| {
+                let known = known.map(|own| own.attributes).unwrap_or_default();
+                let replaced = |earlier: Map<String, Value>, row: &&Map<String, Value>| {
+                    let mut attributes = (*row).clone();
+                    if !attributes.contains_key(CONSENT)
+                        && self.consents.says_otherwise(&earlier)
+                        && let Some(consent) = earlier.get(CONSENT)
+                    {
+                        attributes.insert(CONSENT.to_owned(), consent.clone());
+                    }
+                    attributes
+                };
+                let attributes = rows.get(id)?.iter().fold(known, replaced);
+                Some(UserRecord { user_id: id.to_owned(), attributes, changed_ms: now_ms() })
+            };
+            self.revise_users(&ids, Box::new(replace)).await?;
         }
-        self.write_as_said(one_at_a_time, users).await
+        Ok(())
     }
 
-    /// Writes users, then what they allow into memory: before the answer, and in one order for both. The client may go meanwhile.
-    async fn write_as_said(
+    /// Makes changes to the attributes of a user.
+    async fn patch_user(&self, id: &str, changes: Map<String, Value>) -> Result<(), ApiError> {
+        let _one_at_a_time = self.turn(&self.user_writes).await?;
+        let (mut changes, mut refused) = (Some(changes), None);
+        let patch = |id: &str, known: Option<UserRecord>| {
+            let known = known.map(|own| own.attributes).unwrap_or_default();
+            match checked(patched(known, changes.take()?)) {
+                Ok(attributes) => {
+                    Some(UserRecord { user_id: id.to_owned(), attributes, changed_ms: now_ms() })
+                }
+                Err(error) => {
+                    refused = Some(error);
+                    None
+                }
+            }
+        };
+        self.revise_users(&BTreeSet::from([id]), Box::new(patch)).await?;
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// Changes users, then takes what they allow into memory: before the answer, and, as users are written one at a time, in one order for both.
+    async fn revise_users(
         &self,
-        _one_at_a_time: &tokio::sync::MutexGuard<'_, ()>,
-        mut users: Vec<UserRecord>,
+        ids: &BTreeSet<&str>,
+        revise: ReviseUser<'_>,
     ) -> Result<(), StoreError> {
-        for users in users.chunks_mut(USERS_AT_ONCE) {
-            // The time at which it is written, since others read what changed since a moment.
-            let changed_ms = now_ms();
-            users.iter_mut().for_each(|user| user.changed_ms = changed_ms);
-            self.written(users.len(), self.store.put_users(users)).await?;
-            self.consents.take(users);
-        }
+        let written = self.written(ids.len(), self.store.revise_users(ids, revise)).await?;
+        self.consents.take(&written);
         Ok(())
     }
 

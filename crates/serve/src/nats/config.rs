@@ -17,9 +17,9 @@ use crate::config::ServeConfigError;
 pub struct RawNatsConfig {
     /// Address of the server; several with commas between.
     pub url: Option<String>,
-    /// A file of credentials (a token and a key), as servers with accounts give them out.
+    /// A file of credentials (a token and a key), as servers with accounts give them out, or of a user's key (nkey) alone.
     pub credentials: Option<PathBuf>,
-    /// A file of certificates that sign the server's; those of the system where none is named.
+    /// A file of certificates that sign the server's; those of the system where none is named. With it nothing is said without TLS.
     pub root_certificates: Option<PathBuf>,
     /// The stream that is read; it is made if it is not there.
     pub stream: Option<String>,

@@ -155,13 +155,13 @@ impl Reader {
     }
 
     async fn connect(&self, up: watch::Sender<bool>) -> Result<Client, NatsError> {
-        let servers = self.config.servers.addresses.as_slice();
+        let n_servers = self.config.servers.addresses.len();
         let state = self.app.nats.clone();
         let options = connect::options(&self.config)
             .await?
             .ping_interval(PING)
             // A session whose connection broke is over; the next one connects anew.
-            .max_reconnects(servers.len())
+            .max_reconnects(n_servers)
             .event_callback(move |event| {
                 let is_end = matches!(event, ClientEvent::Disconnected | ClientEvent::Closed);
                 // A session that is over is not spoken of.
@@ -170,7 +170,7 @@ impl Reader {
                 }
                 std::future::ready(())
             });
-        options.connect(servers).await.map_err(NatsError::refused("the connection"))
+        connect::connected(options, &self.config).await
     }
 
     /// Writes what messages hold, keeps what is no event, and acknowledges them.

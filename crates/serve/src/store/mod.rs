@@ -10,9 +10,11 @@ mod alone;
 mod change;
 mod postgres;
 mod record;
+mod revise;
 mod sql;
 mod sqlite;
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,6 +28,7 @@ pub use postgres::PostgresStore;
 pub use record::{
     ItemRecord, KeyRecord, LoggedEvent, Promotion, Receipt, Scope, StoreCounts, UserRecord,
 };
+pub use revise::{ReviseItem, ReviseUser};
 pub use sqlite::SqliteStore;
 
 use crate::event::Event;
@@ -180,6 +183,13 @@ pub trait Store: Debug + Send + Sync {
     /// Writes items, in one transaction.
     fn put_items<'a>(&'a self, items: &'a [ItemRecord]) -> Stored<'a, ()>;
 
+    /// Changes an item by what is known of it, in a transaction during which nobody else changes it. Returns what was written, if it was changed.
+    fn revise_item<'a>(
+        &'a self,
+        item_id: &'a str,
+        revise: ReviseItem<'a>,
+    ) -> Stored<'a, Option<ItemRecord>>;
+
     /// Writes those items that are not there, removed ones being there; how many that were.
     fn add_items<'a>(&'a self, items: &'a [ItemRecord]) -> Stored<'a, u64>;
 
@@ -197,6 +207,14 @@ pub trait Store: Debug + Send + Sync {
 
     /// Writes users, in one transaction.
     fn put_users<'a>(&'a self, users: &'a [UserRecord]) -> Stored<'a, ()>;
+
+    /// Changes users, each by what is known of it, in one transaction during which nobody else changes them. Returns those that were changed, as
+    /// they were written, by id.
+    fn revise_users<'a>(
+        &'a self,
+        user_ids: &'a BTreeSet<&'a str>,
+        revise: ReviseUser<'a>,
+    ) -> Stored<'a, Vec<UserRecord>>;
 
     /// What is known of a user beside events.
     fn user<'a>(&'a self, user_id: &'a str) -> Stored<'a, Option<UserRecord>>;

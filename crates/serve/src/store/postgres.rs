@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::record::{
     ItemRecord, KeyRecord, LoggedEvent, Promotion, Receipt, StoreCounts, UserRecord,
 };
+use super::revise::{self, ReviseItem, ReviseUser, revise_methods};
 use super::sql::{self, EventRow, ReceiptRow, event_columns, receipt_columns, shared_methods};
 use super::{Change, Store, StoreError, Stored, object};
 use crate::event::Event;
@@ -281,6 +282,7 @@ impl Store for PostgresStore {
     }
 
     shared_methods!();
+    revise_methods!();
 }
 
 #[cfg(test)]

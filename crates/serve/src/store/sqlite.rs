@@ -16,6 +16,7 @@ use super::alone::Alone;
 use super::record::{
     ItemRecord, KeyRecord, LoggedEvent, Promotion, Receipt, StoreCounts, UserRecord,
 };
+use super::revise::{self, ReviseItem, ReviseUser, revise_methods};
 use super::sql::{self, EventRow, ReceiptRow, event_columns, receipt_columns, shared_methods};
 use super::{Change, Store, StoreError, Stored, object};
 use crate::event::Event;
@@ -244,4 +245,5 @@ impl Store for SqliteStore {
     }
 
     shared_methods!();
+    revise_methods!();
 }

@@ -18,6 +18,7 @@ mod keys;
 mod limits;
 mod lists;
 mod nats;
+mod patches;
 mod replicas;
 mod secrets;
 mod sequence;

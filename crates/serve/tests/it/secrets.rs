@@ -16,6 +16,8 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::nats::clients::ways;
+use crate::nats::server::NatsServer;
 use crate::served::{Served, dataset, write_model};
 
 const FOLDER: &str = "FORECART_TEST_FOLDER";
@@ -76,6 +78,14 @@ fn no_secret_is_in_the_log() {
     secrets.extend(keys.iter().map(|key| key.token.rsplit('_').next().unwrap().to_owned()));
     secrets.extend(keys.iter().map(|key| key.record.secret_hash.clone()));
     secrets.push(signing.trim().rsplit('-').next().unwrap().to_owned());
+    let of_nats = std::fs::read_to_string(root.join("nats-secrets")).unwrap();
+    secrets.extend(of_nats.lines().map(str::to_owned));
+    if std::env::var_os("FORECART_TEST_NATS").is_some() {
+        assert!(of_nats.lines().count() >= 8, "{of_nats}");
+        for said in ["authorization violation", "events are read from NATS"] {
+            assert!(text.contains(said), "{said} is not in the log:\n{text}");
+        }
+    }
     for secret in secrets {
         let beginning = &secret[..secret.len().min(24)];
         let line = text.lines().find(|line| line.contains(beginning));
@@ -117,6 +127,7 @@ async fn what_is_logged() {
     };
     asked(&root, raw.clone(), read, admin).await;
     through_a_socket(&root, raw, admin).await;
+    known_and_unknown_to_nats(&root).await;
 
     // What operators do wrong is told by these errors.
     for address in [
@@ -251,4 +262,35 @@ async fn through_a_socket(root: &Path, raw: RawServeConfig, key: &str) {
     tokio::time::sleep(std::time::Duration::from_millis(700)).await;
     end.send(()).unwrap();
     running.await.unwrap();
+}
+
+/// Servers that read events, from servers of NATS that know them and that do not.
+async fn known_and_unknown_to_nats(root: &Path) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut secrets = Vec::new();
+    for way in ways(folder.path()).await {
+        let arguments: Vec<&str> = way.arguments.iter().map(String::as_str).collect();
+        let Some(nats) = NatsServer::start_with(&arguments).await else { break };
+        secrets.extend(way.secrets);
+        for client in [way.known, way.unknown] {
+            let raw = RawServeConfig {
+                store: Some(folder.path().join("store.sqlite").display().to_string()),
+                port: Some(0),
+                nats: Some(client.of(&nats)),
+                ..RawServeConfig::default()
+            };
+            let config = ServeConfig::new(raw, NonZeroUsize::MIN).unwrap();
+            for finding in forecart_serve::examine(&config).await {
+                tracing::info!(?finding, ?config, "found before a start");
+            }
+            let server = Server::start(config, false).await.unwrap();
+            let (end, ended) = tokio::sync::oneshot::channel::<()>();
+            let running = tokio::spawn(server.run(async { drop(ended.await) }));
+            // It is read, or tried more than once.
+            tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+            end.send(()).unwrap();
+            running.await.unwrap();
+        }
+    }
+    std::fs::write(root.join("nats-secrets"), secrets.join("\n")).unwrap();
 }

@@ -225,6 +225,77 @@ async fn items_and_users_are_kept_as_they_were_last_written() {
 }
 
 #[tokio::test]
+async fn records_are_revised_by_what_is_known_of_them() {
+    on_each(async |store| {
+        let attributes = |json: Value| json.as_object().unwrap().clone();
+        let of = |id: &str, json: Value, changed_ms| UserRecord {
+            user_id: id.into(),
+            attributes: attributes(json),
+            changed_ms,
+        };
+        store.put_users(&[of("b", json!({"n": 1}), 5), of("d", json!({}), 5)]).await.unwrap();
+        let mut asked = Vec::new();
+        let ids = ["d", "c", "b", "a"].into();
+        let revise = |id: &str, known: Option<UserRecord>| {
+            asked.push((id.to_owned(), known.clone()));
+            match id {
+                "a" | "d" => None,
+                _ => Some(of(id, json!({"was": known.map(|own| own.attributes)}), 9)),
+            }
+        };
+        let written = store.revise_users(&ids, Box::new(revise)).await.unwrap();
+        let expected = [of("b", json!({"was": {"n": 1}}), 9), of("c", json!({"was": null}), 9)];
+        assert_eq!(written, expected);
+        let known = [
+            ("a".to_owned(), None),
+            ("b".to_owned(), Some(of("b", json!({"n": 1}), 5))),
+            ("c".to_owned(), None),
+            ("d".to_owned(), Some(of("d", json!({}), 5))),
+        ];
+        assert_eq!(asked, known);
+        let [b, c] = expected;
+        assert_eq!(store.users(0, "", 9).await.unwrap(), [b, c, of("d", json!({}), 5)]);
+        // More than one statement takes.
+        let many: Vec<String> = (0..2_500).map(|n| format!("m{n:04}")).collect();
+        let many = many.iter().map(String::as_str).collect();
+        let count = |id: &str, known: Option<UserRecord>| {
+            let n = known.map_or(0, |own| own.attributes["n"].as_i64().unwrap());
+            Some(of(id, json!({"n": n + 1}), 9))
+        };
+        for n in 1..=2 {
+            let written = store.revise_users(&many, Box::new(count)).await.unwrap();
+            assert!(written.len() == 2_500 && written.iter().all(|own| own.attributes["n"] == n));
+        }
+
+        let item = |json: Value, is_removed| ItemRecord {
+            item_id: "i".into(),
+            attributes: attributes(json),
+            is_removed,
+            changed_ms: 7,
+        };
+        let revised =
+            async |revise: store::ReviseItem<'_>| store.revise_item("i", revise).await.unwrap();
+        let nothing = revised(Box::new(|known| {
+            assert_eq!(known, None);
+            None
+        }));
+        assert_eq!(nothing.await, None);
+        assert_eq!(store.items(i64::MIN, "", 9).await.unwrap(), []);
+        let first = item(json!({"price": 1}), true);
+        let written = revised(Box::new(|_| Some(first.clone()))).await;
+        assert_eq!(written, Some(first.clone()));
+        let second = item(json!({}), false);
+        let written = revised(Box::new(|known| {
+            assert_eq!(known, Some(first));
+            Some(second.clone())
+        }));
+        assert_eq!(written.await, Some(second.clone()));
+        assert_eq!(store.items(0, "", 9).await.unwrap(), [second]);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_forgotten_user_is_gone_and_the_receipt_does_not_say_who() {
     on_each(async |store| {
         let events = [

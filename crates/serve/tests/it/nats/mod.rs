@@ -1,6 +1,10 @@
 //! Events by NATS: each once, none lost, whatever breaks. On a real server.
 
-mod server;
+mod accounts;
+pub(crate) mod clients;
+mod secure;
+pub(crate) mod server;
+mod throughput;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -10,7 +14,9 @@ use async_nats::jetstream::consumer::{DeliverPolicy, FromConsumer as _, pull};
 use async_nats::jetstream::{Context, Message};
 use axum::http::StatusCode;
 use forecart_serve::store::{self, StoreCounts};
-use forecart_serve::{RawNatsConfig, RawReplay, RawServeConfig, ServeConfig, Server, Severity};
+use forecart_serve::{
+    Finding, RawNatsConfig, RawReplay, RawServeConfig, ServeConfig, Server, Severity,
+};
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -89,9 +95,21 @@ impl Process {
     }
 }
 
+fn raw_nats(nats: &NatsServer) -> RawNatsConfig {
+    RawNatsConfig { url: Some(nats.url()), ..RawNatsConfig::default() }
+}
+
 fn raw(nats: &NatsServer) -> RawServeConfig {
-    let nats = RawNatsConfig { url: Some(nats.url()), ..RawNatsConfig::default() };
-    RawServeConfig { nats: Some(nats), ..RawServeConfig::default() }
+    RawServeConfig { nats: Some(raw_nats(nats)), ..RawServeConfig::default() }
+}
+
+/// What is found of NATS before a start.
+async fn found(raw: RawServeConfig) -> Finding {
+    let folder = tempfile::tempdir().unwrap();
+    let raw = RawServeConfig { port: Some(0), ..Served::placed(&folder, raw) };
+    let config = ServeConfig::new(raw, NonZeroUsize::MIN).unwrap();
+    let findings = forecart_serve::examine(&config).await;
+    findings.into_iter().find(|own| own.check == "NATS").unwrap()
 }
 
 /// Publishes a message and waits until the stream has it.
@@ -433,13 +451,6 @@ async fn a_consumer_that_gives_messages_up_is_not_read() {
 
 #[tokio::test]
 async fn what_keeps_events_from_being_read_is_found_before_a_start() {
-    let found = async |raw: RawServeConfig| {
-        let folder = tempfile::tempdir().unwrap();
-        let raw = RawServeConfig { port: Some(0), ..Served::placed(&folder, raw) };
-        let config = ServeConfig::new(raw, NonZeroUsize::MIN).unwrap();
-        let findings = forecart_serve::examine(&config).await;
-        findings.into_iter().find(|own| own.check == "NATS").unwrap()
-    };
     let url = Some("nats://shop:secret@127.0.0.1:1".to_owned());
     let nats = Some(RawNatsConfig { url, ..RawNatsConfig::default() });
     let away = found(RawServeConfig { nats, ..RawServeConfig::default() }).await;
@@ -670,22 +681,6 @@ async fn a_stream_that_holds_its_own_dead_letters_is_not_read() {
         letters.iter().filter(|own| own.subject.as_str() == "forecart.dead-letter").count(),
         1
     );
-    process.end().await;
-}
-
-#[tokio::test]
-async fn a_client_without_the_password_reads_nothing() {
-    let arguments = ["--user", "shop", "--pass", "secret"];
-    let Some(nats) = NatsServer::start_with(&arguments).await else { return };
-    let process = Process::start(&nats).await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    process.until_reading(false).await;
-    let folder = process.end().await;
-    let mut raw = raw(&nats);
-    let url = nats.url().replace("nats://", "nats://shop:secret@");
-    raw.nats.as_mut().unwrap().url = Some(url);
-    let process = Process::on(folder, raw).await;
-    process.until_reading(true).await;
     process.end().await;
 }
 

@@ -28,7 +28,7 @@ fn program() -> Option<PathBuf> {
     }
 }
 
-pub(super) struct NatsServer {
+pub(crate) struct NatsServer {
     program: PathBuf,
     arguments: Vec<String>,
     folder: TempDir,
@@ -38,18 +38,18 @@ pub(super) struct NatsServer {
 
 impl NatsServer {
     /// A server that runs; `None` where there is no program.
-    pub(super) async fn start() -> Option<Self> {
+    pub(crate) async fn start() -> Option<Self> {
         Self::start_with(&[]).await
     }
 
-    pub(super) async fn start_with(arguments: &[&str]) -> Option<Self> {
+    pub(crate) async fn start_with(arguments: &[&str]) -> Option<Self> {
         let mut server = Self::new(arguments)?;
         server.run().await;
         Some(server)
     }
 
     /// One that does not run yet.
-    pub(super) fn new(arguments: &[&str]) -> Option<Self> {
+    pub(crate) fn new(arguments: &[&str]) -> Option<Self> {
         let program = program()?;
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         Some(Self {
@@ -61,7 +61,7 @@ impl NatsServer {
         })
     }
 
-    pub(super) async fn run(&mut self) {
+    pub(crate) async fn run(&mut self) {
         let child = Command::new(&self.program)
             .args(["-a", "127.0.0.1", "-p", &self.port.to_string(), "-js", "-sd"])
             .arg(self.folder.path())
@@ -79,22 +79,27 @@ impl NatsServer {
     }
 
     /// As by `kill -9`.
-    pub(super) async fn kill(&mut self) {
+    pub(crate) async fn kill(&mut self) {
         self.child.take().unwrap().kill().await.unwrap();
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    pub(super) async fn context(&self) -> Context {
-        let options = async_nats::ConnectOptions::new().retry_on_initial_connect();
+    pub(crate) async fn context(&self) -> Context {
+        self.context_by(async_nats::ConnectOptions::new()).await
+    }
+
+    /// As a client that says who it is, and whom it trusts.
+    pub(crate) async fn context_by(&self, options: async_nats::ConnectOptions) -> Context {
+        let options = options.retry_on_initial_connect();
         jetstream::new(options.connect(self.url()).await.unwrap())
     }
 }
 
 /// Waits for something to hold.
-pub(super) async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+pub(crate) async fn until(what: &str, holds: impl AsyncFn() -> bool) {
     let began = Instant::now();
     while !holds().await {
         assert!(began.elapsed() < LONGEST, "in vain: {what}");
