@@ -6,8 +6,10 @@ use forecart_models::model_file::LoadedModel;
 
 use super::config::Variant;
 use super::{Experiment, Experiments};
-use crate::lists::ONLY_VARIANT;
 use crate::models::Live;
+
+/// What answers where no variant was chosen.
+pub(super) const ONLY_VARIANT: &str = "default";
 
 /// The variant that a request is answered as, and what it changes.
 #[derive(Debug, Clone)]

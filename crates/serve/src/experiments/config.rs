@@ -5,8 +5,8 @@ use std::num::NonZeroU64;
 use serde::Deserialize;
 
 use super::Assigned;
+use super::arm::ONLY_VARIANT;
 use crate::catalog::{nearest, time};
-use crate::lists::ONLY_VARIANT;
 
 const HOUR_MS: f64 = 3_600_000.0;
 /// Most variants of one experiment.

@@ -11,9 +11,9 @@ use rustc_hash::{FxHashMap, FxHasher};
 use serde_json::{Map, Value};
 
 use super::Experiment;
+use super::arm::ONLY_VARIANT;
 use crate::consent::{Consents, Purpose};
 use crate::event::Event;
-use crate::lists::ONLY_VARIANT;
 use crate::store::{Store, StoreError};
 
 const IMPRESSION: &str = "view_item_list";

@@ -1,11 +1,14 @@
 //! What a model proposes, asked for as far as a list needs it.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use forecart_data::{History, ItemIdx, SeenItems};
 use forecart_models::model_file::LoadedModel;
 use forecart_models::recommend::{Scored, TopK};
 
+use super::ask::{About, ListAsk};
+use super::model_history::Known;
 use crate::assemble::{Candidate, Source};
 use crate::catalog::Catalog;
 
@@ -99,5 +102,42 @@ impl Source for InCatalog<'_, '_> {
                 return Some(Candidate { row, score: Some(score) });
             }
         }
+    }
+}
+
+/// What a model says before the catalog is looked at.
+#[derive(Default)]
+pub(super) struct Proposed<'a> {
+    pub(super) list: Option<ModelList<'a>>,
+    /// Of given items the model's scores, where it knows them.
+    pub(super) scores: Vec<(&'a str, f32)>,
+}
+
+impl<'a> Proposed<'a> {
+    pub(super) fn new(
+        ask: &'a ListAsk,
+        pair: Option<(&'a Arc<LoadedModel>, &'a Known)>,
+        seen: SeenItems,
+        first: Option<Vec<Scored>>,
+    ) -> Self {
+        let Some((file, known)) = pair else { return Self::default() };
+        let n = ask.n_read();
+        let question = match &ask.about {
+            About::Next => Some(Question::Next(known.history(), seen)),
+            About::Like(item) | About::With(item) => {
+                file.items().index(item).map(|index| Question::Like(ItemIdx(index)))
+            }
+            About::Among(items) => {
+                let known_items =
+                    items.iter().filter_map(|item| Some((item, file.items().index(item)?)));
+                let (items, indices): (Vec<&String>, Vec<ItemIdx>) =
+                    known_items.map(|(item, index)| (item, ItemIdx(index))).unzip();
+                let scores = file.model().score(known.history(), &indices);
+                let scores = items.into_iter().map(String::as_str).zip(scores).collect();
+                return Self { list: None, scores };
+            }
+        };
+        let list = question.map(|question| ModelList::new(file, question, n, first));
+        Self { list, scores: Vec::new() }
     }
 }

@@ -6,8 +6,10 @@ use forecart_data::History;
 use forecart_models::model_file::LoadedModel;
 use forecart_models::recommend::{Scored, TopK};
 
+use super::ask::About;
 use super::candidates::first_k;
-use super::{About, Begun, Job, List};
+use super::job::{Begun, Job};
+use super::list::List;
 use crate::workers::Piece;
 
 impl Piece for Job {
