@@ -8,7 +8,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::{Metric, Registry, Unit};
 
 /// Upper ends of the buckets of durations, in seconds.
 const BUCKETS: [f64; 14] =
@@ -53,6 +53,19 @@ fn seconds<L: Clone + std::hash::Hash + Eq>() -> Seconds<L> {
     Family::new_with_constructor(|| Histogram::new(BUCKETS))
 }
 
+/// A metric that starts empty, known to the registry.
+fn registered<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+/// A metric in seconds, known to the registry.
+fn in_seconds<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register_with_unit(name, help, Unit::Seconds, metric.clone());
+    metric
+}
+
 /// All that is counted.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -86,135 +99,84 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     pub(crate) fn new() -> Self {
-        let mut metrics = Self {
-            registry: Registry::with_prefix("forecart"),
-            requests: seconds(),
-            recommend: seconds(),
-            recommended: Family::default(),
-            fallbacks: Family::default(),
-            filtered: Family::default(),
-            events: Family::default(),
-            rejected: Family::default(),
-            commits: Histogram::new(BUCKETS),
-            store_failures: Counter::default(),
-            store_up: Gauge::default(),
-            failures: Counter::default(),
-            privacy: Family::default(),
-            limited: Family::default(),
-            models: Family::default(),
-            trained: Family::default(),
-            trainings: Family::new_with_constructor(|| Histogram::new(TRAINING_BUCKETS)),
-            jobs_failed: Family::default(),
-            waiting: Gauge::default(),
-            items: Gauge::default(),
-            catalog_bytes: Gauge::default(),
-            ready: Gauge::default(),
-            lag: Gauge::default(),
+        let mut registry = Registry::with_prefix("forecart");
+        let to = &mut registry;
+        // In this order they are shown.
+        Self {
+            requests: in_seconds(
+                to,
+                "http_request_duration",
+                "Time of a request, until its answer is ready",
+                seconds(),
+            ),
+            recommend: in_seconds(
+                to,
+                "recommend_duration",
+                "Time of a part of an answer",
+                seconds(),
+            ),
+            recommended: registered(to, "recommend_requests", "Lists that were answered"),
+            fallbacks: registered(
+                to,
+                "recommend_fallback",
+                "Lists that are not the model's own, by why",
+            ),
+            filtered: registered(
+                to,
+                "recommend_items_filtered",
+                "Candidates that a filter took out",
+            ),
+            events: registered(to, "events_ingested", "Events that were written"),
+            rejected: registered(to, "events_rejected", "Events that were refused, by why"),
+            trained: in_seconds(
+                to,
+                "model_trained_timestamp",
+                "When what answers was trained by this process, in seconds since 1970",
+                Family::default(),
+            ),
+            trainings: in_seconds(
+                to,
+                "training_duration",
+                "Time of a training beside the server",
+                Family::new_with_constructor(|| Histogram::new(TRAINING_BUCKETS)),
+            ),
+            jobs_failed: registered(to, "jobs_failed", "Jobs that failed"),
+            commits: in_seconds(
+                to,
+                "ingest_commit",
+                "Time of a transaction of events",
+                Histogram::new(BUCKETS),
+            ),
+            lag: in_seconds(
+                to,
+                "ingest_lag",
+                "How old the newest event was when it was written",
+                Gauge::default(),
+            ),
+            replica_lag: in_seconds(
+                to,
+                "replica_lag",
+                "How long an announcement of this process took through the store and back",
+                Gauge::default(),
+            ),
+            waiting: registered(to, "ingest_waiting_events", "Events that wait to be written"),
+            store_failures: registered(to, "store_failures", "Requests to the store that failed"),
+            store_up: registered(to, "store_up", "1 while the store answers and takes writes"),
+            failures: registered(to, "failures", "Requests that failed inside"),
+            privacy: registered(to, "privacy_requests", "Deletions and exports of users"),
+            limited: registered(
+                to,
+                "requests_limited",
+                "Requests that were one too many, by what they were counted by",
+            ),
+            models: registered(to, "model_info", "1 for what answers now"),
+            items: registered(to, "items", "Items that may be answered with"),
+            catalog_bytes: registered(to, "catalog_memory_bytes", "Memory of the catalog"),
+            ready: registered(to, "ready", "1 if the server says that it is ready"),
             nats_connected: Gauge::default(),
             nats_pending: Gauge::default(),
-            replica_lag: Gauge::default(),
-        };
-        let registry = &mut metrics.registry;
-        let unit = Unit::Seconds;
-        registry.register_with_unit(
-            "http_request_duration",
-            "Time of a request, until its answer is ready",
-            unit.clone(),
-            metrics.requests.clone(),
-        );
-        registry.register_with_unit(
-            "recommend_duration",
-            "Time of a part of an answer",
-            unit.clone(),
-            metrics.recommend.clone(),
-        );
-        registry.register(
-            "recommend_requests",
-            "Lists that were answered",
-            metrics.recommended.clone(),
-        );
-        registry.register(
-            "recommend_fallback",
-            "Lists that are not the model's own, by why",
-            metrics.fallbacks.clone(),
-        );
-        registry.register(
-            "recommend_items_filtered",
-            "Candidates that a filter took out",
-            metrics.filtered.clone(),
-        );
-        registry.register("events_ingested", "Events that were written", metrics.events.clone());
-        registry.register(
-            "events_rejected",
-            "Events that were refused, by why",
-            metrics.rejected.clone(),
-        );
-        registry.register_with_unit(
-            "model_trained_timestamp",
-            "When what answers was trained by this process, in seconds since 1970",
-            unit.clone(),
-            metrics.trained.clone(),
-        );
-        registry.register_with_unit(
-            "training_duration",
-            "Time of a training beside the server",
-            unit.clone(),
-            metrics.trainings.clone(),
-        );
-        registry.register("jobs_failed", "Jobs that failed", metrics.jobs_failed.clone());
-        registry.register_with_unit(
-            "ingest_commit",
-            "Time of a transaction of events",
-            unit.clone(),
-            metrics.commits.clone(),
-        );
-        registry.register_with_unit(
-            "ingest_lag",
-            "How old the newest event was when it was written",
-            unit.clone(),
-            metrics.lag.clone(),
-        );
-        registry.register_with_unit(
-            "replica_lag",
-            "How long an announcement of this process took through the store and back",
-            unit,
-            metrics.replica_lag.clone(),
-        );
-        registry.register(
-            "ingest_waiting_events",
-            "Events that wait to be written",
-            metrics.waiting.clone(),
-        );
-        registry.register(
-            "store_failures",
-            "Requests to the store that failed",
-            metrics.store_failures.clone(),
-        );
-        registry.register(
-            "store_up",
-            "1 while the store answers and takes writes",
-            metrics.store_up.clone(),
-        );
-        registry.register("failures", "Requests that failed inside", metrics.failures.clone());
-        registry.register(
-            "privacy_requests",
-            "Deletions and exports of users",
-            metrics.privacy.clone(),
-        );
-        registry.register(
-            "requests_limited",
-            "Requests that were one too many, by what they were counted by",
-            metrics.limited.clone(),
-        );
-        registry.register("model_info", "1 for what answers now", metrics.models.clone());
-        registry.register("items", "Items that may be answered with", metrics.items.clone());
-        registry.register(
-            "catalog_memory_bytes",
-            "Memory of the catalog",
-            metrics.catalog_bytes.clone(),
-        );
-        registry.register("ready", "1 if the server says that it is ready", metrics.ready.clone());
-        metrics
+            registry,
+        }
     }
 
     /// What is said of NATS, where events are read from it.
