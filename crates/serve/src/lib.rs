@@ -22,6 +22,7 @@ mod circuit;
 mod clock;
 pub mod experiments;
 mod history;
+mod ids;
 mod intake;
 mod jobs;
 mod keys;

@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use super::body::Body;
 use super::error::{ApiError, ErrorBody};
 use crate::app::App;
+use crate::ids::new_id;
 
 /// Most items of one request.
 const MAX_ROWS: usize = 10_000;
@@ -130,7 +131,7 @@ pub(crate) async fn post(
     })?;
     let header = file.header();
     Ok(Json(Demands {
-        request_id: super::new_id(),
+        request_id: new_id(),
         model: header.model.clone(),
         model_version: header.content_hash.clone(),
         period_days: header.orders.period_days,

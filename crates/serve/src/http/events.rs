@@ -16,6 +16,7 @@ use crate::app::App;
 use crate::arrivals;
 use crate::clock::now_ms;
 use crate::event::id_text;
+use crate::ids::new_id;
 use crate::intake::Source;
 
 /// A row that was not taken.
@@ -109,7 +110,7 @@ pub(crate) async fn post(
     request: Request,
 ) -> Result<Response, ApiError> {
     let bytes = body::bytes(request, &app).await?;
-    let read = arrivals::read(&bytes, now_ms(), &app.texts, |_| super::new_id())?;
+    let read = arrivals::read(&bytes, now_ms(), &app.texts, |_| new_id())?;
     let rejected = read.refused.into_iter().map(|row| {
         app.memory.metrics.count_rejected(row.error.code);
         Rejected::new(row.index, row.error.into())

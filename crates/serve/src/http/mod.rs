@@ -32,6 +32,7 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::app::App;
+use crate::ids::new_id;
 use crate::metrics::RequestLabels;
 use crate::store::Scope;
 use crate::telemetry;
@@ -44,11 +45,6 @@ use error::ApiError;
     description = "What the users of a shop do next. Every error is `{\"error\": {\"code\", \"message\", \"field\", \"hint\"}}`; an unknown user is answered with what is popular, never with an error.",
 ))]
 struct Document;
-
-/// A new id of a request: ordered by time.
-pub(crate) fn new_id() -> String {
-    uuid::Uuid::now_v7().to_string()
-}
 
 /// Does something to its end, even if the client goes meanwhile.
 async fn to_its_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {

@@ -18,6 +18,7 @@ use super::error::{ApiError, ErrorBody};
 use crate::app::App;
 use crate::consent::Purpose;
 use crate::event::id_text;
+use crate::ids::new_id;
 
 /// Most rows of one request.
 const MAX_ROWS: usize = 10_000;
@@ -88,7 +89,7 @@ pub(crate) async fn post(
     let predictions = app.workers.run(move || predict(&model, &body, &withheld)).await??;
     let header = file.header();
     Ok(Json(Predictions {
-        request_id: super::new_id(),
+        request_id: new_id(),
         model: header.model.clone(),
         model_version: header.content_hash.clone(),
         predictions,

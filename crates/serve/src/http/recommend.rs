@@ -21,6 +21,7 @@ use crate::consent::Purpose;
 use crate::event::check_id;
 use crate::experiments::{Arm, takes_part};
 use crate::history::UserHistory;
+use crate::ids::new_id;
 use crate::lists::{About, DEFAULT_SCENARIO, Job, List, ListAsk};
 use crate::models::Live;
 use crate::rules::{Boost, Filter, RuleError, Schema, Scope, Values};
@@ -258,7 +259,7 @@ pub(super) async fn answer(
         }
     }
     ask.user_id = user_id;
-    let (own, live, request_id) = (app.clone(), live.clone(), super::new_id());
+    let (own, live, request_id) = (app.clone(), live.clone(), new_id());
     let job = Job { app: own, live, past, store_is_away, ask, request_id };
     Ok(app.workers.together(job).await?)
 }

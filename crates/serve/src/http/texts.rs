@@ -19,6 +19,7 @@ use crate::app::App;
 use crate::consent::Purpose;
 use crate::event::{MAX_TEXT_BYTES, check_id};
 use crate::history::{PastEvent, UserHistory};
+use crate::ids::new_id;
 use crate::lists::STORE_AWAY;
 
 /// Most texts or users of one request.
@@ -100,7 +101,7 @@ pub(crate) async fn classify(
     let (file, mut results) = classified(&app, texts, body.n.unwrap_or(N_RANKED)).await?;
     let header = file.header();
     Ok(Json(Classifications {
-        request_id: super::new_id(),
+        request_id: new_id(),
         model: header.model.clone(),
         model_version: header.content_hash.clone(),
         one: if is_one { results.pop() } else { None },
@@ -262,7 +263,7 @@ pub(crate) async fn questions(
     }
     let header = file.header();
     Ok(Json(QuestionAnswers {
-        request_id: super::new_id(),
+        request_id: new_id(),
         model: header.model.clone(),
         model_version: header.content_hash.clone(),
         results,

@@ -20,6 +20,7 @@ use crate::arrivals::rows;
 use crate::clock::now_ms;
 use crate::consent::{CONSENT, check_consent};
 use crate::event::MAX_FURTHER_BYTES;
+use crate::ids::new_id;
 use crate::metrics::KindLabels;
 use crate::store::{Receipt, ReviseUser, StoreError, UserRecord};
 
@@ -216,7 +217,7 @@ impl App {
 
     async fn forget(&self, user_id: &str) -> Result<Receipt, StoreError> {
         let _one_at_a_time = self.turn(&self.user_writes).await?;
-        let receipt_id = uuid::Uuid::now_v7().to_string();
+        let receipt_id = new_id();
         self.memory.histories.begin(std::iter::once(user_id));
         let forgotten = self.written(0, self.store.forget(user_id, &receipt_id, now_ms())).await;
         self.memory.histories.forget(user_id);

@@ -19,6 +19,7 @@ use utoipa::ToSchema;
 pub(crate) use process::{Ended, Training};
 
 use crate::clock::now_ms;
+use crate::ids::new_id;
 use crate::schedule::Schedule;
 
 /// Jobs that are remembered.
@@ -137,7 +138,7 @@ impl Jobs {
         if kept.len() == N_KEPT {
             kept.pop_front();
         }
-        let id = uuid::Uuid::now_v7().to_string();
+        let id = new_id();
         kept.push_back(Job {
             id: id.clone(),
             task: task.to_owned(),

@@ -15,6 +15,7 @@ use super::revise::{self, ReviseItem, ReviseUser, revise_methods};
 use super::sql::{self, EventRow, ReceiptRow, event_columns, receipt_columns, shared_methods};
 use super::{Change, Store, StoreError, Stored, object};
 use crate::event::Event;
+use crate::ids::new_id;
 
 /// Most connections of one process.
 const N_CONNECTIONS: u32 = 8;
@@ -70,7 +71,7 @@ impl PostgresStore {
             .await
             .map_err(|error| StoreError::Place { place, reason: error.to_string() })?;
         sql::migrator("BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY").run(&pool).await?;
-        let origin = uuid::Uuid::now_v7().simple().to_string();
+        let origin = new_id();
         Ok(Self { writer: pool.clone(), readers: pool, origin, began: Instant::now() })
     }
 }
