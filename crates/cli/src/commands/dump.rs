@@ -1,8 +1,7 @@
 //! `dump`, `restore`: all that a store holds, as one file.
 
-use forecart_serve::store;
-
-use super::{Context, serve};
+use super::Context;
+use super::store::{with_store, with_store_to_serve};
 use crate::args::{DumpArgs, RestoreArgs};
 use crate::failure::UsageError;
 use crate::output::{self, count};
@@ -12,12 +11,8 @@ pub(crate) fn dump(context: &Context, arguments: &DumpArgs) -> anyhow::Result<()
         let path = arguments.out.display();
         return Err(UsageError(format!("{path} exists; use --force to replace it")).into());
     }
-    let address = serve::store_address(context, &arguments.store);
-    let dumped = serve::runtime()?.block_on(async {
-        let store = store::open(&address).await?;
-        let dumped = forecart_serve::dump(store.as_ref(), &arguments.out, &context.display).await;
-        store.close().await;
-        anyhow::Ok(dumped?)
+    let dumped = with_store(context, &arguments.store, async |store| {
+        Ok(forecart_serve::dump(store, &arguments.out, &context.display).await?)
     })?;
     context.display.end();
     if context.json {
@@ -33,14 +28,10 @@ pub(crate) fn dump(context: &Context, arguments: &DumpArgs) -> anyhow::Result<()
 }
 
 pub(crate) fn restore(context: &Context, arguments: &RestoreArgs) -> anyhow::Result<()> {
-    let address = serve::store_address(context, &arguments.store);
-    let restored = serve::runtime()?.block_on(async {
-        // Alone: what a server holds in memory would not be what is restored.
-        let store = store::open_to_serve(&address).await?;
+    // Alone: what a server holds in memory would not be what is restored.
+    let restored = with_store_to_serve(context, &arguments.store, async |store| {
         let (file, adds) = (&arguments.file, arguments.add);
-        let restored = forecart_serve::restore(store.as_ref(), file, adds, &context.display).await;
-        store.close().await;
-        anyhow::Ok(restored?)
+        Ok(forecart_serve::restore(store, file, adds, &context.display).await?)
     })?;
     context.display.end();
     if context.json {

@@ -3,10 +3,10 @@
 use forecart_serve::experiments::{
     ExperimentStatus, Experiments, MetricReadOut, ReadOut, State, VariantOutcome, read_out,
 };
-use forecart_serve::{Consents, RawServeConfig, ServeConfig, store};
+use forecart_serve::{Consents, RawServeConfig, ServeConfig};
 
 use super::Context;
-use super::serve::{runtime, store_address};
+use super::store::with_store;
 use crate::args::ExperimentsArgs;
 use crate::failure::UsageError;
 use crate::output;
@@ -25,16 +25,9 @@ pub(crate) fn run(context: &Context, arguments: &ExperimentsArgs) -> anyhow::Res
     let Some(experiment) = experiments.named(name) else {
         return Err(UsageError(unknown(name, &experiments)).into());
     };
-    let address = store_address(context, &arguments.store);
-    let read_out = runtime()?.block_on(async {
-        let store = store::open(&address).await?;
-        let consents = Consents::read(store.as_ref(), config.consent_default).await;
-        let read_out = match consents {
-            Ok(consents) => read_out(store.as_ref(), experiment, &consents, now_ms).await,
-            Err(error) => Err(error),
-        };
-        store.close().await;
-        read_out
+    let read_out = with_store(context, &arguments.store, async |store| {
+        let consents = Consents::read(store, config.consent_default).await?;
+        Ok(read_out(store, experiment, &consents, now_ms).await?)
     })?;
     if context.json { output::json(&read_out) } else { show(&read_out) }
 }

@@ -24,6 +24,7 @@ mod samples;
 mod scaling;
 mod serve;
 mod signing;
+mod store;
 mod stream;
 mod support;
 mod train;

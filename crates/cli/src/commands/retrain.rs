@@ -8,10 +8,10 @@ use forecart_data::Progress as _;
 use forecart_data::storage::{Replacement, Scratch};
 use forecart_eval::EvalError;
 use forecart_models::model_file;
-use forecart_serve::store;
 use serde_json::{Value, json};
 
-use super::{Context, data, evaluate, serve, train};
+use super::store::with_store;
+use super::{Context, data, evaluate, train};
 use crate::args::{EvaluateArgs, FitOnName, PrepareArgs, RetrainArgs, RetrainTask, TrainArgs};
 use crate::failure::{DataInvalid, GateNotMet};
 use crate::{output, progress};
@@ -80,14 +80,9 @@ struct Outcome {
 fn make(context: &Context, arguments: &RetrainArgs, scratch: &Path) -> anyhow::Result<Outcome> {
     let raw = context.config.serve().retrain;
     let task = arguments.task;
-    let address = serve::store_address(context, &arguments.store);
     let consent = context.config.serve().consent_default;
-    let exported = serve::runtime()?.block_on(async {
-        let store = store::open(&address).await?;
-        let exported =
-            forecart_serve::export(store.as_ref(), consent, scratch, &context.display).await;
-        store.close().await;
-        anyhow::Ok(exported?)
+    let exported = with_store(context, &arguments.store, async |store| {
+        Ok(forecart_serve::export(store, consent, scratch, &context.display).await?)
     })?;
     if exported.n_events == 0 {
         let message = "the store holds no events: there is nothing to learn from".to_owned();

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use forecart_data::{Dataset, Progress as _};
 use forecart_models::model_file::Trust;
-use forecart_serve::store::{self, KeyRecord};
+use forecart_serve::store::{self, KeyRecord, Store};
 use forecart_serve::{
     RawRetrainConfig, RawServeConfig, RetrainPlan, ServeConfig, Server, StartError, Telemetry,
 };
@@ -18,8 +18,9 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
+use super::store::{then_closed, with_store};
 use super::{Context, signing};
-use crate::args::{KeygenArgs, ServeArgs, StoreFlag};
+use crate::args::{KeygenArgs, ServeArgs};
 use crate::failure::UsageError;
 use crate::output;
 
@@ -78,11 +79,12 @@ pub(super) fn serve(
     let dataset = data.map(Dataset::open).transpose()?;
     let served = runtime.block_on(async {
         if let Some(dataset) = dataset {
-            let store = store::open_to_serve(&config.store).await?;
-            let filled = forecart_serve::fill(store.as_ref(), &dataset, &context.display).await;
-            context.display.end();
-            store.close().await;
-            let filled = filled?;
+            let filled = then_closed(store::open_to_serve(&config.store), async |store| {
+                let filled = forecart_serve::fill(store, &dataset, &context.display).await;
+                context.display.end();
+                Ok(filled?)
+            });
+            let filled = filled.await?;
             context.display.announce(&format!(
                 "the store has {} new events and {} items of the dataset",
                 output::count(filled.n_new_events),
@@ -165,19 +167,15 @@ pub(crate) fn keygen(context: &Context, arguments: &KeygenArgs) -> anyhow::Resul
     if let Some(path) = arguments.out.as_deref().filter(|_| arguments.signing) {
         return signing::keygen(context, path);
     }
-    let address = store_address(context, &arguments.store);
-    runtime()?.block_on(async {
-        let store = store::open(&address).await?;
-        let outcome = change_keys(context, arguments, store.as_ref()).await;
-        store.close().await;
-        outcome
+    with_store(context, &arguments.store, async |store| {
+        change_keys(context, arguments, store).await
     })
 }
 
 async fn change_keys(
     context: &Context,
     arguments: &KeygenArgs,
-    store: &dyn store::Store,
+    store: &dyn Store,
 ) -> anyhow::Result<()> {
     let now_ms = jiff::Timestamp::now().as_millisecond();
     if arguments.list {
@@ -233,11 +231,6 @@ fn in_words(time_ms: i64) -> String {
 
 pub(crate) fn openapi() -> anyhow::Result<()> {
     output::line(&forecart_serve::document())
-}
-
-pub(super) fn store_address(context: &Context, flag: &StoreFlag) -> String {
-    let configured = flag.store.clone().or_else(|| context.config.serve().store);
-    configured.unwrap_or_else(|| forecart_serve::DEFAULT_STORE.to_owned())
 }
 
 pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
