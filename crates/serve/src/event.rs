@@ -82,7 +82,7 @@ impl Event {
     /// # Errors
     /// [`EventError`] names the field and the fix.
     pub fn parse(sent: &Value, now_ms: i64, texts: &Pipeline) -> Result<Self, EventError> {
-        Self::parse_or_name(sent, now_ms, texts, || uuid::Uuid::now_v7().to_string())
+        Self::parse_or_name(sent, now_ms, texts, crate::ids::new_id)
     }
 
     /// [`Self::parse`], where an event without an id gets one of `unnamed`.

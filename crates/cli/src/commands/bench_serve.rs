@@ -141,6 +141,10 @@ pub(crate) fn run(context: &Context, arguments: &ServeBenchArgs) -> anyhow::Resu
         let message = "memory of the server is read from /proc; name a server by --url";
         return Err(UsageError(message.into()).into());
     }
+    if arguments.steady.is_some() && arguments.only == Some(ServeLoad::Events) {
+        let message = "--steady is about lists: leave --only events out";
+        return Err(UsageError(message.into()).into());
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let Some(address) = arguments.url else {
         let scratch = Scratch::new(&std::env::temp_dir())?;
@@ -176,7 +180,8 @@ async fn measure(
     let header =
         ["", "offered/s", "answered/s", "failed", "p50 ms", "p99 ms", "p99.9 ms", "memory MB"];
     output::line(&output::table(&header, &cells, 1))?;
-    for row in rows.iter().filter(|row| arguments.steady.is_some() && row.what == STEADY) {
+    let is_long = |row: &&Row| row.what == STEADY && !row.rss_mb.is_empty();
+    for row in rows.iter().filter(is_long).filter(|_| arguments.steady.is_some()) {
         let readings: Vec<String> = row.rss_mb.iter().map(|mb| format!("{mb:.0}")).collect();
         output::line(&format!("memory, {STEADY}: {} MB", readings.join(" ")))?;
     }

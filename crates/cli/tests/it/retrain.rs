@@ -208,10 +208,10 @@ fn fields(id: u32) -> Option<Vec<String>> {
     (fields[0] != "Z").then_some(fields)
 }
 
-/// Whether `is_so` comes within half a minute.
+/// Whether `is_so` comes within two minutes.
 #[cfg(target_os = "linux")]
 fn comes(mut is_so: impl FnMut() -> bool) -> bool {
-    (0..600).any(|_| {
+    (0..2_400).any(|_| {
         thread::sleep(Duration::from_millis(50));
         is_so()
     })

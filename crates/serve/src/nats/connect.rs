@@ -93,7 +93,8 @@ fn advice(error: &ConnectError, config: &NatsConfig) -> Option<String> {
     let credentials = config.credentials.as_ref().map(|path| path.display());
     if let Some(error) = tls_error(error) {
         use rustls::CertificateError::{
-            Expired, ExpiredContext, NotValidForName, NotValidForNameContext,
+            BadSignature, Expired, ExpiredContext, NotValidForName, NotValidForNameContext,
+            UnknownIssuer,
         };
         return Some(match error {
             rustls::Error::InvalidCertificate(Expired | ExpiredContext { .. }) => {
@@ -102,7 +103,7 @@ fn advice(error: &ConnectError, config: &NatsConfig) -> Option<String> {
             rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) => {
                 "write the server's name in serve.nats.url as its certificate has it".to_owned()
             }
-            rustls::Error::InvalidCertificate(_) => {
+            rustls::Error::InvalidCertificate(UnknownIssuer | BadSignature) => {
                 let roots = match &config.root_certificates {
                     Some(path) => format!("of {}", path.display()),
                     None => "that the system trusts".to_owned(),
@@ -111,6 +112,8 @@ fn advice(error: &ConnectError, config: &NatsConfig) -> Option<String> {
                     "no authority {roots} signed the server's certificate: name the file of the one that did in serve.nats.root_certificates"
                 )
             }
+            // The error says what the certificate is.
+            rustls::Error::InvalidCertificate(_) => return None,
             _ => "is TLS on at the server? nats:// without serve.nats.root_certificates is without TLS".to_owned(),
         });
     }

@@ -174,7 +174,7 @@ impl PostgresStore {
     }
 
     /// Its disk is that of its server, which says so itself.
-    fn has_room(&self) -> Result<(), StoreError> {
+    async fn has_room(&self) -> Result<(), StoreError> {
         Ok(())
     }
 }

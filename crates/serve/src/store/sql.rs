@@ -282,9 +282,16 @@ macro_rules! shared_methods {
                     .await?;
                     n_removed += done.rows_affected();
                     if done.rows_affected() < ROWS {
-                        return Ok(n_removed);
+                        break;
                     }
                 }
+                // They are gone, whatever becomes of the files.
+                if n_removed > 0
+                    && let Err(error) = self.deleted().await
+                {
+                    tracing::warn!(%error, "what was deleted is in the log of the store still: it is tried again");
+                }
+                Ok(n_removed)
             })
         }
 
@@ -660,7 +667,7 @@ macro_rules! shared_methods {
 
         fn probe(&self, now_ms: i64) -> Stored<'_, ()> {
             Box::pin(async move {
-                self.has_room()?;
+                self.has_room().await?;
                 sqlx::query(
                     "INSERT INTO probes (probe_id, at_ms) VALUES (1, $1)
                      ON CONFLICT (probe_id) DO UPDATE SET at_ms = excluded.at_ms",

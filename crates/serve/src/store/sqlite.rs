@@ -149,11 +149,14 @@ impl SqliteStore {
         Ok(())
     }
 
-    /// Small writes go through on a disk that is as good as full, since room in the log of transactions is used again.
-    fn has_room(&self) -> Result<(), StoreError> {
+    /// Small writes go through on a disk that is as good as full, since room in the log of transactions is used again once the log was written
+    /// to the file.
+    async fn has_room(&self) -> Result<(), StoreError> {
         // Where the system does not say, writes will.
         let Ok(disk) = rustix::fs::statvfs(&self.path) else { return Ok(()) };
         if disk.f_bavail.saturating_mul(disk.f_frsize) < MIN_ROOM_BYTES {
+            // As far as the file has room for it.
+            let _ = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&self.writer).await;
             return Err(StoreError::Full { place: self.path.display().to_string() });
         }
         Ok(())

@@ -76,11 +76,11 @@ fn traces(served: &Running) -> [PathBuf; 2] {
 
 #[tokio::test]
 async fn a_process_that_takes_too_long_is_ended_with_what_it_began() {
-    let served = served("never-ends", Duration::from_secs(3)).await;
+    let served = served("never-ends", Duration::from_secs(12)).await;
     let [pid, child] = traces(&served);
     let ended = failed(&served).await;
     let error = ended["error"].as_str().unwrap();
-    assert!(error.contains("the 0.05 minutes of serve.retrain.timeout_minutes"), "{error}");
+    assert!(error.contains("the 0.2 minutes of serve.retrain.timeout_minutes"), "{error}");
     assert_eq!(ended["log"], json!(["it began"]));
     assert!(!is_running(&pid));
     within(LONG, "the end of its child", async || child.exists()).await;

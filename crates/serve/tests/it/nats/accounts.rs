@@ -54,7 +54,7 @@ impl Nkey {
     }
 
     /// A token that says something of who has another key.
-    fn token(&self, of: &Self, nats: Value) -> String {
+    fn token(&self, of: &Self, nats: &Value) -> String {
         let head = json!({"typ": "JWT", "alg": "ed25519-nkey"});
         let claims = json!({
             "iss": self.public(),
@@ -87,14 +87,14 @@ pub(super) fn write(config: &Path, credentials: [&Path; 2]) {
         "consumer": -1,
     });
     let of_account = |limits: &Value| json!({"limits": limits, "type": "account", "version": 2});
-    let of_operator = operator.token(&operator, json!({"type": "operator", "version": 2}));
+    let of_operator = operator.token(&operator, &json!({"type": "operator", "version": 2}));
     let text = format!(
         "operator: {of_operator}\nsystem_account: {}\nresolver: MEMORY\nresolver_preload: {{\n  {}: {}\n  {}: {}\n}}\n",
         system.public(),
         system.public(),
-        operator.token(&system, of_account(&limits)),
+        operator.token(&system, &of_account(&limits)),
         account.public(),
-        operator.token(&account, of_account(&with_streams)),
+        operator.token(&account, &of_account(&with_streams)),
     );
     std::fs::write(config, text).unwrap();
     for (account, path) in [account, stranger].iter().zip(credentials) {
@@ -105,7 +105,7 @@ pub(super) fn write(config: &Path, credentials: [&Path; 2]) {
         });
         let text = format!(
             "-----BEGIN NATS USER JWT-----\n{}\n------END NATS USER JWT------\n\n-----BEGIN USER NKEY SEED-----\n{}\n------END USER NKEY SEED------\n",
-            account.token(&user, said),
+            account.token(&user, &said),
             user.seed(),
         );
         std::fs::write(path, text).unwrap();

@@ -4,7 +4,6 @@
 //! cargo test --release -p forecart-serve --test it -- --ignored --nocapture --exact nats::throughput::events_a_second
 //! ```
 
-use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::{Context, stream};
@@ -60,12 +59,9 @@ async fn measure(store: &str, n_a_message: usize, address: Option<String>) {
     assert!(metrics.contains(&own), "{metrics}");
     process.end().await;
     let a_second = N_EVENTS as f64 / took.as_secs_f64();
-    // Not by a macro of the test's own output.
-    writeln!(
-        std::io::stderr(),
+    eprintln!(
         "{store}, {n_a_message} a message: {a_second:.0} events a second ({N_EVENTS} in {took:.1?})"
-    )
-    .unwrap();
+    );
 }
 
 /// Publishes all events: each of some user on some item, a second apart.
