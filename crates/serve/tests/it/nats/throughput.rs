@@ -32,6 +32,7 @@ async fn events_a_second() {
     }
 }
 
+#[expect(clippy::print_stderr, reason = "whoever runs it reads what it prints")]
 async fn measure(store: &str, n_a_message: usize, address: Option<String>) {
     let Some(nats) = NatsServer::start().await else { return };
     let context = nats.context().await;
