@@ -181,7 +181,9 @@ async fn measure(
         ["", "offered/s", "answered/s", "failed", "p50 ms", "p99 ms", "p99.9 ms", "memory MB"];
     output::line(&output::table(&header, &cells, 1))?;
     let is_long = |row: &&Row| row.what == STEADY && !row.rss_mb.is_empty();
-    for row in rows.iter().filter(is_long).filter(|_| arguments.steady.is_some()) {
+    if arguments.steady.is_some()
+        && let Some(row) = rows.iter().find(is_long)
+    {
         let readings: Vec<String> = row.rss_mb.iter().map(|mb| format!("{mb:.0}")).collect();
         output::line(&format!("memory, {STEADY}: {} MB", readings.join(" ")))?;
     }

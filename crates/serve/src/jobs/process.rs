@@ -132,7 +132,8 @@ impl Jobs {
 
 /// Why a process failed, by what it wrote last.
 fn reason(how: &str, log: &[String]) -> String {
-    if let Some(line) = log.iter().find(|line| REFUSED.iter().any(|sign| line.contains(sign))) {
+    if let Some(line) = log.iter().rev().find(|line| REFUSED.iter().any(|sign| line.contains(sign)))
+    {
         return format!(
             "{how}: it was refused memory or a thread: raise serve.retrain.memory, or lower serve.retrain.threads: {line}"
         );

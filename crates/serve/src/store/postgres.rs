@@ -78,9 +78,7 @@ impl PostgresStore {
 
 impl PostgresStore {
     /// What was deleted is the server's to clean.
-    async fn deleted(&self) -> Result<(), StoreError> {
-        self.clean().await
-    }
+    async fn deleted(&self) {}
 
     /// Says to other processes that something changed; they hear it once the transaction of the connection has ended well.
     async fn announce(

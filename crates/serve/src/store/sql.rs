@@ -285,11 +285,8 @@ macro_rules! shared_methods {
                         break;
                     }
                 }
-                // They are gone, whatever becomes of the files.
-                if n_removed > 0
-                    && let Err(error) = self.deleted().await
-                {
-                    tracing::warn!(%error, "what was deleted is in the log of the store still: it is tried again");
+                if n_removed > 0 {
+                    self.deleted().await;
                 }
                 Ok(n_removed)
             })
@@ -474,10 +471,7 @@ macro_rules! shared_methods {
                 .await?;
                 self.announce(&mut transaction, "forgotten", user_id).await?;
                 transaction.commit().await?;
-                // The user is gone, whatever becomes of the files.
-                if let Err(error) = self.deleted().await {
-                    tracing::warn!(%error, "what was deleted is in the log of the store still: it is tried again");
-                }
+                self.deleted().await;
                 Ok(Receipt { receipt: receipt_id.to_owned(), at_ms: now_ms, n_events, had_attributes })
             })
         }

@@ -123,10 +123,12 @@ impl SqliteStore {
 }
 
 impl SqliteStore {
-    /// Something was deleted.
-    async fn deleted(&self) -> Result<(), StoreError> {
+    /// Something was deleted. It is gone, whatever becomes of the files.
+    async fn deleted(&self) {
         self.is_to_clean.store(true, Ordering::SeqCst);
-        self.clean().await
+        if let Err(error) = self.clean().await {
+            tracing::warn!(%error, "what was deleted is in the log of the store still: it is tried again");
+        }
     }
 
     /// How long the connection that writes waits for others.

@@ -350,6 +350,22 @@ async fn what_was_deleted_leaves_the_log_of_sqlite_once_no_reader_needs_it() {
 }
 
 #[tokio::test]
+async fn what_is_too_old_leaves_the_log_of_sqlite() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.sqlite").display().to_string();
+    let store = store::open(&path).await.unwrap();
+    store.clean().await.unwrap();
+    let log = format!("{path}-wal");
+    store.append(&[event("1", "old-user", None, "search", 1)], 1).await.unwrap();
+    assert!(std::fs::metadata(&log).unwrap().len() > 0);
+    assert_eq!(store.retain(1).await.unwrap(), 0);
+    assert!(std::fs::metadata(&log).unwrap().len() > 0, "nothing was removed");
+    assert_eq!(store.retain(2).await.unwrap(), 1);
+    assert_eq!(std::fs::metadata(&log).unwrap().len(), 0);
+    store.close().await;
+}
+
+#[tokio::test]
 async fn promotions_are_taken_back_in_turn() {
     on_each(async |store| {
         for (at, version) in (1..).zip(["a", "b", "a"]) {
