@@ -1,8 +1,11 @@
 //! Events, items and users as they come in over HTTP.
 
+use std::time::{Duration, Instant};
+
 use axum::http::StatusCode;
 use forecart_serve::RawServeConfig;
-use serde_json::json;
+use serde_json::{Value, json};
+use sqlx::Connection as _;
 
 use crate::served::Served;
 
@@ -78,6 +81,43 @@ async fn what_is_no_event_at_all_is_refused_with_its_reason() {
     let answer = served.post("/v1/events", &json!(vec![row; 51])).await;
     assert_eq!((answer.status.as_u16(), answer.code().as_str()), (413, "too_many_events"));
     assert_eq!(served.post("/v1/events", &json!([])).await.status, StatusCode::ACCEPTED);
+}
+
+/// Another program holds the file, so that nothing can be written: what waits is bounded.
+#[tokio::test]
+async fn a_full_queue_refuses_more_at_once_and_keeps_what_it_took() {
+    let raw = RawServeConfig {
+        queue_events: std::num::NonZeroUsize::new(50),
+        ..RawServeConfig::default()
+    };
+    let served = Served::with(raw).await;
+    let rows = |name: &str, n: usize| -> Value {
+        let row = |place| json!({"user_id": "u", "event": "search", "event_id": format!("{name}-{place}")});
+        (0..n).map(row).collect()
+    };
+    let address = format!("sqlite://{}", served.folder.path().join("store.sqlite").display());
+    let mut other = sqlx::SqliteConnection::connect(&address).await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    let (first, second) = (rows("first", 40), rows("second", 20));
+    let refused = async {
+        // Behind the first ones, which wait for the file.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let began = Instant::now();
+        let refused = served.post("/v1/events", &second).await;
+        let took = began.elapsed();
+        sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+        (refused, took)
+    };
+    let (taken, (refused, took)) = tokio::join!(served.post("/v1/events", &first), refused);
+    assert_eq!((refused.status.as_u16(), refused.code().as_str()), (429, "queue_full"));
+    assert_eq!(refused.headers["retry-after"], "1");
+    assert!(took < Duration::from_secs(3), "it waited for {took:?}");
+    assert_eq!(taken.status, StatusCode::ACCEPTED);
+    assert_eq!(taken.json()["accepted"], 40);
+    // None of what was refused was written.
+    let again = served.post("/v1/events", &second).await;
+    assert_eq!((again.status, &again.json()["duplicates"]), (StatusCode::ACCEPTED, &json!(0)));
+    assert_eq!(served.post("/v1/events", &first).await.json()["duplicates"], 40);
 }
 
 #[tokio::test]

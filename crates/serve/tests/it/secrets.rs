@@ -64,6 +64,7 @@ fn no_secret_is_in_the_log() {
     // It says much, also of what failed.
     for said in [
         "request_id",
+        "slow or failed request",
         "wrong_scope was asked",
         "DEBUG",
         "ERROR",
